@@ -1,0 +1,3 @@
+"""Reference reproductions of convolutional image classifiers in PyTorch, PaddlePaddle and MindSpore."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,205 @@
+"""AsymmNet (Yang et al., "AsymmNet: Towards ultralight convolution neural networks using asymmetrical bottlenecks",
+arXiv:2104.07770) and MobileNetV3 (Howard et al., arXiv:1905.02244, Tables 1 and 2), whose table of blocks it shares.
+
+An asymmetrical bottleneck saves part of the pointwise expansion by copying its input `asymmrate` times to either
+side of what the expansion yields; the copies widen the depthwise convolution. With asymmrate 0 it is the inverted
+residual of MobileNetV3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from repro.errors import ReproError, unknown
+from repro.specs.base import Shape, Spec, Trace
+
+Activation = Literal["relu", "hard_swish"]
+
+# kernel, expanded channels, output channels, squeeze-and-excite, activation, stride; one tuple per resolution
+LARGE = (
+    ((3, 16, 16, False, "relu", 1),),
+    ((3, 64, 24, False, "relu", 2), (3, 72, 24, False, "relu", 1)),
+    ((5, 72, 40, True, "relu", 2), (5, 120, 40, True, "relu", 1), (5, 120, 40, True, "relu", 1)),
+    (
+        (3, 240, 80, False, "hard_swish", 2),
+        (3, 200, 80, False, "hard_swish", 1),
+        (3, 184, 80, False, "hard_swish", 1),
+        (3, 184, 80, False, "hard_swish", 1),
+        (3, 480, 112, True, "hard_swish", 1),
+        (3, 672, 112, True, "hard_swish", 1),
+    ),
+    (
+        (5, 672, 160, True, "hard_swish", 2),
+        (5, 960, 160, True, "hard_swish", 1),
+        (5, 960, 160, True, "hard_swish", 1),
+    ),
+)
+SMALL = (
+    ((3, 16, 16, True, "relu", 2),),
+    ((3, 72, 24, False, "relu", 2), (3, 88, 24, False, "relu", 1)),
+    (
+        (5, 96, 40, True, "hard_swish", 2),
+        (5, 240, 40, True, "hard_swish", 1),
+        (5, 240, 40, True, "hard_swish", 1),
+        (5, 120, 48, True, "hard_swish", 1),
+        (5, 144, 48, True, "hard_swish", 1),
+    ),
+    (
+        (5, 288, 96, True, "hard_swish", 2),
+        (5, 576, 96, True, "hard_swish", 1),
+        (5, 576, 96, True, "hard_swish", 1),
+    ),
+)
+TABLES = {"large": LARGE, "small": SMALL}
+
+
+@dataclass(frozen=True)
+class Bottleneck:
+    """expand (1x1) -> copies beside it -> depthwise (kxk, stride) -> squeeze-and-excite -> project (1x1)."""
+
+    channels_in: int
+    expanded: int  # the table's expansion, before the copies take part of it over
+    channels_out: int
+    kernel: int
+    stride: int
+    squeeze: int  # channels inside squeeze-and-excite; 0: none
+    activation: Activation
+    asymmrate: int
+
+    @property
+    def expands(self) -> bool:
+        return self.expanded > max(1, self.asymmrate) * self.channels_in
+
+    @property
+    def pointwise(self) -> int:
+        """Channels that the 1x1 expansion yields, between the copies."""
+        return self.expanded - self.asymmrate * self.channels_in
+
+    @property
+    def depthwise(self) -> int:
+        """Channels of the depthwise convolution."""
+        return self.expanded + self.asymmrate * self.channels_in if self.expands else self.channels_in
+
+    @property
+    def residual(self) -> bool:
+        return self.stride == 1 and self.channels_in == self.channels_out
+
+
+@dataclass(frozen=True, kw_only=True)
+class AsymmNetSpec(Spec):
+    stem: int  # channels of the 3x3 convolution of stride 2
+    stages: tuple[tuple[Bottleneck, ...], ...]
+    last: int  # channels of the 1x1 convolution before pooling
+    hidden: int  # channels of the 1x1 convolution after pooling
+    hidden_bias: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for number, stage in enumerate(self.stages, 1):
+            for index, block in enumerate(stage):
+                if not block.expands and block.expanded != block.channels_in:
+                    raise ReproError(
+                        f"{self.name}: stage{number}.{index} expands {block.channels_in} channels to {block.expanded}, "
+                        f"which asymmrate {block.asymmrate} would fill with {block.asymmrate * block.channels_in} copied "
+                        "ones and leave nothing to compute; take a larger width or a smaller asymmrate"
+                    )
+
+    def walk(self, net: Trace, x: Shape) -> Shape:
+        def conv_norm(name: str, x: Shape, out: int, kernel: int, stride: int = 1, groups: int = 1) -> Shape:
+            return net.norm(f"{name}.norm", net.conv(f"{name}.conv", x, out, kernel, stride, groups))
+
+        x = net.stage("stem", conv_norm("stem", x, self.stem, 3, stride=2))
+        for number, stage in enumerate(self.stages, 1):
+            for index, block in enumerate(stage):
+                name = f"stage{number}.{index}"
+                if block.expands:
+                    conv_norm(f"{name}.expand", x, block.pointwise, 1)
+                    x = (block.depthwise, *x[1:])
+                x = conv_norm(
+                    f"{name}.depthwise", x, block.depthwise, block.kernel, block.stride, groups=block.depthwise
+                )
+                if block.squeeze:
+                    pooled = net.conv(f"{name}.se.reduce", (block.depthwise, 1, 1), block.squeeze, 1, bias=True)
+                    net.conv(f"{name}.se.restore", pooled, block.depthwise, 1, bias=True)
+                x = net.stage(name, conv_norm(f"{name}.project", x, block.channels_out, 1))
+        x = net.stage("last", conv_norm("last", x, self.last, 1))
+        x = net.stage("hidden", net.conv("hidden", (self.last, 1, 1), self.hidden, 1, bias=self.hidden_bias))
+        return net.linear("classifier", x, self.num_classes)
+
+
+def ceil8(channels: float) -> int:
+    """The next multiple of 8 (AsymmNet's code)."""
+    return math.ceil(channels / 8) * 8
+
+
+def round8(channels: float) -> int:
+    """The nearest multiple of 8 that loses at most a tenth (MobileNet's code)."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
+def _stages(
+    table: tuple, stem: int, width: float, asymmrate: int, divisible: Callable[[float], int]
+) -> tuple[tuple[Bottleneck, ...], ...]:
+    stages, channels = [], stem
+    for rows in table:
+        stage = []
+        for kernel, expanded, out, se, activation, stride in rows:
+            block = Bottleneck(
+                channels, divisible(width * expanded), divisible(width * out), kernel, stride, 0, activation, asymmrate
+            )
+            stage.append(replace(block, squeeze=divisible(block.depthwise // 4)) if se else block)
+            channels = block.channels_out
+        stages.append(tuple(stage))
+    return tuple(stages)
+
+
+def _check(size: str, width: float) -> None:
+    if size not in TABLES:
+        raise unknown("size", size, TABLES)
+    if not isinstance(width, (int, float)) or not 0.05 <= width <= 16:
+        raise ReproError(f"width must be a number from 0.05 to 16, not {width!r}")
+
+
+def asymmnet(
+    size: str, *, width: float = 1.0, asymmrate: int = 1, num_classes: int = 1000, in_channels: int = 3,
+    dropout: float = 0.2, name: str = "asymmnet",
+) -> AsymmNetSpec:  # fmt: skip
+    """AsymmNet as the authors' PyTorch code builds it (their MXNet code leaves the stem's width out of the residual
+    test, so that it loses the first shortcut at widths up to 0.5).
+
+    size: "large" or "small"; width: multiplier of all channels but the 1,280 of the head; asymmrate: 0, 1 or 2.
+    """
+    _check(size, width)
+    if asymmrate not in (0, 1, 2):
+        raise ReproError(f"asymmrate must be 0, 1 or 2, not {asymmrate!r}")
+    stem = ceil8(16 * width)
+    return AsymmNetSpec(
+        name=name, family="asymmnet", source="arXiv:2104.07770, authors' PyTorch code", input_size=224,
+        num_classes=num_classes, in_channels=in_channels, dropout=dropout, init="msra_prelu",
+        stem=stem, stages=_stages(TABLES[size], stem, width, asymmrate, ceil8),
+        last=ceil8(width * {"large": 960, "small": 576}[size]), hidden=1280, hidden_bias=False,
+    )  # fmt: skip
+
+
+def mobilenet_v3(
+    size: str, *, width: float = 1.0, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.2,
+    name: str = "mobilenet_v3",
+) -> AsymmNetSpec:  # fmt: skip
+    """MobileNetV3, with torchvision's normalisation settings and its rounding of widths other than 1.
+
+    size: "large" or "small"; width: multiplier of all channels, the head's too.
+    """
+    _check(size, width)
+    stem = round8(16 * width)
+    stages = _stages(TABLES[size], stem, width, 0, round8)
+    return AsymmNetSpec(
+        name=name, family="mobilenet_v3", source="arXiv:1905.02244, Tables 1 and 2", input_size=224,
+        num_classes=num_classes, in_channels=in_channels, dropout=dropout, init="kaiming_fan_out",
+        norm_eps=1e-3, norm_momentum=0.01,
+        stem=stem, stages=stages, last=6 * stages[-1][-1].channels_out,
+        hidden=round8(width * {"large": 1280, "small": 1024}[size]), hidden_bias=True,
+    )  # fmt: skip

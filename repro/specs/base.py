@@ -1,0 +1,139 @@
+"""What every spec has, and the walk that works out weights, stages, parameters and MACs on paper."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from repro.errors import ReproError
+
+Shape = tuple[int, ...]  # without the batch: (channels, height, width) or (features,)
+Kind = Literal["conv", "linear", "bias", "norm_scale", "norm_shift", "norm_mean", "norm_var"]
+STATISTICS = ("norm_mean", "norm_var")  # kinds that are measured, not trained
+
+
+@dataclass(frozen=True)
+class Weight:
+    """Shape and kind of one canonical array; conversions between frameworks go by the kind, never by the shape."""
+
+    shape: Shape
+    kind: Kind
+
+    @property
+    def size(self) -> int:
+        total = 1
+        for side in self.shape:
+            total *= side
+        return total
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One convolution, normalisation or linear layer: where it is, what it yields and what it costs for one image."""
+
+    name: str
+    kind: Literal["conv", "norm", "linear"]
+    output: Shape
+    params: int
+    macs: int
+
+
+@dataclass
+class Trace:
+    """Runs a network on shapes instead of tensors. Each method takes an input shape and returns the output shape.
+
+    MACs are output elements times weights per output, of convolutions and linear layers alone: no bias,
+    normalisation, activation or pooling.
+    """
+
+    weights: dict[str, Weight] = field(default_factory=dict)
+    operators: list[Operator] = field(default_factory=list)
+    stages: dict[str, Shape] = field(default_factory=dict)
+
+    def conv(
+        self, name: str, x: Shape, out: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False
+    ) -> Shape:
+        """Convolution with padding `kernel // 2` on every side."""
+        channels, *size = x
+        if channels % groups or out % groups:
+            raise ReproError(f"{name}: {channels} -> {out} channels do not divide into {groups} groups")
+        y = (out, *((side + 2 * (kernel // 2) - kernel) // stride + 1 for side in size))
+        weight = Weight((out, channels // groups, kernel, kernel), "conv")
+        self._own(name, "conv", weight, bias, y, weight.size * y[1] * y[2])
+        return y
+
+    def linear(self, name: str, x: Shape, out: int, bias: bool = True) -> Shape:
+        weight = Weight((out, x[0]), "linear")
+        self._own(name, "linear", weight, bias, (out,), weight.size)
+        return (out,)
+
+    def norm(self, name: str, x: Shape) -> Shape:
+        """Batch normalisation."""
+        kinds: dict[str, Kind] = {
+            "weight": "norm_scale", "bias": "norm_shift", "running_mean": "norm_mean", "running_var": "norm_var",
+        }  # fmt: skip
+        self.weights |= {f"{name}.{leaf}": Weight((x[0],), kind) for leaf, kind in kinds.items()}
+        self.operators.append(Operator(name, "norm", x, 2 * x[0], 0))
+        return x
+
+    def stage(self, name: str, x: Shape) -> Shape:
+        """Marks `x` as the output of the module called `name`: one of the points that parity compares."""
+        self.stages[name] = x
+        return x
+
+    def _own(self, name: str, kind: Literal["conv", "linear"], weight: Weight, bias: bool, y: Shape, macs: int) -> None:
+        self.weights[f"{name}.weight"] = weight
+        if bias:
+            self.weights[f"{name}.bias"] = Weight((y[0],), "bias")
+        self.operators.append(Operator(name, kind, y, weight.size + bias * y[0], macs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What a network is. Families add their block configs and say in `walk` how these are connected."""
+
+    name: str
+    family: str
+    source: str  # paper and table, or the code that defines the network
+    input_size: int  # side in pixels at which it was published
+    num_classes: int = 1000
+    in_channels: int = 3
+    norm_eps: float = 1e-5
+    norm_momentum: float = 0.1  # weight of the new value, as torch counts
+    dropout: float = 0.0  # rate before the classifier
+    init: str  # the rule of repro.weights.init
+
+    def __post_init__(self) -> None:
+        for what in ("num_classes", "in_channels"):
+            value = getattr(self, what)
+            if not isinstance(value, int) or value < 1:
+                raise ReproError(f"{self.name}: {what} must be a whole number of at least 1, not {value!r}")
+        if not 0 <= self.dropout < 1:
+            raise ReproError(f"{self.name}: dropout must be at least 0 and below 1, not {self.dropout!r}")
+
+    def walk(self, net: Trace, x: Shape) -> Shape:
+        """Runs the network on `net` from input shape (in_channels, height, width) to logits (num_classes,)."""
+        raise NotImplementedError
+
+    def trace(self, size: int | None = None) -> Trace:
+        """The walk at a square input of `size` pixels (default: the published size)."""
+        net = Trace()
+        side = size or self.input_size
+        self.walk(net, (self.in_channels, side, side))
+        return net
+
+    @cached_property
+    def weights(self) -> dict[str, Weight]:
+        """Canonical name -> shape and kind, in the order of the forward pass."""
+        return self.trace().weights
+
+    @cached_property
+    def params(self) -> int:
+        """Trained parameters (running statistics are not counted)."""
+        return sum(weight.size for weight in self.weights.values() if weight.kind not in STATISTICS)
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates for one image of the published size; see Trace for what is counted."""
+        return sum(op.macs for op in self.trace().operators)
