@@ -98,11 +98,11 @@ class AsymmNetSpec(Spec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for number, stage in enumerate(self.stages, 1):
+        for number, stage in enumerate(self.stages):
             for index, block in enumerate(stage):
                 if not block.expands and block.expanded != block.channels_in:
                     raise ReproError(
-                        f"{self.name}: stage{number}.{index} expands {block.channels_in} channels to {block.expanded}, "
+                        f"{self.name}: stages.{number}.{index} expands {block.channels_in} channels to {block.expanded}, "
                         f"which asymmrate {block.asymmrate} would fill with {block.asymmrate * block.channels_in} copied "
                         "ones and leave nothing to compute; take a larger width or a smaller asymmrate"
                     )
@@ -112,9 +112,9 @@ class AsymmNetSpec(Spec):
             return net.norm(f"{name}.norm", net.conv(f"{name}.conv", x, out, kernel, stride, groups))
 
         x = net.stage("stem", conv_norm("stem", x, self.stem, 3, stride=2))
-        for number, stage in enumerate(self.stages, 1):
+        for number, stage in enumerate(self.stages):
             for index, block in enumerate(stage):
-                name = f"stage{number}.{index}"
+                name = f"stages.{number}.{index}"
                 if block.expands:
                     conv_norm(f"{name}.expand", x, block.pointwise, 1)
                     x = (block.depthwise, *x[1:])

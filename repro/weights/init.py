@@ -60,7 +60,7 @@ def initialise(spec: Spec, seed: int) -> Arrays:
 
 def scramble(spec: Spec, seed: int) -> Arrays:
     """Canonical float32 weights for comparisons: no two channels alike and no scale 1 or shift 0, so that a permuted,
-    forgotten or exchanged array shows. Activations keep a scale of about 1."""
+    forgotten or exchanged array shows."""
     arrays = {}
     for name, weight in spec.weights.items():
         rng = _generator(seed, name)

@@ -1,0 +1,108 @@
+"""A model as the core sees it: made from a spec, filled with canonical weights, looked into while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import mindspore
+import numpy as np
+from mindspore import Tensor, nn
+
+from backends.mindspore.layers import DepthwiseConv2d
+from backends.mindspore.models.asymmnet import AsymmNet
+from backends.mindspore.native_weights import NAMES
+from repro.errors import ReproError
+from repro.specs import Spec, find_spec
+from repro.specs.asymmnet import AsymmNetSpec
+from repro.weights.check import check
+
+Arrays = dict[str, np.ndarray]
+MODELS: dict[type[Spec], Any] = {AsymmNetSpec: AsymmNet}
+KINDS = {nn.Conv2d: "conv", DepthwiseConv2d: "conv", nn.BatchNorm2d: "norm", nn.Dense: "linear"}
+
+
+@contextmanager
+def mode(value: int) -> Iterator[None]:
+    """MindSpore's graph or eager mode for a while; it is global, and belongs to the user."""
+    before = mindspore.get_context("mode")
+    mindspore.set_context(mode=value)
+    try:
+        yield
+    finally:
+        mindspore.set_context(mode=before)
+
+
+def create_model(model: str | Spec, *, num_classes: int = 1000, in_channels: int = 3, **options: object) -> Any:
+    """The network of a variant's name (with its family's options, such as width) or of a spec, as a plain nn.Cell
+    with the attribute `spec`. It holds MindSpore's own random weights: repro.weights.init has the paper's.
+
+    Raises ReproError for an unknown name or an impossible setting.
+    """
+    spec = find_spec(model, num_classes=num_classes, in_channels=in_channels, **options) if isinstance(model, str) else model
+    return MODELS[type(spec)](spec)
+
+
+def load_weights(model: Any, arrays: Mapping[str, np.ndarray]) -> None:
+    """Copies canonical weights into the model. Raises ReproError, and changes nothing, unless all of them fit."""
+    check(arrays, model.spec)
+    own = model.parameters_dict()
+    for name, array in NAMES.to_native(arrays, model.spec.weights).items():
+        own[name].set_data(Tensor(array.astype(np.float32)))
+
+
+def export_weights(model: Any) -> Arrays:
+    """Copies of the model's weights under their canonical names."""
+    arrays = {name: value.asnumpy().copy() for name, value in model.parameters_dict().items()}
+    return NAMES.to_canonical(arrays, model.spec.weights)
+
+
+def to_float64(model: Any) -> Any:
+    raise ReproError("mindspore has no float64 convolution or batch normalisation on the CPU")
+
+
+def _run(model: Any, images: np.ndarray, hook: Any, cells: Mapping[Any, str]) -> np.ndarray:
+    """Logits in evaluation mode, with `hook` called after each of `cells`; hooks need the eager mode."""
+    hooks = [cell.register_forward_hook(hook) for cell in cells]
+    try:
+        with mode(mindspore.PYNATIVE_MODE):
+            model.set_train(False)
+            return model(Tensor(images)).asnumpy()
+    finally:
+        for handle in hooks:
+            handle.remove()
+
+
+def forward(model: Any, images: np.ndarray) -> Arrays:
+    """Every stage's output, and the logits, of images (N, C, H, W) in evaluation mode."""
+    outputs: Arrays = {}
+    cells = dict(model.cells_and_names())
+    stages = {cells[name]: name for name in model.spec.trace(images.shape[2]).stages}
+
+    def keep(cell: nn.Cell, _inputs: Any, output: Tensor) -> None:
+        outputs[stages[cell]] = output.asnumpy().copy()
+
+    outputs["logits"] = _run(model, images, keep, stages)
+    return outputs
+
+
+def operators(model: Any, size: int) -> list[dict[str, Any]]:
+    """The convolutions, normalisations and dense layers that run for one image of `size` pixels, with what they own
+    and cost, counted from MindSpore's own tensors."""
+    rows: list[dict[str, Any]] = []
+    names = {cell: name for name, cell in model.cells_and_names() if type(cell) in KINDS}
+
+    def count(cell: Any, _inputs: Any, output: Tensor) -> None:
+        kind = KINDS[type(cell)]
+        positions = output[0, 0].size if kind == "conv" else 1
+        rows.append({
+            "name": names[cell],
+            "kind": kind,
+            "output": list(output.shape[1:]),
+            "params": sum(parameter.size for parameter in cell.trainable_params()),
+            "macs": 0 if kind == "norm" else cell.weight.size * positions,
+        })  # fmt: skip
+
+    _run(model, np.zeros((1, model.spec.in_channels, size, size), np.float32), count, names)
+    return rows

@@ -1,0 +1,103 @@
+"""A model as the core sees it: made from a spec, filled with canonical weights, looked into while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from backends.paddle.layers import BatchNorm2D, DepthwiseConv2D
+from backends.paddle.models.asymmnet import AsymmNet
+from backends.paddle.native_weights import NAMES
+from repro.specs import Spec, find_spec
+from repro.specs.asymmnet import AsymmNetSpec
+from repro.weights.check import check
+
+Arrays = dict[str, np.ndarray]
+MODELS: dict[type[Spec], Any] = {AsymmNetSpec: AsymmNet}
+KINDS = {nn.Conv2D: "conv", DepthwiseConv2D: "conv", BatchNorm2D: "norm", nn.Linear: "linear"}
+
+
+def create_model(model: str | Spec, *, num_classes: int = 1000, in_channels: int = 3, **options: object) -> Any:
+    """The network of a variant's name (with its family's options, such as width) or of a spec, as a plain nn.Layer
+    with the attribute `spec`. It holds Paddle's own random weights: repro.weights.init has the paper's.
+
+    Raises ReproError for an unknown name or an impossible setting.
+    """
+    spec = find_spec(model, num_classes=num_classes, in_channels=in_channels, **options) if isinstance(model, str) else model
+    return MODELS[type(spec)](spec)
+
+
+def load_weights(model: Any, arrays: Mapping[str, np.ndarray]) -> None:
+    """Copies canonical weights into the model. Raises ReproError, and changes nothing, unless all of them fit."""
+    check(arrays, model.spec)
+    own = model.state_dict()
+    for name, array in NAMES.to_native(arrays, model.spec.weights).items():
+        own[name].set_value(array.astype(own[name].numpy().dtype))
+
+
+def export_weights(model: Any) -> Arrays:
+    """Copies of the model's weights under their canonical names."""
+    arrays = {name: value.numpy().copy() for name, value in model.state_dict().items()}
+    return NAMES.to_canonical(arrays, model.spec.weights)
+
+
+def to_float64(model: Any) -> Any:
+    paddle.set_default_dtype("float64")  # astype() leaves batch normalisation in float32
+    try:
+        double = create_model(model.spec)
+    finally:
+        paddle.set_default_dtype("float32")
+    load_weights(double, export_weights(model))
+    return double
+
+
+def forward(model: Any, images: np.ndarray) -> Arrays:
+    """Every stage's output, and the logits, of images (N, C, H, W) in evaluation mode."""
+    outputs: Arrays = {}
+    layers = dict(model.named_sublayers())
+    stages = {layers[name]: name for name in model.spec.trace(images.shape[2]).stages}
+
+    def keep(layer: nn.Layer, _inputs: Any, output: paddle.Tensor) -> None:
+        outputs[stages[layer]] = output.numpy().copy()
+
+    hooks = [layer.register_forward_post_hook(keep) for layer in stages]
+    try:
+        model.eval()
+        with paddle.no_grad():
+            outputs["logits"] = model(paddle.to_tensor(images)).numpy()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return outputs
+
+
+def operators(model: Any, size: int) -> list[dict[str, Any]]:
+    """The convolutions, normalisations and linear layers that run for one image of `size` pixels, with what they own
+    and cost, counted from Paddle's own tensors."""
+    rows: list[dict[str, Any]] = []
+    names = {layer: name for name, layer in model.named_sublayers() if type(layer) in KINDS}
+
+    def count(layer: Any, _inputs: Any, output: paddle.Tensor) -> None:
+        kind = KINDS[type(layer)]
+        positions = output[0, 0].size if kind == "conv" else 1
+        rows.append({
+            "name": names[layer],
+            "kind": kind,
+            "output": list(output.shape[1:]),
+            "params": int(sum(parameter.size for parameter in layer.parameters() if not parameter.stop_gradient)),
+            "macs": 0 if kind == "norm" else int(layer.weight.size * positions),
+        })  # fmt: skip
+
+    hooks = [layer.register_forward_post_hook(count) for layer in names]
+    try:
+        model.eval()
+        with paddle.no_grad():
+            model(paddle.zeros([1, model.spec.in_channels, size, size], dtype=model.parameters()[0].dtype))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return rows

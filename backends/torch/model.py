@@ -1,0 +1,100 @@
+"""A model as the core sees it: made from a spec, filled with canonical weights, looked into while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from backends.torch.models.asymmnet import AsymmNet
+from backends.torch.native_weights import NAMES
+from repro.specs import Spec, find_spec
+from repro.specs.asymmnet import AsymmNetSpec
+from repro.weights.check import check
+
+Arrays = dict[str, np.ndarray]
+MODELS: dict[type[Spec], Any] = {AsymmNetSpec: AsymmNet}
+KINDS = {nn.Conv2d: "conv", nn.BatchNorm2d: "norm", nn.Linear: "linear"}
+
+
+def create_model(model: str | Spec, *, num_classes: int = 1000, in_channels: int = 3, **options: object) -> Any:
+    """The network of a variant's name (with its family's options, such as width) or of a spec, as a plain nn.Module
+    with the attribute `spec`. It holds torch's own random weights: repro.weights.init has the paper's.
+
+    Raises ReproError for an unknown name or an impossible setting.
+    """
+    spec = find_spec(model, num_classes=num_classes, in_channels=in_channels, **options) if isinstance(model, str) else model
+    return MODELS[type(spec)](spec)
+
+
+def _native(model: Any) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in model.state_dict().items() if not name.endswith("num_batches_tracked")}
+
+
+def load_weights(model: Any, arrays: Mapping[str, np.ndarray]) -> None:
+    """Copies canonical weights into the model. Raises ReproError, and changes nothing, unless all of them fit."""
+    check(arrays, model.spec)
+    own = _native(model)
+    with torch.no_grad():
+        for name, array in NAMES.to_native(arrays, model.spec.weights).items():
+            own[name].copy_(torch.from_numpy(np.array(array)))
+
+
+def export_weights(model: Any) -> Arrays:
+    """Copies of the model's weights under their canonical names."""
+    arrays = {name: value.detach().cpu().numpy().copy() for name, value in _native(model).items()}
+    return NAMES.to_canonical(arrays, model.spec.weights)
+
+
+def to_float64(model: Any) -> Any:
+    return model.double()
+
+
+def forward(model: Any, images: np.ndarray) -> Arrays:
+    """Every stage's output, and the logits, of images (N, C, H, W) in evaluation mode."""
+    outputs: Arrays = {}
+    stages = {model.get_submodule(name): name for name in model.spec.trace(images.shape[2]).stages}
+
+    def keep(module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+        outputs[stages[module]] = output.detach().numpy().copy()
+
+    hooks = [module.register_forward_hook(keep) for module in stages]
+    try:
+        model.eval()
+        with torch.no_grad():
+            outputs["logits"] = model(torch.from_numpy(images)).numpy()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return outputs
+
+
+def operators(model: Any, size: int) -> list[dict[str, Any]]:
+    """The convolutions, normalisations and linear layers that run for one image of `size` pixels, with what they own
+    and cost, counted from torch's own tensors."""
+    rows: list[dict[str, Any]] = []
+    names = {module: name for name, module in model.named_modules() if type(module) in KINDS}
+
+    def count(module: Any, _inputs: Any, output: torch.Tensor) -> None:
+        kind = KINDS[type(module)]
+        positions = output[0, 0].numel() if kind == "conv" else 1
+        rows.append({
+            "name": names[module],
+            "kind": kind,
+            "output": list(output.shape[1:]),
+            "params": sum(parameter.numel() for parameter in module.parameters()),
+            "macs": 0 if kind == "norm" else module.weight.numel() * positions,
+        })  # fmt: skip
+
+    hooks = [module.register_forward_hook(count) for module in names]
+    try:
+        model.eval()
+        with torch.no_grad():
+            model(torch.zeros(1, model.spec.in_channels, size, size, dtype=next(model.parameters()).dtype))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return rows

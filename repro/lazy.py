@@ -1,0 +1,29 @@
+"""Packages whose functions are imported on first use, so that naming a backend does not import its framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+# the functions of repro.interface.Backend, and the module that holds each in every backend's package
+FUNCTIONS = {
+    "create_model": "model",
+    "load_weights": "model",
+    "export_weights": "model",
+    "to_float64": "model",
+    "forward": "model",
+    "operators": "model",
+    "create_trainer": "trainer",
+}
+
+
+def functions_of(package: str) -> Callable[[str], Any]:
+    """The module-level `__getattr__` (PEP 562) of a backend's package."""
+
+    def __getattr__(name: str) -> Any:
+        if name not in FUNCTIONS:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(f"{package}.{FUNCTIONS[name]}"), name)
+
+    return __getattr__
