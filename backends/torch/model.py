@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,7 +51,7 @@ def export_weights(model: Any) -> Arrays:
 
 
 def to_float64(model: Any) -> Any:
-    return model.double()
+    return copy.deepcopy(model).double()
 
 
 def forward(model: Any, images: np.ndarray) -> Arrays:

@@ -1,0 +1,11 @@
+"""Images with labels: data sets, how they are split, what is done to an image, and batches of them.
+
+Every sample is a function of (seed, epoch, index) alone, so that a backend, another one and any number of loading
+processes see the same bits.
+"""
+
+from repro.data.dataset import Dataset, Part, check_images, open_dataset
+from repro.data.loader import Batch, Loader
+from repro.data.transform import Transform
+
+__all__ = ["Batch", "Dataset", "Loader", "Part", "Transform", "check_images", "open_dataset"]

@@ -1,0 +1,146 @@
+"""Batches, loaded in this process or ahead of time in others."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+
+from repro.data.dataset import Dataset
+from repro.data.rng import stream
+from repro.data.transform import Transform
+from repro.errors import ReproError
+
+AHEAD = 2  # batches in flight per process: one being loaded, one to go on with
+Batch = tuple[np.ndarray, np.ndarray]  # images, labels
+
+
+class Request(NamedTuple):
+    """What a loading process is sent for a batch."""
+
+    indices: np.ndarray  # int64 (N,)
+    transform: Transform
+    draw: tuple[int, int] | None  # (seed, epoch) of a training batch; None: from the validation part, not augmented
+
+
+class Loader:
+    """Gives batches of a data set: images float32 (N, 3, S, S), labels int64 (N,).
+
+    They are the same for any number of processes. These are started at the first batch and live until the `with` block
+    ends, however it ends. They import the main module, as multiprocessing does: a script of yours needs
+    `if __name__ == "__main__":`, and should not import a framework outside it.
+
+    batch_size: images in a batch, at least 1.
+    workers: processes that load; 0 loads in this one.
+    """
+
+    def __init__(self, dataset: Dataset, *, batch_size: int, seed: int = 0, workers: int = 0) -> None:
+        if batch_size < 1:
+            raise ReproError(f"batch size must be at least 1, not {batch_size}")
+        if workers < 0:
+            raise ReproError(f"workers must be 0 (load in this process) or more, not {workers}")
+        self.dataset, self.batch_size, self.seed, self.workers = dataset, batch_size, seed, workers
+        spawn = multiprocessing.get_context("spawn")  # a fork would copy a framework's locks without their threads
+        self._pool = ProcessPoolExecutor(workers, spawn, _start, (dataset,)) if workers else None
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+
+    @property
+    def steps(self) -> int:
+        """Batches in a training epoch."""
+        return max(1, len(self.dataset.train) // self.batch_size)
+
+    def train(self, epoch: int, transform: Transform) -> Iterator[Batch]:
+        """`steps` batches of augmented training images in the order of `epoch`, counted from 0. The incomplete last
+        batch is dropped; where there is less than one batch, all of the images are one."""
+        order = stream(self.seed, epoch).permutation(len(self.dataset.train))[: self.steps * self.batch_size]
+        return self._batches(order, transform, (self.seed, epoch))
+
+    def val(self, transform: Transform) -> Iterator[Batch]:
+        """Every validation image once and in order; the last batch may be smaller."""
+        return self._batches(np.arange(len(self.dataset.val)), transform, None)
+
+    def _batches(self, order: np.ndarray, transform: Transform, draw: tuple[int, int] | None) -> Iterator[Batch]:
+        requests = (
+            Request(order[start : start + self.batch_size], transform, draw)
+            for start in range(0, len(order), self.batch_size)
+        )
+        here = (load(self.dataset, request) for request in requests)
+        with closing(_ahead(self._pool, requests, AHEAD * self.workers) if self._pool else here) as loaded:
+            for pixels, labels in loaded:
+                yield transform.normalise(pixels), labels
+
+
+def load(dataset: Dataset, request: Request) -> Batch:
+    """Pixels uint8 (N, S, S, 3) and labels int64 (N,). Raises ReproError for an image that cannot be decoded."""
+    indices, transform, draw = request
+    part = dataset.val if draw is None else dataset.train
+    images = []
+    for index in indices.tolist():
+        rng = None if draw is None else stream(*draw, index)
+        images.append(transform.pixels(part.image(index), rng))
+    return np.stack(images), part.labels[indices]
+
+
+def _ahead(pool: ProcessPoolExecutor, requests: Iterator[Request], ahead: int) -> Generator[Batch, None, None]:
+    """Batches in order, while the next `ahead` are being loaded."""
+    waiting: deque[Future[Batch]] = deque()
+    try:
+        waiting.extend(_submit(pool, request) for request in islice(requests, ahead))
+        while waiting:
+            batch = waiting.popleft().result()
+            waiting.extend(_submit(pool, request) for request in islice(requests, 1))
+            yield batch
+    except BrokenProcessPool as error:
+        raise ReproError(
+            "a process that loads images died (killed, perhaps for want of memory); try fewer workers, or 0"
+        ) from error
+    finally:  # also when the iterator is abandoned
+        for future in waiting:
+            future.cancel()
+
+
+def _submit(pool: ProcessPoolExecutor, request: Request) -> Future[Batch]:
+    """Asks for a batch. The pool starts processes while it is asked; they inherit that SIGINT is blocked, so that
+    Ctrl-C, which reaches all of them, is dealt with by the parent alone."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(_load, request)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+_dataset: Dataset  # of a loading process; a global, so that it is sent once and not with every request
+
+
+def _start(dataset: Dataset) -> None:
+    """Makes this process ready to load."""
+    global _dataset  # noqa: PLW0603
+    _dataset = dataset
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)  # nobody is left to shut this process down: without this it would wait for requests for ever
+
+
+def _load(request: Request) -> Batch:
+    return load(_dataset, request)

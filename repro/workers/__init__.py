@@ -1,0 +1,133 @@
+"""A backend in a process of its own: the frameworks cannot share one (their symbols clash).
+
+A worker may be another interpreter, named by REPRO_<BACKEND>_PYTHON, so that every framework can have an environment
+of its own. Messages are JSON over a socket; arrays go through safetensors files in the worker's folder; what the
+framework prints goes to a log there and is quoted when something fails.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import backends
+import repro
+from repro.discovery import module_name
+from repro.errors import ReproError
+from repro.weights import store
+
+Arrays = dict[str, np.ndarray]
+
+
+def interpreter(backend: str) -> str:
+    """The Python that runs a backend: REPRO_<BACKEND>_PYTHON, or this one."""
+    return os.environ.get(f"REPRO_{backend.upper()}_PYTHON") or sys.executable
+
+
+class WorkerError(ReproError):
+    """The worker could not start, died, hung or failed; the text names the backend and quotes its last words."""
+
+
+class Worker:
+    """A context manager around one worker process. Raises WorkerError wherever it does not answer as it should."""
+
+    def __init__(self, backend: str, *, timeout: float = 300.0):
+        """timeout: seconds that one request may take, starting included."""
+        self.backend, self.timeout = backend, timeout
+        self.python = interpreter(backend)
+        module = module_name(backend)
+        self._folder = tempfile.TemporaryDirectory(prefix=f"repro-{backend}-")
+        self.folder = Path(self._folder.name)
+        # another interpreter sees our code and nothing else of this environment
+        code = self.folder / "code"
+        code.mkdir()
+        for package in (repro, backends):
+            (code / package.__name__).symlink_to(Path(package.__path__[0]).resolve())
+        paths = [str(code), *filter(None, [os.environ.get("PYTHONPATH")])]
+        self.connection, theirs = Pipe()
+        with (self.folder / "log").open("wb") as log:
+            try:
+                self.process = subprocess.Popen(
+                    [self.python, "-m", "repro.workers.serve", module, str(theirs.fileno()), str(self.folder)],
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, pass_fds=[theirs.fileno()],
+                    env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+                )  # fmt: skip
+            except OSError as error:
+                self._folder.cleanup()
+                raise WorkerError(
+                    f"backend {backend}: cannot start {self.python} ({error.strerror}); set "
+                    f"REPRO_{backend.upper()}_PYTHON to an interpreter that has its framework"
+                ) from error
+        theirs.close()
+        try:
+            self.version: str = self._receive("start")[0]["version"]
+        except BaseException:
+            self.close()
+            raise
+
+    def request(self, what: str, arrays: Mapping[str, np.ndarray] | None = None, **details: Any) -> tuple[Any, Arrays]:
+        """Sends a request of repro.workers.serve.Session with JSON details and arrays; returns its result, likewise."""
+        path = self.folder / "request.safetensors"
+        if arrays is not None:
+            store.save(path, arrays)
+        message = {"request": what, "details": details, "arrays": arrays is not None}
+        try:
+            self.connection.send_bytes(json.dumps(message).encode())
+        except OSError:
+            self._fail(what)
+        return self._receive(what)
+
+    def close(self) -> None:
+        """Ends the process and removes its folder."""
+        self.connection.close()  # a worker ends when nobody listens any more
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._folder.cleanup()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _receive(self, what: str) -> tuple[Any, Arrays]:
+        try:
+            if not self.connection.poll(self.timeout):
+                self.process.kill()
+                self.process.wait()
+                raise WorkerError(
+                    f"{self._name}: no answer to {what!r} within {self.timeout:g} s; it was stopped{self._last_words()}"
+                )
+            answer = json.loads(self.connection.recv_bytes())
+        except (EOFError, OSError):
+            self._fail(what)
+        if "error" in answer:
+            raise WorkerError(f"{self._name}: {answer['error']}{'' if answer['expected'] else self._last_words()}")
+        return answer["result"], store.load(self.folder / "answer.safetensors")[0] if answer["arrays"] else {}
+
+    def _fail(self, what: str) -> Any:
+        code = self.process.wait()
+        end = f"signal {-code}" if code < 0 else f"exit code {code}"
+        raise WorkerError(f"{self._name}: the worker ended with {end} during {what!r}{self._last_words()}")
+
+    @property
+    def _name(self) -> str:
+        return f"backend {self.backend} ({self.python})"
+
+    def _last_words(self) -> str:
+        lines = (self.folder / "log").read_text(errors="replace").strip().splitlines()[-3:]
+        return f"; its last words: {' | '.join(line.strip() for line in lines)}" if lines else ""
+
+
