@@ -1,43 +1,71 @@
-"""Shared by all tests: which backends can run here, and what to do about those that cannot."""
+"""Shared by all tests: which backends can run here, what to do about those that cannot, and processes of their own."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from functools import cache
 
 import pytest
 
 from repro.discovery import SHIPPED
+from repro.workers import Worker, interpreter
+
+
+@cache
+def _missing(name: str) -> str:
+    probe = subprocess.run([interpreter(name), "-c", f"import {name}"], capture_output=True, text=True, check=False)
+    return probe.stderr.strip().splitlines()[-1] if probe.returncode else ""
 
 
 @pytest.fixture(scope="session")
 def require_backend() -> Callable[[str], None]:
     """`require_backend(name)` fails in CI and skips elsewhere where the framework is missing."""
-    import subprocess
-    import sys
-
-    missing: dict[str, str] = {}
 
     def require(name: str) -> None:
-        if name not in missing:
-            from repro.workers import interpreter
-
-            probe = subprocess.run(
-                [interpreter(name), "-c", f"import {name}"], capture_output=True, text=True, check=False
-            )
-            missing[name] = probe.stderr.strip().splitlines()[-1] if probe.returncode else ""
-        if missing[name]:
-            message = f"BACKEND {name.upper()} WAS NOT TESTED: {missing[name]}"
+        if reason := _missing(name):
+            message = f"BACKEND {name.upper()} WAS NOT TESTED: {reason}"
             if os.environ.get("CI"):
                 pytest.fail(message)
             pytest.skip(message)
 
-    assert sys.executable
     return require
 
 
-@pytest.fixture(params=list(SHIPPED))
+@pytest.fixture(params=list(SHIPPED), scope="session")
 def backend(request: pytest.FixtureRequest, require_backend: Callable[[str], None]) -> str:
     """The name of each shipped backend in turn."""
     require_backend(request.param)
     return request.param
+
+
+@pytest.fixture(scope="session")
+def workers(require_backend: Callable[[str], None]) -> Iterator[dict[str, Worker]]:
+    """A worker for each backend that can run here, for the whole session."""
+    started: dict[str, Worker] = {}
+    try:
+        for name in SHIPPED:
+            if os.environ.get("CI"):
+                require_backend(name)
+            if not _missing(name):
+                started[name] = Worker(name)
+        yield started
+    finally:
+        for worker in started.values():
+            worker.close()
+
+
+@pytest.fixture(scope="session")
+def run_in() -> Callable[[str, str], str]:
+    """`run_in(backend, code)` runs Python in a process of the backend's interpreter and returns what it prints."""
+
+    def run(name: str, code: str) -> str:
+        environment = os.environ | ({"GLOG_v": "3"} if name == "mindspore" else {})
+        done = subprocess.run(
+            [interpreter(name), "-c", code], capture_output=True, text=True, check=False, env=environment
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    return run

@@ -109,6 +109,7 @@ def test_impossible_setting_says_why(size: str) -> None:
         ({"num_classes": 2.5}, "num_classes must be a whole number"),
         ({"in_channels": -1}, "in_channels must be a whole number"),
         ({"dropout": 1.0}, "dropout must be"),
+        ({"dropout": "x"}, "dropout must be"),
         ({"widht": 1}, "did you mean width"),
     ],
 )

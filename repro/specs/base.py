@@ -109,7 +109,7 @@ class Spec:
             value = getattr(self, what)
             if not isinstance(value, int) or value < 1:
                 raise ReproError(f"{self.name}: {what} must be a whole number of at least 1, not {value!r}")
-        if not 0 <= self.dropout < 1:
+        if not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout < 1:
             raise ReproError(f"{self.name}: dropout must be at least 0 and below 1, not {self.dropout!r}")
 
     def walk(self, net: Trace, x: Shape) -> Shape:

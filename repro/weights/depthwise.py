@@ -1,7 +1,7 @@
 """A depthwise convolution of a small map, said as one matrix per channel.
 
-Paddle's and MindSpore's CPU kernels loop over images and channels: for 1120 channels of 1x1, batch 64, kernel 5, forward
-and backward were seen to take 176 ms and 33 ms with them, and 1 ms and 2 ms with the matrices.
+Paddle's and MindSpore's CPU kernels loop over images and channels: for 1120 channels of 1x1, batch 64, kernel 5,
+forward and backward were seen to take 176 ms and 33 ms with them, and 1 ms and 2 ms with the matrices.
 """
 
 from __future__ import annotations

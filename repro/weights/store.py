@@ -17,7 +17,7 @@ Arrays = dict[str, np.ndarray]
 
 def save(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
     """Writes arrays and text metadata, whole or not at all."""
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     with replacing(path) as temporary:
         try:
             save_file(contiguous, temporary, metadata=dict(metadata or {}))
@@ -34,4 +34,6 @@ def load(path: str | Path) -> tuple[Arrays, dict[str, str]]:
         with safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError, TypeError, ValueError) as error:
-        raise ReproError(f"{path} is not a whole safetensors file ({error}); is it another format, or cut short?") from error
+        raise ReproError(
+            f"{path} is not a whole safetensors file ({error}); is it another format, or cut short?"
+        ) from error

@@ -1,0 +1,162 @@
+"""MindSpore's .ckpt files without MindSpore: protobuf, one message with the repeated field
+1: {1: name, 2: {1: sides, 2: type such as "Float32", 3: bytes}}, in slices where an array is large.
+
+Read by hand: the protobuf library would copy the whole file into its objects, needs MindSpore's compiled description
+of the message, and stops at 2 GiB.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from repro.files import replacing
+from repro.weights.native import NativeNames
+from repro.weights.untrusted import as_stored, checked_array, checked_name, reading
+
+Arrays = dict[str, np.ndarray]
+
+NAMES = NativeNames(
+    {"norm_scale": "gamma", "norm_shift": "beta", "norm_mean": "moving_mean", "norm_var": "moving_variance"}
+)
+EXTENSIONS = (".ckpt",)
+
+TYPES = {
+    "Float32": "<f4", "Float16": "<f2", "Float64": "<f8", "Int8": "|i1", "Int16": "<i2", "Int32": "<i4",
+    "Int64": "<i8", "UInt8": "|u1", "UInt16": "<u2", "UInt32": "<u4", "UInt64": "<u8", "Bool": "|b1",
+}  # fmt: skip
+VARINT, BYTES = 0, 2  # wire types
+
+
+def read(path: Path) -> Arrays:
+    """The arrays of what mindspore.save_checkpoint wrote; text entries are left out.
+
+    Raises ReproError for an encrypted or damaged file and for a type that NumPy lacks.
+    """
+    path = Path(path)
+    with reading(path, "a MindSpore .ckpt file"):
+        data = path.read_bytes()
+        if data[-17:-10] == b"crc_num":  # save_checkpoint(..., crc_check=True)
+            if binascii.crc32(data[:-17]) != int.from_bytes(data[-10:], "big"):
+                raise ValueError("its checksum does not fit")
+            data = data[:-17]
+        arrays: Arrays = {}
+        for name, dims, word, content in _parameters(memoryview(data)):
+            if name in arrays:
+                raise ValueError(f"the name {name!r} is there twice")
+            if word == "str":
+                continue
+            if word not in TYPES:
+                raise ValueError(f"{name} has the type {word!r:.40}, which NumPy lacks; save it as Float32")
+            scalar = dims == [0] and len(content) == np.dtype(TYPES[word]).itemsize  # as older releases wrote them
+            arrays[name] = checked_array(content, TYPES[word], [] if scalar else dims)
+        if not arrays:
+            raise ValueError("it holds no arrays")
+        return arrays
+
+
+def _parameters(data: memoryview) -> Iterator[tuple[str, list[int], str, bytes | memoryview]]:
+    """(name, sides, type, bytes) of each parameter, its slices put together."""
+    name, dims, word = "", [0], ""
+    slices: list[memoryview] = []
+    for number, value in _fields(data):
+        if number != 1 or not isinstance(value, memoryview):
+            raise ValueError("it has fields that no checkpoint has; it is encrypted or another kind of file")
+        part = _parameter(value)
+        if slices and part[0] != name:
+            yield name, dims, word, slices[0] if len(slices) == 1 else b"".join(slices)
+            slices = []
+        if slices and part[:3] != (name, dims, word):
+            raise ValueError(f"the slices of {name!r} disagree about its shape or type")
+        name, dims, word = part[:3]
+        slices.append(part[3])
+    if slices:
+        yield name, dims, word, slices[0] if len(slices) == 1 else b"".join(slices)
+
+
+def _parameter(data: memoryview) -> tuple[str, list[int], str, memoryview]:
+    """One slice of a parameter."""
+    outer = _once(data, (1, 2))
+    name = checked_name(str(outer[1], "utf-8"))
+    dims: list[int] = []
+    rest = []
+    for number, value in _fields(outer[2]):
+        if number != 1:
+            rest.append((number, value))
+        elif isinstance(value, int):
+            dims.append(value)
+        else:  # packed, as newer protobuf languages write repeated numbers
+            at = 0
+            while at < len(value):
+                side, at = _varint(value, at)
+                dims.append(side)
+    inner = _only(rest, (2, 3))
+    return name, dims, str(inner[2], "utf-8"), inner[3]
+
+
+def _once(data: memoryview, numbers: tuple[int, ...]) -> dict[int, memoryview]:
+    return _only(list(_fields(data)), numbers)
+
+
+def _only(fields: list[tuple[int, int | memoryview]], numbers: tuple[int, ...]) -> dict[int, memoryview]:
+    """Exactly the fields `numbers`, each once and made of bytes."""
+    found = {number: value for number, value in fields if isinstance(value, memoryview)}
+    if sorted(number for number, _ in fields) != list(numbers) or len(found) != len(numbers):
+        raise ValueError("a parameter is not made of a name, a shape, a type and bytes")
+    return found
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """The fields of a protobuf message, in order."""
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        value, at = _varint(data, at)  # the number itself, or how many bytes follow
+        if key & 7 == VARINT:
+            yield key >> 3, value
+        elif key & 7 == BYTES and value <= len(data) - at:
+            yield key >> 3, data[at : at + value]
+            at += value
+        else:
+            raise ValueError("it is cut short, or not a checkpoint")
+
+
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    """A whole number in groups of seven bits, the lowest first, and where the next field begins."""
+    value = 0
+    for shift in range(0, 70, 7):  # at most ten bytes
+        byte = data[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+    raise ValueError("it holds a number of more than 64 bits")
+
+
+def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """A file for mindspore.load_checkpoint and load_param_into_net.
+
+    Raises ReproError for a type that MindSpore lacks, and where `path` cannot be written.
+    """
+    stored = {name: as_stored(name, array, TYPES, ".ckpt") for name, array in arrays.items()}
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        for name, (word, array) in stored.items():
+            dims = b"".join(_encode(1 << 3 | VARINT) + _encode(side) for side in array.shape)
+            tensor = dims + _prefixed(2, word.encode()) + _prefixed(3, array.tobytes())
+            file.write(_prefixed(1, _prefixed(1, name.encode()) + _prefixed(2, tensor)))
+
+
+def _prefixed(number: int, content: bytes) -> bytes:
+    return _encode(number << 3 | BYTES) + _encode(len(content)) + content
+
+
+def _encode(value: int) -> bytes:
+    groups = bytearray()
+    while value > 127:
+        groups.append(value & 127 | 128)
+        value >>= 7
+    groups.append(value)
+    return bytes(groups)

@@ -1,0 +1,109 @@
+"""PaddlePaddle's .pdparams files without PaddlePaddle: a plain pickle of {name: numpy.ndarray}."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from repro.files import replacing
+from repro.weights.native import NativeNames
+from repro.weights.unpickle import (
+    NUMBERS,
+    Arrays,
+    Calls,
+    Global,
+    PickledArray,
+    PickledDtype,
+    arrays_in,
+    empty_dict,
+    literal,
+    unpickle,
+)
+from repro.weights.untrusted import as_stored, reading
+
+NAMES = NativeNames({"norm_mean": "_mean", "norm_var": "_variance"}, reversed_axes=("linear",))
+EXTENSIONS = (".pdparams",)
+
+
+def read(path: Path) -> Arrays:
+    """The arrays of what paddle.save wrote, a state dict or a dictionary around one ("model/conv.weight").
+
+    Raises ReproError for damage, for a pickle that does more than hold arrays, and for arrays above 1 GiB in slices.
+    """
+    path = Path(path)
+    with reading(path, "a .pdparams file"):
+        program = path.read_bytes()
+        tree = unpickle(program, _calls(len(program)))
+        if isinstance(tree, dict) and "UnpackBigParamInfor@@" in tree:
+            raise ValueError("its large arrays are cut into slices; save it again with paddle.save(..., protocol=4)")
+        return arrays_in(tree)
+
+
+def _calls(size: int) -> Calls:
+    left = size
+
+    def encode(text: str, encoding: str) -> bytes:
+        """Bytes as protocol 2 spells them. A file that encodes one text again and again would fill the memory."""
+        nonlocal left
+        if not isinstance(text, str) or encoding != "latin1" or len(text) > left:
+            raise ValueError("it spells bytes in an unknown or endless way")
+        left -= len(text)
+        return text.encode("latin1")
+
+    def array(kind: object, *_: object) -> PickledArray:
+        if kind != Global("numpy.ndarray"):
+            raise ValueError("it holds a special kind of array")
+        return PickledArray()
+
+    def named(pair: tuple) -> object:
+        """A tensor inside an outer dictionary, which paddle.save keeps as (name, array)."""
+        _, value = pair
+        return value
+
+    return {
+        "numpy.core.multiarray._reconstruct": array,
+        "numpy._core.multiarray._reconstruct": array,  # from NumPy 2 on
+        "numpy.dtype": PickledDtype,
+        "_codecs.encode": encode,
+        "builtins.tuple": named,
+        "__builtin__.tuple": named,
+        "collections.OrderedDict": empty_dict,
+    }
+
+
+def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """A file that paddle.load turns into a dict of tensors for set_state_dict.
+
+    Put together by hand, because NumPy 2 would name a module that a PaddlePaddle beside NumPy 1 may not have.
+    Raises ReproError for a type that NumPy's plain numbers do not cover, and where `path` cannot be written.
+    """
+    codes = {code: f"<{code}" for code in NUMBERS}
+    stored = {name: as_stored(name, array, codes, ".pdparams") for name, array in arrays.items()}
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(b"\x80\x04}(")  # protocol 4, {}, mark
+        for name, (code, array) in stored.items():
+            file.write(literal(name) + _header(code, array))
+            file.write(array.tobytes() + b"tb")
+        file.write(b"u.")  # set items, stop
+
+
+def _header(code: str, array: np.ndarray) -> bytes:
+    """The instructions for an array up to its bytes, whose number comes last.
+
+    In a pickle, "c" names a global, "(" ... "t" is a tuple, "R" a call and "b" gives an object its state: here
+    (1, shape, dtype, False for C order, bytes).
+    """
+    empty = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n" + literal((0,)) + b"C\x01btR"
+    dtype = b"cnumpy\ndtype\n" + literal((f"<{code}", False, True)) + b"R"
+    return (
+        empty
+        + b"("
+        + literal(1)
+        + literal(array.shape)
+        + dtype
+        + literal(False)
+        + struct.pack("<BQ", 0x8E, array.nbytes)
+    )

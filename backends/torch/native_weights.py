@@ -1,0 +1,140 @@
+"""PyTorch's .pth files without PyTorch: a zip of one pickle, data.pkl, and one entry of raw numbers per storage."""
+
+from __future__ import annotations
+
+import math
+import struct
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from repro.files import replacing
+from repro.weights.native import NativeNames
+from repro.weights.unpickle import Arrays, Calls, Global, arrays_in, empty_dict, literal, unpickle
+from repro.weights.untrusted import as_stored, checked_array, reading, sizes
+
+NAMES = NativeNames({})
+EXTENSIONS = (".pth", ".pt")
+
+STORAGES = {
+    "FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "LongStorage": "<i8", "IntStorage": "<i4",
+    "ShortStorage": "<i2", "CharStorage": "|i1", "ByteStorage": "|u1", "BoolStorage": "|b1",
+}  # fmt: skip
+ALIGNMENT = 64  # bytes; where torch starts each entry, so that it can map the file into memory
+
+
+def read(path: Path) -> Arrays:
+    """The tensors of what torch.save wrote, a state dict or a dictionary around one ("state_dict/conv.weight").
+
+    Raises ReproError for the format before PyTorch 1.6, for damage, and for a pickle that does more than hold tensors.
+    """
+    path = Path(path)
+    with reading(path, "a PyTorch file (the zip format since 1.6)"):
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is no zip; load it in PyTorch and save its state_dict again")
+        with zipfile.ZipFile(path) as archive:
+            return _Reader(archive, path.stat().st_size).arrays()
+
+
+class _Reader:
+    """One open file and the storages read so far."""
+
+    def __init__(self, archive: zipfile.ZipFile, size: int) -> None:
+        entries = archive.infolist()
+        names = {entry.filename for entry in entries}
+        if len(names) < len(entries):
+            raise ValueError("the zip holds two entries of one name")
+        if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries):
+            raise ValueError("the zip is compressed or encrypted, which torch.save never does")
+        if sum(entry.file_size for entry in entries) > size:
+            raise ValueError("the zip claims to hold more than the file has")
+        pickles = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
+        if len(pickles) != 1:
+            raise ValueError("the zip has no data.pkl, so that torch.save did not write it")
+        self.archive, self.root, self.names = archive, pickles[0].removesuffix("data.pkl"), names
+        self.storages: dict[str, np.ndarray] = {}
+
+    def arrays(self) -> Arrays:
+        if self.root + "byteorder" in self.names and self._entry("byteorder") != b"little":
+            raise ValueError("it was written on a big-endian machine")
+        calls: Calls = {
+            "collections.OrderedDict": empty_dict,
+            "collections.defaultdict": empty_dict,
+            "collections.Counter": lambda counts=None: counts,  # inside schedulers
+            "torch.Size": lambda sides: sides,
+            "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
+            "torch._utils._rebuild_tensor_v2": _view,
+        }
+        return arrays_in(unpickle(self._entry("data.pkl"), calls, self._storage))
+
+    def _entry(self, name: str) -> bytes:
+        return self.archive.read(self.root + name)  # checks the CRC
+
+    def _storage(self, reference: object) -> np.ndarray:
+        if not isinstance(reference, tuple) or len(reference) != 5 or not isinstance(reference[1], Global):
+            raise ValueError("the pickle refers to something that is no storage")
+        _, kind, key, _, count = reference
+        name = kind.name.removeprefix("torch.")
+        if name not in STORAGES:
+            raise ValueError(f"it holds a {kind.name}; convert the model with .float() and save it again")
+        if not isinstance(key, str):
+            raise ValueError("the pickle refers to a storage without a name")
+        if key not in self.storages:
+            self.storages[key] = checked_array(self._entry(f"data/{key}"), STORAGES[name], (count,))
+        if self.storages[key].dtype != np.dtype(STORAGES[name]):
+            raise ValueError(f"the storage {key!r:.40} is used as two types")
+        return self.storages[key]
+
+
+def _view(storage: object, offset: object, shape: object, strides: object, *_: object) -> np.ndarray:
+    """The part of a storage that a tensor shows; offset and strides count elements."""
+    if not isinstance(storage, np.ndarray):
+        raise ValueError("a tensor has no storage")
+    sides, steps, (start,) = sizes(shape), sizes(strides), sizes((offset,))
+    count = math.prod(sides)
+    end = start + 1 + sum((side - 1) * step for side, step in zip(sides, steps, strict=True)) if count else start
+    if end > len(storage) or count > len(storage):
+        raise ValueError(f"a tensor of shape {sides} and strides {steps} is larger than its storage")
+    size = storage.itemsize
+    return np.lib.stride_tricks.as_strided(storage[start:], sides, [step * size for step in steps], writeable=False)
+
+
+def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """A file that torch.load(path, weights_only=True) turns into a dict of tensors for load_state_dict(strict=True).
+
+    A plain dict names no version of batch normalisation, so that torch does not miss `num_batches_tracked`.
+    Raises ReproError for a type that torch lacks, and where `path` cannot be written.
+    """
+    stored = {name: as_stored(name, array, STORAGES, ".pth") for name, array in arrays.items()}
+    pickled = b"".join(
+        _tensor(name, storage, str(key), array) for key, (name, (storage, array)) in enumerate(stored.items())
+    )
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        _add(archive, "data.pkl", b"\x80\x02}(" + pickled + b"u.")  # protocol 2, {}, mark ... set items, stop
+        _add(archive, "byteorder", b"little")
+        for key, (_, array) in enumerate(stored.values()):
+            _add(archive, f"data/{key}", array.tobytes())
+        _add(archive, "version", b"3\n")
+
+
+def _tensor(name: str, storage: str, key: str, array: np.ndarray) -> bytes:
+    """The instructions for `name: _rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict())`.
+
+    In a pickle, "c" names a global, "(" ... "t" is a tuple, "R" a call and "Q" a reference to an entry of the zip.
+    """
+    strides = tuple(math.prod(array.shape[axis + 1 :]) for axis in range(array.ndim))
+    reference = b"(" + literal("storage") + f"ctorch\n{storage}\n".encode()
+    reference += literal(key) + literal("cpu") + literal(array.size) + b"tQ"
+    arguments = reference + literal(0) + literal(array.shape) + literal(strides) + literal(False)
+    return literal(name) + b"ctorch._utils\n_rebuild_tensor_v2\n(" + arguments + b"ccollections\nOrderedDict\n)RtR"
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    """An entry whose bytes start at a multiple of ALIGNMENT, and whose time stamp is always the same."""
+    entry = zipfile.ZipInfo(f"archive/{name}")
+    assert archive.fp is not None
+    padding = -(archive.fp.tell() + 30 + len(entry.filename) + 4) % ALIGNMENT  # 30: a zip entry's fixed header
+    entry.extra = struct.pack("<2sH", b"FB", padding) + b"Z" * padding
+    archive.writestr(entry, data)

@@ -1,0 +1,240 @@
+"""Each backend by itself: plain models, strict loading, the quick depthwise path, and a training step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from repro.discovery import SHIPPED
+from repro.weights import store
+
+Run = Callable[[str, str], str]
+
+PLAIN = {
+    "torch": "import torch\nfrom torch.nn import Module as Plain\nrun = lambda m, x: m.eval()(torch.from_numpy(x)).detach().numpy()",
+    "paddle": "import paddle\nfrom paddle.nn import Layer as Plain\n"
+              "def run(m, x):\n    m.eval()\n    return m(paddle.to_tensor(x)).numpy()",
+    "mindspore": "import mindspore\nfrom mindspore.nn import Cell as Plain\n"
+                 "run = lambda m, x: m.set_train(False)(mindspore.Tensor(x)).asnumpy()",
+}  # fmt: skip
+
+
+def test_plain_model(backend: str, run_in: Run) -> None:
+    """What an owner of the framework does in a notebook."""
+    run_in(backend, f"""
+{PLAIN[backend]}
+import numpy as np
+from backends.{backend} import create_model, export_weights, load_weights, forward
+from repro.weights.init import scramble
+model = create_model("asymmnet_large", num_classes=16)
+assert isinstance(model, Plain)
+assert run(model, np.zeros((2, 3, 40, 33), np.float32)).shape == (2, 16)
+small = create_model("asymmnet_small", num_classes=3, in_channels=1, width=0.6, asymmrate=2)
+arrays = scramble(small.spec, 0)
+load_weights(small, arrays)
+back = export_weights(small)
+assert set(back) == set(arrays) and all(np.array_equal(back[n], arrays[n]) for n in arrays)
+x = np.random.default_rng(0).standard_normal((2, 1, 33, 32), np.float32)
+outputs = forward(small, x)
+assert np.array_equal(outputs["logits"], run(small, x)), "looking at the stages changed them"
+assert list(outputs) == [*small.spec.trace().stages, "logits"]
+back["stem.conv.weight"][:] = 7
+assert np.array_equal(export_weights(small)["stem.conv.weight"], arrays["stem.conv.weight"]), "a copy, not a view"
+""")  # fmt: skip
+
+
+def test_loading_is_all_or_nothing(backend: str, run_in: Run) -> None:
+    run_in(backend, f"""
+import numpy as np
+from backends.{backend} import create_model, export_weights, load_weights
+from repro.errors import ReproError
+from repro.weights.init import scramble
+model = create_model("asymmnet_small", num_classes=3)
+before, arrays = export_weights(model), scramble(model.spec, 0)
+last = list(arrays)[-1]
+for broken in (
+    {{name: array for name, array in arrays.items() if name != last}},
+    arrays | {{last: arrays[last][:-1]}},
+    arrays | {{"more": arrays[last]}},
+    arrays | {{last: arrays[last].astype(np.int64)}},
+):
+    try:
+        load_weights(model, broken)
+    except ReproError as error:
+        assert last in str(error) or "more" in str(error), error
+    else:
+        raise AssertionError("loaded")
+    after = export_weights(model)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+""")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["asymmnet_large", "mobilenet_v3_small"])
+def test_unknown_and_impossible_models(name: str, backend: str, run_in: Run) -> None:
+    run_in(backend, f"""
+from backends.{backend} import create_model
+from repro.errors import ReproError
+for bad, options in (("{name}x", {{}}), ("{name}", {{"depth": 3}}), ("{name}", {{"num_classes": 0}})):
+    try:
+        create_model(bad, **options)
+    except ReproError:
+        continue
+    raise AssertionError(bad)
+""")  # fmt: skip
+
+
+DEPTHWISE = {
+    "paddle": """
+import paddle
+from backends.paddle import layers
+def both(x, weight, kernel, stride):
+    results = []
+    for largest in (10**9, 0):
+        layers.LARGEST_MAP = largest
+        layer = layers.conv(x.shape[1], x.shape[1], kernel, stride, x.shape[1])
+        assert type(layer) is layers.DepthwiseConv2D
+        layer.weight.set_value(weight)
+        tensor = paddle.to_tensor(x, stop_gradient=False)
+        y = layer(tensor)
+        (y * y).sum().backward()
+        results.append((y.numpy(), tensor.grad.numpy(), layer.weight.grad.numpy()))
+    return results
+""",
+    "mindspore": """
+import mindspore
+from mindspore import Tensor, ops
+from backends.mindspore import layers
+def both(x, weight, kernel, stride):
+    results = []
+    for largest in (10**9, 0):
+        layers.LARGEST_MAP = largest
+        layer = layers.conv(x.shape[1], x.shape[1], kernel, stride, x.shape[1])
+        assert type(layer) is layers.DepthwiseConv2d
+        layer.weight.set_data(Tensor(weight))
+        def energy(tensor):
+            y = layer(tensor)
+            return (y * y).sum(), y
+        gradient = ops.value_and_grad(energy, 0, layer.trainable_params(), has_aux=True)
+        (_, y), (dx, dw) = gradient(Tensor(x))
+        results.append((y.asnumpy(), dx.asnumpy(), dw[0].asnumpy()))
+    return results
+""",
+}
+
+
+@pytest.mark.parametrize("name", DEPTHWISE)
+def test_depthwise_by_matrices_equals_the_kernel(name: str, run_in: Run, require_backend: Callable[[str], None]) -> None:
+    require_backend(name)
+    run_in(name, DEPTHWISE[name] + """
+import numpy as np
+rng = np.random.default_rng(0)
+for height, width, kernel, stride in ((1, 1, 5, 1), (2, 2, 5, 2), (3, 5, 3, 1), (8, 8, 3, 2), (7, 4, 5, 2), (9, 9, 3, 1)):
+    x = rng.standard_normal((3, 6, height, width), np.float32)
+    quick, kernels = both(x, rng.standard_normal((6, 1, kernel, kernel), np.float32), kernel, stride)
+    for a, b in zip(quick, kernels):
+        assert a.shape == b.shape
+        assert np.abs(a - b).max() <= 1e-5 * np.abs(b).max(), (height, width, kernel, stride)
+""")  # fmt: skip
+
+
+STEPS = """
+import numpy as np
+from backends.{backend} import create_model, create_trainer
+from repro.interface import TrainSettings
+from repro.specs import find_spec
+from repro.weights import store
+from repro.weights.init import initialise
+spec = find_spec("asymmnet_small", num_classes=5, dropout=0.0, width=0.5)
+images = np.random.default_rng(0).standard_normal((2, 16, 3, 64, 64)).astype(np.float32)
+labels = np.random.default_rng(1).integers(0, 5, (2, 16))
+trainer = create_trainer(create_model(spec), TrainSettings(momentum=0.9, weight_decay=0.1))
+trainer.load_weights(initialise(spec, 0))
+out = {{}}
+for i in range(2):
+    loss, logits = trainer.step(images[i], labels[i], 1e-3 * (i + 1))
+    out |= {{f"{{i}}/loss": np.float64(loss).reshape(1), f"{{i}}/logits": logits}}
+    out |= {{f"{{i}}/{{name}}": array for name, array in (trainer.weights() | trainer.state()).items()}}
+out["predict"] = trainer.predict(images[0])
+assert np.array_equal(out["predict"], trainer.predict(images[0]))
+# another trainer goes on from the first one's weights and state to the same bits
+fresh = create_trainer(create_model(spec), TrainSettings(momentum=0.9, weight_decay=0.1))
+fresh.load_weights(initialise(spec, 0))
+fresh.step(images[1], labels[1], 1e-2)
+fresh.load_weights({{name[2:]: array for name, array in out.items() if name[2:] in spec.weights and name[0] == "0"}})
+fresh.load_state({{name[2:]: array for name, array in out.items() if name.startswith("0/velocity/")}})
+fresh.step(images[1], labels[1], 2e-3)
+for name, array in (fresh.weights() | fresh.state()).items():
+    assert np.array_equal(array, out["1/" + name]), name
+store.save({path!r}, out)
+"""
+
+
+def test_training_steps_agree(run_in: Run, require_backend: Callable[[str], None], tmp_path: Path) -> None:
+    """Loss, logits, weights, running statistics and velocities after one and two steps, decay on every weight."""
+    results = {}
+    for name in SHIPPED:
+        require_backend(name)
+        path = str(tmp_path / f"{name}.safetensors")
+        run_in(name, STEPS.format(backend=name, path=path))
+        results[name] = store.load(path)[0]
+    reference = results.pop("torch")
+    for name, result in results.items():
+        assert set(result) == set(reference)
+        for key, array in result.items():
+            expected = reference[key]
+            assert array.shape == expected.shape, key
+            assert np.isfinite(array).all(), key
+            scale = max(1e-2, np.abs(expected).max())  # some gradients are zero but for rounding
+            limit = 5e-3 if "velocity" in key or key == "predict" else 5e-4
+            assert np.abs(array - expected).max() <= limit * scale, (name, key)
+
+
+def test_running_variance_is_unbiased(run_in: Run, backend: str) -> None:
+    """8 values a channel: the biased variance would be an eighth too low."""
+    code = {
+        "torch": "import torch\nn.train()\nn(torch.from_numpy(x))\nvar = n.running_var.numpy()",
+        "paddle": "import paddle\nn.train()\nn(paddle.to_tensor(x))\nvar = n._variance.numpy()",
+        "mindspore": "import mindspore\nn.set_train(True)\nn(mindspore.Tensor(x))\nvar = n.moving_variance.asnumpy()",
+    }[backend]
+    run_in(backend, f"""
+import numpy as np
+from backends.{backend}.layers import norm
+from repro.specs import find_spec
+n = norm(find_spec("mobilenet_v3_small"), 3)
+x = np.random.default_rng(0).standard_normal((2, 3, 2, 2)).astype(np.float32)
+{code}
+expected = 0.99 + 0.01 * x.var((0, 2, 3), ddof=1)
+assert np.abs(var - expected).max() < 1e-6, (var, expected)
+""")  # fmt: skip
+
+
+TORCHVISION = """
+import copy
+import numpy as np
+import torch, torchvision
+from backends.torch import create_model, load_weights
+from repro.weights.init import scramble
+for name, size in (("mobilenet_v3_large", 64), ("mobilenet_v3_small", 65), ("mobilenet_v3_small", 96)):
+    ours = create_model(name)
+    theirs = getattr(torchvision.models, name)().eval()
+    arrays = scramble(ours.spec, 3)
+    load_weights(ours, arrays)
+    # both run through their weights in the order of the forward pass; the SE block and the head are named differently
+    own = {k: v for k, v in theirs.state_dict().items() if not k.endswith("num_batches_tracked")}
+    assert len(own) == len(arrays)
+    for (key, target), (source, array) in zip(own.items(), arrays.items()):
+        assert target.numel() == array.size, (key, source)
+        target.copy_(torch.from_numpy(array).reshape(target.shape))
+    x = torch.randn(2, 3, size, size)
+    with torch.no_grad():
+        a, b = ours.double().eval()(x.double()), theirs.double()(x.double())
+    assert (a - b).abs().max() <= 1e-12 * b.abs().max(), name
+"""
+
+
+def test_mobilenet_v3_is_torchvisions(run_in: Run, require_backend: Callable[[str], None]) -> None:
+    require_backend("torch")
+    run_in("torch", TORCHVISION)

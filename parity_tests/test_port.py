@@ -1,0 +1,261 @@
+"""Weights carried between the frameworks' files: every bit, or one line that says why not."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from repro.discovery import SHIPPED, native_weights
+from repro.errors import ReproError
+from repro.port import main
+from repro.specs import find_spec
+from repro.weights import store
+from repro.weights.init import scramble
+from repro.weights.port import read_weights, write_weights
+from repro.workers import interpreter
+
+MODEL = "asymmnet_small_x0_35"
+SPEC = find_spec(MODEL, num_classes=7, in_channels=1)
+WEIGHTS = scramble(SPEC, 5)
+EXTENSIONS = {name: native_weights(name).EXTENSIONS[0] for name in SHIPPED}
+SUFFIXES = [".safetensors", *EXTENSIONS.values()]
+
+
+def same(left, right):
+    def bits(arrays):
+        return {name: (array.shape, array.dtype.name, array.tobytes()) for name, array in arrays.items()}
+
+    return bits(left) == bits(right)
+
+
+@pytest.fixture
+def canonical(tmp_path):
+    path = tmp_path / "canonical.safetensors"
+    store.save(path, WEIGHTS)
+    return path
+
+
+def refusal(capsys, *arguments) -> str:
+    """The error's one line; the files stay as they were."""
+    folder = arguments[0].parent
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    with pytest.raises(ReproError) as caught:
+        main([str(argument) for argument in arguments])
+    assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+    assert "wrote" not in capsys.readouterr().out
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("first", "second"), list(itertools.permutations(SUFFIXES, 2)))
+def test_there_and_back_through_the_command(first, second, canonical, tmp_path):
+    a, b, c, back = (tmp_path / name for name in (f"a{first}", f"b{second}", f"c{first}", "back.safetensors"))
+    assert main([str(canonical), str(a), "--model", MODEL]) == 0
+    assert main([str(a), str(b), "--model", MODEL]) == 0
+    assert main([str(b), str(c), "--model", MODEL]) == 0
+    assert main([str(c), str(back), "--model", MODEL]) == 0
+    assert same(store.load(back)[0], WEIGHTS)
+    if first != ".safetensors":  # whose metadata name another source
+        assert c.read_bytes() == a.read_bytes()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_every_bit_of_every_precision(suffix, dtype, tmp_path):
+    spec = find_spec("asymmnet_small")
+    arrays = {name: array.astype(dtype) for name, array in scramble(spec, 1).items()}
+    path = tmp_path / f"weights{suffix}"
+    write_weights(path, spec, arrays)
+    found_spec, found, _ = read_weights(path, "asymmnet_small")
+    assert found_spec == spec
+    assert same(found, arrays)
+    assert list(found) == list(spec.weights)
+
+
+def test_a_square_linear_layer_is_transposed_by_its_kind(tmp_path):
+    spec = find_spec("asymmnet_small", num_classes=1280)
+    arrays = scramble(spec, 1)
+    path = tmp_path / "weights.pdparams"
+    write_weights(path, spec, arrays)
+    native = native_weights("paddle").read(path)
+    assert np.array_equal(native["classifier.weight"], arrays["classifier.weight"].T)
+    assert same(read_weights(path, "asymmnet_small")[1], arrays)
+
+
+def test_a_canonical_file_says_where_it_came_from(canonical, tmp_path, capsys):
+    paddle, again, torch = (tmp_path / name for name in ("w.pdparams", "again.safetensors", "w.pth"))
+    main([str(canonical), str(paddle), "--model", "asymmnet_small", "--option", "width=0.35"])
+    main([str(paddle), str(again), "--model", "asymmnet_small", "--option", "width=0.35"])
+    metadata = store.load(again)[1]
+    assert {key: metadata[key] for key in ("model", "num_classes", "in_channels", "ported_from")} == {
+        "model": "asymmnet_small", "num_classes": "7", "in_channels": "1", "ported_from": "w.pdparams",
+    }  # fmt: skip
+    assert json.loads(metadata["options"]) == {"width": 0.35}
+    assert metadata["source_sha256"] == hashlib.sha256(paddle.read_bytes()).hexdigest()
+    assert main([str(again), str(torch)]) == 0  # the metadata name the model and its width
+    assert same(read_weights(torch, MODEL)[1], WEIGHTS)
+    assert "7 classes" in capsys.readouterr().out
+
+
+def test_the_backend_may_be_named_instead_of_the_extension(canonical, tmp_path, capsys):
+    main([str(canonical), str(tmp_path / "weights"), "--to", "mindspore", "--model", MODEL])
+    assert same(read_weights(tmp_path / "weights.ckpt", MODEL)[1], WEIGHTS)
+    assert "weights.ckpt" in capsys.readouterr().out
+    error = refusal(capsys, canonical, tmp_path / "w.pth", "--to", "mindspore", "--model", MODEL)
+    assert "w.pth is a file of torch, not of mindspore, whose files end in .ckpt" in error
+    assert "did you mean torch" in refusal(capsys, canonical, tmp_path / "w", "--to", "toch", "--model", MODEL)
+
+
+def test_every_misfit_is_named_and_nothing_written(tmp_path, capsys):
+    source, destination = tmp_path / "w.pth", tmp_path / "w.ckpt"
+    destination.write_text("old")
+    arrays = dict(WEIGHTS)
+    arrays["clasifier.bias"] = arrays.pop("classifier.bias")
+    arrays["hidden.weight"] = arrays["hidden.weight"][:, :-1]
+    arrays["extra"] = np.ones((2, 2), "float32")
+    native_weights("torch").write(source, arrays)
+    error = refusal(capsys, source, destination, "--model", MODEL)
+    for part in (
+        "classifier.bias is missing",
+        "hidden.weight has shape",
+        "clasifier.bias is unex",
+        "extra is unexpected",
+    ):
+        assert part in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["w.onnx", "--model", MODEL], "has none of the extensions .safetensors, .pth"),
+        (["w.pth"], "does not say which model it is for; add --model NAME"),
+        (["w.pth", "--model", "asymnet_small"], "did you mean"),
+        (["w.pth", "--model", MODEL, "--option", "asymrate=1"], "did you mean asymmrate"),
+        (["w.pth", "--model", MODEL, "--option", "asymmrate"], "write KEY=VALUE"),
+        (["w.pth", "--model", MODEL, "--option", "asymmrate=[1"], "not YAML"),
+        (["w.pth", "--model", MODEL, "--option", "num_classes=3"], "num_classes is read off the arrays"),
+        (["w.pth", "--model", "asymmnet_large"], "do not fit asymmnet_large with 7 classes and 1 input channels"),
+        (["none/w.pth", "--model", MODEL], "No such file or directory"),
+    ],
+)
+def test_mistakes(arguments, message, canonical, tmp_path, capsys):
+    assert message in refusal(capsys, canonical, tmp_path / arguments[0], *arguments[1:])
+
+
+@pytest.mark.parametrize("options", ["{", "[1]", "[" * 100_000, '{"num_classes": 3}', '{"size": "large"}'])
+def test_foreign_metadata(options, tmp_path, capsys):
+    path = tmp_path / "w.safetensors"
+    store.save(path, WEIGHTS, {"model": MODEL, "options": options})
+    assert "option" in refusal(capsys, path, tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_broken_source_leaves_the_destination(suffix, tmp_path, capsys):
+    source, destination = tmp_path / f"broken{suffix}", tmp_path / "w.safetensors"
+    destination.write_text("old")
+    refusal(capsys, source, destination, "--model", MODEL)
+    source.write_bytes(b"no such thing")
+    assert str(source) in refusal(capsys, source, destination, "--model", MODEL)
+
+
+def test_a_weight_under_both_of_its_names_is_refused(tmp_path, capsys):
+    native = native_weights("paddle")
+    arrays = native.NAMES.to_native(WEIGHTS, SPEC.weights)
+    name = next(name for name in WEIGHTS if name.endswith("running_mean"))
+    native.write(tmp_path / "w.pdparams", {**arrays, name: WEIGHTS[name]})
+    assert "twice" in refusal(capsys, tmp_path / "w.pdparams", tmp_path / "w.pth", "--model", MODEL)
+
+
+def test_counters_are_left_out_aloud(tmp_path, capsys):
+    counter = {"stem.norm.num_batches_tracked": np.array(3)}
+    native_weights("torch").write(tmp_path / "w.pth", WEIGHTS | counter)
+    assert same(read_weights(tmp_path / "w.pth", MODEL)[1], WEIGHTS)
+    assert (
+        "left out 1 whole-number scalars, which are no weights: stem.norm.num_batches_tracked"
+        in capsys.readouterr().out
+    )
+
+
+# A plain user's training checkpoint: weights beside an optimizer. Reads sys.argv[1], writes sys.argv[2].
+USERS = {
+    "torch": """
+import collections, sys, torch
+state = torch.load(sys.argv[1], weights_only=True)
+layer = torch.nn.Linear(3, 2)
+optimizer = torch.optim.SGD(layer.parameters(), 0.1, momentum=0.9)
+schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 6])
+layer(torch.ones(1, 3)).sum().backward()
+optimizer.step()
+state = collections.OrderedDict((f"module.{name}", torch.nn.Parameter(value)) for name, value in state.items())
+torch.save({"epoch": 3, "arch": "x", "best": 0.5, "optimizer": optimizer.state_dict(), "state_dict": state,
+            "schedule": schedule.state_dict()}, sys.argv[2])
+""",
+    "paddle": """
+import sys, paddle
+layer = paddle.nn.Linear(3, 2)
+optimizer = paddle.optimizer.Adam(0.1, parameters=layer.parameters())
+layer(paddle.ones([1, 3])).sum().backward()
+optimizer.step()
+paddle.save({"opt": optimizer.state_dict(), "model": paddle.load(sys.argv[1]), "epoch": 3}, sys.argv[2])
+""",
+}
+
+
+@pytest.mark.parametrize("name", USERS)
+def test_weights_are_found_inside_a_training_checkpoint(name, tmp_path, require_backend, capsys):
+    require_backend(name)
+    ours, theirs = (tmp_path / f"{which}{EXTENSIONS[name]}" for which in ("ours", "theirs"))
+    write_weights(ours, SPEC, WEIGHTS)
+    subprocess.run([interpreter(name), "-c", USERS[name], str(ours), str(theirs)], check=True, cwd=tmp_path)
+    assert same(read_weights(theirs, MODEL)[1], WEIGHTS)
+    out = capsys.readouterr().out
+    assert "took the weights under" in out
+    assert ("took the prefix 'module.' off every name" in out) == (name == "torch")
+
+
+def test_several_groups_are_not_chosen_from_by_chance(tmp_path, capsys):
+    native_weights("torch").write(tmp_path / "w.pth", {"student/a": np.ones(2), "teacher/a": np.ones(2)})
+    assert "several groups of arrays (student, teacher)" in refusal(
+        capsys, tmp_path / "w.pth", tmp_path / "w.ckpt", "--model", MODEL
+    )
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_inspect_prints_what_is_there(suffix, tmp_path, capsys):
+    path = tmp_path / f"w{suffix}"
+    write_weights(path, SPEC, WEIGHTS, {"note": "with\x1b[2J"})
+    assert main([str(path), "--inspect"]) == 0
+    out = capsys.readouterr().out
+    array = WEIGHTS["hidden.weight"]
+    assert any(
+        all(
+            part in line
+            for part in ("hidden.weight", str(array.shape), "float32", hashlib.sha256(array.tobytes()).hexdigest()[:12])
+        )
+        for line in out.splitlines()
+    )
+    assert f"{len(WEIGHTS)} arrays" in out
+    assert "\x1b" not in out
+    assert ("# note: with?[2J" in out) == (suffix == ".safetensors")
+
+
+def test_the_command_prints_one_line_and_imports_numpy_late(canonical):
+    def command(*arguments):
+        return subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "repro.port", *arguments],
+            capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )  # fmt: skip
+
+    helped = command("--help")
+    assert (helped.returncode, "numpy" in helped.stderr) == (0, False)
+    failed = command(str(canonical), "w.pth")
+    assert failed.returncode == 1
+    errors = [line for line in failed.stderr.splitlines() if not line.startswith("import time:")]
+    assert errors == [f"error: {canonical} does not say which model it is for; add --model NAME"]

@@ -1,0 +1,132 @@
+"""Workers that are missing, die, hang or chatter, with backends that need no framework."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from repro import discovery
+from repro.specs import find_spec
+from repro.weights.init import initialise
+from repro.workers import Worker, WorkerError, interpreter
+
+FAKE = """
+import os, sys, time
+print("hello on stdout"); print("hello on stderr", file=sys.stderr)
+{top}
+def version():
+    {version}
+    return "1.2"
+def create_model(spec):
+    {create}
+    return {{}}
+def load_weights(model, arrays): model.update(arrays)
+def export_weights(model): return model
+"""
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """`fake(version=..., create=...)` starts a worker of a backend with such code in its functions."""
+    opened: list[Worker] = []
+
+    def start(top: str = "pass", version: str = "pass", create: str = "pass", timeout: float = 60.0) -> Worker:
+        (tmp_path / "fake.py").write_text(FAKE.format(top=top, version=version, create=create))
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.setitem(discovery.SHIPPED, "fake", "fake")
+        opened.append(Worker("fake", timeout=timeout))
+        return opened[-1]
+
+    yield start
+    for worker in opened:
+        worker.close()
+
+
+SPEC = find_spec("asymmnet_small", num_classes=2)
+WEIGHTS = initialise(SPEC, 0)
+
+
+def create(worker: Worker) -> None:
+    worker.request("create", WEIGHTS, name="asymmnet_small", options={"num_classes": 2})
+
+
+def test_arrays_come_back_bit_equal_past_a_chatty_framework(fake) -> None:
+    worker = fake(create="os.write(1, b'not json' * 10000)")
+    assert worker.version == "1.2"
+    create(worker)
+    _, back = worker.request("export")
+    assert set(back) == set(WEIGHTS)
+    assert all(np.array_equal(back[name], WEIGHTS[name]) for name in back)
+
+
+def test_missing_framework(fake) -> None:
+    with pytest.raises(WorkerError, match=r"backend fake .*cannot import its framework.*nosuchframework"):
+        fake(version="import nosuchframework")
+
+
+def test_missing_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPRO_TORCH_PYTHON", "/nowhere/python")
+    assert interpreter("torch") == "/nowhere/python"
+    with pytest.raises(WorkerError, match="cannot start /nowhere/python.*set REPRO_TORCH_PYTHON"):
+        Worker("torch")
+
+
+def test_another_interpreter_is_used(fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrapper = tmp_path / "python"
+    wrapper.write_text(f'#!/bin/sh\necho used >> "{tmp_path}/used"\nexec "{sys.executable}" "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("REPRO_FAKE_PYTHON", str(wrapper))
+    assert fake().version == "1.2"
+    assert (tmp_path / "used").exists()
+
+
+@pytest.mark.parametrize(
+    ("death", "words"),
+    [("os.abort()", "signal 6"), ("os._exit(7)", "exit code 7"), ("os.kill(os.getpid(), 9)", "signal 9")],
+)
+def test_death_is_reported_with_its_last_words(fake, death: str, words: str) -> None:
+    worker = fake(create=f"print('the end is near', flush=True); {death}")
+    with pytest.raises(WorkerError, match=f"backend fake.*ended with {words} during 'create'.*the end is near"):
+        create(worker)
+    with pytest.raises(WorkerError, match="backend fake"):  # and again, not a hang
+        create(worker)
+
+
+def test_death_at_import(fake) -> None:
+    with pytest.raises(WorkerError, match="ended with exit code 3 during 'start'"):
+        fake(top="os._exit(3)")
+
+
+def test_hang_is_ended(fake) -> None:
+    worker = fake(create="print('still here', flush=True); time.sleep(600)", timeout=5)
+    with pytest.raises(WorkerError, match="no answer to 'create' within 5 s; it was stopped.*still here"):
+        create(worker)
+    assert worker.process.poll() is not None
+
+
+def test_exception_in_the_backend(fake) -> None:
+    worker = fake(create="raise KeyError('lost')")
+    with pytest.raises(WorkerError, match="KeyError: 'lost'"):
+        create(worker)
+    assert worker.process.poll() is None  # one failed request does not end it
+
+
+def test_mistake_is_told_in_one_line(fake) -> None:
+    worker = fake()
+    with pytest.raises(WorkerError) as caught:
+        worker.request("create", WEIGHTS, name="asymnet_small", options={})
+    assert "did you mean asymmnet_small" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "last words" not in str(caught.value)
+
+
+def test_close_leaves_nothing(fake) -> None:
+    worker = fake()
+    worker.close()
+    assert worker.process.returncode is not None
+    assert not worker.folder.exists()
+    assert not Path(f"/proc/{worker.process.pid}").exists() or os.name != "posix"
