@@ -42,7 +42,7 @@ FAULTS = {
     "transposed square weight": ("w = model.stages[0][0].project.conv.weight; w.data = w.data.transpose(0, 1)", 1,
                                  "stages.0.0"),
     "no squeeze": ("model.stages[2][1].se = nn.Identity()", 0, "stages.2.1.se.reduce"),
-    "another width": ("model.hidden = nn.Conv2d(960, 1281, 1)", 0, "hidden"),
+    "another bias": ("model.hidden = nn.Conv2d(480, 1280, 1)", 0, "hidden"),
     "scaled in float64 alone": ("model.stem.register_forward_hook("
                                 "lambda *a: a[2] * (1 + 1e-9) if a[2].dtype == torch.float64 else a[2])", 1, "stem"),
     "squashed batch": ("model.register_forward_hook(lambda *a: a[2][:1])", 1, "logits"),

@@ -102,6 +102,7 @@ def test_impossible_setting_says_why(size: str) -> None:
     ("options", "message"),
     [
         ({"asymmrate": 3}, "asymmrate must be 0, 1 or 2"),
+        ({"asymmrate": 1.0}, "asymmrate must be 0, 1 or 2"),
         ({"width": 0}, "width must be a number"),
         ({"width": "wide"}, "width must be a number"),
         ({"width": float("nan")}, "width must be a number"),

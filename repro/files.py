@@ -24,9 +24,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
             raise ReproError(f"{path} is a folder; give the name of a file")
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         temporary = Path(name)
-        os.fchmod(handle, 0o666 & ~_umask())  # mkstemp makes private files
         os.close(handle)
         yield temporary
+        temporary.chmod(0o666 & ~_umask())  # mkstemp, like the writer of safetensors, makes private files
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)

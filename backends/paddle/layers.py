@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+
 import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from repro.specs import Spec
 from repro.weights.depthwise import LARGEST_MAP, placement
+
+# said of every training step, and meant to be so
+warnings.filterwarnings("ignore", "When training, we now always track global mean and variance", UserWarning)
 
 ACTIVATIONS = {"relu": nn.ReLU, "hard_swish": nn.Hardswish, "none": nn.Identity}
 

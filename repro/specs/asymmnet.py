@@ -174,7 +174,7 @@ def asymmnet(
     size: "large" or "small"; width: multiplier of all channels but the 1,280 of the head; asymmrate: 0, 1 or 2.
     """
     _check(size, width)
-    if asymmrate not in (0, 1, 2):
+    if type(asymmrate) is not int or asymmrate not in (0, 1, 2):
         raise ReproError(f"asymmrate must be 0, 1 or 2, not {asymmrate!r}")
     stem = ceil8(16 * width)
     return AsymmNetSpec(

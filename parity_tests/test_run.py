@@ -1,0 +1,317 @@
+"""`python -m repro.run` from end to end, on a small trainer in NumPy that stands for a backend."""
+
+from __future__ import annotations
+
+import errno
+import json
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from repro import discovery
+from repro.cli import run_command
+from repro.errors import ReproError
+from repro.run import main
+from repro.training.meters import cross_entropy
+from repro.weights import store
+
+MODEL = "asymmnet_small_x0_35"
+QUICK = ["--backend", "torch", "--model", MODEL, "--image-size", "8", "--batch-size", "256", "--lr", "0.02"]
+
+
+class SoftmaxRegression:
+    """A Trainer that trains the spec's classifier alone, on noisy pixels: the noise is to the seed what dropout is. One
+    running statistic counts the steps."""
+
+    stop: tuple[int, Callable] | None = None  # number of the step, what then happens
+    steps_taken = 0
+
+    def __init__(self, spec, settings):
+        self.spec, self.settings, self.velocity = spec, settings, {}
+        self.seed(0)
+
+    def seed(self, value):
+        self.rng = np.random.default_rng(value)
+
+    def features(self, images):
+        flat = images.reshape(len(images), -1)
+        return np.pad(flat, [(0, 0), (0, 1280 - flat.shape[1])])
+
+    def logits(self, features):
+        return features @ self.arrays["classifier.weight"].T + self.arrays["classifier.bias"]
+
+    def predict(self, images):
+        return self.logits(self.features(images))
+
+    def step(self, images, labels, lr):
+        SoftmaxRegression.steps_taken += 1
+        if self.stop and self.steps_taken == self.stop[0]:
+            self.stop[1](self)
+        features = self.features(images) + self.rng.normal(0, 0.1, (len(images), 1280)).astype(np.float32)
+        logits = self.logits(features)
+        error = np.exp(logits - logits.max(1, keepdims=True))
+        error /= error.sum(1, keepdims=True)
+        error[np.arange(len(labels)), labels] -= 1
+        gradients = {"classifier.weight": error.T @ features / len(labels), "classifier.bias": error.mean(0)}
+        for name, gradient in gradients.items():
+            decayed = gradient + self.settings.weight_decay * self.arrays[name]
+            self.velocity[name] = self.settings.momentum * self.velocity.get(name, 0) + decayed
+            self.arrays[name] = (self.arrays[name] - lr * self.velocity[name]).astype(np.float32)
+        self.arrays["stem.norm.running_mean"] = self.arrays["stem.norm.running_mean"] + np.float32(1)
+        return cross_entropy(logits, labels), logits
+
+    def weights(self):
+        return {name: array.copy() for name, array in self.arrays.items()}
+
+    def load_weights(self, arrays):
+        self.arrays = {name: np.array(array) for name, array in arrays.items()}
+
+    def state(self):
+        return {f"velocity/{name}": array.copy() for name, array in self.velocity.items()}
+
+    def load_state(self, arrays):
+        self.velocity = {name.removeprefix("velocity/"): np.array(array) for name, array in arrays.items()}
+
+
+class Backend:
+    version = staticmethod(lambda: "1.0")
+    create_model = staticmethod(lambda spec: spec)
+    create_trainer = staticmethod(SoftmaxRegression)
+
+
+@pytest.fixture(autouse=True)
+def fake_backend(monkeypatch, tmp_path):
+    monkeypatch.setattr(discovery, "load_backend", lambda name: Backend)
+    monkeypatch.setattr(SoftmaxRegression, "steps_taken", 0)
+    monkeypatch.chdir(tmp_path)
+
+
+def stop_at(monkeypatch, step, what):
+    monkeypatch.setattr(SoftmaxRegression, "stop", (step, what))
+    monkeypatch.setattr(SoftmaxRegression, "steps_taken", 0)
+
+
+def metrics(folder):
+    rows = [json.loads(line) for line in Path(folder, "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+def assert_equal_runs(a, b):
+    for name in ("best.safetensors", "last/checkpoint.safetensors"):
+        (arrays, meta), (others, other_meta) = store.load(Path(a, name)), store.load(Path(b, name))
+        assert arrays.keys() == others.keys()
+        assert all(np.array_equal(array, others[key]) for key, array in arrays.items())
+        assert {**meta, "progress": 0} == {**other_meta, "progress": 0}
+    assert metrics(a) == metrics(b)
+
+
+def test_a_run_leaves_its_folder(capsys):
+    assert main([*QUICK, "--epochs", "3", "--seed", "4"]) == 0
+    (folder,) = Path("runs").iterdir()
+    assert folder.name.startswith(f"{MODEL}-torch-")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "best.safetensors", "config.yaml", "curves.png", "last", "metrics.jsonl", "summary.json",
+    ]  # fmt: skip
+    rows = metrics(folder)
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert list(rows[0]) == ["epoch", "train_loss", "train_top1", "val_loss", "val_top1", "val_top5", "lr"]
+    assert rows[0]["lr"] == 0.02 and rows[1]["lr"] == pytest.approx(0.015)
+    assert rows[2]["train_loss"] < rows[0]["train_loss"] and rows[2]["val_top1"] > 0.8  # the loop trains and counts
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary.pop("images_per_second") > 0
+    assert summary == {
+        "model": MODEL, "backend": "torch", "framework_version": "1.0", "dataset": "digits", "epochs": 3,
+        "best_val_top1": max(row["val_top1"] for row in rows), "seed": 4,
+    }  # fmt: skip
+    assert Image.open(folder / "curves.png").size == (1200, 480)
+    _, metadata = store.load(folder / "best.safetensors")
+    assert (metadata["model"], metadata["num_classes"], json.loads(metadata["classes"])[3]) == (MODEL, "10", "3")
+    shown = capsys.readouterr()
+    assert shown.err == "" and len(shown.out.splitlines()) == 5  # what is trained, an epoch each, the end
+
+
+def test_best_is_the_first_of_the_highest(monkeypatch):
+    main([*QUICK, "--epochs", "2", "--out", "a"])
+    arrays, metadata = store.load("a/best.safetensors")
+    best = max(metrics("a"), key=lambda row: row["val_top1"])
+    assert metadata["epoch"] == str(best["epoch"]) and metadata["val_top1"] == str(best["val_top1"])
+    assert arrays["stem.norm.running_mean"][0] == best["epoch"] * 5  # 1433 images are 5 steps of 256
+
+
+@pytest.mark.parametrize("step", [2, 13])  # in the first epoch, and in the third
+def test_a_resumed_run_ends_like_one_that_never_stopped(monkeypatch, capsys, step):
+    main([*QUICK, "--epochs", "4", "--rotation", "10", "--out", "whole"])
+    stop_at(monkeypatch, step, lambda trainer: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(SystemExit) as end:
+        run_command(lambda: main([*QUICK, "--epochs", "4", "--rotation", "10", "--out", "parts"]))
+    assert end.value.code == 130
+    error = capsys.readouterr().err
+    assert f"{(step - 1) // 5} of 4 epochs are kept; go on with: python -m repro.run --resume --out parts" in error
+    assert "Traceback" not in error and not Path("parts/summary.json").exists()
+    main(["--resume", "--out", "parts"])
+    assert_equal_runs("whole", "parts")
+    assert Path("parts/config.yaml").read_text() == Path("whole/config.yaml").read_text()
+
+
+def test_workers_change_nothing():
+    main([*QUICK, "--epochs", "1", "--out", "none"])
+    main([*QUICK, "--epochs", "1", "--out", "one", "--workers", "1"])
+    assert_equal_runs("none", "one")
+
+
+def test_a_finished_run_can_be_resumed_and_stays_as_it_is(capsys):
+    main([*QUICK, "--epochs", "1", "--out", "a"])
+    before = {path: path.read_bytes() for path in Path("a").rglob("*") if path.is_file()}
+    main(["--resume", "--out", "a", "--backend", "paddle"])  # weights and optimizer pass between backends
+    after = {path: path.read_bytes() for path in Path("a").rglob("*") if path.is_file()}
+    assert [path.name for path in after if after[path] != before[path]] == ["summary.json"]
+
+
+def test_weights_of_a_run_start_another():
+    main([*QUICK, "--epochs", "1", "--out", "a"])
+    main([*QUICK, "--epochs", "1", "--out", "b", "--weights", "a/best.safetensors"])
+    assert store.load("b/best.safetensors")[0]["stem.norm.running_mean"][0] == 10
+    assert metrics("b")[0]["train_loss"] < metrics("a")[0]["train_loss"]
+
+
+def test_a_config_is_read_and_flags_win():
+    Path("r.yaml").write_text(f"model: {MODEL}\nimage_size: 8\nbatch_size: 256\nepochs: 9\nlr: 0.02\n")
+    main(["--backend", "torch", "--config", "r.yaml", "--epochs", "1", "--out", "a"])
+    assert len(metrics("a")) == 1 and "image_size: 8\n" in Path("a/config.yaml").read_text()
+
+
+def photos(folder, names="abc", count=6):
+    for number, name in enumerate(names):
+        Path(folder, name).mkdir(parents=True)
+        for index in range(count):
+            Image.new("RGB", (10, 12), (60 * number, 10 * index, 0)).save(Path(folder, name, f"{index}.png"))
+    return folder
+
+
+def test_a_folder_of_fewer_classes_than_five():
+    photos("photos")
+    main([*QUICK, "--data", "photos", "--epochs", "1", "--out", "a"])
+    assert metrics("a")[0]["val_top5"] == 1.0
+    assert json.loads(Path("a/summary.json").read_text())["dataset"] == "photos"
+
+
+def test_it_stops_when_the_loss_is_no_number(monkeypatch):
+    def spoil(trainer):
+        trainer.arrays["classifier.bias"][0] = np.nan
+
+    stop_at(monkeypatch, 8, spoil)
+    with pytest.raises(ReproError, match=r"loss became nan at step 3 of epoch 2 \(last/ holds epoch 1\)"):
+        main([*QUICK, "--out", "a"])
+    assert all(np.isfinite(array).all() for array in store.load("a/last/checkpoint.safetensors")[0].values())
+
+
+def fails(argv, message):
+    with pytest.raises(ReproError, match=message) as error:
+        main(argv)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--model", "asymnet_smal"], "unknown model 'asymnet_smal': did you mean asymmnet_small"),
+        (["--backend", "troch"], "unknown backend 'troch': did you mean torch"),
+        (["--option", "widht=2"], "unknown option of .* 'widht': did you mean width"),
+        (["--option", "num_classes=3"], "the option num_classes follows from"),
+        (["--option", "name=3"], "the option name follows from"),
+        (["--option", "dropout=much"], "--option must be names with a number each"),
+        (["--data", "nowhere"], "nowhere"),
+        (["--data", "empty"], "empty"),
+        (["--data", "broken"], "broken"),
+        (["--weights", "nowhere.safetensors"], "nowhere.safetensors"),
+        (["--config", "nowhere.yaml"], "cannot read the recipe nowhere.yaml"),
+        (["--out", "full"], "full is there already; give another --out"),
+        (["--out", "full/file"], "full/file is there already"),
+        (["--out", "full/file/a"], "full/file/a"),
+        (["--resume"], "give --out"),
+        (["--resume", "--out", "full"], "full is not a run folder"),
+        (["--resume", "--out", "nowhere"], "nowhere is not a run folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(argv, message):
+    Path("empty").mkdir()
+    photos("broken")
+    Path("broken/a/1.png").write_bytes(b"no image")
+    Path("full").mkdir()
+    Path("full/file").touch()
+    before = set(Path().rglob("*"))
+    fails([*QUICK, *argv], message)
+    assert set(Path().rglob("*")) == before
+
+
+def test_weights_of_other_classes_are_refused():
+    main([*QUICK, "--epochs", "1", "--out", "a"])
+    photos("photos")
+    fails(
+        [*QUICK, "--data", "photos", "--weights", "a/best.safetensors", "--out", "b"],
+        "10 classes apart, and photos has 3",
+    )
+    assert not Path("b").exists()
+
+
+def test_a_changed_value_or_other_images_cannot_be_resumed():
+    photos("photos")
+    main([*QUICK, "--data", "photos", "--epochs", "1", "--out", "a"])
+    fails(
+        ["--resume", "--out", "a", "--epochs", "2"], r"epochs cannot change from 1 to 2 .* --weights a/best.safetensors"
+    )
+    fails(["--resume", "--out", "a", "--option", "width=2"], "options cannot change")
+    Path("photos/a/0.png").unlink()
+    fails(["--resume", "--out", "a"], "photos does not hold the images that a was trained on")
+    Path("a/last/checkpoint.safetensors").unlink()
+    fails(["--resume", "--out", "a"], "no such file: a/last/checkpoint.safetensors")
+
+
+def test_a_disk_that_is_full_from_the_start_leaves_no_folder():
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # config.yaml fits, the weights do not
+    try:
+        fails([*QUICK, "--out", "a"], "cannot write a/last/checkpoint.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not Path("a").exists()
+
+
+def test_a_disk_that_fills_up_keeps_the_epoch_before(monkeypatch):
+    main([*QUICK, "--epochs", "3", "--out", "whole"])
+    replace, count = Path.replace, 0
+
+    def until_full(self, target):
+        nonlocal count
+        count += Path(target).name == "checkpoint.safetensors"
+        if count == 3:  # the fresh weights are the first
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", until_full)
+    fails([*QUICK, "--epochs", "3", "--out", "parts"], "cannot write parts/last/checkpoint.safetensors: No space left")
+    assert [path.name for path in Path("parts/last").iterdir()] == ["checkpoint.safetensors"]
+    monkeypatch.setattr(Path, "replace", replace)
+    main(["--resume", "--out", "parts"])
+    assert_equal_runs("whole", "parts")
+
+
+def test_help_is_light():
+    script = (
+        "import sys, repro.run\n"
+        "try: repro.run.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'numpy', 'yaml', 'tqdm', 'matplotlib', 'PIL', 'sklearn', 'torch', 'paddle', 'mindspore'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    root = Path(__file__).parent.parent
+    result = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "--weight-decay" in result.stdout

@@ -1,0 +1,157 @@
+"""Trains a model on any backend and leaves a run folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repro.cli import run_command
+from repro.errors import ReproError
+from repro.training import recipe as recipes
+
+if TYPE_CHECKING:
+    from repro.interface import Arrays
+    from repro.specs import Spec
+    from repro.training.recipe import Recipe
+
+FREE_AT_RESUME = ("backend", "data", "workers")  # weights pass between backends; moved data shows in the digest
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m repro.run",
+        description="Train a model. Without further flags than --backend and --model: on embedded handwritten digits.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", metavar="FILE", help="a YAML recipe, such as those in configs/; flags win over it")
+    parser.add_argument("--out", metavar="DIR", help="the run folder (default: runs/MODEL-BACKEND-TIME)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    recipes.add_flags(parser)
+    flags = vars(parser.parse_args(argv))
+    config, out, resume = (flags.pop(name) for name in ("config", "out", "resume"))
+    flags = recipes.convert(flags, "")
+    if not resume:
+        recipe = recipes.make(recipes.read(config) if config else {}, flags)
+        return train(recipe, new_folder(out, recipe), resume=False)
+    if config or not out:
+        raise ReproError("--resume goes on with the recipe in the run folder: give --out, and no --config")
+    return train(resumed(Path(out), flags), Path(out), resume=True)
+
+
+def new_folder(out: str | None, recipe: Recipe) -> Path:
+    """Where the run will be written; not made yet. Raises ReproError where something is there already."""
+    path = Path(out or f"runs/{recipe.model}-{recipe.backend}-{time.strftime('%Y%m%d-%H%M%S')}")
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ReproError(f"{path} is there already; give another --out, or go on with it by --resume")
+    except OSError as error:
+        raise ReproError(f"cannot look into {path}: {error.strerror}; give another --out") from error
+    return path
+
+
+def resumed(path: Path, flags: dict[str, Any]) -> Recipe:
+    """The recipe of a run folder, with the few flags that may change on the way."""
+    config = path / "config.yaml"
+    if not config.is_file():
+        raise ReproError(f"{path} is not a run folder (it has no config.yaml); leave --resume out to start a new one")
+    stored = recipes.make(recipes.read(config), {})
+    recipe = recipes.make(vars(stored), flags)
+    for name in flags:
+        if name not in FREE_AT_RESUME and getattr(recipe, name) != getattr(stored, name):
+            raise ReproError(
+                f"{name} cannot change from {getattr(stored, name)} to {getattr(recipe, name)} at --resume; "
+                f"for a new run from these weights: --weights {path}/best.safetensors"
+            )
+    return recipe
+
+
+def train(recipe: Recipe, path: Path, *, resume: bool) -> int:
+    """Finds everything that can be wrong before the run folder is made, then trains."""
+    from repro.data import Loader, check_images, open_dataset
+    from repro.discovery import load_backend, module_name
+    from repro.interface import TrainSettings
+    from repro.specs import find_spec
+    from repro.training import checkpoints, console, loop
+
+    module_name(recipe.backend)
+    for option in {"name", "num_classes", "in_channels"} & recipe.options.keys():
+        raise ReproError(f"the option {option} follows from the model's name and the data; leave it out")
+    find_spec(recipe.model, **recipe.options)  # a misspelt name shows before the images are read
+    dataset = open_dataset(recipe.data, split=recipe.split, seed=recipe.seed)
+    spec = find_spec(recipe.model, **recipe.options, num_classes=len(dataset.classes))
+    recipe = replace(recipe, image_size=recipe.image_size or (32 if recipe.data == "digits" else spec.input_size))
+    if resume:
+        progress, weights, state = checkpoints.load(path / checkpoints.LAST, spec)
+        if progress.digest != dataset.digest:
+            raise ReproError(f"{recipe.data} does not hold the images that {path} was trained on; give these as --data")
+    else:
+        progress, weights, state = checkpoints.Progress(dataset.digest), start_weights(recipe, spec), {}
+    with console.bar("checking images", len(dataset.train) + len(dataset.val)) as bar:
+        check_images(dataset, lambda done, total: bar.update())
+
+    backend = load_backend(recipe.backend)
+    settings = TrainSettings(momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    trainer = backend.create_trainer(backend.create_model(spec), settings)
+    trainer.load_weights(weights)
+    trainer.load_state(state)
+
+    folder = checkpoints.RunFolder(path, provenance(recipe, spec, dataset.classes, backend.version()))
+    with Loader(dataset, batch_size=recipe.batch_size, seed=recipe.seed, workers=recipe.workers) as loader:
+        if not resume:
+            folder.create(recipe, progress, trainer)
+        print(
+            f"{spec.name} ({spec.params:,} parameters) on {dataset.name}: {len(dataset.train)} images to train on, "
+            f"{len(dataset.val)} to validate, {len(dataset.classes)} classes; {recipe.backend} {backend.version()}"
+        )
+        try:
+            loop.fit(trainer, loader, recipe, folder, progress)
+        except KeyboardInterrupt:
+            kept = f"{progress.epoch} of {recipe.epochs} epochs are kept"
+            raise KeyboardInterrupt(f"{kept}; go on with: python -m repro.run --resume --out {path}") from None
+    summary = folder.summarise(recipe, progress, dataset.name)
+    print(
+        f"best validation top-1 {summary['best_val_top1']:.2%} in epoch {progress.best['epoch']}, "
+        f"{summary['images_per_second']:,.1f} images/s; all in {path}"
+    )
+    return 0
+
+
+def start_weights(recipe: Recipe, spec: Spec) -> Arrays:
+    """The weights before the first step: those of a file, or fresh ones, the same in every backend."""
+    from repro.weights.init import initialise
+    from repro.weights.port import read_weights
+
+    if recipe.weights is None:
+        return initialise(spec, recipe.seed)
+    found, weights, _ = read_weights(recipe.weights, recipe.model, recipe.options)
+    if found.num_classes != spec.num_classes:
+        raise ReproError(
+            f"{recipe.weights} tells {found.num_classes} classes apart, and {recipe.data} has {spec.num_classes}; "
+            "give weights and data that fit each other"
+        )
+    return weights
+
+
+def provenance(recipe: Recipe, spec: Spec, classes: Sequence[str], version: str) -> dict[str, str]:
+    """What a weight file says about itself; enough to rebuild the network and prepare images for it."""
+    return {
+        "model": recipe.model,
+        "options": json.dumps(recipe.options),
+        "num_classes": str(spec.num_classes),
+        "in_channels": str(spec.in_channels),
+        "classes": json.dumps(classes),
+        "image_size": str(recipe.image_size),
+        "mean": json.dumps(recipe.mean),
+        "std": json.dumps(recipe.std),
+        "backend": recipe.backend,
+        "framework_version": version,
+    }
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,129 @@
+"""The run folder: what a run leaves behind, and goes on from.
+
+config.yaml                  every value of the recipe
+metrics.jsonl                a line an epoch
+curves.png
+best.safetensors             the canonical weights of the first epoch with the highest validation top-1
+last/checkpoint.safetensors  all that the next epoch depends on, in one file, so that it is replaced in one stroke
+summary.json                 once the last epoch is done
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from repro.errors import ReproError
+from repro.files import write_text
+from repro.interface import Arrays, Trainer
+from repro.specs import Spec
+from repro.training import curves
+from repro.training.recipe import Recipe, to_yaml
+from repro.weights import store
+from repro.weights.check import check
+
+CONFIG, LAST = "config.yaml", "last/checkpoint.safetensors"
+METRICS = ("epoch", "train_loss", "train_top1", "val_loss", "val_top1", "val_top5", "lr", "seconds")
+
+
+@dataclass
+class Progress:
+    """How far a run is."""
+
+    digest: str  # of the data
+    history: list[dict[str, float]] = field(default_factory=list)  # the rows of metrics.jsonl
+    images: int = 0  # trained on, of all epochs
+    seconds: float = 0.0  # spent on that, without validation
+
+    @property
+    def epoch(self) -> int:
+        """The last finished epoch; 0: none."""
+        return len(self.history)
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The row of the first epoch with the highest validation top-1."""
+        return max(self.history, key=lambda row: row["val_top1"])
+
+
+class RunFolder:
+    """Writes the files. `provenance` (text) goes into the metadata of the weight files."""
+
+    def __init__(self, path: Path, provenance: Mapping[str, str]):
+        self.path = path
+        self.provenance = provenance
+
+    def create(self, recipe: Recipe, progress: Progress, trainer: Trainer) -> None:
+        """A new or empty folder becomes one that can be resumed, at first from its fresh weights. Raises ReproError,
+        and leaves nothing behind, where it cannot be written."""
+        existed = self.path.exists()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ReproError(f"cannot make the run folder {self.path}: {error.strerror}; give another --out") from error
+        try:
+            self.save(recipe, progress, trainer)
+        except BaseException:  # Ctrl-C too
+            shutil.rmtree(self.path, ignore_errors=True)
+            if existed:
+                self.path.mkdir()
+            raise
+
+    def save(self, recipe: Recipe, progress: Progress, trainer: Trainer) -> None:
+        """The state after an epoch. The checkpoint comes last: a run that dies before it repeats the epoch."""
+        weights = trainer.weights()
+        write_text(self.path / CONFIG, to_yaml(recipe))
+        if progress.history:
+            title = f"{recipe.model} on {Path(recipe.data).name}, {recipe.backend}"
+            curves.draw(progress.history, title, self.path / "curves.png")
+            write_text(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in progress.history))
+            if progress.best is progress.history[-1]:
+                best = {"epoch": str(progress.epoch), "val_top1": str(progress.best["val_top1"])}
+                store.save(self.path / "best.safetensors", weights, {**self.provenance, **best})
+        arrays = {f"weights/{name}": array for name, array in weights.items()}
+        arrays |= {f"optimizer/{name}": array for name, array in trainer.state().items()}
+        (self.path / LAST).parent.mkdir(exist_ok=True)
+        store.save(self.path / LAST, arrays, {**self.provenance, "progress": json.dumps(asdict(progress))})
+
+    def summarise(self, recipe: Recipe, progress: Progress, dataset: str) -> dict[str, Any]:
+        """Writes and returns summary.json."""
+        summary = {
+            "model": recipe.model,
+            "backend": recipe.backend,
+            "framework_version": self.provenance["framework_version"],
+            "dataset": dataset,
+            "epochs": progress.epoch,
+            "best_val_top1": progress.best["val_top1"],
+            "images_per_second": round(progress.images / progress.seconds, 1),
+            "seed": recipe.seed,
+        }
+        write_text(self.path / "summary.json", json.dumps(summary, indent=2) + "\n")
+        return summary
+
+
+def load(path: Path, spec: Spec) -> tuple[Progress, Arrays, Arrays]:
+    """Progress, weights and optimizer arrays of a run folder's last checkpoint.
+
+    Raises ReproError for a file that is not one, or is one of another network.
+    """
+    arrays, metadata = store.load(path)
+    try:
+        progress = Progress(**json.loads(metadata["progress"]))
+        numbers = [progress.images, progress.seconds, *(row[key] for row in progress.history for key in METRICS)]
+        if not isinstance(progress.digest, str) or not all(isinstance(value, (int, float)) for value in numbers):
+            raise ValueError
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ReproError(f"{path} was not written by a training run; give that run's folder as --out") from error
+    weights = {name.removeprefix("weights/"): array for name, array in arrays.items() if name.startswith("weights/")}
+    check(weights, spec)
+    prefix = "optimizer/"
+    state = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    for name, array in state.items():
+        weight = spec.weights.get(name.partition("/")[2])
+        if weight is None or weight.shape != array.shape:
+            raise ReproError(f"{path}: the optimizer's {name} {array.shape} belongs to no weight of {spec.name}")
+    return progress, weights, state

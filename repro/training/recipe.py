@@ -1,0 +1,244 @@
+"""Every value that decides a run. The fields of Recipe are the keys of the YAML files and the flags of the command."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import reprlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from repro.errors import ReproError, unknown
+from repro.training.schedules import SCHEDULES
+
+LARGEST_FILE = 1 << 16  # bytes; a recipe has a few hundred
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a value may be: in words, as a function that converts or raises ValueError, and as argparse shows it."""
+
+    expects: str
+    convert: Callable[[Any], Any]
+    argument: dict[str, Any]
+
+
+def text(metavar: str) -> Kind:
+    def convert(value: Any) -> str:
+        if not isinstance(value, str) or not value:
+            raise ValueError
+        return value
+
+    return Kind("text", convert, {"metavar": metavar})
+
+
+def one_of(*names: str) -> Kind:
+    def convert(value: Any) -> str:
+        if value not in names:
+            raise ValueError
+        return value
+
+    return Kind(f"one of {', '.join(names)}", convert, {"metavar": f"{{{','.join(names)}}}"})
+
+
+def whole(low: int, high: int) -> Kind:
+    def convert(value: Any) -> int:
+        if isinstance(value, (bool, float)) or not low <= int(value) <= high:
+            raise ValueError
+        return int(value)
+
+    return Kind(f"a whole number from {low} to {high}", convert, {"metavar": "N"})
+
+
+def number(low: float, high: float, *, above: bool = False) -> Kind:
+    """A number from `low` (`above`: greater than `low`) to `high`."""
+
+    def convert(value: Any) -> float:
+        if isinstance(value, bool) or not low <= float(value) <= high or (above and float(value) == low):
+            raise ValueError
+        return float(value)  # YAML reads 1e-4 as text
+
+    return Kind(
+        f"a number {'above' if above else 'from'} {low:g} {'and up ' * above}to {high:g}", convert, {"metavar": "X"}
+    )
+
+
+def triple(each: Kind) -> Kind:
+    def convert(value: Any) -> tuple:
+        if not isinstance(value, (list, tuple)) or len(value) != 3:
+            raise ValueError
+        return tuple(map(each.convert, value))
+
+    return Kind(f"three numbers, each {each.expects}", convert, {"nargs": 3, "metavar": ("R", "G", "B")})
+
+
+def split() -> Kind:
+    fraction = number(0, 0.9, above=True)
+
+    def convert(value: Any) -> str | float:
+        return value if value == "every-fifth" else fraction.convert(value)
+
+    return Kind("every-fifth or a fraction such as 0.2", convert, {"metavar": "every-fifth|X"})
+
+
+def options() -> Kind:
+    def convert(value: Any) -> dict[str, int | float]:
+        pairs = value.items() if isinstance(value, Mapping) else (item.split("=", 1) for item in value)
+        return {str(key): _int_or_float(item) for key, item in pairs}
+
+    return Kind("names with a number each", convert, {"action": "append", "metavar": "NAME=X"})
+
+
+def _int_or_float(value: Any) -> int | float:
+    if isinstance(value, bool):
+        raise ValueError
+    try:
+        return int(value) if isinstance(value, (int, str)) else float(value)
+    except ValueError:
+        return float(value)
+
+
+def setting(kind: Kind, help: str, default: Any = dataclasses.MISSING) -> Any:
+    metadata = {"kind": kind, "help": help}
+    if isinstance(default, dict):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A run's values. None stands for what `repro.run` works out from the model and the data."""
+
+    backend: str = setting(text("NAME"), "torch, paddle, mindspore, or another one that is installed")
+    model: str = setting(text("NAME"), "a variant that `python -m repro.models` lists")
+    options: Mapping[str, int | float] = setting(
+        options(), "an option of the model's family, such as width=0.5; may be repeated", {}
+    )
+    weights: str | None = setting(text("FILE"), "a checkpoint to start from instead of fresh weights", None)
+    data: str = setting(
+        text("DIR"), "digits (embedded), or a folder of class folders, or of train/ and val/ of them", "digits"
+    )
+    split: str | float = setting(
+        split(),
+        "what validates: every fifth image of each class, or a fraction X of it drawn with the seed",
+        "every-fifth",
+    )
+    image_size: int | None = setting(
+        whole(8, 2048), "side in pixels (default: 32 for digits, otherwise what the model was published at)", None
+    )
+    mean: tuple[float, float, float] = setting(
+        triple(number(-10, 10)), "subtracted from pixels, which are from 0 to 1", (0.5, 0.5, 0.5)
+    )
+    std: tuple[float, float, float] = setting(
+        triple(number(0, 10, above=True)), "what pixels are then divided by", (0.5, 0.5, 0.5)
+    )
+    rotation: float = setting(number(0, 180), "training images are turned by up to so many degrees", 0.0)
+    flip: float = setting(number(0, 1), "probability of a training image to be mirrored left to right", 0.0)
+    batch_size: int = setting(whole(2, 65536), "images per step", 64)  # 1 has no batch statistics
+    epochs: int = setting(whole(1, 100_000), "passes over the training images", 12)
+    lr: float = setting(number(0, 1000, above=True), "the first learning rate", 0.05)
+    schedule: str = setting(
+        one_of(*SCHEDULES), "how the learning rate falls: with each step, each epoch, or never", "cosine"
+    )
+    momentum: float = setting(number(0, 0.9999), "of SGD", 0.9)
+    weight_decay: float = setting(number(0, 1), "of SGD, on every trained weight", 1e-4)
+    seed: int = setting(whole(0, 2**31 - 1), "decides fresh weights, order, augmentation and dropout", 0)
+    workers: int = setting(whole(0, 256), "processes that read images (0: none)", 0)
+
+
+FIELDS = {item.name: item for item in dataclasses.fields(Recipe)}
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """A flag for each field. What the user leaves out is left out of the parsed namespace."""
+    for name, item in FIELDS.items():
+        help = item.metadata["help"]
+        if item.default not in (None, dataclasses.MISSING):
+            default = item.default if not isinstance(item.default, tuple) else " ".join(map(str, item.default))
+            help += f" (default: {default})"
+        # % is a format character of argparse's help
+        parser.add_argument(
+            _flag(name),
+            dest=name,
+            default=argparse.SUPPRESS,
+            help=help.replace("%", "%%"),
+            **item.metadata["kind"].argument,
+        )
+
+
+def _flag(name: str) -> str:
+    return "--option" if name == "options" else f"--{name.replace('_', '-')}"
+
+
+def convert(values: Mapping[Any, Any], source: str) -> dict[str, Any]:
+    """The values of a recipe with their final types. `source` begins the errors: a file's name, or "" for flags.
+
+    Raises ReproError for an unknown key, a wrong type and a value out of range.
+    """
+    converted = {}
+    for key, value in values.items():
+        if key not in FIELDS:
+            raise unknown(f"key in {source}", reprlib.repr(key) if not isinstance(key, str) else key, FIELDS)
+        item = FIELDS[key]
+        try:
+            converted[key] = None if value is None and item.default is None else item.metadata["kind"].convert(value)
+        except (ValueError, TypeError, OverflowError) as error:
+            name = f"{source}: {key}" if source else _flag(key)
+            raise ReproError(f"{name} must be {item.metadata['kind'].expects}, not {reprlib.repr(value)}") from error
+    return converted
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The converted values of a YAML recipe. Raises ReproError for a file that is not one."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Refuses the same key twice, of which YAML's own loader silently keeps the last."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict:
+            seen: set[str] = set()
+            for key in (key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+                if key in seen:
+                    raise ReproError(f"{path}: {key} stands there twice; remove one")
+                seen.add(key)
+            return super().construct_mapping(node, deep)
+
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise ReproError(f"{path} is longer than {LARGEST_FILE} bytes; is it a recipe?")
+        values = yaml.load(content, Loader)
+    except OSError as error:
+        raise ReproError(f"cannot read the recipe {path}: {error.strerror}; see configs/ for examples") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError, TypeError) as error:
+        reason = " ".join(str(getattr(error, "problem", None) or error).split())
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise ReproError(f"{path}{where} is not YAML ({reason}); write lines of `key: value`") from error
+    if not isinstance(values, dict):
+        raise ReproError(f"{path} is not a recipe; write lines of `key: value`")
+    return convert(values, str(path))
+
+
+def make(values: Mapping[str, Any], flags: Mapping[str, Any]) -> Recipe:
+    """The recipe of converted values, over which the flags win; options are merged one by one."""
+    merged = {**values, **flags}
+    if "options" in values and "options" in flags:
+        merged["options"] = {**values["options"], **flags["options"]}
+    for name, item in FIELDS.items():
+        if name not in merged and item.default is item.default_factory is dataclasses.MISSING:
+            raise ReproError(f"{_flag(name)} is missing: {item.metadata['help']}")
+    return Recipe(**merged)
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The recipe as `read` reads it."""
+    import yaml
+
+    values = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(recipe).items()
+    }
+    return yaml.safe_dump(values, sort_keys=False)
