@@ -14,7 +14,8 @@ from repro.weights import store
 Run = Callable[[str, str], str]
 
 PLAIN = {
-    "torch": "import torch\nfrom torch.nn import Module as Plain\nrun = lambda m, x: m.eval()(torch.from_numpy(x)).detach().numpy()",
+    "torch": "import torch\nfrom torch.nn import Module as Plain\n"
+             "run = lambda m, x: m.eval()(torch.from_numpy(x)).detach().numpy()",
     "paddle": "import paddle\nfrom paddle.nn import Layer as Plain\n"
               "def run(m, x):\n    m.eval()\n    return m(paddle.to_tensor(x)).numpy()",
     "mindspore": "import mindspore\nfrom mindspore.nn import Cell as Plain\n"
@@ -126,12 +127,15 @@ def both(x, weight, kernel, stride):
 
 
 @pytest.mark.parametrize("name", DEPTHWISE)
-def test_depthwise_by_matrices_equals_the_kernel(name: str, run_in: Run, require_backend: Callable[[str], None]) -> None:
+def test_depthwise_by_matrices_equals_the_kernel(
+    name: str, run_in: Run, require_backend: Callable[[str], None]
+) -> None:
     require_backend(name)
     run_in(name, DEPTHWISE[name] + """
 import numpy as np
 rng = np.random.default_rng(0)
-for height, width, kernel, stride in ((1, 1, 5, 1), (2, 2, 5, 2), (3, 5, 3, 1), (8, 8, 3, 2), (7, 4, 5, 2), (9, 9, 3, 1)):
+cases = ((1, 1, 5, 1), (2, 2, 5, 2), (3, 5, 3, 1), (8, 8, 3, 2), (7, 4, 5, 2), (9, 9, 3, 1))
+for height, width, kernel, stride in cases:
     x = rng.standard_normal((3, 6, height, width), np.float32)
     quick, kernels = both(x, rng.standard_normal((6, 1, kernel, kernel), np.float32), kernel, stride)
     for a, b in zip(quick, kernels):

@@ -19,7 +19,9 @@ from repro.workers import Worker
 @pytest.mark.parametrize("model", CATALOGUE)
 def test_rungs_0_and_1(model: str, workers: dict[str, Worker]) -> None:
     records = list(climb(model, [0, 1], workers))
-    assert [(record.rung, record.backend) for record in records] == [(rung, name) for rung in (0, 1) for name in workers]
+    assert [(record.rung, record.backend) for record in records] == [
+        (rung, name) for rung in (0, 1) for name in workers
+    ]
     assert [record for record in records if record.verdict == "diverges"] == []
     assert all(record.verdict == "equal" for record in records if record.rung == 0)
     # float32 is never that close to float64 by itself: the comparison did take place

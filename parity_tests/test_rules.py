@@ -44,7 +44,9 @@ def test_core_knows_no_framework(path: Path) -> None:
 @pytest.mark.parametrize("path", files("repro", "specs"), ids=lambda path: path.name)
 def test_specs_need_the_standard_library_alone(path: Path) -> None:
     allowed = set(sys.stdlib_module_names)
-    assert all(name.partition(".")[0] in allowed or name.startswith(("repro.specs", "repro.errors")) for name in imports(path))
+    assert all(
+        name.partition(".")[0] in allowed or name.startswith(("repro.specs", "repro.errors")) for name in imports(path)
+    )
 
 
 @pytest.mark.parametrize("path", files("backends"), ids=lambda path: str(path.relative_to(ROOT)))
@@ -80,7 +82,9 @@ def test_same_files_in_every_backend() -> None:
 
 def modules_after(code: str) -> set[str]:
     script = f"{code}\nimport sys; print(*(name.partition('.')[0] for name in sys.modules))"
-    return set(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split())
+    return set(
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    )
 
 
 def test_core_starts_without_a_framework() -> None:
@@ -93,7 +97,9 @@ def test_core_starts_without_a_framework() -> None:
 
 
 def test_native_files_need_no_framework() -> None:
-    loaded = modules_after("".join(f"import backends.{name}.native_weights\n" for name in ("torch", "paddle", "mindspore")))
+    loaded = modules_after(
+        "".join(f"import backends.{name}.native_weights\n" for name in ("torch", "paddle", "mindspore"))
+    )
     assert not loaded & FRAMEWORKS
 
 

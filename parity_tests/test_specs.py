@@ -111,6 +111,7 @@ def test_impossible_setting_says_why(size: str) -> None:
         ({"in_channels": -1}, "in_channels must be a whole number"),
         ({"dropout": 1.0}, "dropout must be"),
         ({"dropout": "x"}, "dropout must be"),
+        ({"drop_path": -0.1}, "unknown option of asymmnet_small"),
         ({"widht": 1}, "did you mean width"),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +116,11 @@ def test_placement_is_a_convolution(height: int, width: int, kernel: int, stride
 
 
 def test_store_round_trip(tmp_path: Path) -> None:
-    arrays = {"a": np.arange(6, dtype=np.float16).reshape(2, 3).T, "b": np.float64(3.5).reshape(()), "c": np.zeros((0, 2), np.int64)}
+    arrays: dict[str, np.ndarray] = {
+        "a": np.arange(6, dtype=np.float16).reshape(2, 3).T,
+        "b": np.array(3.5),
+        "c": np.zeros((0, 2), np.int64),
+    }
     store.save(tmp_path / "x.safetensors", arrays, {"model": "m"})
     back, metadata = store.load(tmp_path / "x.safetensors")
     assert metadata == {"model": "m"}
@@ -160,11 +163,11 @@ def test_a_written_file_has_usual_rights(tmp_path: Path) -> None:
     write_text(tmp_path / "text", "")
     store.save(tmp_path / "weights", {"a": np.ones(1)})
     (tmp_path / "usual").write_text("")
-    assert len({os.stat(path).st_mode for path in tmp_path.iterdir()}) == 1
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
 
 
 def test_writing_nowhere(tmp_path: Path) -> None:
-    with pytest.raises(ReproError, match="cannot write .*missing"):
+    with pytest.raises(ReproError, match=r"cannot write .*missing"):
         write_text(tmp_path / "missing" / "x", "")
     with pytest.raises(ReproError, match="is a folder"):
         write_text(tmp_path, "")

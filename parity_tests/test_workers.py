@@ -71,7 +71,7 @@ def test_missing_framework(fake) -> None:
 def test_missing_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPRO_TORCH_PYTHON", "/nowhere/python")
     assert interpreter("torch") == "/nowhere/python"
-    with pytest.raises(WorkerError, match="cannot start /nowhere/python.*set REPRO_TORCH_PYTHON"):
+    with pytest.raises(WorkerError, match=r"cannot start /nowhere/python.*set REPRO_TORCH_PYTHON"):
         Worker("torch")
 
 
@@ -103,7 +103,7 @@ def test_death_at_import(fake) -> None:
 
 def test_hang_is_ended(fake) -> None:
     worker = fake(create="print('still here', flush=True); time.sleep(600)", timeout=5)
-    with pytest.raises(WorkerError, match="no answer to 'create' within 5 s; it was stopped.*still here"):
+    with pytest.raises(WorkerError, match=r"no answer to 'create' within 5 s; it was stopped.*still here"):
         create(worker)
     assert worker.process.poll() is not None
 

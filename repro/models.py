@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 from repro.cli import run_command
 
@@ -17,7 +18,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from repro.specs import CATALOGUE, find_spec
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": spec.name,
             "family": spec.family,

@@ -5,10 +5,21 @@ from __future__ import annotations
 import mindspore
 from mindspore import Tensor, nn, ops
 
-from repro.specs import Spec
+from repro.specs import Padding, Spec
 from repro.weights.depthwise import LARGEST_MAP, placement
 
-ACTIVATIONS = {"relu": nn.ReLU, "hard_swish": nn.HSwish, "none": nn.Identity}
+
+class Gelu(nn.Cell):
+    """The exact form; nn.GELU's default is the one by tanh."""
+
+    def construct(self, x: Tensor) -> Tensor:
+        return ops.gelu(x, approximate="none")
+
+
+ACTIVATIONS = {
+    "relu": nn.ReLU, "relu6": nn.ReLU6, "hard_swish": nn.HSwish, "silu": nn.SiLU, "gelu": Gelu,
+    "sigmoid": nn.Sigmoid, "hard_sigmoid": nn.HSigmoid, "none": nn.Identity,
+}  # fmt: skip
 
 
 @mindspore.ops.constexpr
@@ -32,13 +43,27 @@ class DepthwiseConv2d(nn.Conv2d):
         return y.reshape(batch, channels, (height - 1) // stride + 1, (width - 1) // stride + 1)
 
 
-def conv(channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False):
-    """Convolution with padding `kernel // 2` on every side; the default pads like TensorFlow and has no bias."""
-    depthwise = groups == channels_in == channels_out and kernel % 2 and not bias
+def conv(
+    channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False,
+    padding: Padding = None,
+) -> nn.Conv2d:  # fmt: skip
+    """Convolution; MindSpore's defaults are padding="same" and no bias."""
+    depthwise = groups == channels_in == channels_out and kernel % 2 and padding is None and not bias
     layer = DepthwiseConv2d if depthwise and mindspore.get_context("device_target") == "CPU" else nn.Conv2d
-    return layer(
-        channels_in, channels_out, kernel, stride, pad_mode="pad", padding=kernel // 2, group=groups, has_bias=bias
-    )
+    if padding == "same":
+        return layer(channels_in, channels_out, kernel, stride, pad_mode="same", group=groups, has_bias=bias)
+    border = kernel // 2 if padding is None else padding
+    return layer(channels_in, channels_out, kernel, stride, pad_mode="pad", padding=border, group=groups, has_bias=bias)
+
+
+def max_pool(kernel: int, stride: int, padding: int = 0) -> nn.MaxPool2d:
+    """Maximum of a window; what lies outside of the map does not count."""
+    return nn.MaxPool2d(kernel, stride, pad_mode="pad", padding=padding)
+
+
+def avg_pool(kernel: int, stride: int, padding: int = 0) -> nn.AvgPool2d:
+    """Mean of a window; what lies outside of the map counts as zeros."""
+    return nn.AvgPool2d(kernel, stride, pad_mode="pad", padding=padding, count_include_pad=True)
 
 
 def norm(spec: Spec, channels: int) -> nn.BatchNorm2d:
@@ -50,10 +75,10 @@ class ConvNorm(nn.Cell):
 
     def __init__(
         self, spec: Spec, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1,
-        activation: str = "none",
+        activation: str = "none", padding: Padding = None,
     ):  # fmt: skip
         super().__init__()
-        self.conv = conv(channels_in, channels_out, kernel, stride, groups)
+        self.conv = conv(channels_in, channels_out, kernel, stride, groups, padding=padding)
         self.norm = norm(spec, channels_out)
         self.act = ACTIVATIONS[activation]()
 
@@ -61,14 +86,41 @@ class ConvNorm(nn.Cell):
         return self.act(self.norm(self.conv(x)))
 
 
-class SqueezeExcite(nn.Cell):
-    """Scales the channels by a gate worked out from their means (Hu et al., arXiv:1709.01507), with hard sigmoid."""
+class LayerNorm2d(nn.LayerNorm):
+    """Normalises the channels of each position of a map (N, C, H, W)."""
 
-    def __init__(self, channels: int, squeeze: int):
-        super().__init__()
-        self.reduce = conv(channels, squeeze, 1, bias=True)
-        self.restore = conv(squeeze, channels, 1, bias=True)
+    def __init__(self, channels: int, eps: float):
+        super().__init__((channels,), epsilon=eps)
 
     def construct(self, x: Tensor) -> Tensor:
-        gate = ops.mean(x, (2, 3), keep_dims=True)  # (N, C, 1, 1)
-        return x * ops.hardsigmoid(self.restore(ops.relu(self.reduce(gate))))
+        return super().construct(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+
+
+class SqueezeExcite(nn.Cell):
+    """Scales the channels by a gate worked out from their means (Hu et al., arXiv:1709.01507)."""
+
+    def __init__(self, channels: int, squeeze: int, activation: str = "relu", gate: str = "hard_sigmoid"):
+        super().__init__()
+        self.reduce = conv(channels, squeeze, 1, bias=True)
+        self.act = ACTIVATIONS[activation]()
+        self.restore = conv(squeeze, channels, 1, bias=True)
+        self.gate = ACTIVATIONS[gate]()
+
+    def construct(self, x: Tensor) -> Tensor:
+        means = ops.mean(x, (2, 3), keep_dims=True)  # (N, C, 1, 1)
+        return x * self.gate(self.restore(self.act(self.reduce(means))))
+
+
+class DropPath(nn.Cell):
+    """Leaves a residual branch out for an image at random, and scales the others up to make good for it
+    (Huang et al., arXiv:1603.09382)."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def construct(self, x: Tensor) -> Tensor:
+        if not self.training or not self.rate:
+            return x
+        keep = (ops.rand(x.shape[0], 1, 1, 1) >= self.rate).astype(x.dtype)
+        return x * keep / (1 - self.rate)

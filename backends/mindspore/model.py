@@ -10,7 +10,7 @@ import mindspore
 import numpy as np
 from mindspore import Tensor, nn
 
-from backends.mindspore.layers import DepthwiseConv2d
+from backends.mindspore.layers import DepthwiseConv2d, LayerNorm2d
 from backends.mindspore.models.asymmnet import AsymmNet
 from backends.mindspore.native_weights import NAMES
 from repro.errors import ReproError
@@ -20,7 +20,10 @@ from repro.weights.check import check
 
 Arrays = dict[str, np.ndarray]
 MODELS: dict[type[Spec], Any] = {AsymmNetSpec: AsymmNet}
-KINDS = {nn.Conv2d: "conv", DepthwiseConv2d: "conv", nn.BatchNorm2d: "norm", nn.Dense: "linear"}
+KINDS = {
+    nn.Conv2d: "conv", DepthwiseConv2d: "conv", nn.BatchNorm2d: "norm", LayerNorm2d: "norm", nn.LayerNorm: "norm",
+    nn.Dense: "linear",
+}  # fmt: skip
 
 
 @contextmanager
@@ -40,7 +43,11 @@ def create_model(model: str | Spec, *, num_classes: int = 1000, in_channels: int
 
     Raises ReproError for an unknown name or an impossible setting.
     """
-    spec = find_spec(model, num_classes=num_classes, in_channels=in_channels, **options) if isinstance(model, str) else model
+    spec = (
+        find_spec(model, num_classes=num_classes, in_channels=in_channels, **options)
+        if isinstance(model, str)
+        else model
+    )
     return MODELS[type(spec)](spec)
 
 

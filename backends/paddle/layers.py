@@ -8,13 +8,24 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
-from repro.specs import Spec
+from repro.specs import Padding, Spec
 from repro.weights.depthwise import LARGEST_MAP, placement
 
 # said of every training step, and meant to be so
 warnings.filterwarnings("ignore", "When training, we now always track global mean and variance", UserWarning)
 
-ACTIVATIONS = {"relu": nn.ReLU, "hard_swish": nn.Hardswish, "none": nn.Identity}
+
+class HardSigmoid(nn.Layer):
+    """relu6(x + 3) / 6; nn.Hardsigmoid keeps its slope in float32, whatever x is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu6(x + 3) / 6
+
+
+ACTIVATIONS = {
+    "relu": nn.ReLU, "relu6": nn.ReLU6, "hard_swish": nn.Hardswish, "silu": nn.Silu, "gelu": nn.GELU,
+    "sigmoid": nn.Sigmoid, "hard_sigmoid": HardSigmoid, "none": nn.Identity,
+}  # fmt: skip
 
 
 class DepthwiseConv2D(nn.Conv2D):
@@ -53,20 +64,40 @@ class BatchNorm2D(nn.BatchNorm2D):
         return y
 
 
-def conv(channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False):
-    """Convolution with padding `kernel // 2` on every side."""
-    layer = DepthwiseConv2D if groups == channels_in == channels_out and kernel % 2 and not bias else nn.Conv2D
-    return layer(
-        channels_in, channels_out, kernel, stride, kernel // 2, groups=groups, bias_attr=None if bias else False
-    )
+class SameConv2D(nn.Conv2D):
+    """Convolution padded as TensorFlow does: ceil(size / stride) outputs, and the odd pixel of padding at the end."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, stride = self._kernel_size[0], self._stride[0]
+        rows, columns = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[2:])
+        return super().forward(F.pad(x, [columns // 2, columns - columns // 2, rows // 2, rows - rows // 2]))
+
+
+def conv(
+    channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False,
+    padding: Padding = None,
+) -> nn.Conv2D:  # fmt: skip
+    bias_attr = None if bias else False
+    if padding == "same":
+        return SameConv2D(channels_in, channels_out, kernel, stride, 0, groups=groups, bias_attr=bias_attr)
+    depthwise = groups == channels_in == channels_out and kernel % 2 and padding is None and not bias
+    layer = DepthwiseConv2D if depthwise else nn.Conv2D
+    border = kernel // 2 if padding is None else padding
+    return layer(channels_in, channels_out, kernel, stride, border, groups=groups, bias_attr=bias_attr)
+
+
+def max_pool(kernel: int, stride: int, padding: int = 0) -> nn.MaxPool2D:
+    """Maximum of a window; what lies outside of the map does not count."""
+    return nn.MaxPool2D(kernel, stride, padding)
+
+
+def avg_pool(kernel: int, stride: int, padding: int = 0) -> nn.AvgPool2D:
+    """Mean of a window; what lies outside of the map counts as zeros, against Paddle's default."""
+    return nn.AvgPool2D(kernel, stride, padding, exclusive=False)
 
 
 def norm(spec: Spec, channels: int) -> BatchNorm2D:
     return BatchNorm2D(channels, momentum=1 - spec.norm_momentum, epsilon=spec.norm_eps)  # weight of the old value
-
-
-def hard_sigmoid(x: Tensor) -> Tensor:
-    return F.relu6(x + 3) / 6  # F.hardsigmoid keeps its slope in float32, whatever x is
 
 
 class ConvNorm(nn.Layer):
@@ -74,10 +105,10 @@ class ConvNorm(nn.Layer):
 
     def __init__(
         self, spec: Spec, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1,
-        activation: str = "none",
+        activation: str = "none", padding: Padding = None,
     ):  # fmt: skip
         super().__init__()
-        self.conv = conv(channels_in, channels_out, kernel, stride, groups)
+        self.conv = conv(channels_in, channels_out, kernel, stride, groups, padding=padding)
         self.norm = norm(spec, channels_out)
         self.act = ACTIVATIONS[activation]()
 
@@ -85,14 +116,41 @@ class ConvNorm(nn.Layer):
         return self.act(self.norm(self.conv(x)))
 
 
-class SqueezeExcite(nn.Layer):
-    """Scales the channels by a gate worked out from their means (Hu et al., arXiv:1709.01507), with hard sigmoid."""
+class LayerNorm2D(nn.LayerNorm):
+    """Normalises the channels of each position of a map (N, C, H, W)."""
 
-    def __init__(self, channels: int, squeeze: int):
-        super().__init__()
-        self.reduce = conv(channels, squeeze, 1, bias=True)
-        self.restore = conv(squeeze, channels, 1, bias=True)
+    def __init__(self, channels: int, eps: float):
+        super().__init__(channels, epsilon=eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = paddle.mean(x, [2, 3], keepdim=True)  # (N, C, 1, 1)
-        return x * hard_sigmoid(self.restore(F.relu(self.reduce(gate))))
+        return super().forward(x.transpose([0, 2, 3, 1])).transpose([0, 3, 1, 2])
+
+
+class SqueezeExcite(nn.Layer):
+    """Scales the channels by a gate worked out from their means (Hu et al., arXiv:1709.01507)."""
+
+    def __init__(self, channels: int, squeeze: int, activation: str = "relu", gate: str = "hard_sigmoid"):
+        super().__init__()
+        self.reduce = conv(channels, squeeze, 1, bias=True)
+        self.act = ACTIVATIONS[activation]()
+        self.restore = conv(squeeze, channels, 1, bias=True)
+        self.gate = ACTIVATIONS[gate]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        means = paddle.mean(x, [2, 3], keepdim=True)  # (N, C, 1, 1)
+        return x * self.gate(self.restore(self.act(self.reduce(means))))
+
+
+class DropPath(nn.Layer):
+    """Leaves a residual branch out for an image at random, and scales the others up to make good for it
+    (Huang et al., arXiv:1603.09382)."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.rate:
+            return x
+        keep = (paddle.rand([x.shape[0], 1, 1, 1]) >= self.rate).astype(x.dtype)
+        return x * keep / (1 - self.rate)

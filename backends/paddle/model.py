@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from backends.paddle.layers import BatchNorm2D, DepthwiseConv2D
+from backends.paddle.layers import BatchNorm2D, DepthwiseConv2D, LayerNorm2D, SameConv2D
 from backends.paddle.models.asymmnet import AsymmNet
 from backends.paddle.native_weights import NAMES
 from repro.specs import Spec, find_spec
@@ -18,7 +18,10 @@ from repro.weights.check import check
 
 Arrays = dict[str, np.ndarray]
 MODELS: dict[type[Spec], Any] = {AsymmNetSpec: AsymmNet}
-KINDS = {nn.Conv2D: "conv", DepthwiseConv2D: "conv", BatchNorm2D: "norm", nn.Linear: "linear"}
+KINDS = {
+    nn.Conv2D: "conv", DepthwiseConv2D: "conv", SameConv2D: "conv", BatchNorm2D: "norm", LayerNorm2D: "norm",
+    nn.LayerNorm: "norm", nn.Linear: "linear",
+}  # fmt: skip
 
 
 def create_model(model: str | Spec, *, num_classes: int = 1000, in_channels: int = 3, **options: object) -> Any:
@@ -27,7 +30,11 @@ def create_model(model: str | Spec, *, num_classes: int = 1000, in_channels: int
 
     Raises ReproError for an unknown name or an impossible setting.
     """
-    spec = find_spec(model, num_classes=num_classes, in_channels=in_channels, **options) if isinstance(model, str) else model
+    spec = (
+        find_spec(model, num_classes=num_classes, in_channels=in_channels, **options)
+        if isinstance(model, str)
+        else model
+    )
     return MODELS[type(spec)](spec)
 
 

@@ -6,14 +6,41 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from repro.specs import Spec
+from repro.specs import Padding, Spec
 
-ACTIVATIONS = {"relu": nn.ReLU, "hard_swish": nn.Hardswish, "none": nn.Identity}
+ACTIVATIONS = {
+    "relu": nn.ReLU, "relu6": nn.ReLU6, "hard_swish": nn.Hardswish, "silu": nn.SiLU, "gelu": nn.GELU,
+    "sigmoid": nn.Sigmoid, "hard_sigmoid": nn.Hardsigmoid, "none": nn.Identity,
+}  # fmt: skip
 
 
-def conv(channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False):
-    """Convolution with padding `kernel // 2` on every side."""
-    return nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, groups=groups, bias=bias)
+class SameConv2d(nn.Conv2d):
+    """Convolution padded as TensorFlow does: ceil(size / stride) outputs, and the odd pixel of padding at the end."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        rows, columns = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[2:])
+        return super().forward(F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)))
+
+
+def conv(
+    channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False,
+    padding: Padding = None,
+) -> nn.Conv2d:  # fmt: skip
+    if padding == "same":
+        return SameConv2d(channels_in, channels_out, kernel, stride, 0, groups=groups, bias=bias)
+    border = kernel // 2 if padding is None else padding
+    return nn.Conv2d(channels_in, channels_out, kernel, stride, border, groups=groups, bias=bias)
+
+
+def max_pool(kernel: int, stride: int, padding: int = 0) -> nn.MaxPool2d:
+    """Maximum of a window; what lies outside of the map does not count."""
+    return nn.MaxPool2d(kernel, stride, padding)
+
+
+def avg_pool(kernel: int, stride: int, padding: int = 0) -> nn.AvgPool2d:
+    """Mean of a window; what lies outside of the map counts as zeros."""
+    return nn.AvgPool2d(kernel, stride, padding, count_include_pad=True)
 
 
 def norm(spec: Spec, channels: int) -> nn.BatchNorm2d:
@@ -25,10 +52,10 @@ class ConvNorm(nn.Module):
 
     def __init__(
         self, spec: Spec, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1,
-        activation: str = "none",
+        activation: str = "none", padding: Padding = None,
     ):  # fmt: skip
         super().__init__()
-        self.conv = conv(channels_in, channels_out, kernel, stride, groups)
+        self.conv = conv(channels_in, channels_out, kernel, stride, groups, padding=padding)
         self.norm = norm(spec, channels_out)
         self.act = ACTIVATIONS[activation]()
 
@@ -36,14 +63,41 @@ class ConvNorm(nn.Module):
         return self.act(self.norm(self.conv(x)))
 
 
-class SqueezeExcite(nn.Module):
-    """Scales the channels by a gate worked out from their means (Hu et al., arXiv:1709.01507), with hard sigmoid."""
+class LayerNorm2d(nn.LayerNorm):
+    """Normalises the channels of each position of a map (N, C, H, W)."""
 
-    def __init__(self, channels: int, squeeze: int):
-        super().__init__()
-        self.reduce = conv(channels, squeeze, 1, bias=True)
-        self.restore = conv(squeeze, channels, 1, bias=True)
+    def __init__(self, channels: int, eps: float):
+        super().__init__(channels, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = torch.mean(x, (2, 3), keepdim=True)  # (N, C, 1, 1)
-        return x * F.hardsigmoid(self.restore(F.relu(self.reduce(gate))))
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class SqueezeExcite(nn.Module):
+    """Scales the channels by a gate worked out from their means (Hu et al., arXiv:1709.01507)."""
+
+    def __init__(self, channels: int, squeeze: int, activation: str = "relu", gate: str = "hard_sigmoid"):
+        super().__init__()
+        self.reduce = conv(channels, squeeze, 1, bias=True)
+        self.act = ACTIVATIONS[activation]()
+        self.restore = conv(squeeze, channels, 1, bias=True)
+        self.gate = ACTIVATIONS[gate]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        means = torch.mean(x, (2, 3), keepdim=True)  # (N, C, 1, 1)
+        return x * self.gate(self.restore(self.act(self.reduce(means))))
+
+
+class DropPath(nn.Module):
+    """Leaves a residual branch out for an image at random, and scales the others up to make good for it
+    (Huang et al., arXiv:1603.09382)."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.rate:
+            return x
+        keep = torch.rand(x.shape[0], 1, 1, 1, dtype=x.dtype, device=x.device) >= self.rate
+        return x * keep / (1 - self.rate)

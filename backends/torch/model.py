@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from backends.torch.layers import LayerNorm2d, SameConv2d
 from backends.torch.models.asymmnet import AsymmNet
 from backends.torch.native_weights import NAMES
 from repro.specs import Spec, find_spec
@@ -18,7 +19,10 @@ from repro.weights.check import check
 
 Arrays = dict[str, np.ndarray]
 MODELS: dict[type[Spec], Any] = {AsymmNetSpec: AsymmNet}
-KINDS = {nn.Conv2d: "conv", nn.BatchNorm2d: "norm", nn.Linear: "linear"}
+KINDS = {
+    nn.Conv2d: "conv", SameConv2d: "conv", nn.BatchNorm2d: "norm", LayerNorm2d: "norm", nn.LayerNorm: "norm",
+    nn.Linear: "linear",
+}  # fmt: skip
 
 
 def create_model(model: str | Spec, *, num_classes: int = 1000, in_channels: int = 3, **options: object) -> Any:
@@ -27,7 +31,11 @@ def create_model(model: str | Spec, *, num_classes: int = 1000, in_channels: int
 
     Raises ReproError for an unknown name or an impossible setting.
     """
-    spec = find_spec(model, num_classes=num_classes, in_channels=in_channels, **options) if isinstance(model, str) else model
+    spec = (
+        find_spec(model, num_classes=num_classes, in_channels=in_channels, **options)
+        if isinstance(model, str)
+        else model
+    )
     return MODELS[type(spec)](spec)
 
 

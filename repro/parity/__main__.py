@@ -45,7 +45,9 @@ def main(argv: list[str] | None = None) -> int:
             records += found
             for rung in rungs:
                 cells = [_cell(record) for record in found if record.rung == rung]
-                print(f"{model:26} {f'{rung} {RUNGS[rung][0]}':12}" + "".join(f" {cell:15}" for cell in cells), flush=True)
+                print(
+                    f"{model:26} {f'{rung} {RUNGS[rung][0]}':12}" + "".join(f" {cell:15}" for cell in cells), flush=True
+                )
     failures = [record for record in records if record.verdict == "diverges"]
     for record in failures:
         print(f"{record.model}, rung {record.rung}: {record.backend} diverges from {record.reference} first at "

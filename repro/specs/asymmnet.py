@@ -102,9 +102,10 @@ class AsymmNetSpec(Spec):
             for index, block in enumerate(stage):
                 if not block.expands and block.expanded != block.channels_in:
                     raise ReproError(
-                        f"{self.name}: stages.{number}.{index} expands {block.channels_in} channels to {block.expanded}, "
-                        f"which asymmrate {block.asymmrate} would fill with {block.asymmrate * block.channels_in} copied "
-                        "ones and leave nothing to compute; take a larger width or a smaller asymmrate"
+                        f"{self.name}: stages.{number}.{index} expands {block.channels_in} channels to "
+                        f"{block.expanded}, which asymmrate {block.asymmrate} would fill with "
+                        f"{block.asymmrate * block.channels_in} copied ones and leave nothing to compute; take a "
+                        "larger width or a smaller asymmrate"
                     )
 
     def walk(self, net: Trace, x: Shape) -> Shape:

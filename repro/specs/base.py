@@ -9,7 +9,8 @@ from typing import Literal
 from repro.errors import ReproError
 
 Shape = tuple[int, ...]  # without the batch: (channels, height, width) or (features,)
-Kind = Literal["conv", "linear", "bias", "norm_scale", "norm_shift", "norm_mean", "norm_var"]
+Kind = Literal["conv", "linear", "bias", "norm_scale", "norm_shift", "norm_mean", "norm_var", "layer_scale"]
+Padding = int | Literal["same"] | None  # None: kernel // 2; same: as TensorFlow pads, the odd pixel at the end
 STATISTICS = ("norm_mean", "norm_var")  # kinds that are measured, not trained
 
 
@@ -52,16 +53,26 @@ class Trace:
     stages: dict[str, Shape] = field(default_factory=dict)
 
     def conv(
-        self, name: str, x: Shape, out: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False
-    ) -> Shape:
-        """Convolution with padding `kernel // 2` on every side."""
-        channels, *size = x
+        self, name: str, x: Shape, out: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False,
+        padding: Padding = None,
+    ) -> Shape:  # fmt: skip
+        channels = x[0]
         if channels % groups or out % groups:
             raise ReproError(f"{name}: {channels} -> {out} channels do not divide into {groups} groups")
-        y = (out, *((side + 2 * (kernel // 2) - kernel) // stride + 1 for side in size))
+        y = (out, *self.pool(x, kernel, stride, padding)[1:])
         weight = Weight((out, channels // groups, kernel, kernel), "conv")
         self._own(name, "conv", weight, bias, y, weight.size * y[1] * y[2])
         return y
+
+    def pool(self, x: Shape, kernel: int, stride: int, padding: Padding = None) -> Shape:
+        """Maximum or mean of a window; sizes are rounded down. Raises ReproError for a map that the window exceeds."""
+        channels, *size = x
+        if padding == "same":
+            return (channels, *(-(-side // stride) for side in size))
+        border = kernel // 2 if padding is None else padding
+        if min(size) + 2 * border < kernel:
+            raise ReproError(f"a map of {size[0]}x{size[1]} is too small for a window of {kernel}x{kernel}")
+        return (channels, *((side + 2 * border - kernel) // stride + 1 for side in size))
 
     def linear(self, name: str, x: Shape, out: int, bias: bool = True) -> Shape:
         weight = Weight((out, x[0]), "linear")
@@ -75,6 +86,17 @@ class Trace:
         }  # fmt: skip
         self.weights |= {f"{name}.{leaf}": Weight((x[0],), kind) for leaf, kind in kinds.items()}
         self.operators.append(Operator(name, "norm", x, 2 * x[0], 0))
+        return x
+
+    def layer_norm(self, name: str, x: Shape) -> Shape:
+        """Normalisation over the channels of each position, without running statistics."""
+        self.weights |= {f"{name}.weight": Weight((x[0],), "norm_scale"), f"{name}.bias": Weight((x[0],), "norm_shift")}
+        self.operators.append(Operator(name, "norm", x, 2 * x[0], 0))
+        return x
+
+    def layer_scale(self, name: str, x: Shape) -> Shape:
+        """A trained factor for each channel; `name` is that of the parameter itself."""
+        self.weights[name] = Weight((x[0],), "layer_scale")
         return x
 
     def stage(self, name: str, x: Shape) -> Shape:
@@ -102,6 +124,7 @@ class Spec:
     norm_eps: float = 1e-5
     norm_momentum: float = 0.1  # weight of the new value, as torch counts
     dropout: float = 0.0  # rate before the classifier
+    drop_path: float = 0.0  # rate at which the last residual branch is dropped; earlier ones less, by a straight line
     init: str  # the rule of repro.weights.init
 
     def __post_init__(self) -> None:
@@ -109,19 +132,42 @@ class Spec:
             value = getattr(self, what)
             if not isinstance(value, int) or value < 1:
                 raise ReproError(f"{self.name}: {what} must be a whole number of at least 1, not {value!r}")
-        if not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout < 1:
-            raise ReproError(f"{self.name}: dropout must be at least 0 and below 1, not {self.dropout!r}")
+        for what in ("dropout", "drop_path"):
+            value = getattr(self, what)
+            if not isinstance(value, (int, float)) or not 0 <= value < 1:
+                raise ReproError(f"{self.name}: {what} must be at least 0 and below 1, not {value!r}")
 
     def walk(self, net: Trace, x: Shape) -> Shape:
         """Runs the network on `net` from input shape (in_channels, height, width) to logits (num_classes,)."""
         raise NotImplementedError
 
     def trace(self, size: int | None = None) -> Trace:
-        """The walk at a square input of `size` pixels (default: the published size)."""
+        """The walk at a square input of `size` pixels (default: the published size).
+
+        Raises ReproError, which names the smallest size, for one that the network cannot take.
+        """
         net = Trace()
         side = size or self.input_size
-        self.walk(net, (self.in_channels, side, side))
+        try:
+            self.walk(net, (self.in_channels, side, side))
+        except ReproError as error:
+            if side >= self.input_size:
+                raise
+            raise ReproError(
+                f"{self.name} takes images of at least {self.min_size} pixels, not {side}: {error}"
+            ) from error
         return net
+
+    @cached_property
+    def min_size(self) -> int:
+        """The smallest side in pixels that the network can take."""
+        for side in range(1, self.input_size):
+            try:
+                self.walk(Trace(), (self.in_channels, side, side))
+            except ReproError:
+                continue
+            return side
+        return self.input_size
 
     @cached_property
     def weights(self) -> dict[str, Weight]:

@@ -37,7 +37,7 @@ def kaiming_fan_out(rng: np.random.Generator, weight: Weight) -> np.ndarray:
 
 
 RULES: dict[str, Rule] = {"msra_prelu": msra_prelu, "kaiming_fan_out": kaiming_fan_out}
-CONSTANTS = {"bias": 0.0, "norm_scale": 1.0, "norm_shift": 0.0, "norm_mean": 0.0, "norm_var": 1.0}
+CONSTANTS = {"bias": 0.0, "norm_scale": 1.0, "norm_shift": 0.0, "norm_mean": 0.0, "norm_var": 1.0, "layer_scale": 1e-6}
 
 
 def _generator(seed: int, name: str) -> np.random.Generator:
@@ -64,7 +64,7 @@ def scramble(spec: Spec, seed: int) -> Arrays:
     arrays = {}
     for name, weight in spec.weights.items():
         rng = _generator(seed, name)
-        if weight.kind in ("norm_scale", "norm_var"):
+        if weight.kind in ("norm_scale", "norm_var", "layer_scale"):
             values = rng.uniform(0.5, 1.5, weight.shape)
         elif weight.kind in CONSTANTS:
             values = rng.normal(0, 0.2, weight.shape)

@@ -129,5 +129,3 @@ class Worker:
     def _last_words(self) -> str:
         lines = (self.folder / "log").read_text(errors="replace").strip().splitlines()[-3:]
         return f"; its last words: {' | '.join(line.strip() for line in lines)}" if lines else ""
-
-

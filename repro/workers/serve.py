@@ -69,7 +69,9 @@ def main() -> None:
         backend = cast(Backend, importlib.import_module(module))
         answer({"version": backend.version()}, {})
     except ImportError as error:
-        return refuse(ReproError(f"cannot import its framework ({error}); install it there, or name another interpreter"))
+        return refuse(
+            ReproError(f"cannot import its framework ({error}); install it there, or name another interpreter")
+        )
     session = Session(backend)
     while True:
         try:
