@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -11,6 +12,10 @@ import pytest
 
 from repro.discovery import SHIPPED
 from repro.workers import Worker, interpreter
+
+
+# A shell that starts pytest in the background has it ignore Ctrl-C, and so would every process that a test starts
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @cache

@@ -45,7 +45,7 @@ def port(source: Path, destination: Path, model: str | None, options: list[str],
     spec, arrays, metadata = read_weights(source, model, given)
     print(f"read {len(arrays)} arrays of {spec.name}, {spec.num_classes} classes, from {source}")
     write_weights(destination, spec, arrays, metadata)
-    print(f"wrote {destination} for {form}")
+    print(f"wrote {destination} ({'canonical' if form == 'safetensors' else form})")
 
 
 def inspect(source: Path) -> None:

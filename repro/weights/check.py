@@ -17,7 +17,7 @@ def check(arrays: Mapping[str, np.ndarray], spec: Spec) -> None:
     if complaints:
         raise ReproError(
             f"these weights do not fit {spec.name} with {spec.num_classes} classes and {spec.in_channels} input "
-            f"channels ({len(complaints)} of {len(spec.weights)} names): {'; '.join(complaints)}"
+            f"channels; of {len(spec.weights)} names, {len(complaints)} complaints: {'; '.join(complaints)}"
         )
 
 
