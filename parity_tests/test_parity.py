@@ -18,6 +18,8 @@ from repro.workers import Worker
 
 @pytest.mark.parametrize("model", CATALOGUE)
 def test_rungs_0_and_1(model: str, workers: dict[str, Worker]) -> None:
+    if not {"torch", "paddle"} & set(workers):
+        pytest.skip("NEITHER TORCH NOR PADDLE IS INSTALLED: nothing computes the float64 that rung 1 needs")
     records = list(climb(model, [0, 1], workers))
     assert [(record.rung, record.backend) for record in records] == [
         (rung, name) for rung in (0, 1) for name in workers

@@ -12,7 +12,7 @@ import pytest
 from repro import discovery
 from repro.specs import find_spec
 from repro.weights.init import initialise
-from repro.workers import Worker, WorkerError, interpreter
+from repro.workers import Worker, WorkerError, ask, interpreter
 
 FAKE = """
 import os, sys, time
@@ -122,6 +122,17 @@ def test_mistake_is_told_in_one_line(fake) -> None:
     assert "did you mean asymmnet_small" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "last words" not in str(caught.value)
+
+
+def test_one_that_dies_leaves_the_others_in_step(fake) -> None:
+    doomed = fake(create="os._exit(9)")
+    healthy = fake()
+    with pytest.raises(WorkerError, match="exit code 9"):
+        ask(
+            {"doomed": doomed, "healthy": healthy}, "create", WEIGHTS, name="asymmnet_small", options={"num_classes": 2}
+        )
+    _, back = healthy.request("export")
+    assert set(back) == set(WEIGHTS)
 
 
 def test_close_leaves_nothing(fake) -> None:

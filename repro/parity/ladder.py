@@ -12,9 +12,7 @@ from repro.errors import ReproError
 from repro.parity.compare import Comparison, Verdict, compare, overall
 from repro.specs import Spec, find_spec
 from repro.weights.init import scramble
-from repro.workers import Worker
-
-Arrays = dict[str, np.ndarray]
+from repro.workers import Worker, ask
 
 # Inputs of rung 1 (N, H, W): sides that halve evenly, and odd ones that are not square
 INPUTS = ((2, 64, 64), (2, 65, 47))
@@ -46,9 +44,11 @@ def structure(spec: Spec, workers: dict[str, Worker]) -> Iterator[Record]:
     """Rung 0: names, shapes, kinds, parameters and MACs of what each framework built, against the spec."""
     shapes = {name: weight.shape for name, weight in spec.weights.items()}
     planned = {op.name: asdict(op) | {"output": list(op.output)} for op in spec.trace().operators}
-    for backend, worker in workers.items():
-        exported = {name: array.shape for name, array in worker.request("export")[1].items()}
-        built = {row["name"]: row for row in worker.request("operators", size=spec.input_size)[0]}
+    exports = ask(workers, "export")
+    operators = ask(workers, "operators", size=spec.input_size)
+    for backend in workers:
+        exported = {name: array.shape for name, array in exports[backend][1].items()}
+        built = {row["name"]: row for row in operators[backend][0]}
         difference = _first_difference(exported, shapes) or _first_difference(built, planned)
         where, reason = difference or ("", f"{spec.params:,} parameters and {spec.macs:,} MACs, as the spec says")
         verdict: Verdict = "diverges" if difference else "equal"
@@ -62,8 +62,8 @@ def evaluation(spec: Spec, workers: dict[str, Worker]) -> Iterator[Record]:
     for number, (batch, height, width) in enumerate(INPUTS):
         rng = np.random.default_rng([number, batch, height, width])
         images = {"images": rng.standard_normal((batch, spec.in_channels, height, width), np.float32)}
-        single = {backend: worker.request("forward", images)[1] for backend, worker in workers.items()}
-        double = {backend: answer for backend, worker in workers.items() if (answer := _forward64(worker, images))}
+        single = {backend: outputs for backend, (_, outputs) in ask(workers, "forward", images).items()}
+        double = {backend: outputs for backend, (can, outputs) in ask(workers, "forward64", images).items() if can}
         if not double:
             raise ReproError(
                 f"rung 1 needs a backend that computes in float64 (torch or paddle) beside {', '.join(workers)}"
@@ -97,15 +97,9 @@ def climb(model: str, rungs: list[int], workers: dict[str, Worker]) -> Iterator[
     """The records of one variant, on scrambled weights that all workers share."""
     spec = find_spec(model)
     arrays = scramble(spec, seed=0)
-    for worker in workers.values():
-        worker.request("create", arrays, name=model, options={})
+    ask(workers, "create", arrays, name=model, options={})
     for rung in rungs:
         yield from RUNGS[rung][1](spec, workers)
-
-
-def _forward64(worker: Worker, images: Arrays) -> Arrays:
-    """Empty where the framework cannot."""
-    return worker.request("forward64", images)[1]
 
 
 def _rounding(single: np.ndarray, exact: np.ndarray) -> float:

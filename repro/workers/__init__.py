@@ -76,15 +76,7 @@ class Worker:
 
     def request(self, what: str, arrays: Mapping[str, np.ndarray] | None = None, **details: Any) -> tuple[Any, Arrays]:
         """Sends a request of repro.workers.serve.Session with JSON details and arrays; returns its result, likewise."""
-        path = self.folder / "request.safetensors"
-        if arrays is not None:
-            store.save(path, arrays)
-        message = {"request": what, "details": details, "arrays": arrays is not None}
-        try:
-            self.connection.send_bytes(json.dumps(message).encode())
-        except OSError:
-            self._fail(what)
-        return self._receive(what)
+        return ask({self.backend: self}, what, arrays, **details)[self.backend]
 
     def close(self) -> None:
         """Ends the process and removes its folder."""
@@ -101,6 +93,13 @@ class Worker:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _send(self, what: str, details: dict[str, Any], arrays: str | None) -> None:
+        message = {"request": what, "details": details, "arrays": arrays}
+        try:
+            self.connection.send_bytes(json.dumps(message).encode())
+        except OSError:
+            self._fail(what)
 
     def _receive(self, what: str) -> tuple[Any, Arrays]:
         try:
@@ -129,3 +128,32 @@ class Worker:
     def _last_words(self) -> str:
         lines = (self.folder / "log").read_text(errors="replace").strip().splitlines()[-3:]
         return f"; its last words: {' | '.join(line.strip() for line in lines)}" if lines else ""
+
+
+def ask(
+    workers: Mapping[str, Worker], what: str, arrays: Mapping[str, np.ndarray] | None = None, **details: Any
+) -> dict[str, tuple[Any, Arrays]]:
+    """The answers of several workers to the same request, on which they work at the same time.
+
+    Raises the first WorkerError once all have answered, so that those that did can be asked again.
+    """
+    path = None
+    if arrays is not None:
+        path = str(next(iter(workers.values())).folder / "request.safetensors")
+        store.save(path, arrays)
+    answers, errors = {}, []
+    asked = []
+    for name, worker in workers.items():
+        try:
+            worker._send(what, details, path)
+            asked.append((name, worker))
+        except WorkerError as error:
+            errors.append(error)
+    for name, worker in asked:
+        try:
+            answers[name] = worker._receive(what)
+        except WorkerError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return answers

@@ -79,7 +79,7 @@ def main() -> None:
         except EOFError:
             return None
         try:
-            arrays = store.load(folder / "request.safetensors")[0] if message["arrays"] else {}
+            arrays = store.load(message["arrays"])[0] if message["arrays"] else {}
             answer(*getattr(session, message["request"])(arrays, **message["details"]))
         except Exception as error:  # whatever a framework raises becomes an answer
             refuse(error)
