@@ -129,11 +129,13 @@ class LayerNorm2D(nn.LayerNorm):
 class SqueezeExcite(nn.Layer):
     """Scales the channels by a gate worked out from their means (Hu et al., arXiv:1709.01507)."""
 
-    def __init__(self, channels: int, squeeze: int, activation: str = "relu", gate: str = "hard_sigmoid"):
+    def __init__(
+        self, channels: int, squeeze: int, activation: str = "relu", gate: str = "hard_sigmoid", bias: bool = True
+    ):
         super().__init__()
-        self.reduce = conv(channels, squeeze, 1, bias=True)
+        self.reduce = conv(channels, squeeze, 1, bias=bias)
         self.act = ACTIVATIONS[activation]()
-        self.restore = conv(squeeze, channels, 1, bias=True)
+        self.restore = conv(squeeze, channels, 1, bias=bias)
         self.gate = ACTIVATIONS[gate]()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -11,13 +11,43 @@ from paddle import nn
 
 from backends.paddle.layers import BatchNorm2D, DepthwiseConv2D, LayerNorm2D, SameConv2D
 from backends.paddle.models.asymmnet import AsymmNet
+from backends.paddle.models.densenet import DenseNet
+from backends.paddle.models.efficientnet_v2 import EfficientNetV2
+from backends.paddle.models.mobilenet_v2 import MobileNetV2
+from backends.paddle.models.rdnet import RDNet
+from backends.paddle.models.resnet import ResNet, ResNetV2
+from backends.paddle.models.resnet_cifar import ResNetCifar
+from backends.paddle.models.shufflenet_v1 import ShuffleNetV1
+from backends.paddle.models.shufflenet_v2 import ShuffleNetV2
+from backends.paddle.models.vgg import VGG
 from backends.paddle.native_weights import NAMES
 from repro.specs import Spec, find_spec
 from repro.specs.asymmnet import AsymmNetSpec
+from repro.specs.densenet import DenseNetSpec
+from repro.specs.efficientnet_v2 import EfficientNetV2Spec
+from repro.specs.mobilenet_v2 import MobileNetV2Spec
+from repro.specs.rdnet import RDNetSpec
+from repro.specs.resnet import ResNetSpec, ResNetV2Spec
+from repro.specs.resnet_cifar import ResNetCifarSpec
+from repro.specs.shufflenet_v1 import ShuffleNetV1Spec
+from repro.specs.shufflenet_v2 import ShuffleNetV2Spec
+from repro.specs.vgg import VGGSpec
 from repro.weights.check import check
 
 Arrays = dict[str, np.ndarray]
-MODELS: dict[type[Spec], Any] = {AsymmNetSpec: AsymmNet}
+MODELS: dict[type[Spec], Any] = {
+    AsymmNetSpec: AsymmNet,
+    DenseNetSpec: DenseNet,
+    RDNetSpec: RDNet,
+    ShuffleNetV1Spec: ShuffleNetV1,
+    ShuffleNetV2Spec: ShuffleNetV2,
+    EfficientNetV2Spec: EfficientNetV2,
+    MobileNetV2Spec: MobileNetV2,
+    ResNetSpec: ResNet,
+    ResNetV2Spec: ResNetV2,
+    ResNetCifarSpec: ResNetCifar,
+    VGGSpec: VGG,
+}
 KINDS = {
     nn.Conv2D: "conv", DepthwiseConv2D: "conv", SameConv2D: "conv", BatchNorm2D: "norm", LayerNorm2D: "norm",
     nn.LayerNorm: "norm", nn.Linear: "linear",

@@ -15,6 +15,7 @@ from typing import Literal
 
 from repro.errors import ReproError, unknown
 from repro.specs.base import Shape, Spec, Trace
+from repro.specs.rounding import round8
 
 Activation = Literal["relu", "hard_swish"]
 
@@ -134,12 +135,6 @@ class AsymmNetSpec(Spec):
 def ceil8(channels: float) -> int:
     """The next multiple of 8 (AsymmNet's code)."""
     return math.ceil(channels / 8) * 8
-
-
-def round8(channels: float) -> int:
-    """The nearest multiple of 8 that loses at most a tenth (MobileNet's code)."""
-    rounded = max(8, int(channels + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
 def _stages(

@@ -20,6 +20,7 @@ class Weight:
 
     shape: Shape
     kind: Kind
+    groups: int = 1  # of a convolution
 
     @property
     def size(self) -> int:
@@ -60,7 +61,7 @@ class Trace:
         if channels % groups or out % groups:
             raise ReproError(f"{name}: {channels} -> {out} channels do not divide into {groups} groups")
         y = (out, *self.pool(x, kernel, stride, padding)[1:])
-        weight = Weight((out, channels // groups, kernel, kernel), "conv")
+        weight = Weight((out, channels // groups, kernel, kernel), "conv", groups)
         self._own(name, "conv", weight, bias, y, weight.size * y[1] * y[2])
         return y
 

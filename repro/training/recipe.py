@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import reprlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,20 +85,22 @@ def split() -> Kind:
 
 
 def options() -> Kind:
-    def convert(value: Any) -> dict[str, int | float]:
+    def convert(value: Any) -> dict[str, int | float | str]:
         pairs = value.items() if isinstance(value, Mapping) else (item.split("=", 1) for item in value)
-        return {str(key): _int_or_float(item) for key, item in pairs}
+        return {str(key): _number_or_text(item) for key, item in pairs}
 
-    return Kind("names with a number each", convert, {"action": "append", "metavar": "NAME=X"})
+    return Kind("names with a number or text each", convert, {"action": "append", "metavar": "NAME=X"})
 
 
-def _int_or_float(value: Any) -> int | float:
-    if isinstance(value, bool):
+def _number_or_text(value: Any) -> int | float | str:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    if not isinstance(value, str) or not value:
         raise ValueError
-    try:
-        return int(value) if isinstance(value, (int, str)) else float(value)
-    except ValueError:
-        return float(value)
+    for number_type in (int, float):
+        with suppress(ValueError):
+            return number_type(value)
+    return value
 
 
 def setting(kind: Kind, help: str, default: Any = dataclasses.MISSING) -> Any:
@@ -113,7 +116,7 @@ class Recipe:
 
     backend: str = setting(text("NAME"), "torch, paddle, mindspore, or another one that is installed")
     model: str = setting(text("NAME"), "a variant that `python -m repro.models` lists")
-    options: Mapping[str, int | float] = setting(
+    options: Mapping[str, int | float | str] = setting(
         options(), "an option of the model's family, such as width=0.5; may be repeated", {}
     )
     weights: str | None = setting(text("FILE"), "a checkpoint to start from instead of fresh weights", None)

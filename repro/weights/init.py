@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from repro.specs import Spec, Weight
 
 Arrays = dict[str, np.ndarray]
 Rule = Callable[[np.random.Generator, Weight], np.ndarray]
+Special = Callable[[np.random.Generator, str, Mapping[str, Weight]], np.ndarray | float | None]
 
 
 def _fans(weight: Weight) -> tuple[int, int]:
@@ -36,7 +37,89 @@ def kaiming_fan_out(rng: np.random.Generator, weight: Weight) -> np.ndarray:
     return _normal(rng, weight, 0.01 if weight.kind == "linear" else math.sqrt(2 / _fans(weight)[1]))
 
 
-RULES: dict[str, Rule] = {"msra_prelu": msra_prelu, "kaiming_fan_out": kaiming_fan_out}
+def efficientnet(rng: np.random.Generator, weight: Weight) -> np.ndarray:
+    """The authors' TensorFlow code: normal over the fan out of each group (9 for a depthwise 3x3, where torch counts 9
+    times the channels); linear layers uniform."""
+    if weight.kind == "linear":
+        limit = 1 / math.sqrt(weight.shape[0])
+        return rng.uniform(-limit, limit, weight.shape)
+    return _normal(rng, weight, math.sqrt(2 * weight.groups / _fans(weight)[1]))
+
+
+def shufflenet(rng: np.random.Generator, weight: Weight) -> np.ndarray:
+    """The authors' code of ShuffleNet V1 and V2: a deviation of one by the inputs of a group, whatever the kernel;
+    linear layers N(0, 0.01)."""
+    return _normal(rng, weight, 0.01 if weight.kind == "linear" else 1 / weight.shape[1])
+
+
+def shufflenet_special(rng: np.random.Generator, name: str, weights: Mapping[str, Weight]) -> np.ndarray | float | None:
+    """The first convolution N(0, 0.01); normalisations shift by 1e-4."""
+    if name == "stem.conv.weight":
+        return _normal(rng, weights[name], 0.01)
+    return 1e-4 if weights[name].kind == "norm_shift" else None
+
+
+def torch_default(rng: np.random.Generator, weight: Weight) -> np.ndarray:
+    """What torch's layers start with: uniform, by the fan in (kaiming_uniform_ with a = sqrt(5))."""
+    limit = 1 / math.sqrt(_fans(weight)[0])
+    return rng.uniform(-limit, limit, weight.shape)
+
+
+def torch_default_bias(rng: np.random.Generator, name: str, weights: Mapping[str, Weight]) -> np.ndarray | None:
+    """Biases within the limits of the weight that they belong to."""
+    if weights[name].kind != "bias":
+        return None
+    limit = 1 / math.sqrt(_fans(weights[name.removesuffix("bias") + "weight"])[0])
+    return rng.uniform(-limit, limit, weights[name].shape)
+
+
+def kaiming_fan_in(rng: np.random.Generator, weight: Weight) -> np.ndarray:
+    """DenseNet's code and RDNet's: He et al. (arXiv:1502.01852) over the fan in; linear layers as torch's."""
+    return (
+        torch_default(rng, weight) if weight.kind == "linear" else _normal(rng, weight, math.sqrt(2 / _fans(weight)[0]))
+    )
+
+
+def rdnet_bias(rng: np.random.Generator, name: str, weights: Mapping[str, Weight]) -> np.ndarray | None:
+    """RDNet's code zeroes the classifier's bias alone, and leaves those of the convolutions as torch draws them."""
+    return None if name == "classifier.bias" else torch_default_bias(rng, name, weights)
+
+
+def resnet(rng: np.random.Generator, weight: Weight) -> np.ndarray:
+    """The authors' code (fb.resnet.torch, resnet-1k-layers): He et al. over the fan out; linear layers uniform, as
+    torch had it."""
+    return torch_default(rng, weight) if weight.kind == "linear" else kaiming_fan_out(rng, weight)
+
+
+def resnet_gates(rng: np.random.Generator, name: str, weights: Mapping[str, Weight]) -> float | None:
+    """Gates of a shortcut start nearly closed, with the bias that served both of them (arXiv:1603.05027, Table 1)."""
+    return -6.0 if name.endswith(".gate.bias") else None
+
+
+def glorot_uniform(rng: np.random.Generator, weight: Weight) -> np.ndarray:
+    """Keras's default (Glorot and Bengio, 2010)."""
+    limit = math.sqrt(6 / sum(_fans(weight)))
+    return rng.uniform(-limit, limit, weight.shape)
+
+
+RULES: dict[str, Rule] = {
+    "msra_prelu": msra_prelu,
+    "kaiming_fan_out": kaiming_fan_out,
+    "efficientnet": efficientnet,
+    "shufflenet": shufflenet,
+    "torch_default": torch_default,
+    "kaiming_fan_in": kaiming_fan_in,
+    "rdnet": kaiming_fan_in,
+    "resnet": resnet,
+    "glorot_uniform": glorot_uniform,
+}
+# what a rule does to single names, or to kinds that are constant elsewhere; None: nothing
+SPECIAL: dict[str, Special] = {
+    "shufflenet": shufflenet_special,
+    "torch_default": torch_default_bias,
+    "rdnet": rdnet_bias,
+    "resnet": resnet_gates,
+}
 CONSTANTS = {"bias": 0.0, "norm_scale": 1.0, "norm_shift": 0.0, "norm_mean": 0.0, "norm_var": 1.0, "layer_scale": 1e-6}
 
 
@@ -47,21 +130,28 @@ def _generator(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
+def _initial(rng: np.random.Generator, name: str, spec: Spec) -> np.ndarray | float:
+    weight = spec.weights[name]
+    if spec.init in SPECIAL and (values := SPECIAL[spec.init](rng, name, spec.weights)) is not None:
+        return values
+    return CONSTANTS[weight.kind] if weight.kind in CONSTANTS else RULES[spec.init](rng, weight)
+
+
 def initialise(spec: Spec, seed: int) -> Arrays:
     """Canonical float32 weights as the paper's code draws them (spec.init)."""
-    rule = RULES[spec.init]
     return {
-        name: np.full(weight.shape, CONSTANTS[weight.kind], np.float32)
-        if weight.kind in CONSTANTS
-        else rule(_generator(seed, name), weight).astype(np.float32)
+        name: np.broadcast_to(_initial(_generator(seed, name), name, spec), weight.shape).astype(np.float32)
         for name, weight in spec.weights.items()
     }
 
 
 def scramble(spec: Spec, seed: int) -> Arrays:
     """Canonical float32 weights for comparisons: no two channels alike and no scale 1 or shift 0, so that a permuted,
-    forgotten or exchanged array shows."""
+    forgotten or exchanged array shows. Deep networks get smaller convolutions: a residual one would double its
+    signal with every block, which drowns the shifts and means of the last ones and overflows in the end."""
     arrays = {}
+    depth = sum(weight.kind == "conv" for weight in spec.weights.values())
+    gain = 2 * math.sqrt(32 / max(32, depth))
     for name, weight in spec.weights.items():
         rng = _generator(seed, name)
         if weight.kind in ("norm_scale", "norm_var", "layer_scale"):
@@ -69,6 +159,6 @@ def scramble(spec: Spec, seed: int) -> Arrays:
         elif weight.kind in CONSTANTS:
             values = rng.normal(0, 0.2, weight.shape)
         else:
-            values = _normal(rng, weight, math.sqrt(2 / _fans(weight)[0]))
+            values = _normal(rng, weight, math.sqrt(gain / _fans(weight)[0]))
         arrays[name] = values.astype(np.float32)
     return arrays

@@ -1,0 +1,69 @@
+"""DenseNet; repro/specs/densenet.py holds its table and sources."""
+
+from __future__ import annotations
+
+from mindspore import Tensor, nn, ops
+
+from backends.mindspore.layers import ConvNorm, avg_pool, conv, max_pool, norm
+from repro.specs.densenet import Block as BlockConfig
+from repro.specs.densenet import DenseNetSpec
+from repro.specs.densenet import Stage as StageConfig
+
+
+class Transition(nn.Cell):
+    """Half the channels, a quarter of the pixels."""
+
+    def __init__(self, spec: DenseNetSpec, channels_in: int, channels_out: int):
+        super().__init__()
+        self.norm = norm(spec, channels_in)
+        self.conv = conv(channels_in, channels_out, 1)
+        self.pool = avg_pool(2, 2)
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.pool(self.conv(ops.relu(self.norm(x))))
+
+
+class Block(nn.Cell):
+    """The channels to add to the input."""
+
+    def __init__(self, spec: DenseNetSpec, block: BlockConfig):
+        super().__init__()
+        self.norm1 = norm(spec, block.channels_in)
+        self.conv1 = conv(block.channels_in, block.bottleneck, 1)
+        self.norm2 = norm(spec, block.bottleneck)
+        self.conv2 = conv(block.bottleneck, block.growth, 3)
+
+    def construct(self, x: Tensor) -> Tensor:
+        x = self.conv1(ops.relu(self.norm1(x)))  # (N, bottleneck, H, W)
+        return self.conv2(ops.relu(self.norm2(x)))  # (N, growth, H, W)
+
+
+class Stage(nn.Cell):
+    def __init__(self, spec: DenseNetSpec, stage: StageConfig):
+        super().__init__()
+        self.transition = Transition(spec, *stage.transition) if stage.transition else nn.Identity()
+        self.blocks = nn.CellList([Block(spec, block) for block in stage.blocks])
+
+    def construct(self, x: Tensor) -> Tensor:
+        x = self.transition(x)
+        for block in self.blocks:
+            x = ops.cat((x, block(x)), axis=1)
+        return x
+
+
+class DenseNet(nn.Cell):
+    def __init__(self, spec: DenseNetSpec):
+        super().__init__()
+        self.spec = spec
+        self.stem = ConvNorm(spec, spec.in_channels, spec.stem, 7, stride=2, activation="relu")
+        self.pool = max_pool(3, 2, padding=1)
+        self.stages = nn.SequentialCell([Stage(spec, stage) for stage in spec.stages])
+        self.norm = norm(spec, spec.features)
+        self.dropout = nn.Dropout(p=spec.dropout)
+        self.classifier = nn.Dense(spec.features, spec.num_classes)
+
+    def construct(self, x: Tensor) -> Tensor:
+        x = self.pool(self.stem(x))  # (N, stem, H/4, W/4)
+        x = self.stages(x)  # (N, features, H/32, W/32)
+        x = ops.mean(ops.relu(self.norm(x)), (2, 3))  # (N, features)
+        return self.classifier(self.dropout(x))

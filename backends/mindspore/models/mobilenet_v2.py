@@ -1,0 +1,48 @@
+"""MobileNetV2; repro/specs/mobilenet_v2.py holds its table and source."""
+
+from __future__ import annotations
+
+from mindspore import Tensor, nn, ops
+
+from backends.mindspore.layers import ConvNorm
+from repro.specs.mobilenet_v2 import InvertedResidual as Block
+from repro.specs.mobilenet_v2 import MobileNetV2Spec
+
+
+class InvertedResidual(nn.Cell):
+    """expand -> depthwise -> project."""
+
+    def __init__(self, spec: MobileNetV2Spec, block: Block):
+        super().__init__()
+        # a compiled graph reads plain values alone
+        self.expands, self.residual = block.expansion > 1, block.residual
+        if block.expansion > 1:
+            self.expand = ConvNorm(spec, block.channels_in, block.expanded, 1, activation="relu6")
+        self.depthwise = ConvNorm(
+            spec, block.expanded, block.expanded, 3, block.stride, block.expanded, activation="relu6"
+        )
+        self.project = ConvNorm(spec, block.expanded, block.channels_out, 1)
+
+    def construct(self, x: Tensor) -> Tensor:
+        y = self.expand(x) if self.expands else x
+        y = self.project(self.depthwise(y))
+        return x + y if self.residual else y
+
+
+class MobileNetV2(nn.Cell):
+    def __init__(self, spec: MobileNetV2Spec):
+        super().__init__()
+        self.spec = spec
+        self.stem = ConvNorm(spec, spec.in_channels, spec.stem, 3, stride=2, activation="relu6")
+        self.stages = nn.SequentialCell(
+            [nn.SequentialCell([InvertedResidual(spec, block) for block in blocks]) for blocks in spec.stages]
+        )
+        self.last = ConvNorm(spec, spec.stages[-1][-1].channels_out, spec.last, 1, activation="relu6")
+        self.dropout = nn.Dropout(p=spec.dropout)
+        self.classifier = nn.Dense(spec.last, spec.num_classes)
+
+    def construct(self, x: Tensor) -> Tensor:
+        x = self.stem(x)  # (N, stem, H/2, W/2)
+        x = self.stages(x)  # (N, C, H/32, W/32)
+        x = ops.mean(self.last(x), (2, 3))  # (N, last)
+        return self.classifier(self.dropout(x))

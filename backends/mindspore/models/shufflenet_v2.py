@@ -1,0 +1,55 @@
+"""ShuffleNet V2; repro/specs/shufflenet_v2.py holds its table, its two structures and sources."""
+
+from __future__ import annotations
+
+from mindspore import Tensor, nn, ops
+
+from backends.mindspore.layers import ConvNorm, max_pool
+from repro.specs.shufflenet_v2 import ShuffleNetV2Spec
+from repro.specs.shufflenet_v2 import Unit as Block
+
+
+class Unit(nn.Cell):
+    """The shortcut's channels, then the branch's, with a shuffle at the start or the end."""
+
+    def __init__(self, spec: ShuffleNetV2Spec, block: Block):
+        super().__init__()
+        self.stride = block.stride
+        self.before, self.shortcut, self.after = nn.Identity(), nn.Identity(), nn.Identity()
+        if spec.structure == "torchvision":
+            self.after = nn.ChannelShuffle(2)  # one channel of either half in turn
+        elif block.stride == 1:
+            self.before = nn.ChannelShuffle(block.channels_in // 2)  # the even channels, then the odd ones
+        if block.stride == 2:
+            self.shortcut = nn.SequentialCell(
+                ConvNorm(spec, block.channels_in, block.channels_in, 3, 2, block.channels_in),
+                ConvNorm(spec, block.channels_in, block.shortcut, 1, activation="relu"),
+            )
+        self.branch = nn.SequentialCell(
+            ConvNorm(spec, block.branch_in, block.middle, 1, activation="relu"),
+            ConvNorm(spec, block.middle, block.middle, 3, block.stride, block.middle),
+            ConvNorm(spec, block.middle, block.branch_out, 1, activation="relu"),
+        )
+
+    def construct(self, x: Tensor) -> Tensor:
+        a, b = (x, x) if self.stride == 2 else self.before(x).chunk(2, axis=1)
+        return self.after(ops.cat((self.shortcut(a), self.branch(b)), axis=1))
+
+
+class ShuffleNetV2(nn.Cell):
+    def __init__(self, spec: ShuffleNetV2Spec):
+        super().__init__()
+        self.spec = spec
+        self.stem = ConvNorm(spec, spec.in_channels, spec.stem, 3, stride=2, activation="relu")
+        self.pool = max_pool(3, 2, 1)
+        self.stages = nn.SequentialCell(
+            [nn.SequentialCell([Unit(spec, block) for block in blocks]) for blocks in spec.stages]
+        )
+        self.last = ConvNorm(spec, spec.stages[-1][-1].channels_out, spec.last, 1, activation="relu")
+        self.dropout = nn.Dropout(p=spec.dropout)
+        self.classifier = nn.Dense(spec.last, spec.num_classes, has_bias=spec.classifier_bias)
+
+    def construct(self, x: Tensor) -> Tensor:
+        x = self.pool(self.stem(x))  # (N, stem, H/4, W/4)
+        x = self.last(self.stages(x))  # (N, last, H/32, W/32)
+        return self.classifier(self.dropout(ops.mean(x, (2, 3))))

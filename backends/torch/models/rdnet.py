@@ -1,0 +1,99 @@
+"""RDNet; repro/specs/rdnet.py holds its table and sources."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from backends.torch.layers import ACTIVATIONS, DropPath, LayerNorm2d, conv
+from repro.specs.rdnet import PATCH, RDNetSpec
+from repro.specs.rdnet import Block as BlockConfig
+from repro.specs.rdnet import Stage as StageConfig
+from repro.specs.rdnet import Transition as TransitionConfig
+
+
+class Stem(nn.Module):
+    """Patches of the image, normalised."""
+
+    def __init__(self, spec: RDNetSpec):
+        super().__init__()
+        self.conv = conv(spec.in_channels, spec.stem, PATCH, PATCH, bias=True, padding=0)
+        self.norm = LayerNorm2d(spec.stem, spec.norm_eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x))
+
+
+class Transition(nn.Module):
+    """Fewer channels and, with stride 2, a quarter of the pixels."""
+
+    def __init__(self, spec: RDNetSpec, block: TransitionConfig):
+        super().__init__()
+        self.norm = LayerNorm2d(block.channels_in, spec.norm_eps)
+        self.conv = conv(block.channels_in, block.channels_out, block.stride, block.stride, bias=True, padding=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(self.norm(x))
+
+
+class EffectiveSqueezeExcite(nn.Module):
+    """A gate for each channel, from the means of all by one convolution (Lee and Park, arXiv:1911.06667)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = conv(channels, channels, 1, bias=True)
+        self.gate = ACTIVATIONS["hard_sigmoid"]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(self.conv(torch.mean(x, (2, 3), keepdim=True)))
+
+
+class Block(nn.Module):
+    """The channels to add to the input."""
+
+    def __init__(self, spec: RDNetSpec, block: BlockConfig):
+        super().__init__()
+        channels, growth = block.channels_in, block.growth
+        self.depthwise = conv(channels, channels, 7, groups=channels, bias=True)
+        self.norm = LayerNorm2d(channels, spec.norm_eps)
+        self.expand = conv(channels, block.expanded, 1, bias=True)
+        self.project = conv(block.expanded, growth, 1, bias=True)
+        self.se = EffectiveSqueezeExcite(growth) if block.gate else nn.Identity()
+        self.scale = nn.Parameter(torch.full((growth,), 1e-6))
+        self.drop_path = DropPath(spec.drop_path * block.depth)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.depthwise(x))  # (N, channels, H, W)
+        x = self.project(F.gelu(self.expand(x)))  # (N, growth, H, W)
+        return self.drop_path(self.se(x) * self.scale.reshape(-1, 1, 1))
+
+
+class Stage(nn.Module):
+    def __init__(self, spec: RDNetSpec, stage: StageConfig):
+        super().__init__()
+        self.transition = Transition(spec, stage.transition) if stage.transition else nn.Identity()
+        self.blocks = nn.ModuleList(Block(spec, block) for block in stage.blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.transition(x)
+        for block in self.blocks:
+            x = torch.cat([x, block(x)], dim=1)
+        return x
+
+
+class RDNet(nn.Module):
+    def __init__(self, spec: RDNetSpec):
+        super().__init__()
+        self.spec = spec
+        self.stem = Stem(spec)
+        self.stages = nn.Sequential(*(Stage(spec, stage) for stage in spec.stages))
+        self.norm = nn.LayerNorm(spec.features, eps=spec.head_eps)
+        self.dropout = nn.Dropout(spec.dropout)
+        self.classifier = nn.Linear(spec.features, spec.num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)  # (N, stem, H/4, W/4)
+        x = self.stages(x)  # (N, features, H/32, W/32)
+        x = self.norm(torch.mean(x, (2, 3)))  # (N, features)
+        return self.classifier(self.dropout(x))

@@ -1,0 +1,205 @@
+"""EfficientNetV2 (Tan and Le, "EfficientNetV2: Smaller Models and Faster Training", arXiv:2104.00298, Table 4; sizes
+other than S from the authors' effnetv2_configs.py), and the network that an article prints under that name."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from repro.errors import unknown
+from repro.specs.base import Padding, Shape, Spec, Trace
+from repro.specs.rounding import round8
+
+# operator, expansion, stride of the first block, output channels, blocks; one row per stage. All kernels are 3x3, and
+# all blocks but the fused ones have squeeze-and-excite
+BASE = (
+    ("fused", 1, 1, 16, 1),
+    ("fused", 4, 2, 32, 2),
+    ("fused", 4, 2, 48, 2),
+    ("mbconv", 4, 2, 96, 3),
+    ("mbconv", 6, 1, 112, 5),
+    ("mbconv", 6, 2, 192, 8),
+)
+S = (
+    ("fused", 1, 1, 24, 2),
+    ("fused", 4, 2, 48, 4),
+    ("fused", 4, 2, 64, 4),
+    ("mbconv", 4, 2, 128, 6),
+    ("mbconv", 6, 1, 160, 9),
+    ("mbconv", 6, 2, 256, 15),
+)
+M = (
+    ("fused", 1, 1, 24, 3),
+    ("fused", 4, 2, 48, 5),
+    ("fused", 4, 2, 80, 5),
+    ("mbconv", 4, 2, 160, 7),
+    ("mbconv", 6, 1, 176, 14),
+    ("mbconv", 6, 2, 304, 18),
+    ("mbconv", 6, 1, 512, 5),
+)
+L = (
+    ("fused", 1, 1, 32, 4),
+    ("fused", 4, 2, 64, 7),
+    ("fused", 4, 2, 96, 7),
+    ("mbconv", 4, 2, 192, 10),
+    ("mbconv", 6, 1, 224, 19),
+    ("mbconv", 6, 2, 384, 25),
+    ("mbconv", 6, 1, 640, 7),
+)
+XL = (
+    ("fused", 1, 1, 32, 4),
+    ("fused", 4, 2, 64, 8),
+    ("fused", 4, 2, 96, 8),
+    ("mbconv", 4, 2, 192, 16),
+    ("mbconv", 6, 1, 256, 24),
+    ("mbconv", 6, 2, 512, 32),
+    ("mbconv", 6, 1, 640, 8),
+)
+
+
+class Size(NamedTuple):
+    table: tuple
+    stem: int
+    input_size: int  # pixels, at evaluation; training goes up to less
+    dropout: float
+    width: float = 1.0  # multiplier of the channels
+    depth: float = 1.0  # multiplier of the blocks
+
+
+SIZES = {
+    "b0": Size(BASE, 32, 224, 0.2),
+    "b1": Size(BASE, 32, 240, 0.2, depth=1.1),
+    "b2": Size(BASE, 32, 260, 0.3, width=1.1, depth=1.2),
+    "b3": Size(BASE, 32, 300, 0.3, width=1.2, depth=1.4),
+    "s": Size(S, 24, 384, 0.2),
+    "m": Size(M, 24, 480, 0.3),
+    "l": Size(L, 32, 480, 0.4),
+    "xl": Size(XL, 32, 512, 0.4),
+}
+PADDINGS: dict[str, Padding] = {"symmetric": None, "same": "same"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """Fused: expand (3x3, stride) -> project (1x1), or one 3x3 convolution, named project, where nothing is expanded.
+    Otherwise: expand (1x1) -> depthwise (3x3, stride) -> squeeze-and-excite -> project (1x1)."""
+
+    fused: bool
+    channels_in: int
+    expanded: int
+    channels_out: int
+    stride: int
+    depth: float  # share of the blocks that come before; its drop-path rate is that of the network times this
+
+    @property
+    def expands(self) -> bool:
+        return self.expanded != self.channels_in
+
+    @property
+    def squeeze(self) -> int:
+        """Channels inside squeeze-and-excite: a quarter of the block's input, not of what it squeezes."""
+        return self.channels_in // 4
+
+    @property
+    def residual(self) -> bool:
+        return self.stride == 1 and self.channels_in == self.channels_out
+
+
+@dataclass(frozen=True, kw_only=True)
+class EfficientNetV2Spec(Spec):
+    stem: int  # channels of the 3x3 convolution of stride 2
+    stages: tuple[tuple[Block, ...], ...]
+    head: int  # channels of the 1x1 convolution beside pooling
+    padding: Padding  # of the 3x3 convolutions
+    # what the article changed
+    activation: Literal["silu", "relu"] = "silu"
+    project_activation: Literal["none", "relu"] = "none"
+    squeeze_bias: bool = True
+    pool_before_head: bool = False
+
+    def walk(self, net: Trace, x: Shape) -> Shape:
+        def conv_norm(name: str, x: Shape, out: int, kernel: int, stride: int = 1, groups: int = 1) -> Shape:
+            y = net.conv(f"{name}.conv", x, out, kernel, stride, groups, padding=self.padding)
+            return net.norm(f"{name}.norm", y)
+
+        def run(block: Block, name: str, x: Shape) -> Shape:
+            if block.fused and not block.expands:
+                return conv_norm(f"{name}.project", x, block.channels_out, 3, block.stride)
+            if block.fused:
+                x = conv_norm(f"{name}.expand", x, block.expanded, 3, block.stride)
+            else:
+                x = conv_norm(f"{name}.expand", x, block.expanded, 1)
+                x = conv_norm(f"{name}.depthwise", x, block.expanded, 3, block.stride, groups=block.expanded)
+                pooled = (block.expanded, 1, 1)
+                pooled = net.conv(f"{name}.se.reduce", pooled, block.squeeze, 1, bias=self.squeeze_bias)
+                net.conv(f"{name}.se.restore", pooled, block.expanded, 1, bias=self.squeeze_bias)
+            return conv_norm(f"{name}.project", x, block.channels_out, 1)
+
+        x = net.stage("stem", conv_norm("stem", x, self.stem, 3, stride=2))
+        for number, stage in enumerate(self.stages):
+            for index, block in enumerate(stage):
+                name = f"stages.{number}.{index}"
+                x = net.stage(name, run(block, name, x))
+        if self.pool_before_head:
+            x = (x[0], 1, 1)
+        x = net.stage("head", conv_norm("head", x, self.head, 1))
+        return net.linear("classifier", x, self.num_classes)
+
+
+def _stages(size: Size, stem: int) -> tuple[tuple[Block, ...], ...]:
+    repeats = [math.ceil(blocks * size.depth) for *_, blocks in size.table]
+    stages, channels, done = [], stem, 0
+    for (operator, expansion, first_stride, unscaled, _), blocks in zip(size.table, repeats, strict=True):
+        out, stage = round8(unscaled * size.width, keep=0), []
+        for index in range(blocks):
+            stride = 1 if index else first_stride
+            stage.append(
+                Block(operator == "fused", channels, expansion * channels, out, stride, (done + index) / sum(repeats))
+            )
+            channels = out
+        stages.append(tuple(stage))
+        done += blocks
+    return tuple(stages)
+
+
+def efficientnet_v2(
+    size: str, *, padding: str = "symmetric", num_classes: int = 1000, in_channels: int = 3,
+    dropout: float | None = None, drop_path: float = 0.2, name: str = "efficientnet_v2",
+) -> EfficientNetV2Spec:  # fmt: skip
+    """EfficientNetV2 with the authors' settings.
+
+    size: b0, b1, b2, b3, s, m, l or xl; padding: "same", as the authors' TensorFlow code and the weights that they
+    published have it, or "symmetric", as torchvision has it; dropout: None for the rate that the size was trained with.
+    """
+    if size not in SIZES:
+        raise unknown("size", size, SIZES)
+    if padding not in PADDINGS:
+        raise unknown("padding", padding, PADDINGS)
+    chosen = SIZES[size]
+    stem = round8(chosen.stem * chosen.width, keep=0)
+    return EfficientNetV2Spec(
+        name=name, family="efficientnet_v2", source="arXiv:2104.00298, Table 4, and the authors' TensorFlow code",
+        input_size=chosen.input_size, num_classes=num_classes, in_channels=in_channels,
+        norm_eps=1e-3, dropout=chosen.dropout if dropout is None else dropout, drop_path=drop_path,
+        init="efficientnet", stem=stem, stages=_stages(chosen, stem), head=round8(1280 * chosen.width, keep=0),
+        padding=PADDINGS[padding],
+    )  # fmt: skip
+
+
+def efficientnet_v2_article(
+    *, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.2, drop_path: float = 0.2,
+    name: str = "efficientnet_v2_article",
+) -> EfficientNetV2Spec:  # fmt: skip
+    """The network that an article on MNIST prints as EfficientNetV2-S in MindSpore (10 classes, 1 channel there), but
+    for its pooling window of 10x12, which fits images of about 320x384 alone: here it is the mean of the whole map.
+
+    Against the paper: ReLU for SiLU, a ReLU after every projection, no bias in squeeze-and-excite, 128 channels in the
+    head, and pooling before the head.
+    """
+    return EfficientNetV2Spec(
+        name=name, family="efficientnet_v2", source="an article in MindSpore, after arXiv:2104.00298", input_size=320,
+        num_classes=num_classes, in_channels=in_channels, norm_eps=1e-3, dropout=dropout, drop_path=drop_path,
+        init="efficientnet", stem=24, stages=_stages(SIZES["s"], 24), head=128, padding="same",
+        activation="relu", project_activation="relu", squeeze_bias=False, pool_before_head=True,
+    )  # fmt: skip

@@ -1,0 +1,85 @@
+"""MobileNetV2 (Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", arXiv:1801.04381, Table 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from repro.errors import ReproError
+from repro.specs.base import Shape, Spec, Trace
+from repro.specs.rounding import round8
+
+# expansion, output channels, blocks, stride of the first block; one row per sequence of Table 2
+TABLE = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+
+
+@dataclass(frozen=True)
+class InvertedResidual:
+    """expand (1x1, where the expansion is not 1) -> depthwise (3x3, stride) -> project (1x1, no activation)."""
+
+    channels_in: int
+    expansion: int
+    channels_out: int
+    stride: int
+
+    @property
+    def expanded(self) -> int:
+        return self.expansion * self.channels_in
+
+    @property
+    def residual(self) -> bool:
+        return self.stride == 1 and self.channels_in == self.channels_out
+
+
+@dataclass(frozen=True, kw_only=True)
+class MobileNetV2Spec(Spec):
+    stem: int  # channels of the 3x3 convolution of stride 2
+    stages: tuple[tuple[InvertedResidual, ...], ...]
+    last: int  # channels of the 1x1 convolution before pooling
+
+    def walk(self, net: Trace, x: Shape) -> Shape:
+        def conv_norm(name: str, x: Shape, out: int, kernel: int, stride: int = 1, groups: int = 1) -> Shape:
+            return net.norm(f"{name}.norm", net.conv(f"{name}.conv", x, out, kernel, stride, groups))
+
+        x = net.stage("stem", conv_norm("stem", x, self.stem, 3, stride=2))
+        for number, stage in enumerate(self.stages):
+            for index, block in enumerate(stage):
+                name = f"stages.{number}.{index}"
+                if block.expansion > 1:
+                    x = conv_norm(f"{name}.expand", x, block.expanded, 1)
+                x = conv_norm(f"{name}.depthwise", x, block.expanded, 3, block.stride, groups=block.expanded)
+                x = net.stage(name, conv_norm(f"{name}.project", x, block.channels_out, 1))
+        x = net.stage("last", conv_norm("last", x, self.last, 1))
+        return net.linear("classifier", x, self.num_classes)
+
+
+def mobilenet_v2(
+    *, width: float = 1.0, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.2,
+    name: str = "mobilenet_v2",
+) -> MobileNetV2Spec:  # fmt: skip
+    """MobileNetV2, with torchvision's normalisation settings.
+
+    width: multiplier of all channels; the 1,280 of the last convolution grow with it but never shrink.
+    """
+    if not isinstance(width, (int, float)) or not 0.05 <= width <= 16:
+        raise ReproError(f"width must be a number from 0.05 to 16, not {width!r}")
+    stem = channels = round8(32 * width)
+    stages = []
+    for expansion, out, blocks, stride in TABLE:
+        stage = []
+        for index in range(blocks):
+            stage.append(InvertedResidual(channels, expansion, round8(out * width), 1 if index else stride))
+            channels = stage[-1].channels_out
+        stages.append(tuple(stage))
+    return MobileNetV2Spec(
+        name=name, family="mobilenet_v2", source="arXiv:1801.04381, Table 2", input_size=224,
+        num_classes=num_classes, in_channels=in_channels, dropout=dropout, init="kaiming_fan_out",
+        stem=stem, stages=tuple(stages), last=round8(1280 * max(1.0, width)),
+    )  # fmt: skip
