@@ -49,6 +49,17 @@ def test_flags_win_and_options_are_merged(tmp_path):
     assert (made.lr, made.epochs, made.options) == (0.2, 5, {"width": 2, "dropout": 0.1})
 
 
+def test_options_are_numbers_where_they_read_as_one_and_text_elsewhere(tmp_path):
+    expected = {"depth": 164, "width": 0.5, "dropout": 1e-4, "block": "bottleneck"}
+    argv = [part for key, value in expected.items() for part in ("--option", f"{key}={value}")]
+    stored = recipes.read(file(tmp_path, "options: {depth: 164, width: 0.5, dropout: 1e-4, block: bottleneck}"))
+    for options in (stored["options"], flags(*argv)["options"]):
+        assert options == expected
+        assert list(map(type, options.values())) == [int, float, float, str]
+    made = recipes.make(NEEDED, stored)
+    assert recipes.make(recipes.read(file(tmp_path, recipes.to_yaml(made))), {}) == made
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -70,9 +81,10 @@ def test_flags_win_and_options_are_merged(tmp_path):
         ("schedule: cosin", "schedule must be one of cosine, cosine-epoch, constant, not 'cosin'"),
         ("split: half", "split must be every-fifth or a fraction"),
         ("model: 3", "model must be text"),
-        ("options: 3", "options must be names with a number each"),
+        ("options: 3", "options must be names with a number or text each"),
         ("options: {width: [1]}", "options must be names"),
-        ("options: {width: wide}", "options must be names"),
+        ("options: {width: }", "options must be names"),
+        ("options: {width: ''}", "options must be names"),
         ("options: {width: true}", "options must be names"),
         ("lr: 1\nlr: 2", "lr stands there twice"),
         ("options: {width: 1, width: 2}", "width stands there twice"),
