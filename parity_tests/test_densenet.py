@@ -44,10 +44,10 @@ def test_stages_worked_by_hand() -> None:
 
 
 def test_initial_weights() -> None:
-    """Normal over the fan in; the linear layer as torch draws it, without a bias."""
+    """Normal over the fan out, as the authors' code has it; the linear layer as torch draws it, the bias zero."""
     arrays = initialise(find_spec("densenet121"), 0)
-    assert abs(arrays["stem.conv.weight"].std() / np.sqrt(2 / (3 * 49)) - 1) < 0.03
-    assert abs(arrays["stages.3.blocks.0.conv2.weight"].std() / np.sqrt(2 / (128 * 9)) - 1) < 0.02
+    assert abs(arrays["stem.conv.weight"].std() / np.sqrt(2 / (64 * 49)) - 1) < 0.03
+    assert abs(arrays["stages.3.blocks.0.conv2.weight"].std() / np.sqrt(2 / (32 * 9)) - 1) < 0.02
     assert 0.95 / 32 < np.abs(arrays["classifier.weight"]).max() <= 1 / 32
     assert not arrays["classifier.bias"].any()
 

@@ -32,10 +32,10 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.json:
         print(json.dumps(rows, indent=1))
         return 0
-    print(f"{'name':26} {'family':14} {'params':>11} {'MACs':>9} {'input':>5}  source")
+    print(f"{'name':32} {'family':14} {'params':>11} {'MACs':>9} {'input':>5}  source")
     for row in rows:
         print(
-            f"{row['name']:26} {row['family']:14} {row['params']:11,} {row['macs'] / 1e6:8,.1f}M {row['input_size']:5}"
+            f"{row['name']:32} {row['family']:14} {row['params']:11,} {row['macs'] / 1e6:8,.1f}M {row['input_size']:5}"
             f"  {row['source']}"
         )
     return 0

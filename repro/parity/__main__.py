@@ -39,14 +39,14 @@ def main(argv: list[str] | None = None) -> int:
         workers = _start(arguments.backends, stack)
         print(", ".join(f"{name} {worker.version}" for name, worker in workers.items()))
         print("a number is the largest error in units of the rounding allowed at that stage\n")
-        print(f"{'model':26} {'rung':12}" + "".join(f" {name:15}" for name in workers))
+        print(f"{'model':32} {'rung':12}" + "".join(f" {name:15}" for name in workers))
         for model in models:
             found = list(climb(model, rungs, workers))
             records += found
             for rung in rungs:
                 cells = [_cell(record) for record in found if record.rung == rung]
                 print(
-                    f"{model:26} {f'{rung} {RUNGS[rung][0]}':12}" + "".join(f" {cell:15}" for cell in cells), flush=True
+                    f"{model:32} {f'{rung} {RUNGS[rung][0]}':12}" + "".join(f" {cell:15}" for cell in cells), flush=True
                 )
     failures = [record for record in records if record.verdict == "diverges"]
     for record in failures:

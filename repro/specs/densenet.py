@@ -95,6 +95,6 @@ def densenet(
     stem, growth, counts = DEPTHS[depth]
     return DenseNetSpec(
         name=name, family="densenet", source="arXiv:1608.06993, Table 1", input_size=224, num_classes=num_classes,
-        in_channels=in_channels, dropout=dropout, init="kaiming_fan_in",
+        in_channels=in_channels, dropout=dropout, init="resnet",
         stem=stem, stages=_stages(stem, growth, counts),
     )  # fmt: skip

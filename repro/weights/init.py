@@ -73,21 +73,21 @@ def torch_default_bias(rng: np.random.Generator, name: str, weights: Mapping[str
     return rng.uniform(-limit, limit, weights[name].shape)
 
 
-def kaiming_fan_in(rng: np.random.Generator, weight: Weight) -> np.ndarray:
-    """DenseNet's code and RDNet's: He et al. (arXiv:1502.01852) over the fan in; linear layers as torch's."""
-    return (
-        torch_default(rng, weight) if weight.kind == "linear" else _normal(rng, weight, math.sqrt(2 / _fans(weight)[0]))
-    )
+def rdnet(rng: np.random.Generator, weight: Weight) -> np.ndarray:
+    """The authors' code: He et al. over the fan in; linear layers as torch has them."""
+    if weight.kind == "linear":
+        return torch_default(rng, weight)
+    return _normal(rng, weight, math.sqrt(2 / _fans(weight)[0]))
 
 
 def rdnet_bias(rng: np.random.Generator, name: str, weights: Mapping[str, Weight]) -> np.ndarray | None:
-    """RDNet's code zeroes the classifier's bias alone, and leaves those of the convolutions as torch draws them."""
+    """The classifier's bias is zero; those of the convolutions stay as torch draws them."""
     return None if name == "classifier.bias" else torch_default_bias(rng, name, weights)
 
 
 def resnet(rng: np.random.Generator, weight: Weight) -> np.ndarray:
-    """The authors' code (fb.resnet.torch, resnet-1k-layers): He et al. over the fan out; linear layers uniform, as
-    torch had it."""
+    """The authors' code (fb.resnet.torch, resnet-1k-layers, and DenseNet's after them): He et al. over the fan out;
+    linear layers uniform, as torch had it."""
     return torch_default(rng, weight) if weight.kind == "linear" else kaiming_fan_out(rng, weight)
 
 
@@ -108,8 +108,7 @@ RULES: dict[str, Rule] = {
     "efficientnet": efficientnet,
     "shufflenet": shufflenet,
     "torch_default": torch_default,
-    "kaiming_fan_in": kaiming_fan_in,
-    "rdnet": kaiming_fan_in,
+    "rdnet": rdnet,
     "resnet": resnet,
     "glorot_uniform": glorot_uniform,
 }
