@@ -13,7 +13,6 @@ import pytest
 from repro.discovery import SHIPPED
 from repro.workers import Worker, interpreter
 
-
 # A shell that starts pytest in the background has it ignore Ctrl-C, and so would every process that a test starts
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
