@@ -177,7 +177,8 @@ for width in {WIDTHS}:
 
 
 def test_a_training_step_agrees(run_in: Run, require_backend: Require) -> None:
-    """Losses of two steps, of which the second sees all weights changed; a compiled graph in MindSpore."""
+    """Losses of two steps, of which the second sees all weights changed; a compiled graph in MindSpore. The step is
+    small because float32 loses half a percent of these gradients: a ReLU6 that flips changes all layers below it."""
     losses = {}
     for name in SHIPPED:
         require_backend(name)
@@ -188,11 +189,11 @@ from backends.{name} import create_model, create_trainer
 from repro.interface import TrainSettings
 from repro.weights.init import initialise
 model = create_model("mobilenet_v2", width=0.35, num_classes=4, in_channels=1, dropout=0.0)
-trainer = create_trainer(model, TrainSettings(momentum=0.9, weight_decay=0.1))
+trainer = create_trainer(model, TrainSettings(momentum=0.9, weight_decay=0.0))
 trainer.load_weights(initialise(model.spec, 0))
 images = np.random.default_rng(0).standard_normal((8, 1, 64, 64)).astype(np.float32)
-print(json.dumps([trainer.step(images, np.arange(8) % 4, 0.01)[0] for _ in range(2)]))
+print(json.dumps([trainer.step(images, np.arange(8) % 4, 1e-4)[0] for _ in range(2)]))
 """).splitlines()[-1])  # fmt: skip
     for name, pair in losses.items():
-        assert pair == pytest.approx(losses["torch"], rel=1e-4), name
-    assert abs(losses["torch"][1] - losses["torch"][0]) > 1e-2
+        assert pair == pytest.approx(losses["torch"], rel=2e-4), name
+        assert pair[1] < pair[0] - 0.05, name

@@ -174,8 +174,15 @@ class Unit:
     def conv(self, x: Array, place: int, stride: int = 1) -> Array:
         weight = self.arrays[f"{self.prefix}branch.{place}.conv.weight"].astype(np.float64)
         padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
-        windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (2, 3))[:, :, ::stride, ::stride]
-        return np.einsum("nchwij,ocij->nohw", windows, weight)
+        height, width = x.shape[2:]
+        taps = [
+            np.einsum(
+                "nchw,oc->nohw", padded[:, :, i : i + height : stride, j : j + width : stride], weight[:, :, i, j]
+            )
+            for i in range(3)
+            for j in range(3)
+        ]
+        return np.sum(taps, axis=0)
 
     def norm(self, x: Array, where: str) -> Array:
         scale, shift, mean, var = (

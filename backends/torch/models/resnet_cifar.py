@@ -89,7 +89,8 @@ class Unit(nn.Module):
             self.match = PadChannels(unit.channels_out - unit.channels_in, unit.stride)
         else:
             self.match = nn.Identity()
-        layers, channels = [], unit.channels_in
+        layers: list[ConvNormReLU] = []
+        channels = unit.channels_in
         for kernel, out, stride in unit.convs:
             steps: Steps = spec.end if len(layers) == len(unit.convs) - 1 else "norm_relu"
             layers.append(ConvNormReLU(spec, channels, out, kernel, stride, steps))
