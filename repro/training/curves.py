@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from repro.files import replacing
 
 def draw(history: Sequence[dict[str, Any]], title: str, path: Path) -> None:
     """Loss and top-1 of training and validation, side by side, from the rows of metrics.jsonl."""
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # Paddle makes loggers talk, and fonts are looked up once
     from matplotlib.figure import Figure  # without pyplot: no display is needed and no state is kept
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
