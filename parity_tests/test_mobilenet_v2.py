@@ -32,7 +32,7 @@ def test_parameters_and_macs(name: str) -> None:
     width, params, macs = COUNTED[name]
     spec = find_spec(name)
     assert (spec.params, round(spec.macs / 1e6, 2)) == (params, macs)
-    assert spec.stages == mobilenet_v2(width=width).stages
+    assert spec.weights == mobilenet_v2(width=width).weights
 
 
 def test_every_variant_is_counted() -> None:
@@ -61,7 +61,7 @@ def test_rounding_of_channels() -> None:
 
 
 def test_sizes_of_the_maps() -> None:
-    spec = find_spec("mobilenet_v2")
+    spec = mobilenet_v2()
     stages = spec.trace().stages
     ends = [f"stages.{number}.{len(stage) - 1}" for number, stage in enumerate(spec.stages)]
     assert [stages[name][1:] for name in ends] == [(side, side) for side in (112, 56, 28, 14, 14, 7, 7)]

@@ -131,8 +131,7 @@ class EfficientNetV2Spec(Spec):
             else:
                 x = conv_norm(f"{name}.expand", x, block.expanded, 1)
                 x = conv_norm(f"{name}.depthwise", x, block.expanded, 3, block.stride, groups=block.expanded)
-                pooled = (block.expanded, 1, 1)
-                pooled = net.conv(f"{name}.se.reduce", pooled, block.squeeze, 1, bias=self.squeeze_bias)
+                pooled = net.conv(f"{name}.se.reduce", (block.expanded, 1, 1), block.squeeze, 1, bias=self.squeeze_bias)
                 net.conv(f"{name}.se.restore", pooled, block.expanded, 1, bias=self.squeeze_bias)
             return conv_norm(f"{name}.project", x, block.channels_out, 1)
 
