@@ -13,7 +13,7 @@ run: .venv
 
 test: .venv
 	.venv/bin/pip install --quiet --editable '.[test]'
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses auto --dist worksteal
 
 check:
 	.venv/bin/ruff check .

@@ -285,6 +285,7 @@ print(json.dumps(losses))
 
 
 TORCH = """
+import numpy as np
 import torch
 from dataclasses import replace
 from backends.torch import create_model
@@ -320,42 +321,42 @@ def test_equals_torchvision(size: str, run_in: Run, require_backend: Require) ->
 import torchvision
 spec = find_spec("efficientnet_v2_{size}", num_classes=7)
 ours, them = pair(spec, lambda: torchvision.models.efficientnet_v2_{size}(num_classes=7))
-for shape in ((64, 64), (65, 47)):
-    assert difference(ours, them, *shape) < 1e-12, shape
+assert difference(ours, them, 64, 33) < 1e-12  # even and odd all the way
 assert them.classifier[0].p == spec.dropout
 norms = [module for module in them.modules() if isinstance(module, torch.nn.BatchNorm2d)]
 assert {{(norm.eps, norm.momentum) for norm in norms}} == {{(spec.norm_eps, spec.norm_momentum)}}
 rates = [block.stochastic_depth.p for stage in them.features[1:-1] for block in stage]
-assert rates == [spec.drop_path * block.depth for stage in spec.stages for block in stage]
+assert np.allclose(rates, [spec.drop_path * block.depth for stage in spec.stages for block in stage], atol=1e-12)
 """)  # fmt: skip
 
 
-@pytest.mark.parametrize("size", COUNTED)
-def test_equals_timms_port_of_the_authors_network(size: str, run_in: Run, require_backend: Require) -> None:
+@pytest.mark.parametrize("sizes", [("b0", "b1", "b2", "b3", "s"), ("m", "l"), ("xl",)])
+def test_equals_timms_port_of_the_authors_network(
+    sizes: tuple[str, ...], run_in: Run, require_backend: Require
+) -> None:
     """tf_efficientnetv2, padded as in TensorFlow, in float64."""
     require_backend("torch")
     run_in("torch", TORCH + f"""
 import timm
-spec = find_spec("efficientnet_v2_{size}_same", num_classes=7)
-ours, them = pair(spec, lambda: timm.create_model("tf_efficientnetv2_{size}", pretrained=False, num_classes=7))
-for shape in ((64, 64), (65, 46)):
-    assert difference(ours, them, *shape) < 1e-12, shape
+for size in {sizes}:
+    spec = find_spec(f"efficientnet_v2_{{size}}_same", num_classes=7)
+    ours, them = pair(spec, lambda: timm.create_model(f"tf_efficientnetv2_{{size}}", pretrained=False, num_classes=7))
+    assert difference(ours, them, 64, 33) < 1e-12, size  # even and odd all the way
 """)  # fmt: skip
 
 
-@pytest.mark.parametrize("size", ["s", "xl"])
-def test_timms_own_variant_normalises_with_another_epsilon(size: str, run_in: Run, require_backend: Require) -> None:
-    """efficientnetv2: 1e-5, and padding as in torchvision. There are its s, m, l and xl."""
+def test_timms_own_variant_normalises_with_another_epsilon(run_in: Run, require_backend: Require) -> None:
+    """efficientnetv2: 1e-5, and padding as in torchvision."""
     require_backend("torch")
-    run_in("torch", TORCH + f"""
+    run_in("torch", TORCH + """
 import timm
-spec = find_spec("efficientnet_v2_{size}", num_classes=7)
-ours, them = pair(spec, lambda: timm.create_model("efficientnetv2_{size}", pretrained=False, num_classes=7))
-assert difference(ours, them, 64, 64) > 1e-6
+spec = find_spec("efficientnet_v2_s", num_classes=7)
+ours, them = pair(spec, lambda: timm.create_model("efficientnetv2_s", pretrained=False, num_classes=7))
+assert difference(ours, them, 64, 33) > 1e-6
 for norm in (module for module in them.modules() if isinstance(module, torch.nn.BatchNorm2d)):
     assert norm.eps == 1e-5
     norm.eps = 1e-3
-assert difference(ours, them, 64, 64) < 1e-12
+assert difference(ours, them, 64, 33) < 1e-12
 """)  # fmt: skip
 
 

@@ -226,7 +226,7 @@ def fails(argv, message):
         (["--option", "widht=2"], "unknown option of .* 'widht': did you mean width"),
         (["--option", "num_classes=3"], "the option num_classes follows from"),
         (["--option", "name=3"], "the option name follows from"),
-        (["--option", "dropout=much"], "--option must be names with a number each"),
+        (["--option", "dropout=much"], "dropout must be at least 0 and below 1, not 'much'"),
         (["--data", "nowhere"], "nowhere"),
         (["--data", "empty"], "empty"),
         (["--data", "broken"], "broken"),
