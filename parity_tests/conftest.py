@@ -17,6 +17,11 @@ from repro.workers import Worker, interpreter
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Several tests at a time: a framework's threads would wait for each other in loops that keep the cores busy
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 @cache
 def _missing(name: str) -> str:
     probe = subprocess.run([interpreter(name), "-c", f"import {name}"], capture_output=True, text=True, check=False)
