@@ -111,7 +111,7 @@ def test_settings_of_training() -> None:
 def test_initialisation_is_the_authors() -> None:
     arrays = initialise(find_spec("efficientnet_v2_b0", in_channels=1), 0)
     assert arrays["stem.conv.weight"].std() == pytest.approx((2 / (9 * 32)) ** 0.5, rel=0.15)  # (32, 1, 3, 3), dense
-    # one filter for each channel; torchvision divides by the channels too, which starts these 28 times smaller
+    # one filter for each channel; torchvision divides by the channels too, which starts these 26 times smaller
     assert arrays["stages.4.2.depthwise.conv.weight"].std() == pytest.approx((2 / 9) ** 0.5, rel=0.05)
     assert arrays["stages.4.2.expand.conv.weight"].std() == pytest.approx((2 / 672) ** 0.5, rel=0.02)
     limit = 1 / 1000**0.5
