@@ -102,8 +102,8 @@ def test_death_at_import(fake) -> None:
 
 
 def test_hang_is_ended(fake) -> None:
-    worker = fake(create="print('still here', flush=True); time.sleep(600)", timeout=5)
-    with pytest.raises(WorkerError, match=r"no answer to 'create' within 5 s; it was stopped.*still here"):
+    worker = fake(create="print('still here', flush=True); time.sleep(600)", timeout=15)
+    with pytest.raises(WorkerError, match=r"no answer to 'create' within 15 s; it was stopped.*still here"):
         create(worker)
     assert worker.process.poll() is not None
 
