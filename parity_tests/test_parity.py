@@ -15,7 +15,8 @@ from repro.parity.ladder import climb
 from repro.specs import CATALOGUE, find_spec
 from repro.workers import Worker
 
-# What two cores compare in a few seconds each, and one of every other structure. `repro.parity --models all` has the rest
+# What two cores compare in a few seconds each, and one of every other structure. `repro.parity --models all` has the
+# rest, see docs/parity.md.
 LARGER = (
     "densenet121", "efficientnet_v2_s_article", "rdnet_tiny", "resnet50", "resnet50_v2", "resnet50_v2_article",
     "resnet50_v2_keras", "resnet164_cifar", "vgg16_bn",

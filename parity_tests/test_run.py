@@ -227,6 +227,7 @@ def fails(argv, message):
         (["--option", "num_classes=3"], "the option num_classes follows from"),
         (["--option", "name=3"], "the option name follows from"),
         (["--option", "dropout=much"], "dropout must be at least 0 and below 1, not 'much'"),
+        (["--model", "vgg16", "--image-size", "31"], "vgg16 takes images of at least 32 pixels, not 31"),
         (["--data", "nowhere"], "nowhere"),
         (["--data", "empty"], "empty"),
         (["--data", "broken"], "broken"),

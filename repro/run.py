@@ -85,6 +85,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool) -> int:
     dataset = open_dataset(recipe.data, split=recipe.split, seed=recipe.seed)
     spec = find_spec(recipe.model, **recipe.options, num_classes=len(dataset.classes))
     recipe = replace(recipe, image_size=recipe.image_size or (32 if recipe.data == "digits" else spec.input_size))
+    spec.trace(recipe.image_size)  # refuses a size that is too small; not every framework would
     if resume:
         progress, weights, state = checkpoints.load(path / checkpoints.LAST, spec)
         if progress.digest != dataset.digest:
