@@ -135,7 +135,11 @@ def test_every_misfit_is_named_and_nothing_written(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["w.onnx", "--model", MODEL], "has none of the extensions .safetensors, .pth"),
-        (["w.pth"], "does not say which model it is for; add --model NAME"),
+        (["w.pth", "--from", "timm"], "timm has no asymmnet_small_x0_35; its layouts are canonical, torch, paddle"),
+        (["w.pth", "--from", "tim"], "unknown layout 'tim': did you mean timm"),
+        (["w.pth", "--to", "torchvision"], "torchvision has no asymmnet_small_x0_35"),
+        (["w.pth", "--to", "paddle"], "w.pth is a file of torch, not of paddle, whose files end in .pdparams"),
+        (["w.h5"], "Keras has no asymmnet_small_x0_35; give another extension than .h5"),
         (["w.pth", "--model", "asymnet_small"], "did you mean"),
         (["w.pth", "--model", MODEL, "--option", "asymrate=1"], "did you mean asymmrate"),
         (["w.pth", "--model", MODEL, "--option", "asymmrate"], "write KEY=VALUE"),
@@ -255,7 +259,8 @@ def test_the_command_prints_one_line_and_imports_numpy_late(canonical):
 
     helped = command("--help")
     assert (helped.returncode, "numpy" in helped.stderr) == (0, False)
-    failed = command(str(canonical), "w.pth")
+    failed = command(str(canonical), "w.pth", "--model", "asymnet")
     assert failed.returncode == 1
     errors = [line for line in failed.stderr.splitlines() if not line.startswith("import time:")]
-    assert errors == [f"error: {canonical} does not say which model it is for; add --model NAME"]
+    assert len(errors) == 1
+    assert "unknown model 'asymnet'" in errors[0]

@@ -12,16 +12,31 @@ from repro.errors import ReproError
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="repro.port",
-        description="Carry weights between PyTorch (.pth, .pt), PaddlePaddle (.pdparams), MindSpore (.ckpt) and the "
-        "canonical .safetensors, bit for bit. The extensions say which is which; no framework is needed.",
+        description="Carry weights between PyTorch (.pth, .pt), PaddlePaddle (.pdparams), MindSpore (.ckpt), Keras "
+        "(.h5, .keras) and the canonical .safetensors, bit for bit. The extensions say which is which, and the names "
+        "of the arrays whose layout it is; no framework is needed.",
     )
     parser.add_argument("source", type=Path, metavar="SRC")
     parser.add_argument("destination", type=Path, metavar="DST", nargs="?")
-    parser.add_argument("--model", metavar="NAME", help="a name of repro.models; may be left out where SRC says it")
+    parser.add_argument(
+        "--model", metavar="NAME", help="a name of repro.models; may be left out where SRC says it or fits one alone"
+    )
     parser.add_argument(
         "--option", action="append", default=[], metavar="KEY=VALUE", help="an option of the model, such as width=0.5"
     )
-    parser.add_argument("--to", metavar="BACKEND", help="whose file DST is, where it has no extension")
+    parser.add_argument(
+        "--from", dest="layout", default="auto", metavar="LAYOUT",
+        help="whose names SRC has: auto (default), canonical, a backend, torchvision, timm, authors, paddle.vision, mindcv "
+        "or keras",
+    )  # fmt: skip
+    parser.add_argument("--to", metavar="LAYOUT", help="whose names DST gets (default: those of our model there)")
+    parser.add_argument(
+        "--num-classes", type=int, metavar="N", help="where SRC has another number: a fresh classifier of N classes"
+    )
+    parser.add_argument("--partial", action="store_true", help="take what fits, and make the rest fresh")
+    parser.add_argument(
+        "--weights-only", action="store_true", help="leave out the moving averages and the optimizer of a checkpoint"
+    )
     parser.add_argument("--inspect", action="store_true", help="print what SRC holds, and stop")
     arguments = parser.parse_args(argv)
     if (arguments.destination is None) != arguments.inspect:
@@ -29,23 +44,38 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.inspect:
         inspect(arguments.source)
     else:
-        port(arguments.source, arguments.destination, arguments.model, arguments.option, arguments.to)
+        port(arguments)
     return 0
 
 
-def port(source: Path, destination: Path, model: str | None, options: list[str], to: str | None) -> None:
-    """Writes the weights of `source` to `destination`, or nothing at all where they do not fit the model."""
-    from repro.discovery import native_weights
-    from repro.weights.port import file_format, read_weights, write_weights
+def port(arguments: argparse.Namespace) -> None:
+    """Writes the weights of the source to the destination, or nothing at all where they do not fit the model."""
+    from repro.weights.formats import extensions, file_format
+    from repro.weights.layouts import layout_format
+    from repro.weights.port import destination_layout, read_checkpoint, write_checkpoint
 
-    if to is not None and not destination.suffix:
-        destination = destination.with_suffix(native_weights(to).EXTENSIONS[0])
-    form = file_format(destination, to)
-    given = dict(map(_option, options)) or None
-    spec, arrays, metadata = read_weights(source, model, given)
-    print(f"read {len(arrays)} arrays of {spec.name}, {spec.num_classes} classes, from {source}")
-    write_weights(destination, spec, arrays, metadata)
-    print(f"wrote {destination} ({'canonical' if form == 'safetensors' else form})")
+    destination = arguments.destination
+    if arguments.to is not None and not destination.suffix:
+        destination = destination.with_suffix(extensions(layout_format(arguments.to))[0])
+    file_format(destination)  # a wrong extension shows before a large file is read
+    found = read_checkpoint(
+        arguments.source,
+        arguments.model,
+        dict(map(_option, arguments.option)) or None,
+        layout=arguments.layout,
+        num_classes=arguments.num_classes,
+        partial=arguments.partial,
+    )
+    destination_layout(destination, found.spec, arguments.to)
+    print(f"read {len(found.weights)} arrays of {found.spec.name}, {found.spec.num_classes} classes, "
+          f"from {arguments.source}")  # fmt: skip
+    if arguments.weights_only:
+        found.averages, found.slots = {}, {}
+    layout = write_checkpoint(destination, found, arguments.to)
+    beside = [*(["ema"] if found.averages else []), *(f"optimizer/{slot}" for slot in found.slots)]
+    print(
+        f"wrote {destination} ({layout.publisher})" + (f", with {', '.join(beside)} beside weights" if beside else "")
+    )
 
 
 def inspect(source: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from repro.files import replacing
 from repro.weights.native import NativeNames
-from repro.weights.untrusted import as_stored, checked_array, checked_name, reading
+from repro.weights.untrusted import BFLOAT16, checked_array, checked_name, mapped, raw, reading, type_words
 
 Arrays = dict[str, np.ndarray]
 
@@ -24,9 +24,10 @@ NAMES = NativeNames(
 )
 EXTENSIONS = (".ckpt",)
 
-TYPES = {
+TYPES: dict[str, str | np.dtype] = {
     "Float32": "<f4", "Float16": "<f2", "Float64": "<f8", "Int8": "|i1", "Int16": "<i2", "Int32": "<i4",
     "Int64": "<i8", "UInt8": "|u1", "UInt16": "<u2", "UInt32": "<u4", "UInt64": "<u8", "Bool": "|b1",
+    "BFloat16": BFLOAT16,
 }  # fmt: skip
 VARINT, BYTES = 0, 2  # wire types
 
@@ -34,23 +35,23 @@ VARINT, BYTES = 0, 2  # wire types
 def read(path: Path) -> Arrays:
     """The arrays of what mindspore.save_checkpoint wrote; text entries are left out.
 
-    Raises ReproError for an encrypted or damaged file and for a type that NumPy lacks.
+    Raises ReproError for an encrypted or damaged file and for a type that is no plain number's.
     """
     path = Path(path)
     with reading(path, "a MindSpore .ckpt file"):
-        data = path.read_bytes()
+        data = mapped(path)
         if data[-17:-10] == b"crc_num":  # save_checkpoint(..., crc_check=True)
             if binascii.crc32(data[:-17]) != int.from_bytes(data[-10:], "big"):
                 raise ValueError("its checksum does not fit")
             data = data[:-17]
         arrays: Arrays = {}
-        for name, dims, word, content in _parameters(memoryview(data)):
+        for name, dims, word, content in _parameters(data):
             if name in arrays:
                 raise ValueError(f"the name {name!r} is there twice")
             if word == "str":
                 continue
             if word not in TYPES:
-                raise ValueError(f"{name} has the type {word!r:.40}, which NumPy lacks; save it as Float32")
+                raise ValueError(f"{name} has the type {word!r:.40}; save it as Float32")
             scalar = dims == [0] and len(content) == np.dtype(TYPES[word]).itemsize  # as older releases wrote them
             arrays[name] = checked_array(content, TYPES[word], [] if scalar else dims)
         if not arrays:
@@ -141,16 +142,19 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
     Raises ReproError for a type that MindSpore lacks, and where `path` cannot be written.
     """
-    stored = {name: as_stored(name, array, TYPES, ".ckpt") for name, array in arrays.items()}
+    words = type_words(arrays, TYPES, ".ckpt")
     with replacing(path) as temporary, temporary.open("wb") as file:
-        for name, (word, array) in stored.items():
+        for name, array in arrays.items():
             dims = b"".join(_encode(1 << 3 | VARINT) + _encode(side) for side in array.shape)
-            tensor = dims + _prefixed(2, word.encode()) + _prefixed(3, array.tobytes())
-            file.write(_prefixed(1, _prefixed(1, name.encode()) + _prefixed(2, tensor)))
+            content = dims + _prefix(2, len(words[name])) + words[name].encode() + _prefix(3, array.nbytes)
+            head = _prefix(1, len(name.encode())) + name.encode() + _prefix(2, len(content) + array.nbytes)
+            file.write(_prefix(1, len(head) + len(content) + array.nbytes) + head + content)
+            file.write(raw(array))
 
 
-def _prefixed(number: int, content: bytes) -> bytes:
-    return _encode(number << 3 | BYTES) + _encode(len(content)) + content
+def _prefix(number: int, length: int) -> bytes:
+    """The key of a field, and how many bytes follow."""
+    return _encode(number << 3 | BYTES) + _encode(length)
 
 
 def _encode(value: int) -> bytes:

@@ -20,11 +20,12 @@ from repro.weights.unpickle import (
     arrays_in,
     empty_dict,
     literal,
+    pickled,
     unpickle,
 )
-from repro.weights.untrusted import as_stored, reading
+from repro.weights.untrusted import BFLOAT16, mapped, raw, reading, type_words
 
-NAMES = NativeNames({"norm_mean": "_mean", "norm_var": "_variance"}, reversed_axes=("linear",))
+NAMES = NativeNames({"norm_mean": "_mean", "norm_var": "_variance"}, axes={"linear": (1, 0)})
 EXTENSIONS = (".pdparams",)
 
 
@@ -35,11 +36,13 @@ def read(path: Path) -> Arrays:
     """
     path = Path(path)
     with reading(path, "a .pdparams file"):
-        program = path.read_bytes()
+        program = mapped(path)
         tree = unpickle(program, _calls(len(program)))
         if isinstance(tree, dict) and "UnpackBigParamInfor@@" in tree:
             raise ValueError("its large arrays are cut into slices; save it again with paddle.save(..., protocol=4)")
-        return arrays_in(tree)
+        arrays = arrays_in(tree)
+        # PaddlePaddle keeps bfloat16 under the name of a type that it lacks itself
+        return {name: array.view(BFLOAT16) if array.dtype == np.uint16 else array for name, array in arrays.items()}
 
 
 def _calls(size: int) -> Calls:
@@ -75,19 +78,18 @@ def _calls(size: int) -> Calls:
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """A file that paddle.load turns into a dict of tensors for set_state_dict.
+    """A file that paddle.load turns into a dict of tensors for set_state_dict, or into one of dicts where names
+    are "model/conv.weight".
 
     Put together by hand, because NumPy 2 would name a module that a PaddlePaddle beside NumPy 1 may not have.
     Raises ReproError for a type that NumPy's plain numbers do not cover, and where `path` cannot be written.
     """
-    codes = {code: f"<{code}" for code in NUMBERS}
-    stored = {name: as_stored(name, array, codes, ".pdparams") for name, array in arrays.items()}
+    codes: dict[str, str | np.dtype] = {code: f"<{code}" for code in NUMBERS if code != "u2"}
+    words = type_words(arrays, codes | {"u2": BFLOAT16}, ".pdparams")
     with replacing(path) as temporary, temporary.open("wb") as file:
-        file.write(b"\x80\x04}(")  # protocol 4, {}, mark
-        for name, (code, array) in stored.items():
-            file.write(literal(name) + _header(code, array))
-            file.write(array.tobytes() + b"tb")
-        file.write(b"u.")  # set items, stop
+        file.write(b"\x80\x04")  # protocol 4
+        for piece in pickled(arrays, lambda name: [_header(words[name], arrays[name]), raw(arrays[name]), b"tb"]):
+            file.write(piece)
 
 
 def _header(code: str, array: np.ndarray) -> bytes:

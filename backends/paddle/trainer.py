@@ -60,7 +60,7 @@ class Trainer:
     def state(self) -> Arrays:
         buffers = self.optimizer.state_dict()  # empty before the first step
         return {
-            f"velocity/{name}": NAMES.turn(buffers[key].numpy().copy(), self.model.spec.weights[name])
+            f"velocity/{name}": NAMES.back(buffers[key].numpy().copy(), self.model.spec.weights[name])
             for name, parameter in self.parameters.items()
             if (key := f"{parameter.name}_{VELOCITY}") in buffers
         }
@@ -69,7 +69,7 @@ class Trainer:
         state = self.optimizer.state_dict()
         for key, array in arrays.items():
             name = key.removeprefix("velocity/")
-            turned = NAMES.turn(array, self.model.spec.weights[name])
+            turned = np.asarray(NAMES.turn(array, self.model.spec.weights[name]), order="C")
             state[f"{self.parameters[name].name}_{VELOCITY}"] = paddle.to_tensor(turned)
         self.optimizer.set_state_dict(state)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import math
 import struct
 import zipfile
@@ -12,15 +13,16 @@ import numpy as np
 
 from repro.files import replacing
 from repro.weights.native import NativeNames
-from repro.weights.unpickle import Arrays, Calls, Global, arrays_in, empty_dict, literal, unpickle
-from repro.weights.untrusted import as_stored, checked_array, reading, sizes
+from repro.weights.unpickle import Arrays, Calls, Global, arrays_in, empty_dict, literal, pickled, unpickle
+from repro.weights.untrusted import BFLOAT16, checked_array, mapped, raw, reading, sizes, type_words
 
 NAMES = NativeNames({})
 EXTENSIONS = (".pth", ".pt")
 
-STORAGES = {
-    "FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "LongStorage": "<i8", "IntStorage": "<i4",
-    "ShortStorage": "<i2", "CharStorage": "|i1", "ByteStorage": "|u1", "BoolStorage": "|b1",
+STORAGES: dict[str, str | np.dtype] = {
+    "FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": BFLOAT16,
+    "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "|i1", "ByteStorage": "|u1",
+    "BoolStorage": "|b1",
 }  # fmt: skip
 ALIGNMENT = 64  # bytes; where torch starts each entry, so that it can map the file into memory
 
@@ -35,25 +37,25 @@ def read(path: Path) -> Arrays:
         if not zipfile.is_zipfile(path):
             raise ValueError("it is no zip; load it in PyTorch and save its state_dict again")
         with zipfile.ZipFile(path) as archive:
-            return _Reader(archive, path.stat().st_size).arrays()
+            return _Reader(archive, mapped(path)).arrays()
 
 
 class _Reader:
     """One open file and the storages read so far."""
 
-    def __init__(self, archive: zipfile.ZipFile, size: int) -> None:
+    def __init__(self, archive: zipfile.ZipFile, data: memoryview) -> None:
         entries = archive.infolist()
         names = {entry.filename for entry in entries}
         if len(names) < len(entries):
             raise ValueError("the zip holds two entries of one name")
         if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries):
             raise ValueError("the zip is compressed or encrypted, which torch.save never does")
-        if sum(entry.file_size for entry in entries) > size:
+        if sum(entry.file_size for entry in entries) > len(data):
             raise ValueError("the zip claims to hold more than the file has")
         pickles = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
         if len(pickles) != 1:
             raise ValueError("the zip has no data.pkl, so that torch.save did not write it")
-        self.archive, self.root, self.names = archive, pickles[0].removesuffix("data.pkl"), names
+        self.archive, self.data, self.root, self.names = archive, data, pickles[0].removesuffix("data.pkl"), names
         self.storages: dict[str, np.ndarray] = {}
 
     def arrays(self) -> Arrays:
@@ -67,10 +69,19 @@ class _Reader:
             "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
             "torch._utils._rebuild_tensor_v2": _view,
         }
-        return arrays_in(unpickle(self._entry("data.pkl"), calls, self._storage))
+        return arrays_in(unpickle(bytes(self._entry("data.pkl")), calls, self._storage))
 
-    def _entry(self, name: str) -> bytes:
-        return self.archive.read(self.root + name)  # checks the CRC
+    def _entry(self, name: str) -> memoryview:
+        """The bytes of an entry, where they lie in the file."""
+        entry = self.archive.getinfo(self.root + name)
+        start = entry.header_offset
+        if self.data[start : start + 4] != b"PK\3\4":
+            raise ValueError(f"the entry {entry.filename!r:.80} of the zip is not where it should be")
+        lengths = struct.unpack_from("<HH", self.data, start + 26)  # of its own name and of extra fields
+        content = self.data[start + 30 + sum(lengths) :][: entry.file_size]
+        if binascii.crc32(content) != entry.CRC:
+            raise ValueError(f"the checksum of the entry {entry.filename!r:.80} does not fit")
+        return content
 
     def _storage(self, reference: object) -> np.ndarray:
         if not isinstance(reference, tuple) or len(reference) != 5 or not isinstance(reference[1], Global):
@@ -102,25 +113,28 @@ def _view(storage: object, offset: object, shape: object, strides: object, *_: o
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """A file that torch.load(path, weights_only=True) turns into a dict of tensors for load_state_dict(strict=True).
+    """A file that torch.load(path, weights_only=True) turns into a dict of tensors for load_state_dict(strict=True),
+    or into one of dicts where names are "model/conv.weight".
 
     A plain dict names no version of batch normalisation, so that torch does not miss `num_batches_tracked`.
     Raises ReproError for a type that torch lacks, and where `path` cannot be written.
     """
-    stored = {name: as_stored(name, array, STORAGES, ".pth") for name, array in arrays.items()}
-    pickled = b"".join(
-        _tensor(name, storage, str(key), array) for key, (name, (storage, array)) in enumerate(stored.items())
-    )
+    storages = type_words(arrays, STORAGES, ".pth")
+    keys = {name: str(key) for key, name in enumerate(arrays)}
+
+    def tensor(name: str) -> list[bytes]:
+        return [_tensor(storages[name], keys[name], arrays[name])]
+
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        _add(archive, "data.pkl", b"\x80\x02}(" + pickled + b"u.")  # protocol 2, {}, mark ... set items, stop
+        _add(archive, "data.pkl", b"\x80\x02" + b"".join(pickled(arrays, tensor)))  # protocol 2
         _add(archive, "byteorder", b"little")
-        for key, (_, array) in enumerate(stored.values()):
-            _add(archive, f"data/{key}", array.tobytes())
+        for name, key in keys.items():
+            _add(archive, f"data/{key}", raw(arrays[name]))
         _add(archive, "version", b"3\n")
 
 
-def _tensor(name: str, storage: str, key: str, array: np.ndarray) -> bytes:
-    """The instructions for `name: _rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict())`.
+def _tensor(storage: str, key: str, array: np.ndarray) -> bytes:
+    """The instructions for `_rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict())`.
 
     In a pickle, "c" names a global, "(" ... "t" is a tuple, "R" a call and "Q" a reference to an entry of the zip.
     """
@@ -128,10 +142,10 @@ def _tensor(name: str, storage: str, key: str, array: np.ndarray) -> bytes:
     reference = b"(" + literal("storage") + f"ctorch\n{storage}\n".encode()
     reference += literal(key) + literal("cpu") + literal(array.size) + b"tQ"
     arguments = reference + literal(0) + literal(array.shape) + literal(strides) + literal(False)
-    return literal(name) + b"ctorch._utils\n_rebuild_tensor_v2\n(" + arguments + b"ccollections\nOrderedDict\n)RtR"
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + arguments + b"ccollections\nOrderedDict\n)RtR"
 
 
-def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+def _add(archive: zipfile.ZipFile, name: str, data: bytes | memoryview) -> None:
     """An entry whose bytes start at a multiple of ALIGNMENT, and whose time stamp is always the same."""
     entry = zipfile.ZipInfo(f"archive/{name}")
     assert archive.fp is not None

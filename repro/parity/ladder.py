@@ -70,7 +70,7 @@ def evaluation(spec: Spec, workers: dict[str, Worker]) -> Iterator[Record]:
             )
         reference, exact = next(iter(double.items()))
         for stage in [*spec.trace().stages, "logits"]:
-            tolerance = _rounding(single[reference][stage], exact[stage])
+            tolerance = rounding(single[reference][stage], exact[stage])
             where = f"{stage} ({height}x{width})"
             for backend in workers:
                 if backend in double and backend != reference:
@@ -102,7 +102,7 @@ def climb(model: str, rungs: list[int], workers: dict[str, Worker]) -> Iterator[
         yield from RUNGS[rung][1](spec, workers)
 
 
-def _rounding(single: np.ndarray, exact: np.ndarray) -> float:
+def rounding(single: np.ndarray, exact: np.ndarray) -> float:
     """The tolerance of one stage, from what float32 loses there in the reference framework."""
     if single.shape != exact.shape:
         return 0.0

@@ -183,11 +183,11 @@ def asymmnet(
 
 def mobilenet_v3(
     size: str, *, width: float = 1.0, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.2,
-    name: str = "mobilenet_v3",
+    norm_eps: float = 1e-3, name: str = "mobilenet_v3",
 ) -> AsymmNetSpec:  # fmt: skip
     """MobileNetV3, with torchvision's normalisation settings and its rounding of widths other than 1.
 
-    size: "large" or "small"; width: multiplier of all channels, the head's too.
+    size: "large" or "small"; width: multiplier of all channels, the head's too; norm_eps: timm's weights have 1e-5.
     """
     _check(size, width)
     stem = round8(16 * width)
@@ -195,7 +195,7 @@ def mobilenet_v3(
     return AsymmNetSpec(
         name=name, family="mobilenet_v3", source="arXiv:1905.02244, Tables 1 and 2", input_size=224,
         num_classes=num_classes, in_channels=in_channels, dropout=dropout, init="kaiming_fan_out",
-        norm_eps=1e-3, norm_momentum=0.01,
+        norm_eps=norm_eps, norm_momentum=0.01,
         stem=stem, stages=stages, last=6 * stages[-1][-1].channels_out,
         hidden=round8(width * {"large": 1280, "small": 1024}[size]), hidden_bias=True,
     )  # fmt: skip

@@ -137,6 +137,8 @@ class Spec:
             value = getattr(self, what)
             if not isinstance(value, (int, float)) or not 0 <= value < 1:
                 raise ReproError(f"{self.name}: {what} must be at least 0 and below 1, not {value!r}")
+        if not isinstance(self.norm_eps, (int, float)) or not 0 < self.norm_eps < 1:
+            raise ReproError(f"{self.name}: norm_eps must be above 0 and below 1, not {self.norm_eps!r}")
 
     def walk(self, net: Trace, x: Shape) -> Shape:
         """Runs the network on `net` from input shape (in_channels, height, width) to logits (num_classes,)."""
@@ -174,6 +176,11 @@ class Spec:
     def weights(self) -> dict[str, Weight]:
         """Canonical name -> shape and kind, in the order of the forward pass."""
         return self.trace().weights
+
+    @property
+    def classifier(self) -> str:
+        """The name of the last linear layer's weight, which has a row for each class."""
+        return [name for name, weight in self.weights.items() if weight.kind == "linear"][-1]
 
     @cached_property
     def params(self) -> int:

@@ -164,12 +164,13 @@ def _stages(size: Size, stem: int) -> tuple[tuple[Block, ...], ...]:
 
 def efficientnet_v2(
     size: str, *, padding: str = "symmetric", num_classes: int = 1000, in_channels: int = 3,
-    dropout: float | None = None, drop_path: float = 0.2, name: str = "efficientnet_v2",
+    dropout: float | None = None, drop_path: float = 0.2, norm_eps: float = 1e-3, name: str = "efficientnet_v2",
 ) -> EfficientNetV2Spec:  # fmt: skip
     """EfficientNetV2 with the authors' settings.
 
     size: b0, b1, b2, b3, s, m, l or xl; padding: "same", as the authors' TensorFlow code and the weights that they
-    published have it, or "symmetric", as torchvision has it; dropout: None for the rate that the size was trained with.
+    published have it, or "symmetric", as torchvision has it; dropout: None for the rate that the size was trained with;
+    norm_eps: timm's symmetric networks and MindCV's have 1e-5.
     """
     if size not in SIZES:
         raise unknown("size", size, SIZES)
@@ -180,7 +181,7 @@ def efficientnet_v2(
     return EfficientNetV2Spec(
         name=name, family="efficientnet_v2", source="arXiv:2104.00298, Table 4, and the authors' TensorFlow code",
         input_size=chosen.input_size, num_classes=num_classes, in_channels=in_channels,
-        norm_eps=1e-3, dropout=chosen.dropout if dropout is None else dropout, drop_path=drop_path,
+        norm_eps=norm_eps, dropout=chosen.dropout if dropout is None else dropout, drop_path=drop_path,
         init="efficientnet", stem=stem, stages=_stages(chosen, stem), head=round8(1280 * chosen.width, keep=0),
         padding=PADDINGS[padding],
     )  # fmt: skip

@@ -3,33 +3,50 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from repro.errors import ReproError
 from repro.specs import Spec, Weight
+from repro.weights.untrusted import BFLOAT16, printable
 
 
-def check(arrays: Mapping[str, np.ndarray], spec: Spec) -> None:
-    """Raises ReproError with every missing, unexpected, wrongly shaped and non-floating name."""
-    complaints = list(_complaints(arrays, spec.weights))
-    if complaints:
+def is_float(array: np.ndarray) -> bool:
+    """Whether the array holds floating-point numbers, bfloat16 among them."""
+    return np.issubdtype(array.dtype, np.floating) or array.dtype == BFLOAT16
+
+
+def check(arrays: Mapping[str, np.ndarray], spec: Spec, names: Mapping[str, str] | None = None) -> None:
+    """Raises ReproError with every missing, unexpected, wrongly shaped and non-floating name.
+
+    names: canonical name -> what the file that the arrays come from calls it, where that is something else.
+    """
+    found = list(complaints(arrays, spec.weights, names))
+    if found:
         raise ReproError(
             f"these weights do not fit {spec.name} with {spec.num_classes} classes and {spec.in_channels} input "
-            f"channels; of {len(spec.weights)} names, {len(complaints)} complaints: {'; '.join(complaints)}"
+            f"channels; of {len(spec.weights)} names, {len(found)} complaints: {'; '.join(found)}"
         )
 
 
-def _complaints(arrays: Mapping[str, np.ndarray], weights: Mapping[str, Weight]):
+def complaints(
+    arrays: Mapping[str, np.ndarray], weights: Mapping[str, Weight], names: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """A line for everything that does not fit, with the nearest unexpected name for a missing one."""
+    theirs = names or {}
     unexpected = [name for name in arrays if name not in weights]
+    guesses = 50  # each is a comparison with every unexpected name
     for name, weight in weights.items():
+        called = theirs.get(name, name)
+        label = name if called == name else f"{called} (here {name})"
         if name not in arrays:
-            near = difflib.get_close_matches(name, unexpected, n=1, cutoff=0.6)
-            yield f"{name} is missing" + (f" (is it {near[0]}?)" if near else "")
+            guesses -= 1
+            near = difflib.get_close_matches(called, unexpected[:200], n=1, cutoff=0.6) if guesses >= 0 else []
+            yield f"{label} is missing" + (f" (is it {printable(near[0])}?)" if near else "")
         elif tuple(arrays[name].shape) != weight.shape:
-            yield f"{name} has shape {tuple(arrays[name].shape)} instead of {weight.shape}"
-        elif not np.issubdtype(arrays[name].dtype, np.floating):
-            yield f"{name} holds {arrays[name].dtype} instead of floating-point numbers"
+            yield f"{label} has shape {tuple(arrays[name].shape)} instead of {weight.shape}"
+        elif not is_float(arrays[name]):
+            yield f"{label} holds {arrays[name].dtype} instead of floating-point numbers"
     for name in unexpected:
-        yield f"{name} is unexpected"
+        yield f"{printable(name)} is unexpected"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,10 +14,10 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class NativeNames:
-    """What a framework calls the last part of a name, and which kinds it stores with the axes reversed."""
+    """What a framework calls the last part of a name, and in which order it stores the axes of a kind."""
 
     leaves: Mapping[Kind, str]
-    reversed_axes: tuple[Kind, ...] = ()
+    axes: Mapping[Kind, tuple[int, ...]] = field(default_factory=dict)
 
     def name(self, canonical: str, weight: Weight) -> str:
         """The native name of a canonical one."""
@@ -25,18 +25,31 @@ class NativeNames:
         return f"{path}.{self.leaves.get(weight.kind, leaf)}"
 
     def turn(self, array: np.ndarray, weight: Weight) -> np.ndarray:
-        """The array as the other side stores it; its own inverse."""
-        return np.ascontiguousarray(array.T) if weight.kind in self.reversed_axes else array
+        """A canonical array as the framework stores it: a view."""
+        axes = self.axes.get(weight.kind)
+        return array.transpose(axes) if axes else array
+
+    def turned_shape(self, weight: Weight) -> tuple[int, ...]:
+        """The shape that `turn` makes of the weight's."""
+        return tuple(weight.shape[axis] for axis in self.axes.get(weight.kind, range(len(weight.shape))))
+
+    def back(self, array: np.ndarray, weight: Weight) -> np.ndarray:
+        """An array of the framework in canonical order: a view, left alone where it has another number of axes."""
+        axes = self.axes.get(weight.kind)
+        return array.transpose(np.argsort(axes)) if axes and array.ndim == len(axes) else array
 
     def to_native(self, arrays: Mapping[str, np.ndarray], weights: Mapping[str, Weight]) -> Arrays:
-        """Canonical arrays, all of `weights`, under native names."""
-        return {self.name(name, weight): self.turn(arrays[name], weight) for name, weight in weights.items()}
+        """Canonical arrays, all of `weights`, under native names, each in one piece of memory."""
+        turned = {self.name(name, weight): self.turn(arrays[name], weight) for name, weight in weights.items()}
+        return {name: np.asarray(array, order="C") for name, array in turned.items()}
 
     def to_canonical(self, arrays: Mapping[str, np.ndarray], weights: Mapping[str, Weight]) -> Arrays:
         """Native arrays under canonical names. Names that belong to no weight are kept as they are, and missing ones
         left out: repro.weights.check.check tells of both."""
         native = {self.name(name, weight): name for name, weight in weights.items()}
         return {
-            native.get(name, name): self.turn(array, weights[native[name]]) if name in native else array
+            native.get(name, name): np.asarray(self.back(array, weights[native[name]]), order="C")
+            if name in native
+            else array
             for name, array in arrays.items()
         }

@@ -1,103 +1,249 @@
-"""Any weight file <-> canonical weights. A file's extension says whose it is; no framework is needed."""
+"""Any weight file <-> canonical weights: format by extension, layout by names, strictly. No framework is needed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 import repro
-from repro.discovery import backend_names, native_weights
 from repro.errors import ReproError
-from repro.specs import Spec, find_spec
-from repro.weights import store
-from repro.weights.check import check
-from repro.weights.native import NativeNames
+from repro.specs import STATISTICS, Spec, find_spec
+from repro.weights import groups
+from repro.weights.check import check, complaints, is_float
+from repro.weights.formats import SAFETENSORS, extensions, file_format, native_names, read_file, write_file
+from repro.weights.init import initialise
+from repro.weights.layouts import AUTO, CANONICAL, Layout, identify, layout_named, layouts_of, recognise
 
 Arrays = dict[str, np.ndarray]
 Say = Callable[[str], object]
 
-CANONICAL = "safetensors"
-IDENTITY = NativeNames({})
-# where the weights are in files that hold more, such as an optimizer; the first that is there is taken
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "params", "weights", "ema")
 
+@dataclass
+class Checkpoint:
+    """What a file held, in canonical names and axes.
 
-def file_format(path: Path, to: str | None = None) -> str:
-    """The name of a backend, or "safetensors".
-
-    Raises ReproError for an unknown extension, and for one of another backend than `to`.
+    weights: all of the spec's, in its order; averages: the same of the exponential moving average, or nothing; slots:
+    what an optimizer keeps of each trained weight, such as {"velocity": {...}}; metadata: where it all came from.
     """
-    extensions = {f".{CANONICAL}": CANONICAL}
-    for name in backend_names():
-        extensions |= dict.fromkeys(native_weights(name).EXTENSIONS, name)
-    if path.suffix not in extensions:
-        raise ReproError(f"{path} has none of the extensions {', '.join(extensions)}; rename it to what it holds")
-    if to is not None and extensions[path.suffix] != to:
-        wanted = ", ".join(native_weights(to).EXTENSIONS)
-        raise ReproError(f"{path} is a file of {extensions[path.suffix]}, not of {to}, whose files end in {wanted}")
-    return extensions[path.suffix]
+
+    spec: Spec
+    weights: Arrays
+    averages: Arrays = field(default_factory=dict)
+    slots: dict[str, Arrays] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
-def read_file(path: Path) -> tuple[Arrays, dict[str, str]]:
-    """The arrays of a file of any format under the names it gives them, and the metadata, of safetensors alone."""
-    form = file_format(path)
-    return store.load(path) if form == CANONICAL else (native_weights(form).read(path), {})
+def read_checkpoint(
+    path: str | Path,
+    model: str | None = None,
+    options: Mapping[str, object] | None = None,
+    *,
+    layout: str = AUTO,
+    num_classes: int | None = None,
+    partial: bool = False,
+    say: Say = print,
+) -> Checkpoint:
+    """A file's arrays, bit for bit. The numbers of classes and of input channels are read off them.
 
-
-def read_weights(
-    path: str | Path, model: str | None = None, options: Mapping[str, object] | None = None, say: Say = print
-) -> tuple[Spec, Arrays, dict[str, str]]:
-    """The spec, its canonical arrays bit for bit, and what a canonical file would say of them (see _provenance).
-
-    model and options are those of find_spec, needed where the file's metadata do not give them; the numbers of classes
-    and of input channels are read off the arrays. `say` is told, in one line each, what of the file was passed over.
+    model and options are those of find_spec, needed where the file's metadata do not give them. layout: a publisher of
+    repro.weights.layouts, or "auto". num_classes: where the file has another number, its classifier makes room for a
+    fresh one. partial: what does not fit is left out, and what is missing is fresh. Fresh weights are the seeded
+    initialisation's. `say` is told, a line each, what was recognised, passed over and made fresh.
     Raises ReproError for an unreadable file and, with all names, for arrays that do not fit the model.
     """
     path = Path(path)
     form = file_format(path)
     found, metadata = read_file(path)
-    names = IDENTITY if form == CANONICAL else native_weights(form).NAMES
-    found = _unwrapped(found, say)
+    parts = groups.split(found, say)
+    parts.weights = _without_counters(parts.weights, say)
     if model is None and "model" not in metadata:
-        raise ReproError(f"{path} does not say which model it is for; add --model NAME")
+        model = identify(parts.weights, form, path)
+        say(f"recognised {model}")
     if options is None:
         options = _options(path, metadata) if model in (None, metadata.get("model")) else {}
-    spec = _fitted_spec(model or metadata["model"], options, found, names)
-    native = _without_counters(found, spec, names, say)
-    arrays = names.to_canonical(native, spec.weights)
-    if len(arrays) < len(native):
-        raise ReproError(f"{path} holds some weights twice, under the names of {form} and under canonical ones")
-    check(arrays, spec)
-    arrays = {name: np.array(arrays[name], order="C") for name in spec.weights}
-    return spec, arrays, metadata | _provenance(path, spec, options)
+    for option in {"num_classes", "in_channels"} & options.keys():
+        raise ReproError(f"{option} is read off the arrays; leave it out of the options")
+    spec = find_spec(model or metadata["model"], **options)
+    if layout == AUTO and "layout" in metadata:
+        layout = metadata["layout"]
+    if layout == AUTO:
+        fitting, _ = recognise(parts.weights, spec, form)
+        if fitting[0].models:  # a published one
+            say(f"recognised the names of {' or '.join(dict.fromkeys(one.publisher for one in fitting))}")
+        chosen = fitting[0]
+    else:
+        chosen = layout_named(layout, spec)
+        _held_by(chosen, path, form)
+    if chosen.options:
+        options = {**chosen.options, **options}
+        spec = find_spec(spec.name, **options)
+        say(f"took the options of {chosen.publisher}'s network: {options}")
+    if chosen.note:
+        say(f"note: the network of {chosen.publisher} {chosen.note}; its logits differ there")
+    reader = _Reader(chosen, chosen.fitted(spec, native_names(chosen.format), parts.weights))
+    weights, spec = reader.weights(parts.weights, num_classes, partial, say)
+    check(weights, spec, reader.names)
+    slots = {slot: reader.some(arrays) for slot, arrays in parts.slots.items()} | _numbered(parts.numbered, reader.spec)
+    slots = {slot: arrays for slot, arrays in slots.items() if _kept(f"the optimizer's {slot}", arrays, spec, say)}
+    averages = reader.some(parts.averages)
+    if averages.keys() != spec.weights.keys() or not _kept("the moving averages", averages, spec, say):
+        averages = {}
+    for slot, arrays in slots.items():
+        say(f"took {len(arrays)} arrays of the optimizer's {slot}")
+    return Checkpoint(
+        spec,
+        {name: weights[name] for name in spec.weights},
+        {name: averages[name] for name in spec.weights} if averages else {},
+        slots,
+        metadata | _provenance(path, spec, options, chosen),
+    )
+
+
+def read_weights(
+    path: str | Path, model: str | None = None, options: Mapping[str, object] | None = None, say: Say = print
+) -> tuple[Spec, Arrays, dict[str, str]]:
+    """The spec, weights and metadata of read_checkpoint, in memory of their own."""
+    found = read_checkpoint(path, model, options, say=say)
+    return found.spec, {name: np.array(array, order="C") for name, array in found.weights.items()}, found.metadata
+
+
+def destination_layout(path: Path, spec: Spec, to: str | None) -> Layout:
+    """The layout that `to`, a publisher, or else the extension of `path` names.
+
+    Raises ReproError where they do not go together or the publisher lacks the variant.
+    """
+    form = file_format(path)
+    chosen = layout_named(to or (CANONICAL if form == SAFETENSORS else form), spec) if to or form != "keras" else None
+    if chosen is None:
+        chosen = next((one for one in layouts_of(spec) if one.format == form), None)
+    if chosen is None:
+        raise ReproError(f"Keras has no {spec.name}; give another extension than {path.suffix}")
+    _held_by(chosen, path, form)
+    return chosen
 
 
 def write_weights(
     path: str | Path, spec: Spec, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Canonical arrays as a file of the format that the extension names; only safetensors keeps the metadata."""
+    """Canonical arrays as a file for our model in the format that the extension names."""
+    write_checkpoint(path, Checkpoint(spec, dict(arrays), metadata=dict(metadata or {})))
+
+
+def write_checkpoint(path: str | Path, checkpoint: Checkpoint, to: str | None = None) -> Layout:
+    """Writes the file, whole or not at all, in the layout of destination_layout, which it returns. Averages and an
+    optimizer make the file a nested one: see repro.weights.groups."""
     path = Path(path)
-    form = file_format(path)
-    if form == CANONICAL:
-        store.save(path, arrays, metadata)
-    else:
-        native = native_weights(form)
-        native.write(path, native.NAMES.to_native(arrays, spec.weights))
+    spec = checkpoint.spec
+    layout = destination_layout(path, spec, to)
+    native = native_names(layout.format)
+    if layout.format == "keras" and (checkpoint.averages or checkpoint.slots):
+        raise ReproError(f"{path} cannot hold moving averages or an optimizer; use --weights-only")
+
+    def named(arrays: Arrays) -> Arrays:
+        return layout.published(arrays, spec, native)
+
+    contents = groups.join(
+        named(checkpoint.weights),
+        named(checkpoint.averages),
+        {slot: named(arrays) for slot, arrays in checkpoint.slots.items()},
+        flat=file_format(path) == "mindspore",
+    )
+    write_file(path, contents, checkpoint.metadata | {"layout": layout.publisher} if checkpoint.metadata else {})
+    return layout
 
 
-def _provenance(source: Path, spec: Spec, options: Mapping[str, object]) -> dict[str, str]:
+class _Reader:
+    """Arrays of one layout as canonical ones."""
+
+    def __init__(self, layout: Layout, spec: Spec) -> None:
+        self.layout, self.spec, self.native = layout, spec, native_names(layout.format)
+        self.names = layout.names(spec, self.native)  # canonical -> the publisher's
+        self.canonical = {theirs: name for name, theirs in self.names.items()}
+
+    def some(self, arrays: Arrays) -> Arrays:
+        """Those that have a canonical name, turned."""
+        found = {self.canonical[name]: array for name, array in arrays.items() if name in self.canonical}
+        weights = self.spec.weights
+        return {name: self.layout.canonical(name, array, weights[name], self.native) for name, array in found.items()}
+
+    def weights(self, arrays: Arrays, num_classes: int | None, partial: bool, say: Say) -> tuple[Arrays, Spec]:
+        """All that have a canonical name, others under their own, and fresh ones where these are asked for."""
+        known = self.some(arrays)
+        others = {name: array for name, array in arrays.items() if name not in self.canonical}
+        if both := known.keys() & others.keys():
+            raise ReproError(f"{min(both)} is there twice, under the name of {self.layout.publisher} and its own")
+        spec, found = self.spec, known | others
+        fresh = []
+        if num_classes is not None and num_classes != spec.num_classes:
+            classes, spec = spec.num_classes, replace(spec, num_classes=num_classes)
+            fresh = [
+                name for name in (spec.classifier, spec.classifier.replace("weight", "bias")) if name in spec.weights
+            ]
+            say(f"left out the classifier of {classes} classes: {', '.join(fresh)}")
+        if partial:
+            unfit = list(complaints({name: found[name] for name in found if name not in fresh}, spec.weights))
+            dropped = [name for name, array in found.items() if not _fits(name, array, spec)]
+            if not set(found) - set(dropped):
+                raise ReproError(f"nothing in the file fits {spec.name}; is it another model?")
+            fresh = [name for name in spec.weights if name in fresh or name not in found or name in dropped]
+            found = {name: array for name, array in found.items() if name not in dropped}
+            for complaint in unfit:
+                say(f"partial: {complaint}")
+        if fresh:
+            say(f"made {len(fresh)} of {len(spec.weights)} arrays fresh: {', '.join(fresh)}")
+            found |= {name: array for name, array in initialise(spec, 0).items() if name in fresh}
+        return found, spec
+
+
+def _fits(name: str, array: np.ndarray, spec: Spec) -> bool:
+    return name in spec.weights and array.shape == spec.weights[name].shape and is_float(array)
+
+
+def _held_by(layout: Layout, path: Path, form: str) -> None:
+    """Raises ReproError where files of the format cannot hold the layout."""
+    if form not in (layout.format, SAFETENSORS) or (form == SAFETENSORS and layout.format == "keras"):
+        wanted = ", ".join(extensions(layout.format))
+        raise ReproError(f"{path} is a file of {form}, not of {layout.publisher}, whose files end in {wanted}")
+
+
+def _numbered(numbered: Mapping[str, Mapping[int, np.ndarray]], spec: Spec) -> dict[str, Arrays]:
+    """The slots of torch's optimizer, which counts the parameters in the order of the model."""
+    trained = [name for name, weight in spec.weights.items() if weight.kind not in STATISTICS]
+    return {
+        slot: {trained[number]: array for number, array in arrays.items() if number < len(trained)}
+        for slot, arrays in numbered.items()
+    }
+
+
+def _kept(what: str, arrays: Arrays, spec: Spec, say: Say) -> bool:
+    """Whether extra arrays belong to the weights; says so where they do not."""
+    if not arrays:
+        return False
+    unfit = next((name for name, array in arrays.items() if not _fits(name, array, spec)), None)
+    if unfit:
+        say(f"left out {what}: {unfit} has shape {arrays[unfit].shape}")
+    return unfit is None
+
+
+def _provenance(source: Path, spec: Spec, options: Mapping[str, object], layout: Layout) -> dict[str, str]:
     """What a canonical file says about where it came from and which model it is for."""
+    digest = hashlib.sha256()
+    with source.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
     return {
         "model": spec.name,
         "options": json.dumps(dict(options), sort_keys=True),
         "num_classes": str(spec.num_classes),
         "in_channels": str(spec.in_channels),
         "ported_from": source.name,
-        "source_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+        "source_layout": layout.publisher,
+        "source_sha256": digest.hexdigest(),
         "repro": repro.__version__,
     }
 
@@ -112,57 +258,9 @@ def _options(path: Path, metadata: Mapping[str, str]) -> dict[str, object]:
     return options
 
 
-def _unwrapped(arrays: Arrays, say: Say) -> Arrays:
-    """The weights alone, of a file that holds them beside others ("state_dict/NAME", "optimizer/...")."""
-    groups: dict[str, Arrays] = {}
-    for name, array in arrays.items():
-        group, _, leaf = name.rpartition("/")
-        groups.setdefault(group, {})[leaf] = array
-    known = ["", *(group for wrapper in WRAPPERS for group in groups if group.rpartition("/")[2] == wrapper)]
-    chosen = next((group for group in known if group in groups), next(iter(groups), ""))
-    if len(groups) > 1 and chosen not in known:
-        raise ReproError(
-            f"the file holds several groups of arrays ({', '.join(list(groups)[:8])}); save the weights alone"
-        )
-    weights = groups.get(chosen, {})
-    if chosen:
-        say(f"took the weights under {chosen!r}")
-    if len(groups) > 1:
-        say(f"left out {len(arrays) - len(weights)} arrays beside them")
-    if weights and all(name.startswith("module.") for name in weights):
-        say("took the prefix 'module.' off every name")
-        return {name.removeprefix("module."): array for name, array in weights.items()}
-    return weights
-
-
-def _fitted_spec(model: str, options: Mapping[str, object], arrays: Arrays, names: NativeNames) -> Spec:
-    """The spec with the classes of the last linear layer and the channels of the first convolution."""
-    for option in ("num_classes", "in_channels"):
-        if option in options:
-            raise ReproError(f"{option} is read off the arrays; leave it out of the options")
-    spec = find_spec(model, **options)
-    layers = {kind: [n for n, weight in spec.weights.items() if weight.kind == kind] for kind in ("conv", "linear")}
-
-    def side(name: str, axis: int, default: int) -> int:
-        weight = spec.weights[name]
-        array = arrays.get(names.name(name, weight))
-        fits = array is not None and array.ndim == len(weight.shape)  # where not, the check will say what is wrong
-        return names.turn(array, weight).shape[axis] if array is not None and fits else default
-
-    channels = side(layers["conv"][0], 1, spec.in_channels)  # not grouped
-    return find_spec(
-        model, **options, num_classes=side(layers["linear"][-1], 0, spec.num_classes), in_channels=channels
-    )
-
-
-def _without_counters(arrays: Arrays, spec: Spec, names: NativeNames, say: Say) -> Arrays:
+def _without_counters(arrays: Arrays, say: Say) -> Arrays:
     """Without the whole-number scalars that frameworks keep beside weights, such as torch's num_batches_tracked."""
-    known = {names.name(name, weight) for name, weight in spec.weights.items()}
-    counters = {
-        name: array
-        for name, array in arrays.items()
-        if name not in known and array.size == 1 and np.issubdtype(array.dtype, np.integer)
-    }
+    counters = [name for name, array in arrays.items() if array.size == 1 and np.issubdtype(array.dtype, np.integer)]
     if counters:
-        say(f"left out {len(counters)} whole-number scalars, which are no weights: {next(iter(counters))}, ...")
+        say(f"left out {len(counters)} whole-number scalars, which are no weights: {counters[0]}, ...")
     return {name: array for name, array in arrays.items() if name not in counters}

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import pickle
 import pickletools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -21,6 +21,7 @@ Arrays = dict[str, np.ndarray]
 Calls = Mapping[str, Callable[..., object]]  # "module.name" -> what stands in for it
 
 NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
+LONG = 1 << 16  # bytes; no line of a pickle, such as a global's name, is longer
 _MARK = object()
 
 
@@ -61,11 +62,35 @@ class PickledArray:
         if not isinstance(state, tuple) or len(state) != 5:
             raise ValueError("an array's state is not a tuple of five")
         _, shape, dtype, fortran, data = state
-        if not isinstance(dtype, PickledDtype) or not isinstance(data, bytes) or not isinstance(shape, tuple):
+        if (
+            not isinstance(dtype, PickledDtype)
+            or not isinstance(data, (bytes, memoryview))
+            or not isinstance(shape, tuple)
+        ):
             raise ValueError("an array is made of something else than numbers")
         self.array = (
             checked_array(data, dtype.code, shape[::-1]).T if fortran else checked_array(data, dtype.code, shape)
         )
+
+
+class _Window:
+    """A file of which long pieces are read without being copied."""
+
+    def __init__(self, data: memoryview) -> None:
+        self.data, self.at = data, 0
+
+    def read(self, count: int) -> bytes | memoryview:
+        piece = self.data[self.at : self.at + count]
+        self.at += len(piece)
+        return piece if count > LONG else bytes(piece)
+
+    def readline(self) -> bytes:
+        line = bytes(self.data[self.at : self.at + LONG]).partition(b"\n")
+        self.at += len(line[0]) + len(line[1])
+        return line[0] + line[1]
+
+    def tell(self) -> int:
+        return self.at
 
 
 class _Machine:
@@ -76,8 +101,8 @@ class _Machine:
         self.stack: list = []
         self.memo: dict[int, object] = {}
 
-    def run(self, program: bytes) -> object:
-        for opcode, argument, _ in pickletools.genops(program):
+    def run(self, program: bytes | memoryview) -> object:
+        for opcode, argument, _ in pickletools.genops(cast(Any, _Window(memoryview(program)))):
             if opcode.name not in _STEPS:
                 raise ValueError(f"it holds the pickle instruction {opcode.name}, which no dictionary of arrays needs")
             _STEPS[opcode.name](self, argument)
@@ -179,7 +204,7 @@ _STEPS: dict[str, Callable[[_Machine, Any], object]] = {
 }
 
 
-def unpickle(program: bytes, calls: Calls, persistent: Callable[[object], object] | None = None) -> object:
+def unpickle(program: bytes | memoryview, calls: Calls, persistent: Callable[[object], object] | None = None) -> object:
     """The value of a pickle made of dictionaries, lists, tuples, text, numbers and what `calls` builds.
 
     calls: the only functions that the pickle may call, by name; persistent: what resolves its outside references.
@@ -214,6 +239,28 @@ def arrays_in(tree: object) -> Arrays:
     if not found:
         raise ValueError("it holds no arrays")
     return found
+
+
+def pickled(names: Iterable[str], leaf: Callable[[str], Iterable[bytes | memoryview]]) -> Iterator[bytes | memoryview]:
+    """The instructions for a dictionary, piece by piece: the other way round from arrays_in, "outer/inner/name" makes
+    nested ones. leaf: name -> the instructions that push its value."""
+    tree: dict = {}
+    for name in names:
+        *outer, last = name.split("/")
+        node = tree
+        for part in outer:
+            node = node.setdefault(part, {})
+        node[last] = name
+
+    def instructions(node: dict) -> Iterator[bytes | memoryview]:
+        yield b"}("  # an empty dictionary, mark
+        for key, value in node.items():
+            yield literal(key)
+            yield from instructions(value) if isinstance(value, dict) else leaf(value)
+        yield b"u"  # set items
+
+    yield from instructions(tree)
+    yield b"."
 
 
 def literal(value: object) -> bytes:

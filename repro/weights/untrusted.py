@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
+import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from zipfile import BadZipFile
 
+import ml_dtypes
 import numpy as np
 
 from repro.errors import ReproError
 
 LONGEST_NAME = 1000
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)  # which NumPy lacks
 # What a parser runs into on bytes that are not what they claim to be; anything else is a mistake of ours.
 DAMAGE = (
     ValueError, TypeError, LookupError, ArithmeticError, OSError, EOFError, MemoryError, NotImplementedError,
-    BadZipFile, struct.error,
+    RecursionError, BadZipFile, struct.error,
 )  # fmt: skip
 
 
@@ -32,6 +35,12 @@ def reading(path: Path, what: str) -> Iterator[None]:
         raise ReproError(f"cannot read {path} as {what}: {printable(str(error)) or type(error).__name__}") from error
 
 
+def mapped(path: Path) -> memoryview:
+    """The bytes of a file, in memory only while somebody looks at them. Raises ValueError for an empty one."""
+    with path.open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
 def printable(text: str) -> str:
     """Text of a foreign file, fit for a line on a terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in text[:300])
@@ -44,7 +53,7 @@ def checked_name(name: str) -> str:
     return name
 
 
-def checked_array(data: bytes | memoryview, dtype: str, shape: object) -> np.ndarray:
+def checked_array(data: bytes | memoryview, dtype: str | np.dtype, shape: object) -> np.ndarray:
     """A read-only view of `data` as an array of `dtype`. Raises ValueError unless `shape` accounts for every byte."""
     sides = sizes(shape)
     expected = math.prod(sides) * np.dtype(dtype).itemsize
@@ -62,12 +71,23 @@ def sizes(values: object) -> tuple[int, ...]:
     return tuple(values)
 
 
-def as_stored(name: str, array: np.ndarray, codes: dict[str, str], kind_of_file: str) -> tuple[str, np.ndarray]:
-    """What a file calls the array's type, and the array with little-endian numbers in C order.
+def type_words(
+    arrays: Mapping[str, np.ndarray], codes: Mapping[str, str | np.dtype], kind_of_file: str
+) -> dict[str, str]:
+    """What a file calls the type of each array.
 
     codes: the file's word for a type -> NumPy's code of it. Raises ReproError for a type that the file cannot hold.
     """
-    for word, code in codes.items():
-        if np.dtype(code) == array.dtype.newbyteorder("<"):
-            return word, np.asarray(array, code, order="C")
-    raise ReproError(f"{name} holds {array.dtype}, which a {kind_of_file} file cannot; give it as float32")
+    words = {np.dtype(code): word for word, code in codes.items()}
+    found = {}
+    for name, array in arrays.items():
+        if array.dtype.newbyteorder("<") not in words:
+            raise ReproError(f"{name} holds {array.dtype}, which a {kind_of_file} file cannot; give it as float32")
+        found[name] = words[array.dtype.newbyteorder("<")]
+    return found
+
+
+def raw(array: np.ndarray) -> memoryview:
+    """The little-endian bytes of an array in C order, copied only where it lies otherwise in memory."""
+    flat = np.asarray(array, array.dtype.newbyteorder("<"), order="C").reshape(-1)
+    return flat.view(np.uint8).data

@@ -1,0 +1,248 @@
+"""Keras's weight files: what h5py writes in the tests, what Keras itself writes and loads, and hostile ones."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from repro.errors import ReproError
+from repro.specs import find_spec
+from repro.weights import keras
+from repro.weights.layouts.keras import LAYOUTS
+
+Arrays = dict[str, np.ndarray]
+Build = Callable[[h5py.File], object]
+rng = np.random.default_rng(0)
+MODEL: Arrays = {
+    "first.kernel": rng.standard_normal((3, 3, 2, 4)).astype(np.float32),
+    "first.bias": rng.standard_normal(4).astype(np.float32),
+    "norm.gamma": rng.standard_normal(4).astype(np.float32),
+    "norm.beta": rng.standard_normal(4).astype(np.float32),
+    "norm.moving_mean": rng.standard_normal(4).astype(np.float32),
+    "norm.moving_variance": rng.uniform(1, 2, 4).astype(np.float32),
+    "second.kernel": rng.standard_normal((1, 1, 4, 2)).astype(np.float32),
+    "last.kernel": rng.standard_normal((2, 5)).astype(np.float32),
+    "last.bias": rng.standard_normal(5).astype(np.float32),
+}
+PLACES = {"first": "conv2d", "norm": "batch_normalization", "second": "conv2d_1", "last": "dense"}
+CLASSES = {"first": "Conv2D", "norm": "BatchNormalization", "second": "Conv2D", "last": "Dense"}
+
+
+def legacy(file: h5py.Group, suffix: str = ":0") -> None:
+    """The layout of Keras 2; Keras 3 leaves the suffix away."""
+    file.attrs["layer_names"] = [b"input", *(layer.encode() for layer in PLACES)]
+    file.create_group("input").attrs["weight_names"] = []
+    for name, array in MODEL.items():
+        layer, variable = name.split(".")
+        file[f"{layer}/{layer}/{variable}{suffix}"] = array
+
+
+def keras_3(file: h5py.Group, named: bool = True, root: str = "layers") -> None:
+    """The layout of Keras 3, early releases of which did not name the layers."""
+    file.create_group("vars")
+    file["optimizer/vars/0"] = np.zeros(3)
+    file.create_group(f"{root}/input_layer/vars")
+    for layer, place in PLACES.items():
+        variables = file.create_group(f"{root}/{place}/vars")
+        if named:
+            variables.attrs["name"] = layer
+        arrays = [array for name, array in MODEL.items() if name.startswith(f"{layer}.")]
+        for number, array in enumerate(arrays):
+            variables[str(number)] = array
+
+
+def image(build: Build) -> bytes:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        build(file)
+    return buffer.getvalue()
+
+
+def zipped(weights: bytes) -> bytes:
+    layers = [{"class_name": word, "config": {"name": layer}} for layer, word in CLASSES.items()]
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("config.json", json.dumps({"config": {"layers": layers}}))
+        archive.writestr("model.weights.h5", weights)
+    return buffer.getvalue()
+
+
+def read(tmp_path: Path, content: bytes) -> Arrays:
+    path = tmp_path / "file.h5"
+    path.write_bytes(content)
+    return keras.read(path)
+
+
+def same(found: Arrays, expected: Arrays) -> bool:
+    return set(found) == set(expected) and all(
+        found[name].dtype == array.dtype and np.array_equal(found[name], array) for name, array in expected.items()
+    )
+
+
+CONTAINERS = {
+    "legacy": lambda: image(legacy),
+    "legacy of Keras 3": lambda: image(lambda file: legacy(file, "")),
+    "legacy of a whole model": lambda: image(lambda file: legacy(file.create_group("model_weights"))),
+    "weights of Keras 3": lambda: image(keras_3),
+    "zip": lambda: zipped(image(keras_3)),
+    "zip that alone names the layers": lambda: zipped(image(lambda file: keras_3(file, named=False))),
+    "zip of Keras 2": lambda: zipped(image(lambda file: keras_3(file, False, "_layer_checkpoint_dependencies"))),
+}
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_containers(container: str, tmp_path: Path) -> None:
+    assert same(read(tmp_path, CONTAINERS[container]()), MODEL)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    arrays = MODEL | {"half.kernel": np.ones((2, 0), np.float16), "scalar.count": np.array(3, np.int64)}
+    arrays["big.kernel"] = np.asfortranarray(np.arange(6, dtype=">f8").reshape(2, 3))
+    keras.write(tmp_path / "a.h5", arrays)
+    expected = arrays | {"big.kernel": arrays["big.kernel"].astype("<f8")}
+    assert same(keras.read(tmp_path / "a.h5"), expected)
+    keras.write(tmp_path / "b.h5", arrays)
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_what_keras_goes_by(tmp_path: Path) -> None:
+    """The lists of names, in the order of the layers and of their variables."""
+    names = ("a.bias", "a.kernel", "b_0_conv.kernel", "b_1_conv.kernel", "b_3_conv.kernel", "n.moving_mean", "n.beta")
+    keras.write(tmp_path / "a.h5", {name: np.ones(1, np.float32) for name in names})
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert list(file.attrs["layer_names"]) == [b"a", b"b_1_conv", b"b_0_conv", b"b_3_conv", b"n"]
+        assert list(file["a"].attrs["weight_names"]) == [b"a/kernel:0", b"a/bias:0"]
+        assert list(file["n"].attrs["weight_names"]) == [b"n/beta:0", b"n/moving_mean:0"]
+        assert file.attrs["keras_version"].startswith(b"2.")
+
+
+def test_scopes(tmp_path: Path) -> None:
+    """A scope that TensorFlow numbered, a model inside the model, and a variable without a scope."""
+
+    def build(file: h5py.File) -> None:
+        file.attrs["layer_names"] = [b"a_1", b"inner", b"plain"]
+        file["a_1/a_1_7/kernel:0"] = np.ones(1)
+        file["inner/inner/b/kernel:0"] = np.ones(1)
+        file["plain/bias"] = np.ones(1)
+
+    assert set(read(tmp_path, image(build))) == {"a_1.kernel", "b.kernel", "plain.bias"}
+
+
+def test_variables_that_only_have_a_number(tmp_path: Path) -> None:
+    """Of a layer of another class, and of a normalisation without gamma or beta."""
+
+    def build(file: h5py.File) -> None:
+        for place, count in (("batch_normalization", 3), ("lstm", 1), ("dense_2", 2)):
+            for number in range(count):
+                file[f"layers/{place}/vars/{number}"] = np.ones(1)
+            file[f"layers/{place}/vars"].attrs["name"] = place
+
+    norm = {f"batch_normalization.{number}" for number in range(3)}
+    assert set(read(tmp_path, image(build))) == {*norm, "lstm.0", "dense_2.kernel", "dense_2.bias"}
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "reason"),
+    [
+        ("a.kernel", np.ones(1, bool), "a.kernel holds bool"),
+        ("kernel", np.ones(1), "does not name a layer"),
+        ("..kernel", np.ones(1), "does not name a layer"),
+        ("a/b.kernel", np.ones(1), "does not name a layer"),
+    ],
+)
+def test_what_cannot_be_written(name: str, array: np.ndarray, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(ReproError, match=reason):
+        keras.write(tmp_path / "a.h5", {name: array})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.keras", "a.weights.h5"])
+def test_extensions_of_keras_3_cannot_be_written(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ReproError, match=r"give a name that ends with plain \.h5"):
+        keras.write(tmp_path / name, MODEL)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_cut_short_or_damaged(container: str, tmp_path: Path) -> None:
+    """Whatever bytes are missing or changed: the error of one line, or arrays no larger than the file."""
+    whole = CONTAINERS[container]()
+    draw = np.random.default_rng(1)
+    for _ in range(150):
+        content = bytearray(whole)
+        for place in draw.integers(0, len(content), draw.integers(0, 4)):
+            content[place] = draw.integers(256)
+        kept = len(content) if draw.integers(2) else draw.integers(len(content))
+        try:
+            found = read(tmp_path, bytes(content[:kept]))
+        except ReproError as error:
+            assert "\n" not in str(error)
+        else:
+            assert sum(array.nbytes for array in found.values()) <= len(whole)
+
+
+KERAS = """
+import sys
+from pathlib import Path
+import keras
+import numpy as np
+folder = Path(sys.argv[1])
+def variables(model):
+    return {f"{layer.name}.{weight.name}": np.asarray(weight) for layer in model.layers for weight in layer.weights}
+model = keras.applications.ResNet50V2(weights=None)
+"""
+SAVE = """
+rng = np.random.default_rng(0)
+model.set_weights([rng.standard_normal(weight.shape, np.float32) for weight in model.get_weights()])
+for name in ("model.keras", "model.h5"):
+    model.save(folder / name)
+model.save_weights(folder / "model.weights.h5")
+np.savez(folder / "truth.npz", **variables(model))
+"""
+LOAD = """
+truth = np.load(folder / "truth.npz")
+for options in ({}, {"by_name": True}):
+    model.set_weights([np.zeros(weight.shape) for weight in model.get_weights()])
+    model.load_weights(folder / "ours.h5", **options)
+    found = variables(model)
+    assert set(found) == set(truth.files)
+    assert all(np.array_equal(found[name], truth[name]) for name in found)
+"""
+
+
+def run_keras(code: str, folder: Path) -> None:
+    environment = os.environ | {"KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1"}
+    arguments = [sys.executable, "-c", KERAS + code, str(folder)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-10_000:]
+
+
+def test_keras_reads_and_writes_the_same(tmp_path: Path) -> None:
+    """Its own ResNet50V2: what it saves in each container we read bit for bit, under the names and shapes of the
+    published layout; what we write it loads, by order and by name."""
+    if importlib.util.find_spec("keras") is None:
+        message = "KERAS WAS NOT TESTED: it is not installed"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    (layout,) = LAYOUTS
+    spec = find_spec("resnet50_v2_keras")
+    run_keras(SAVE, tmp_path)
+    truth = dict(np.load(tmp_path / "truth.npz"))
+    assert {name: array.shape for name, array in truth.items()} == layout.shapes(spec, keras.NAMES)
+    for name in ("model.keras", "model.h5", "model.weights.h5"):
+        assert same(keras.read(tmp_path / name), truth), name
+    names = layout.names(spec, keras.NAMES)
+    ours = {name: layout.canonical(name, truth[names[name]], kind, keras.NAMES) for name, kind in spec.weights.items()}
+    keras.write(tmp_path / "ours.h5", layout.published(ours, spec, keras.NAMES))
+    run_keras(LOAD, tmp_path)

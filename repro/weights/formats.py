@@ -1,0 +1,58 @@
+"""Weight files of every kind: whose a file is, by its extension, and what is in it. No framework is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from repro.discovery import backend_names, native_weights
+from repro.errors import ReproError
+from repro.weights import keras, store
+from repro.weights.native import NativeNames
+
+Arrays = dict[str, np.ndarray]
+
+SAFETENSORS, KERAS = "safetensors", "keras"
+
+
+def file_format(path: Path) -> str:
+    """The name of a backend, "safetensors" or "keras". Raises ReproError for an unknown extension."""
+    extensions = dict.fromkeys([f".{SAFETENSORS}"], SAFETENSORS)
+    for name in backend_names():
+        extensions |= dict.fromkeys(native_weights(name).EXTENSIONS, name)
+    extensions |= dict.fromkeys(keras.EXTENSIONS, KERAS)
+    if path.suffix not in extensions:
+        raise ReproError(f"{path} has none of the extensions {', '.join(extensions)}; rename it to what it holds")
+    return extensions[path.suffix]
+
+
+def extensions(form: str) -> tuple[str, ...]:
+    """The extensions of a format's files, the usual one first."""
+    if form == SAFETENSORS:
+        return (f".{SAFETENSORS}",)
+    return keras.EXTENSIONS if form == KERAS else native_weights(form).EXTENSIONS
+
+
+def native_names(form: str) -> NativeNames:
+    """What a backend, or Keras, makes of names and axes."""
+    return keras.NAMES if form == KERAS else native_weights(form).NAMES
+
+
+def read_file(path: Path) -> tuple[Arrays, dict[str, str]]:
+    """The arrays of a file under the names it gives them ("state_dict/conv.weight" where they are nested), and the
+    metadata, which safetensors alone has. The arrays are read-only views of the file where it allows that."""
+    form = file_format(path)
+    if form == SAFETENSORS:
+        return store.load(path)
+    return (keras if form == KERAS else native_weights(form)).read(path), {}
+
+
+def write_file(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Writes arrays under names of the file's format, whole or not at all; only safetensors keeps the metadata."""
+    form = file_format(path)
+    if form == SAFETENSORS:
+        store.save(path, arrays, metadata)
+    else:
+        (keras if form == KERAS else native_weights(form)).write(path, arrays)

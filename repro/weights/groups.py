@@ -1,0 +1,122 @@
+"""What a checkpoint holds beside the weights: their moving averages and what the optimizer keeps of each.
+
+Canonically "weights/NAME", "ema/NAME" and "optimizer/SLOT/NAME"; plain names where there are weights alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from repro.errors import ReproError
+
+Arrays = dict[str, np.ndarray]
+Say = Callable[[str], object]
+
+# where the weights are in files that hold more; the first that is there is taken
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "params", "weights")
+AVERAGES = ("state_dict_ema", "ema_state_dict", "model_ema", "ema")
+PREFIXES = ("module.", "_orig_mod.")  # of torch's DataParallel and torch.compile
+# the slot of an optimizer -> what torch calls it in optimizer.state_dict(), and what MindSpore puts before the names
+SLOTS = {
+    "velocity": ("momentum_buffer", "moments"),
+    "moment1": ("exp_avg", "moment1"),
+    "moment2": ("exp_avg_sq", "moment2"),
+}
+
+
+@dataclass
+class Groups:
+    """weights, averages and slots: arrays under the file's names; numbered: slot -> arrays of torch's optimizer by the
+    number of the parameter."""
+
+    weights: Arrays = field(default_factory=dict)
+    averages: Arrays = field(default_factory=dict)
+    slots: dict[str, Arrays] = field(default_factory=dict)
+    numbered: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
+
+
+def split(arrays: Mapping[str, np.ndarray], say: Say) -> Groups:
+    """The groups of a file's arrays. `say` is told which was taken for what, and what was left out.
+
+    Raises ReproError where it is not clear which arrays are the weights.
+    """
+    nested: dict[str, Arrays] = {}
+    for name, array in arrays.items():
+        group, _, leaf = name.rpartition("/")
+        nested.setdefault(group, {})[leaf] = array
+    groups = Groups()
+    outer = _flat_slots(nested.get("", {}), groups)
+    if outer:
+        nested[""] = outer
+    last = {group.rpartition("/")[2]: group for group in nested}
+    main = next((last[word] for word in ("", *WRAPPERS, *AVERAGES) if word in last and nested[last[word]]), None)
+    if main is None and len(nested) == 1:
+        (main,) = nested
+    if main is None:
+        raise ReproError(
+            f"the file holds several groups of arrays ({', '.join(list(nested)[:8])}); save the weights alone"
+        )
+    groups.weights = _unprefixed(nested.pop(main), say)
+    if main:
+        say(f"took the weights under {main!r}")
+    quiet = {"": None}
+    average = next((last[word] for word in AVERAGES if last.get(word) in nested), None)
+    if average:
+        groups.averages = _unprefixed(nested.pop(average), quiet.get)
+        say(f"took the moving averages under {average!r}")
+    for group in list(nested):
+        slot = re.fullmatch(r"(?:optimizer|opt)/(\w+)", group)
+        number = re.fullmatch(r"(?:optimizer|opt)/state/(\d+)", group)
+        if slot and slot[1] in SLOTS:
+            groups.slots[slot[1]] = nested.pop(group)
+        elif number:
+            for word, (torchs, _) in SLOTS.items():
+                if torchs in nested[group]:
+                    groups.numbered.setdefault(word, {})[int(number[1])] = nested[group].pop(torchs)
+    left = sum(array.ndim > 0 for group in nested.values() for array in group.values())
+    if left:
+        say(f"left out {left} arrays beside them")
+    return groups
+
+
+def _flat_slots(arrays: Arrays, groups: Groups) -> Arrays:
+    """MindSpore keeps an optimizer's arrays and averages beside the weights, as "moments.NAME"; returns the others."""
+    rest = {}
+    for name, array in arrays.items():
+        prefix, _, leaf = name.partition(".")
+        slot = next((slot for slot, (_, mindspores) in SLOTS.items() if prefix == mindspores), None)
+        if slot:
+            groups.slots.setdefault(slot, {})[leaf] = array
+        elif prefix == "ema" and leaf in arrays:
+            groups.averages[leaf] = array
+        else:
+            rest[name] = array
+    return rest
+
+
+def join(weights: Arrays, averages: Arrays, slots: Mapping[str, Arrays], *, flat: bool) -> Arrays:
+    """One dictionary for a file; flat: with MindSpore's prefixes instead of nested dictionaries."""
+    if flat:
+        extra = {f"ema.{name}": array for name, array in averages.items()}
+        for slot, arrays in slots.items():
+            extra |= {f"{SLOTS[slot][1]}.{name}": array for name, array in arrays.items()}
+        return weights | extra
+    if not averages and not slots:
+        return weights
+    extra = {f"ema/{name}": array for name, array in averages.items()}
+    for slot, arrays in slots.items():
+        extra |= {f"optimizer/{slot}/{name}": array for name, array in arrays.items()}
+    return {f"weights/{name}": array for name, array in weights.items()} | extra
+
+
+def _unprefixed(arrays: Arrays, say: Say) -> Arrays:
+    """Without the prefixes that wrappers of models put before every name."""
+    for prefix in PREFIXES:
+        if arrays and all(name.startswith(prefix) for name in arrays):
+            say(f"took the prefix {prefix!r} off every name")
+            arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
+    return arrays

@@ -1,0 +1,84 @@
+"""HDF5 files that somebody else wrote. h5py finds the datasets; the numbers are taken from the bytes of the file
+itself: a claimed shape allocates nothing, and no link and no storage that lead out of the file are followed.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+
+import h5py
+import numpy as np
+
+from repro.weights.untrusted import checked_array
+
+NUMBERS: dict[str, str | np.dtype] = {
+    f"{kind}{size}": f"<{kind}{size}" for kind in "fiu" for size in (1, 2, 4, 8)[kind == "f" :]
+}
+
+
+def check(data: memoryview) -> None:
+    """Raises ValueError for another kind of file, and for a heap of texts through which HDF5 would walk for ever."""
+    if data[:8] != b"\x89HDF\r\n\x1a\n":
+        raise ValueError("it is no HDF5 file, nor a zip that holds one")
+    widths = data[13:15] if data[8] < 2 else data[9:11]
+    if widths != b"\x08\x08":
+        raise ValueError("its addresses and sizes have not the usual 8 bytes")
+    for heap in re.finditer(rb"GCOL\x01\x00\x00\x00", data):
+        at, end = heap.end() + 8, heap.start() + _number(data, heap.end())
+        while at + 16 <= end:  # an object: index (0: free space), references, size, content
+            size = _number(data, at + 8)
+            step = 16 + -(-size // 8) * 8 if any(data[at : at + 2]) else size
+            if not 0 < step <= end - at:
+                raise ValueError("a heap of texts is damaged")
+            at += step
+
+
+def _number(data: memoryview, at: int) -> int:
+    return int.from_bytes(data[at : at + 8], "little")
+
+
+def holds(group: h5py.Group, name: str) -> bool:
+    """Whether the group itself holds `name`, which h5py's own look-ups would follow into another file."""
+    key = name.encode()
+    return group.id.links.exists(key) and group.id.links.get_info(key).type == h5py.h5l.TYPE_HARD
+
+
+def datasets(root: h5py.Group) -> Iterator[tuple[list[str], h5py.Group, h5py.Dataset]]:
+    """Path, group and dataset of everything below `root` but optimizers. Raises ValueError for a link."""
+    groups: list[tuple[list[str], h5py.Group]] = [([], root)]
+    seen = {h5py.h5o.get_info(root.id).addr}
+    while groups:
+        path, group = groups.pop()
+        for name in group:
+            if not isinstance(name, str):
+                raise ValueError(f"it holds something with the name {name[:40]!r}")
+            inner = [*path, name]
+            if not holds(group, name):
+                raise ValueError(f"{'/'.join(inner)!r:.80} is a link, which Keras never writes")
+            if not path and name in ("optimizer", "optimizer_weights"):
+                continue
+            item = group[name]
+            address = h5py.h5o.get_info(item.id).addr
+            if address in seen:  # groups can hold one another in turns
+                raise ValueError(f"{'/'.join(inner)!r:.80} has two names")
+            seen.add(address)
+            if isinstance(item, h5py.Dataset):
+                yield inner, group, item
+            elif isinstance(item, h5py.Group):
+                groups.append((inner, item))
+
+
+def array_of(name: str, dataset: h5py.Dataset, data: memoryview) -> np.ndarray:
+    """The numbers of a dataset, where they lie in the file."""
+    properties, dtype, shape = dataset.id.get_create_plist(), dataset.dtype, dataset.shape
+    if properties.get_layout() != h5py.h5d.CONTIGUOUS or properties.get_external_count():
+        raise ValueError(f"{name} is compressed, in pieces or outside the file, as Keras never writes it")
+    if dtype.str[1:] not in NUMBERS or h5py.h5t.py_create(dtype) != dataset.id.get_type():
+        raise ValueError(f"{name} holds no plain numbers; save it as float32")
+    offset = dataset.id.get_offset()  # None where the file has not one of the numbers
+    start, count = offset or 0, math.prod(shape or ()) * dtype.itemsize
+    if shape is None or (offset is None and count):
+        raise ValueError(f"{name} has a type and a shape but no numbers")
+    return np.asarray(checked_array(data[start : start + count], dtype, shape), dtype.newbyteorder("="))
