@@ -26,8 +26,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--from", dest="layout", default="auto", metavar="LAYOUT",
-        help="whose names SRC has: auto (default), canonical, a backend, torchvision, timm, authors, paddle.vision, mindcv "
-        "or keras",
+        help="whose names SRC has: auto (the default), canonical, a backend's, or one of torchvision, timm, authors, "
+        "paddle.vision, mindcv, keras",
     )  # fmt: skip
     parser.add_argument("--to", metavar="LAYOUT", help="whose names DST gets (default: those of our model there)")
     parser.add_argument(

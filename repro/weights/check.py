@@ -18,7 +18,8 @@ def is_float(array: np.ndarray) -> bool:
 
 
 def check(arrays: Mapping[str, np.ndarray], spec: Spec, names: Mapping[str, str] | None = None) -> None:
-    """Raises ReproError with every missing, unexpected, wrongly shaped and non-floating name.
+    """Raises ReproError with every missing, unexpected and wrongly shaped name, and each of whose numbers one is
+    not floating or not finite.
 
     names: canonical name -> what the file that the arrays come from calls it, where that is something else.
     """
@@ -48,5 +49,7 @@ def complaints(
             yield f"{label} has shape {tuple(arrays[name].shape)} instead of {weight.shape}"
         elif not is_float(arrays[name]):
             yield f"{label} holds {arrays[name].dtype} instead of floating-point numbers"
+        elif not np.isfinite(arrays[name]).all():
+            yield f"{label} holds NaN or infinity"
     for name in unexpected:
         yield f"{printable(name)} is unexpected"

@@ -54,7 +54,7 @@ def load(path: str | Path) -> tuple[Arrays, dict[str, str]]:
             metadata = dict(file.metadata() or {})
         data = mapped(path)
         start = 8 + struct.unpack_from("<Q", data)[0]
-        header = json.loads(bytes(data[8:start]))
+        header = json.loads(bytes(data[8:start]), object_pairs_hook=_once)
         header.pop("__metadata__", None)
         arrays = {}
         for name, entry in header.items():
@@ -65,3 +65,10 @@ def load(path: str | Path) -> tuple[Arrays, dict[str, str]]:
         raise ReproError(
             f"{path} is not a whole safetensors file ({error}); is it another format, or cut short?"
         ) from error
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object; the library and json would take the last of two entries of one name."""
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a name is there twice")
+    return dict(pairs)
