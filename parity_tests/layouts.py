@@ -106,8 +106,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layouts", nargs="+", choices=list(SETUPS), help="default: all")
     parser.add_argument("--largest", type=float, default=float("inf"), metavar="PARAMETERS")
+    parser.add_argument("--models", nargs="+", metavar="NAME", help="default: all")
     arguments = parser.parse_args()
     chosen = cases(set(arguments.layouts) if arguments.layouts else None, arguments.largest)
+    chosen = [(layout, model) for layout, model in chosen if not arguments.models or model in arguments.models]
     failed = 0
     print(
         "| layout | its model | variant here | recognised as | package | "

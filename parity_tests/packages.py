@@ -24,21 +24,22 @@ SERVER = """
 import json, os, sys
 import numpy as np
 {setup}
-def draw(name, shape, rng):
+def draw(name, shape, gain, rng):
+    # as repro.weights.init.scramble does: what explodes, gates saturate on, and rounding decides which way
     leaf = name.rpartition(".")[2].rpartition("/")[2]
-    if leaf in ("running_var", "_variance", "moving_variance", "gamma", "weight") and len(shape) == 1:
+    if len(shape) > 1:
+        return rng.normal(0, (gain / (np.prod(shape) / shape[out_axis(len(shape))])) ** 0.5, shape)
+    if leaf in ("running_var", "_variance", "moving_variance", "gamma", "weight"):
         return rng.uniform(0.5, 1.5, shape)
-    if len(shape) == 1:
-        return rng.normal(0, 0.1, shape)
-    return None  # as the package initialises it
+    return rng.normal(0, 0.1, shape)
 for line in sys.stdin:
     job = json.loads(line)
     rng = np.random.default_rng(0)
     model = build(job["expression"])
-    for name, shape, fill in parameters(model):
-        value = draw(name, shape, rng)
-        if value is not None:
-            fill(value.astype(np.float32))
+    found = list(parameters(model))
+    depth = sum(len(shape) > 1 for _, shape, _ in found)
+    for name, shape, fill in found:
+        fill(draw(name, shape, 2 * (32 / max(32, depth)) ** 0.5, rng).astype(np.float32))
     exec(job["adapt"])
     save(model, job["file"])
     images = {{str(size): rng.standard_normal((2, 3, size, size)).astype(np.float32) for size in job["sizes"]}}
@@ -49,6 +50,7 @@ for line in sys.stdin:
 TORCH = """
 import torch
 {imports}
+out_axis = lambda ndim: 0
 def build(expression):
     return {build}
 def parameters(model):
@@ -69,6 +71,7 @@ SETUPS = {
     "timm": TORCH.format(imports="import timm", build="timm.create_model(expression)"),
     "paddle.vision": """
 import paddle
+out_axis = lambda ndim: 1 if ndim == 2 else 0
 def build(expression):
     return eval("paddle.vision.models." + expression + ("" if ")" in expression else "()"))
 def parameters(model):
@@ -86,6 +89,7 @@ import mindspore
 from mindspore import Tensor
 import mindcv.models
 mindspore.set_context(mode=mindspore.PYNATIVE_MODE)
+out_axis = lambda ndim: 0
 def build(expression):
     return eval("mindcv.models." + expression + ("" if ")" in expression else "()"))
 def parameters(model):
@@ -99,6 +103,7 @@ def run(model, x):
     "keras": """
 os.environ["KERAS_BACKEND"] = "torch"
 import keras
+out_axis = lambda ndim: -1
 def build(expression):
     settings = ", input_shape=(64, 64, 3), classifier_activation=None)"
     return eval("keras.applications." + expression.replace(")", settings))

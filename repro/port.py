@@ -86,7 +86,7 @@ def inspect(source: Path) -> None:
     from repro.weights.untrusted import printable
 
     arrays, metadata = read_file(source)
-    for key, text in metadata.items():
+    for key, text in sorted(metadata.items()):
         print(f"# {printable(key)}: {printable(text)}")
     for name, array in arrays.items():
         digest = hashlib.sha256(array.tobytes()).hexdigest()
