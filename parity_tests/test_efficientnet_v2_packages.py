@@ -1,0 +1,144 @@
+"""EfficientNetV2 against torchvision, timm and MindCV, on shared random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+Run = Callable[[str, str], str]
+Require = Callable[[str], None]
+
+
+TORCH = """
+import numpy as np
+import torch
+from dataclasses import replace
+from backends.torch import create_model
+from repro.specs import find_spec
+from repro.weights.init import scramble
+
+def pair(spec, theirs):
+    with torch.device("meta"):  # both then take the same float64 tensors over: large ones are not made twice
+        ours, them = create_model(spec), theirs()
+    arrays = {name: torch.from_numpy(array).double() for name, array in scramble(ours.spec, 3).items()}
+    for model in (ours, them):
+        own = {name: value for name, value in model.state_dict().items() if not name.endswith("num_batches_tracked")}
+        assert [value.shape for value in own.values()] == [array.shape for array in arrays.values()]
+        # both in the order of the forward pass
+        model.load_state_dict(dict(zip(own, arrays.values())), strict=False, assign=True)
+    return ours.eval(), them.eval()
+
+@torch.no_grad()
+def difference(ours, them, height, width):
+    torch.manual_seed(0)
+    x = torch.randn(1, 3, height, width, dtype=torch.float64)
+    a, b = ours(x), them(x)
+    assert a.shape == b.shape == (1, 7)
+    return ((a - b).abs().max() / b.abs().max()).item()
+"""
+
+
+@pytest.mark.parametrize("size", ["s", "m", "l"])
+def test_equals_torchvision(size: str, run_in: Run, require_backend: Require) -> None:
+    """In float64, epsilon and dropout included."""
+    require_backend("torch")
+    run_in("torch", TORCH + f"""
+import torchvision
+spec = find_spec("efficientnet_v2_{size}", num_classes=7)
+ours, them = pair(spec, lambda: torchvision.models.efficientnet_v2_{size}(num_classes=7))
+assert difference(ours, them, 64, 33) < 1e-12  # even and odd all the way
+assert them.classifier[0].p == spec.dropout
+norms = [module for module in them.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+assert {{(norm.eps, norm.momentum) for norm in norms}} == {{(spec.norm_eps, spec.norm_momentum)}}
+rates = [block.stochastic_depth.p for stage in them.features[1:-1] for block in stage]
+assert np.allclose(rates, [spec.drop_path * block.depth for stage in spec.stages for block in stage], atol=1e-12)
+""")  # fmt: skip
+
+
+@pytest.mark.parametrize("sizes", [("b0", "b1", "b2", "b3", "s"), ("m", "l"), ("xl",)])
+def test_equals_timms_port_of_the_authors_network(
+    sizes: tuple[str, ...], run_in: Run, require_backend: Require
+) -> None:
+    """tf_efficientnetv2, padded as in TensorFlow, in float64."""
+    require_backend("torch")
+    run_in("torch", TORCH + f"""
+import timm
+for size in {sizes}:
+    spec = find_spec(f"efficientnet_v2_{{size}}_same", num_classes=7)
+    ours, them = pair(spec, lambda: timm.create_model(f"tf_efficientnetv2_{{size}}", pretrained=False, num_classes=7))
+    assert difference(ours, them, 64, 33) < 1e-12, size  # even and odd all the way
+""")  # fmt: skip
+
+
+def test_timms_own_variant_normalises_with_another_epsilon(run_in: Run, require_backend: Require) -> None:
+    """efficientnetv2: 1e-5, and padding as in torchvision."""
+    require_backend("torch")
+    run_in("torch", TORCH + """
+import timm
+spec = find_spec("efficientnet_v2_s", num_classes=7)
+ours, them = pair(spec, lambda: timm.create_model("efficientnetv2_s", pretrained=False, num_classes=7))
+assert difference(ours, them, 64, 33) > 1e-6
+for norm in (module for module in them.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+    assert norm.eps == 1e-5
+    norm.eps = 1e-3
+assert difference(ours, them, 64, 33) < 1e-12
+""")  # fmt: skip
+
+
+def test_torchvision_pads_unlike_the_authors(run_in: Run, require_backend: Require) -> None:
+    """The two paddings part where a convolution of stride 2 meets an even side: 65 and 33 stay odd all the way."""
+    require_backend("torch")
+    run_in("torch", TORCH + """
+import torchvision
+spec = find_spec("efficientnet_v2_s_same", num_classes=7)
+ours, them = pair(spec, lambda: torchvision.models.efficientnet_v2_s(num_classes=7))
+assert difference(ours, them, 64, 64) > 1e-4
+assert difference(ours, them, 65, 33) < 1e-12
+""")  # fmt: skip
+
+
+def test_equals_mindcv(run_in: Run, require_backend: Require) -> None:
+    """MindCV leaves MindSpore's defaults alone: padding "same", as the authors have it, and an epsilon of 1e-5, which
+    they have not. Its head drops 0.2 at every size. 1e-5 is a hundred roundings of float32."""
+    require_backend("mindspore")
+    run_in("mindspore", """
+from dataclasses import replace
+import numpy as np
+from mindspore import Tensor, nn
+from mindcv.models import efficientnet
+from backends.mindspore import create_model, load_weights
+from backends.mindspore.native_weights import NAMES
+from repro.specs import find_spec
+from repro.weights.init import scramble
+
+def difference(spec, theirs, height, width):
+    ours, arrays = create_model(spec), scramble(spec, 3)
+    load_weights(ours, arrays)
+    layers = [cell for _, cell in theirs.cells_and_names() if isinstance(cell, (nn.Conv2d, nn.BatchNorm2d, nn.Dense))]
+    operators = spec.trace().operators
+    assert len(layers) == len(operators)
+    for cell, operator in zip(layers, operators):  # both in the order of the forward pass
+        names = [name for name in arrays if name.rpartition(".")[0] == operator.name]
+        own = {parameter.name.rpartition(".")[2]: parameter for parameter in cell.get_parameters()}
+        assert len(names) == len(own)
+        for name in names:
+            target = own[NAMES.name(name, spec.weights[name]).rpartition(".")[2]]
+            assert target.shape == arrays[name].shape, name
+            target.set_data(Tensor(arrays[name]))
+    x = Tensor(np.random.default_rng(0).standard_normal((1, 3, height, width)).astype(np.float32))
+    a, b = (model.set_train(False)(x).asnumpy() for model in (ours, theirs))
+    assert a.shape == b.shape == (1, 7)
+    return np.abs(a - b).max() / np.abs(b).max()
+
+spec = find_spec("efficientnet_v2_s_same", num_classes=7)
+theirs = efficientnet.efficientnet_v2_s(num_classes=7)
+assert difference(spec, theirs, 64, 64) > 1e-4
+equal = replace(spec, norm_eps=1e-5)
+assert difference(equal, theirs, 64, 64) < 1e-5
+assert difference(equal, theirs, 65, 47) < 1e-5
+assert difference(replace(equal, padding=None), theirs, 64, 64) > 1e-4
+medium = efficientnet.efficientnet_v2_m(num_classes=7)
+assert difference(replace(find_spec("efficientnet_v2_m_same", num_classes=7), norm_eps=1e-5), medium, 64, 47) < 1e-5
+assert medium.dropout.p == 0.2 if hasattr(medium.dropout, "p") else medium.dropout.keep_prob == 0.8
+""")  # fmt: skip
