@@ -171,6 +171,19 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
         checkpoints.load(written(tmp_path, other), SPEC)
 
 
+def test_a_checkpoint_of_an_optimizer_that_counts_and_averages_is_read_back(tmp_path):
+    zeros = np.zeros(10, np.float32)
+    state = {f"{slot}/classifier.bias": zeros for slot in ("moment1", "moment2", "square", "ema")}
+    found = checkpoints.load(written(tmp_path, **state, steps=np.array(7)), SPEC)[2]
+    assert found.keys() == {*state, "steps"} and int(found["steps"]) == 7
+
+
+@pytest.mark.parametrize("steps", [np.array(-1), np.zeros(2, np.int64), np.array(0.5), np.zeros(0, np.int64)])
+def test_a_number_of_steps_that_is_none_is_refused(tmp_path, steps):
+    with pytest.raises(ReproError, match="steps are no number of steps"):
+        checkpoints.load(written(tmp_path, steps=steps), SPEC)
+
+
 @pytest.mark.parametrize(
     "optimizer", [{"velocity/classifier.bias": np.zeros(9)}, {"velocity/nothing": np.zeros(1)}, {"step": np.zeros(1)}]
 )

@@ -1,11 +1,12 @@
 """What the core asks of a backend. A backend is a module (backends.torch, ...) with the functions of Backend.
 
-Everything that crosses is a NumPy array: images float32 (N, C, H, W), labels int64 (N,), logits float32 (N, classes),
-weights under their canonical names.
+Everything that crosses is a NumPy array: images float32 (N, C, H, W), targets int64 (N,) or float32 (N, classes),
+logits float32 (N, classes), weights under their canonical names.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,29 +14,116 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from repro.specs import Spec
+from repro.errors import ReproError, unknown
+from repro.specs import STATISTICS, Spec
 from repro.weights.native import NativeNames
 
 Arrays = dict[str, np.ndarray]
+OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 
 
 @dataclass(frozen=True)
 class TrainSettings:
     """What a step does besides the learning rate, which the core gives with every step.
 
-    SGD as torch has it: velocity = momentum * velocity + gradient + weight_decay * weight; weight -= lr * velocity.
-    The decay is on every trained weight.
+    With g the gradient, w a trained weight (gamma and beta too) and t the number of the step from 1, as torch.optim:
+
+    clip_norm   first of all, g *= min(1, clip_norm / (norm + 1e-6)), norm being the L2 norm of all gradients together
+    sgd         g += weight_decay * w;  velocity = momentum * velocity + g
+                w -= lr * velocity;  nesterov: w -= lr * (g + momentum * velocity)
+    adam        g += weight_decay * w
+                moment1 = betas[0] * moment1 + (1 - betas[0]) * g;  moment2 = betas[1] * moment2 + (1 - betas[1]) * g**2
+                w -= lr * moment1 / (1 - betas[0]**t) / (sqrt(moment2 / (1 - betas[1]**t)) + eps)
+    adamw       w -= lr * weight_decay * w, then adam without decay
+    rmsprop     g += weight_decay * w;  square = alpha * square + (1 - alpha) * g**2
+                velocity = momentum * velocity + g / (sqrt(square) + eps);  w -= lr * velocity
+    ema_decay   last of all, average = ema_decay * average + (1 - ema_decay) * w; running statistics are copied
+
+    label_smoothing: targets become (1 - label_smoothing) * target + label_smoothing / classes.
     """
 
-    momentum: float = 0.9
+    momentum: float = 0.9  # of sgd and rmsprop
     weight_decay: float = 0.0
+    optimizer: str = "sgd"
+    nesterov: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    alpha: float = 0.99
+    clip_norm: float | None = None
+    label_smoothing: float = 0.0
+    ema_decay: float | None = None
+    compiled: bool = (
+        True  # in MindSpore, as a graph: the results are the same, and some tens of steps pay for compiling
+    )
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise unknown("optimizer", self.optimizer, OPTIMIZERS)
+        if not isinstance(self.betas, tuple) or len(self.betas) != 2:
+            raise ReproError(f"betas are {self.betas!r}; give two numbers, such as (0.9, 0.999)")
+        fractions = {"momentum": self.momentum, "alpha": self.alpha, "label_smoothing": self.label_smoothing}
+        fractions |= {f"betas[{index}]": beta for index, beta in enumerate(self.betas)}
+        if self.ema_decay is not None:
+            fractions["ema_decay"] = self.ema_decay
+        for name, value in fractions.items():
+            if not _is_number(value) or not 0 <= value < 1:
+                raise ReproError(f"{name} is {value!r}; give a number from 0 to less than 1")
+        if not _is_number(self.weight_decay) or not 0 <= self.weight_decay < math.inf:
+            raise ReproError(f"weight_decay is {self.weight_decay!r}; give a number from 0 up")
+        # with an eps of 0, a weight without a gradient would become 0 / 0
+        for name, value in {"eps": self.eps, "clip_norm": 1 if self.clip_norm is None else self.clip_norm}.items():
+            if not _is_number(value) or not 0 < value < math.inf:
+                raise ReproError(f"{name} is {value!r}; give a number above 0")
+        if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
+            raise ReproError(
+                f"nesterov is {self.nesterov} with {self.optimizer} and a momentum of {self.momentum}; "
+                "it needs sgd with momentum, or leave it out"
+            )
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The names of what the optimizer keeps of each trained weight."""
+        if self.optimizer in ("adam", "adamw"):
+            return ("moment1", "moment2")
+        return ("square",) * (self.optimizer == "rmsprop") + ("velocity",) * bool(self.momentum)
+
+    @property
+    def counts(self) -> bool:
+        """Whether a step depends on its number."""
+        return self.optimizer in ("adam", "adamw")
+
+    def full_state(self, arrays: Mapping[str, np.ndarray], spec: Spec) -> Arrays:
+        """What Trainer.load_state was given, completed where it was nothing at all by zeros for the optimizer.
+
+        Raises ReproError unless it is what Trainer.state() yields under these settings: an array that was lost would
+        change the run without a word.
+        """
+        trained = {name: weight.shape for name, weight in spec.weights.items() if weight.kind not in STATISTICS}
+        shapes = {f"{slot}/{name}": shape for slot in self.slots for name, shape in trained.items()}
+        shapes |= {"steps": ()} if self.counts else {}
+        if not arrays:
+            return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+        shapes |= {f"ema/{name}": shape for name, shape in trained.items()} if self.ema_decay is not None else {}
+        for name in sorted(shapes.keys() | arrays.keys()):
+            if name not in arrays or name not in shapes or arrays[name].shape != shapes[name]:
+                fault = "missing" if name not in arrays else "of another shape" if name in shapes else "unexpected"
+                raise ReproError(
+                    f"the training state does not fit {self.optimizer} on {spec.name}: {name} is {fault}; "
+                    "go on with the settings that it was written under"
+                )
+        return dict(arrays)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 class Trainer(Protocol):
     """A model with its optimizer."""
 
-    def step(self, images: np.ndarray, labels: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
-        """One step of training. Returns the mean cross-entropy and the logits, both from before the update."""
+    def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
+        """One step of training on labels, or on soft targets (mixed or distilled ones). Returns the mean cross-entropy
+        and the logits, both from before the update."""
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Logits in evaluation mode. Quick for repeated calls with the same shape."""
@@ -46,12 +134,20 @@ class Trainer(Protocol):
     def weights(self) -> Arrays:
         """Copies of the canonical weights, running statistics among them."""
 
-    def load_weights(self, arrays: Mapping[str, np.ndarray]) -> None: ...
+    def load_weights(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Loads canonical weights. The averages start again from these."""
+
+    def averages(self) -> Arrays:
+        """Copies of the canonical weights with the moving average of each trained one; {} without an ema_decay."""
 
     def state(self) -> Arrays:
-        """Copies of the optimizer's arrays, as "velocity/NAME" with canonical names and shapes."""
+        """Copies of all that the next step depends on beside the weights: "SLOT/NAME" with canonical names and shapes
+        for each of TrainSettings.slots, "ema/NAME" where there are averages, and the number of "steps" (int64, no axes)
+        where it counts. Zeros before the first step."""
 
-    def load_state(self, arrays: Mapping[str, np.ndarray]) -> None: ...
+    def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Goes on from what state() of any backend's trainer yielded, after load_weights; {} is a fresh optimizer.
+        Raises ReproError, and changes nothing, for one of other settings."""
 
 
 class Backend(Protocol):
@@ -72,9 +168,9 @@ class Backend(Protocol):
     def to_float64(self, model: Any) -> Any:
         """The model in double precision; raises ReproError where the framework cannot run it."""
 
-    def forward(self, model: Any, images: np.ndarray) -> Arrays:
-        """The output in evaluation mode of every stage that the spec names (the modules of those names), "logits"
-        among them as the last."""
+    def forward(self, model: Any, images: np.ndarray, train: bool = False) -> Arrays:
+        """The output of every stage that the spec names (the modules of those names), "logits" among them as the last,
+        in evaluation mode or in training mode, which changes the running statistics."""
 
     def operators(self, model: Any, size: int) -> list[dict[str, Any]]:
         """What the framework itself built, counted by running one image: for each convolution, normalisation and

@@ -99,20 +99,20 @@ def to_float64(model: Any) -> Any:
     raise ReproError("mindspore has no float64 convolution or batch normalisation on the CPU")
 
 
-def _run(model: Any, images: np.ndarray, hook: Any, cells: Mapping[Any, str]) -> np.ndarray:
-    """Logits in evaluation mode, with `hook` called after each of `cells`; hooks need the eager mode."""
+def _run(model: Any, images: np.ndarray, hook: Any, cells: Mapping[Any, str], train: bool = False) -> np.ndarray:
+    """Logits in evaluation or training mode, with `hook` called after each of `cells`; hooks need the eager mode."""
     hooks = [cell.register_forward_hook(hook) for cell in cells]
     try:
         with mode(mindspore.PYNATIVE_MODE):
-            model.set_train(False)
+            model.set_train(train)
             return model(Tensor(images)).asnumpy()
     finally:
         for handle in hooks:
             handle.remove()
 
 
-def forward(model: Any, images: np.ndarray) -> Arrays:
-    """Every stage's output, and the logits, of images (N, C, H, W) in evaluation mode."""
+def forward(model: Any, images: np.ndarray, train: bool = False) -> Arrays:
+    """Every stage's output, and the logits, of images (N, C, H, W), in evaluation or training mode."""
     outputs: Arrays = {}
     cells = dict(model.cells_and_names())
     stages = {cells[name]: name for name in model.spec.trace(images.shape[2]).stages}
@@ -120,7 +120,7 @@ def forward(model: Any, images: np.ndarray) -> Arrays:
     def keep(cell: nn.Cell, _inputs: Any, output: Tensor) -> None:
         outputs[stages[cell]] = output.asnumpy().copy()
 
-    outputs["logits"] = _run(model, images, keep, stages)
+    outputs["logits"] = _run(model, images, keep, stages, train)
     return outputs
 
 

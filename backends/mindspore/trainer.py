@@ -2,35 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import mindspore
 import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from backends.mindspore.model import export_weights, load_weights, mode
 from backends.mindspore.native_weights import NAMES
+from backends.mindspore.optimizers import create_optimizer
 from repro.interface import Arrays, TrainSettings
 
 
 class Step(nn.Cell):
     """Forward, loss, gradients and update."""
 
-    def __init__(self, model: nn.Cell, optimizer: nn.Optimizer):
+    def __init__(self, model: nn.Cell, optimizer: nn.Cell, settings: TrainSettings, average: ParameterTuple):
         super().__init__(auto_prefix=False)  # the model's parameters keep their names
         self.model = model
         self.optimizer = optimizer
-        self.loss = nn.CrossEntropyLoss()
+        self.loss = nn.CrossEntropyLoss(label_smoothing=float(settings.label_smoothing))
         self.gradients = ops.value_and_grad(self.compute, None, optimizer.parameters, has_aux=True)
+        self.clip_norm = settings.clip_norm
+        self.weights, self.average = optimizer.parameters, average
+        self.share = None if settings.ema_decay is None else 1 - settings.ema_decay  # of a weight in its average
+        self.map = ops.HyperMap()
 
-    def compute(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def compute(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.model(images)
-        return self.loss(logits, labels), logits
+        return self.loss(logits, targets), logits
 
-    def construct(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        (loss, logits), gradients = self.gradients(images, labels)
-        return ops.depend(loss, self.optimizer(gradients)), logits
+    def clipped(self, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """ops.clip_by_global_norm has another formula: no 1e-6."""
+        norm = ops.sqrt(ops.addn(self.map(squared, gradients)))
+        scale = ops.minimum(self.clip_norm / (norm + 1e-6), 1.0)
+        return self.map(ops.partial(ops.mul, scale), gradients)
+
+    def averaged(self, updated: Tensor, average: Parameter, weight: Parameter) -> Tensor:
+        return ops.assign_add(average, self.share * (ops.depend(weight, updated) - average))
+
+    def construct(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        (loss, logits), gradients = self.gradients(images, targets)
+        if self.clip_norm is not None:
+            gradients = self.clipped(gradients)
+        loss = ops.depend(loss, self.optimizer(gradients))
+        if self.share is not None:
+            loss = ops.depend(loss, self.map(ops.partial(self.averaged, loss), self.average, self.weights))
+        return loss, logits
+
+
+def squared(gradient: Tensor) -> Tensor:
+    return (gradient * gradient).sum()
 
 
 class Trainer:
@@ -38,18 +61,22 @@ class Trainer:
 
     def __init__(self, model: Any, settings: TrainSettings):
         self.model = model
-        weights = model.spec.weights
-        self.canonical = {NAMES.name(name, weight): name for name, weight in weights.items()}
-        # without a group of their own, MindSpore spares gamma and beta the decay
-        groups = [{"params": model.trainable_params(), "weight_decay": settings.weight_decay}]
-        self.optimizer = nn.Momentum(groups, learning_rate=0.1, momentum=settings.momentum)
-        self.train_step = Step(model, self.optimizer)
+        self.settings = settings
+        canonical = {NAMES.name(name, weight): name for name, weight in model.spec.weights.items()}
+        self.optimizer = create_optimizer(model.trainable_params(), settings)
+        self.names = [canonical[parameter.name] for parameter in self.optimizer.parameters]
+        averaged = [] if settings.ema_decay is None else self.optimizer.parameters
+        self.average = ParameterTuple(averaged).clone(prefix="ema")
+        self.train_step = Step(model, self.optimizer, settings, self.average)
+        self.steps = 0
 
-    def step(self, images: np.ndarray, labels: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
-        self.optimizer.learning_rate.set_data(Tensor(lr, mindspore.float32))
-        with mode(mindspore.GRAPH_MODE):
+    def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
+        self.optimizer.prepare(lr, self.steps)
+        with mode(mindspore.GRAPH_MODE if self.settings.compiled else mindspore.PYNATIVE_MODE):
             self.train_step.set_train(True)
-            loss, logits = self.train_step(Tensor(images), Tensor(labels.astype(np.int32)))
+            typed = targets.astype(np.int32) if targets.ndim == 1 else targets
+            loss, logits = self.train_step(Tensor(images), Tensor(typed))
+            self.steps += 1
             return float(loss.asnumpy()), logits.asnumpy()
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -65,18 +92,27 @@ class Trainer:
 
     def load_weights(self, arrays: Mapping[str, np.ndarray]) -> None:
         load_weights(self.model, arrays)
+        for average, weight in zip(self.average, self.optimizer.parameters, strict=False):  # there may be no averages
+            average.set_data(Tensor(weight.asnumpy()))
 
-    def _velocities(self) -> dict[str, Parameter]:
-        pairs = zip(self.optimizer.parameters, self.optimizer.moments, strict=True)
-        return {f"velocity/{self.canonical[parameter.name]}": moment for parameter, moment in pairs}
+    def averages(self) -> Arrays:
+        averages = {name: average.asnumpy().copy() for name, average in zip(self.names, self.average, strict=False)}
+        return self.weights() | averages if averages else {}
+
+    def _buffers(self) -> Iterator[tuple[str, Parameter]]:
+        for slot, buffers in {**self.optimizer.slots, "ema": self.average}.items():
+            yield from zip([f"{slot}/{name}" for name in self.names], buffers, strict=False)
 
     def state(self) -> Arrays:
-        return {key: moment.asnumpy().copy() for key, moment in self._velocities().items()}
+        arrays = {key: buffer.asnumpy().copy() for key, buffer in self._buffers()}
+        return arrays | ({"steps": np.array(self.steps)} if self.settings.counts else {})
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
-        velocities = self._velocities()
-        for key, array in arrays.items():
-            velocities[key].set_data(Tensor(array))
+        arrays = self.settings.full_state(arrays, self.model.spec)
+        self.steps = int(arrays.get("steps", 0))
+        for key, buffer in self._buffers():
+            if key in arrays:
+                buffer.set_data(Tensor(np.array(arrays[key], np.float32)))
 
 
 def create_trainer(model: Any, settings: TrainSettings) -> Trainer:

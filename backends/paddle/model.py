@@ -92,8 +92,8 @@ def to_float64(model: Any) -> Any:
     return double
 
 
-def forward(model: Any, images: np.ndarray) -> Arrays:
-    """Every stage's output, and the logits, of images (N, C, H, W) in evaluation mode."""
+def forward(model: Any, images: np.ndarray, train: bool = False) -> Arrays:
+    """Every stage's output, and the logits, of images (N, C, H, W), in evaluation or training mode."""
     outputs: Arrays = {}
     layers = dict(model.named_sublayers())
     stages = {layers[name]: name for name in model.spec.trace(images.shape[2]).stages}
@@ -103,7 +103,7 @@ def forward(model: Any, images: np.ndarray) -> Arrays:
 
     hooks = [layer.register_forward_post_hook(keep) for layer in stages]
     try:
-        model.eval()
+        (model.train if train else model.eval)()
         with paddle.no_grad():
             outputs["logits"] = model(paddle.to_tensor(images)).numpy()
     finally:

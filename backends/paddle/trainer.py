@@ -11,9 +11,16 @@ from paddle.nn import functional as F
 
 from backends.paddle.model import export_weights, load_weights
 from backends.paddle.native_weights import NAMES
+from backends.paddle.optimizers import create_optimizer, key
 from repro.interface import Arrays, TrainSettings
 
-VELOCITY = "velocity_0"  # what paddle.optimizer.Momentum appends to a parameter's name
+
+def cross_entropy(logits: paddle.Tensor, targets: paddle.Tensor, smoothing: float) -> paddle.Tensor:
+    if targets.ndim == 1:
+        return F.cross_entropy(logits, targets, label_smoothing=smoothing)
+    # written out, because the gradient of Paddle's is wrong where targets do not sum up to 1
+    targets = (1 - smoothing) * targets + smoothing / targets.shape[1]
+    return -(targets * F.log_softmax(logits)).sum(1).mean()
 
 
 class Trainer:
@@ -21,26 +28,40 @@ class Trainer:
 
     def __init__(self, model: Any, settings: TrainSettings):
         self.model = model
-        weights = model.spec.weights
-        native = {NAMES.name(name, weight): name for name, weight in weights.items()}
+        self.settings = settings
+        self.kinds = model.spec.weights
+        native = {NAMES.name(name, weight): name for name, weight in self.kinds.items()}
         self.parameters = {
             native[name]: parameter for name, parameter in model.named_parameters() if not parameter.stop_gradient
         }
-        self.optimizer = paddle.optimizer.Momentum(
-            0.0,
-            momentum=settings.momentum,
-            parameters=list(self.parameters.values()),
-            weight_decay=paddle.regularizer.L2Decay(settings.weight_decay) if settings.weight_decay else None,
-        )
+        self._reset_optimizer()
+        self._reset_averages()
 
-    def step(self, images: np.ndarray, labels: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
+    def _reset_optimizer(self) -> None:
+        self.name = paddle.utils.unique_name.generate("trainer")
+        self.optimizer = create_optimizer(list(self.parameters.values()), self.settings, self.name)
+        self.steps = 0
+
+    def _reset_averages(self) -> None:
+        decay = self.settings.ema_decay
+        self.share = None if decay is None else 1 - decay  # of a weight in its average
+        averaged = {} if decay is None else self.parameters
+        self.average = {name: parameter.detach().clone() for name, parameter in averaged.items()}
+
+    def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
         self.model.train()
         self.optimizer.set_lr(lr)
         logits = self.model(paddle.to_tensor(images))
-        loss = F.cross_entropy(logits, paddle.to_tensor(labels))
+        loss = cross_entropy(logits, paddle.to_tensor(targets), self.settings.label_smoothing)
         loss.backward()
+        if self.settings.clip_norm is not None:
+            # the optimizers' own grad_clip has another formula: no 1e-6
+            paddle.nn.utils.clip_grad_norm_(list(self.parameters.values()), self.settings.clip_norm)
         self.optimizer.step()
         self.optimizer.clear_grad()
+        self.steps += 1
+        for name, average in self.average.items():
+            average.lerp_(self.parameters[name].detach(), self.share)
         return float(loss), logits.numpy()
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -56,22 +77,44 @@ class Trainer:
 
     def load_weights(self, arrays: Mapping[str, np.ndarray]) -> None:
         load_weights(self.model, arrays)
+        self._reset_averages()
+
+    def _canonical(self, tensor: paddle.Tensor, name: str) -> np.ndarray:
+        return np.array(NAMES.back(tensor.numpy(), self.kinds[name]), order="C")
+
+    def _native(self, array: np.ndarray, name: str) -> paddle.Tensor:
+        return paddle.to_tensor(np.array(NAMES.turn(array, self.kinds[name]), np.float32, order="C"))
+
+    def averages(self) -> Arrays:
+        averages = {name: self._canonical(average, name) for name, average in self.average.items()}
+        return self.weights() | averages if averages else {}
 
     def state(self) -> Arrays:
-        buffers = self.optimizer.state_dict()  # empty before the first step
-        return {
-            f"velocity/{name}": NAMES.back(buffers[key].numpy().copy(), self.model.spec.weights[name])
-            for name, parameter in self.parameters.items()
-            if (key := f"{parameter.name}_{VELOCITY}") in buffers
-        }
+        arrays: Arrays = {}
+        buffers = self.optimizer.state_dict()  # empty before the first step, unless loaded
+        for name, parameter in self.parameters.items():
+            for slot in self.settings.slots:
+                buffer = buffers.get(key(parameter, self.name, slot), paddle.zeros_like(parameter))
+                arrays[f"{slot}/{name}"] = self._canonical(buffer, name)
+        arrays |= {f"ema/{name}": self._canonical(average, name) for name, average in self.average.items()}
+        return arrays | ({"steps": np.array(self.steps)} if self.settings.counts else {})
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
-        state = self.optimizer.state_dict()
-        for key, array in arrays.items():
-            name = key.removeprefix("velocity/")
-            turned = np.asarray(NAMES.turn(array, self.model.spec.weights[name]), order="C")
-            state[f"{self.parameters[name].name}_{VELOCITY}"] = paddle.to_tensor(turned)
-        self.optimizer.set_state_dict(state)
+        arrays = self.settings.full_state(arrays, self.model.spec)
+        self._reset_optimizer()
+        self.steps = int(arrays.get("steps", 0))
+        # beta ** (steps + 1), multiplied up in float32 as Paddle does it
+        powers = [np.cumprod(np.full(self.steps + 1, beta, np.float32))[-1:] for beta in self.settings.betas]
+        buffers = {}
+        for name, parameter in self.parameters.items():
+            for slot in self.settings.slots:
+                buffers[key(parameter, self.name, slot)] = self._native(arrays[f"{slot}/{name}"], name)
+            for number, power in enumerate(powers if self.settings.counts else (), 1):
+                buffers[key(parameter, self.name, f"beta{number}_pow_acc")] = paddle.to_tensor(power)
+        self.optimizer.set_state_dict(buffers)
+        for name in self.average:
+            if f"ema/{name}" in arrays:
+                self.average[name] = self._native(arrays[f"ema/{name}"], name)
 
 
 def create_trainer(model: Any, settings: TrainSettings) -> Trainer:

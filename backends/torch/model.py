@@ -92,8 +92,8 @@ def to_float64(model: Any) -> Any:
     return copy.deepcopy(model).double()
 
 
-def forward(model: Any, images: np.ndarray) -> Arrays:
-    """Every stage's output, and the logits, of images (N, C, H, W) in evaluation mode."""
+def forward(model: Any, images: np.ndarray, train: bool = False) -> Arrays:
+    """Every stage's output, and the logits, of images (N, C, H, W), in evaluation or training mode."""
     outputs: Arrays = {}
     stages = {model.get_submodule(name): name for name in model.spec.trace(images.shape[2]).stages}
 
@@ -102,7 +102,7 @@ def forward(model: Any, images: np.ndarray) -> Arrays:
 
     hooks = [module.register_forward_hook(keep) for module in stages]
     try:
-        model.eval()
+        model.train(train)
         with torch.no_grad():
             outputs["logits"] = model(torch.from_numpy(images)).numpy()
     finally:

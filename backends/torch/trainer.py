@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from backends.torch.model import export_weights, load_weights
+from backends.torch.optimizers import SLOTS, create_optimizer
 from repro.interface import Arrays, TrainSettings
 
 
@@ -18,20 +19,32 @@ class Trainer:
 
     def __init__(self, model: Any, settings: TrainSettings):
         self.model = model
+        self.settings = settings
         self.parameters = dict(model.named_parameters())
-        self.optimizer = torch.optim.SGD(
-            model.parameters(), lr=0.0, momentum=settings.momentum, weight_decay=settings.weight_decay
-        )
+        self.optimizer = create_optimizer(list(self.parameters.values()), settings)
+        self.steps = 0
+        self._reset_averages()
 
-    def step(self, images: np.ndarray, labels: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
+    def _reset_averages(self) -> None:
+        decay = self.settings.ema_decay
+        self.share = None if decay is None else 1 - decay  # of a weight in its average
+        averaged = {} if decay is None else self.parameters
+        self.average = {name: parameter.detach().clone() for name, parameter in averaged.items()}
+
+    def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
         self.model.train()
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         logits = self.model(torch.from_numpy(images))
-        loss = F.cross_entropy(logits, torch.from_numpy(labels))
+        loss = F.cross_entropy(logits, torch.from_numpy(targets), label_smoothing=self.settings.label_smoothing)
         self.optimizer.zero_grad()
         loss.backward()
+        if self.settings.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip_norm)
         self.optimizer.step()
+        self.steps += 1
+        for name, average in self.average.items():
+            average.lerp_(self.parameters[name].detach(), self.share)
         return loss.item(), logits.detach().numpy()
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -47,19 +60,29 @@ class Trainer:
 
     def load_weights(self, arrays: Mapping[str, np.ndarray]) -> None:
         load_weights(self.model, arrays)
+        self._reset_averages()
+
+    def averages(self) -> Arrays:
+        averages = {name: average.numpy().copy() for name, average in self.average.items()}
+        return self.weights() | averages if averages else {}
 
     def state(self) -> Arrays:
-        buffers = {name: self.optimizer.state[parameter] for name, parameter in self.parameters.items()}
-        return {
-            f"velocity/{name}": buffer["momentum_buffer"].numpy().copy()
-            for name, buffer in buffers.items()
-            if buffer.get("momentum_buffer") is not None  # none before the first step, nor without momentum
-        }
+        arrays = {}
+        for name, parameter in self.parameters.items():
+            buffers = self.optimizer.state.get(parameter, {})  # empty before the first step
+            for slot in self.settings.slots:
+                arrays[f"{slot}/{name}"] = buffers.get(SLOTS[slot], torch.zeros_like(parameter)).detach().numpy().copy()
+        arrays |= {f"ema/{name}": average.numpy().copy() for name, average in self.average.items()}
+        return arrays | ({"steps": np.array(self.steps)} if self.settings.counts else {})
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
-        for name, array in arrays.items():
-            parameter = self.parameters[name.removeprefix("velocity/")]
-            self.optimizer.state[parameter]["momentum_buffer"] = torch.from_numpy(np.array(array))
+        arrays = self.settings.full_state(arrays, self.model.spec)
+        tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+        self.steps = int(arrays.get("steps", 0))
+        for name, parameter in self.parameters.items():
+            buffers = {SLOTS[slot]: tensors[f"{slot}/{name}"] for slot in self.settings.slots}
+            self.optimizer.state[parameter] = {"step": torch.tensor(float(self.steps)), **buffers}
+        self.average |= {name: tensors[key] for name in self.average if (key := f"ema/{name}") in tensors}
 
 
 def create_trainer(model: Any, settings: TrainSettings) -> Trainer:

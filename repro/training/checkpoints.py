@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from repro.errors import ReproError
 from repro.files import write_text
 from repro.interface import Arrays, Trainer
@@ -123,6 +125,10 @@ def load(path: Path, spec: Spec) -> tuple[Progress, Arrays, Arrays]:
     prefix = "optimizer/"
     state = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
     for name, array in state.items():
+        if name == "steps":  # how many an optimizer made that counts them
+            if array.shape or array.dtype != np.int64 or array < 0:
+                raise ReproError(f"{path}: the optimizer's steps are no number of steps; start the run again")
+            continue
         weight = spec.weights.get(name.partition("/")[2])
         if weight is None or weight.shape != array.shape:
             raise ReproError(f"{path}: the optimizer's {name} {array.shape} belongs to no weight of {spec.name}")

@@ -25,6 +25,7 @@ SLOTS = {
     "velocity": ("momentum_buffer", "moments"),
     "moment1": ("exp_avg", "moment1"),
     "moment2": ("exp_avg_sq", "moment2"),
+    "square": ("square_avg", "mean_square"),
 }
 
 

@@ -1,0 +1,65 @@
+"""The optimizers of repro.interface.TrainSettings: Paddle's own where they do what PyTorch's do, and an RMSProp."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import paddle
+
+from repro.interface import TrainSettings
+
+
+def key(parameter: paddle.Tensor, optimizer: str, slot: str) -> str:
+    """What an array is called in the state_dict() of an optimizer that was given a name."""
+    return f"{parameter.name}_{optimizer}_{slot}_0"
+
+
+def create_optimizer(parameters: list[paddle.Tensor], settings: TrainSettings, name: str) -> Any:
+    """name: its own, or the arrays of a second optimizer of the same parameters would be numbered differently."""
+    s = settings
+    common = {"learning_rate": 0.0, "parameters": parameters, "name": name}
+    moments = {"beta1": s.betas[0], "beta2": s.betas[1], "epsilon": s.eps}
+    decay = paddle.regularizer.L2Decay(s.weight_decay) if s.weight_decay else None
+    if s.optimizer == "adam":
+        return paddle.optimizer.Adam(**moments, weight_decay=decay, **common)
+    if s.optimizer == "adamw":
+        return paddle.optimizer.AdamW(**moments, weight_decay=float(s.weight_decay), **common)
+    if s.optimizer == "rmsprop":
+        return RMSProp(parameters, settings, name)
+    return paddle.optimizer.Momentum(momentum=s.momentum, use_nesterov=s.nesterov, weight_decay=decay, **common)
+
+
+class RMSProp:
+    """With eps outside the square root; Paddle's has it inside. The methods are those of Paddle's optimizers."""
+
+    def __init__(self, parameters: list[paddle.Tensor], settings: TrainSettings, name: str):
+        self.parameters, self.settings, self.name, self.lr = parameters, settings, name, 0.0
+        self.arrays = {key(p, name, slot): paddle.zeros_like(p) for p in parameters for slot in settings.slots}
+
+    def set_lr(self, value: float) -> None:
+        self.lr = value
+
+    @paddle.no_grad()
+    def step(self) -> None:
+        s = self.settings
+        for parameter in self.parameters:
+            gradient = parameter.grad
+            if s.weight_decay:
+                gradient = gradient + s.weight_decay * parameter
+            square = self.arrays[key(parameter, self.name, "square")]
+            square.scale_(s.alpha).add_((1 - s.alpha) * gradient * gradient)
+            update = gradient / (square.sqrt() + s.eps)
+            if s.momentum:
+                update = self.arrays[key(parameter, self.name, "velocity")].scale_(s.momentum).add_(update)
+            parameter.subtract_(self.lr * update)
+
+    def clear_grad(self) -> None:
+        for parameter in self.parameters:
+            parameter.clear_gradient()
+
+    def state_dict(self) -> dict[str, paddle.Tensor]:
+        return dict(self.arrays)
+
+    def set_state_dict(self, arrays: Mapping[str, paddle.Tensor]) -> None:
+        self.arrays = dict(arrays)

@@ -1,0 +1,341 @@
+"""The training step under every setting, held against the formulas of repro.interface.TrainSettings in NumPy's float64.
+
+The gradients are the backend's own: a second trainer, of plain momentum, goes to the same weights with velocities of
+zero, and its velocities after a step are the gradients. Those of the classifier's bias are known on paper.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from repro.errors import ReproError
+from repro.interface import Arrays, TrainSettings
+from repro.specs import STATISTICS, find_spec
+
+SETTINGS: dict[str, dict] = {
+    "plain": {"momentum": 0.0},
+    "momentum": {"weight_decay": 0.1},
+    "nesterov": {"weight_decay": 0.1, "nesterov": True},
+    "adam": {"optimizer": "adam"},
+    "adam_decay": {"optimizer": "adam", "weight_decay": 0.1, "betas": (0.8, 0.99), "eps": 1e-3},
+    "adamw": {"optimizer": "adamw", "weight_decay": 0.1},
+    "rmsprop": {"optimizer": "rmsprop", "momentum": 0.0, "weight_decay": 0.1},
+    "rmsprop_momentum": {"optimizer": "rmsprop", "alpha": 0.9, "eps": 1e-2},
+    "clip_average": {"clip_norm": 0.5, "ema_decay": 0.8},
+    "smoothing": {"label_smoothing": 0.1},
+    "soft": {},
+    "soft_smoothing": {"label_smoothing": 0.1},
+}
+RESUMED = ("momentum", "adam_decay", "rmsprop_momentum", "clip_average")  # one for each kind of state
+STEPS, SEEN = 5, 2  # steps, and how many were made before another trainer goes on
+RATES = (0.02, 0.02, 0.01, 0.005, 0.01)
+SPEC = find_spec("resnet110_cifar", num_classes=5)
+TRAINED = [name for name, weight in SPEC.weights.items() if weight.kind not in STATISTICS]
+
+RUN = """
+import sys
+from dataclasses import replace
+import numpy as np
+from backends.{backend} import create_model, create_trainer
+from repro.errors import ReproError
+from repro.interface import TrainSettings
+from repro.specs import find_spec
+from repro.weights.init import initialise
+
+spec = find_spec("resnet110_cifar", num_classes=5)
+spec = replace(spec, stages=(spec.stages[0][:1],))
+rng = np.random.default_rng(0)
+start = initialise(spec, 0)
+images = rng.standard_normal(({steps}, 8, 3, 12, 12)).astype(np.float32)
+labels = rng.integers(0, 5, ({steps}, 8))
+soft = rng.random(({steps}, 8, 5)).astype(np.float32)  # rows that do not sum up to 1
+rates, settings, seen = {rates}, {settings}, {seen}
+theirs = np.load("{theirs}") if "{theirs}" else None
+out = {{"labels": labels, "soft": soft}}
+
+def trainer(**options):
+    made = create_trainer(create_model(spec), TrainSettings(**options))
+    made.load_weights(start)
+    return made
+
+def keep(prefix, arrays):
+    out.update({{prefix + "/" + name: array for name, array in arrays.items()}})
+
+def kept(arrays, prefix):
+    return {{name[len(prefix) + 1:]: arrays[name] for name in arrays if name.startswith(prefix + "/")}}
+
+def go_on(fresh, arrays, name, targets, prefix):
+    fresh.load_weights(kept(arrays, f"{{name}}/{{seen}}/weights"))
+    fresh.load_state(kept(arrays, f"{{name}}/{{seen}}/state"))
+    for step in range(seen, {steps}):
+        fresh.step(images[step], targets[step], rates[step])
+    keep(f"{{name}}/{{prefix}}", fresh.weights() | fresh.state())
+
+probes = {{smoothing: trainer(label_smoothing=smoothing) for smoothing in (0.0, 0.1)}}
+for name, options in settings.items():
+    subject, probe = trainer(**options), probes[options.get("label_smoothing", 0.0)]
+    targets = soft if "soft" in name else labels
+    for step in range({steps}):
+        keep(f"{{name}}/{{step}}/weights", subject.weights())
+        keep(f"{{name}}/{{step}}/state", subject.state())
+        probe.load_weights(subject.weights())
+        probe.load_state({{}})
+        probe.step(images[step], targets[step], 0.0)
+        keep(f"{{name}}/{{step}}/gradient", {{key[9:]: array for key, array in probe.state().items()}})
+        loss, logits = subject.step(images[step], targets[step], rates[step])
+        out[f"{{name}}/{{step}}/loss"], out[f"{{name}}/{{step}}/logits"] = np.float64(loss), logits
+        keep(f"{{name}}/{{step}}/averages", subject.averages())
+    keep(f"{{name}}/{steps}/weights", subject.weights())
+    keep(f"{{name}}/{steps}/state", subject.state())
+    if name in {resumed}:
+        fresh = trainer(**options)
+        fresh.step(images[0], targets[0], 1.0)  # what a trainer did before does not matter
+        go_on(fresh, out, name, targets, "resumed")
+        if theirs is not None:
+            go_on(fresh, theirs, name, targets, "from torch")
+        if "steps" in fresh.state():
+            lost = dict(out) | {{f"{{name}}/{{seen}}/state/steps": np.array(0)}}
+            go_on(fresh, lost, name, targets, "without steps")
+        before = fresh.weights() | fresh.state()
+        for broken in ({{"velocity/nothing": np.zeros(1)}}, dict(list(before.items())[-1:])):
+            try:
+                fresh.load_state(broken)
+            except ReproError:
+                pass
+            else:
+                raise AssertionError(broken)
+        after = fresh.weights() | fresh.state()
+        assert all(np.array_equal(before[key], after[key]) for key in before | after)
+        averages = fresh.averages()
+        fresh.load_weights(start)
+        again = fresh.averages()
+        assert again.keys() == averages.keys() and all(np.array_equal(again[key], start[key]) for key in again)
+# a second trainer of the same model has a state of its own
+model = create_model(spec)
+for lr in (0.1, 0.2):
+    second = create_trainer(model, TrainSettings())
+    second.load_weights(start)
+    second.step(images[0], labels[0], lr)
+assert np.array_equal(second.state()["velocity/stem.conv.weight"], out["momentum/0/gradient/stem.conv.weight"])
+np.savez({path!r}, **out)
+"""
+Record = Callable[[str], Arrays]
+
+
+def part(arrays: Arrays, prefix: str) -> Arrays:
+    return {name[len(prefix) + 1 :]: array for name, array in arrays.items() if name.startswith(prefix + "/")}
+
+
+@pytest.fixture(scope="module")
+def record(
+    run_in: Callable[[str, str], str], require_backend: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory
+) -> Record:
+    """All that RUN left behind, by backend. One process for each; torch's comes first where it is installed."""
+    folder: Path = tmp_path_factory.mktemp("optimizers")
+    records: dict[str, Arrays] = {}
+
+    def run(name: str) -> Arrays:
+        if name not in records:
+            require_backend(name)
+            if name != "torch":
+                try:
+                    run("torch")
+                except pytest.skip.Exception:
+                    print("torch is missing; nothing goes on from its state")
+            theirs = str(folder / "torch.npz") if "torch" in records else ""
+            path = str(folder / f"{name}.npz")
+            run_in(name, RUN.format(
+                backend=name, steps=STEPS, rates=RATES, settings=SETTINGS, seen=SEEN, resumed=RESUMED, theirs=theirs,
+                path=path,
+            ))  # fmt: skip
+            with np.load(path) as file:
+                records[name] = dict(file)
+        return records[name]
+
+    return run
+
+
+class Reference:
+    """The definitions, for one weight after the other, in float64."""
+
+    def __init__(self, settings: TrainSettings, weights: Arrays):
+        self.s, self.number = settings, 0
+        self.weights = {name: array.astype(np.float64) for name, array in weights.items()}
+        self.average = dict(self.weights)
+        self.state = {f"{slot}/{name}": np.zeros_like(w) for slot in settings.slots for name, w in self.weights.items()}
+
+    def step(self, gradients: Arrays, lr: float) -> None:
+        s = self.s
+        self.number += 1
+        gradients = {name: g.astype(np.float64) for name, g in gradients.items()}
+        if s.clip_norm is not None:
+            norm = np.sqrt(sum((g**2).sum() for g in gradients.values()))
+            gradients = {name: g * min(1, s.clip_norm / (norm + 1e-6)) for name, g in gradients.items()}
+        for name, g in gradients.items():
+            w = self.weights[name]
+            if s.optimizer == "adamw":
+                w = w - lr * s.weight_decay * w
+            else:
+                g = g + s.weight_decay * w  # noqa: PLW2901
+            self.weights[name] = w - lr * self.direction(name, g)
+            if s.ema_decay is not None:
+                self.average[name] = s.ema_decay * self.average[name] + (1 - s.ema_decay) * self.weights[name]
+
+    def direction(self, name: str, g: np.ndarray) -> np.ndarray:
+        s = self.s
+        if s.optimizer in ("adam", "adamw"):
+            m = self.mix("moment1", name, s.betas[0], g) / (1 - s.betas[0] ** self.number)
+            v = self.mix("moment2", name, s.betas[1], g**2) / (1 - s.betas[1] ** self.number)
+            return m / (np.sqrt(v) + s.eps)
+        if s.optimizer == "rmsprop":
+            g = g / (np.sqrt(self.mix("square", name, s.alpha, g**2)) + s.eps)
+        if not s.momentum:
+            return g
+        velocity = self.state[f"velocity/{name}"] = s.momentum * self.state[f"velocity/{name}"] + g
+        return g + s.momentum * velocity if s.nesterov else velocity
+
+    def mix(self, slot: str, name: str, kept: float, new: np.ndarray) -> np.ndarray:
+        mixed = self.state[f"{slot}/{name}"] = kept * self.state[f"{slot}/{name}"] + (1 - kept) * new
+        return mixed
+
+
+def error(found: Arrays, expected: Arrays) -> float:
+    """The largest difference, in parts of the largest value of its array or of a thousandth."""
+    assert found.keys() == expected.keys()
+    return max(np.abs(found[name] - e).max() / max(1e-3, np.abs(e).max()) for name, e in expected.items())
+
+
+def test_each_update_is_its_formula(backend: str, record: Record) -> None:
+    arrays = record(backend)
+    trained = part(arrays, "momentum/0/gradient").keys()
+    for name, options in SETTINGS.items():
+        start = {key: array for key, array in part(arrays, f"{name}/0/weights").items() if key in trained}
+        reference = Reference(TrainSettings(**options), start)
+        fresh = part(arrays, f"{name}/0/state")
+        assert not [key for key in fresh if fresh[key].any() and not key.startswith("ema/")]
+        for step in range(STEPS):
+            reference.step(part(arrays, f"{name}/{step}/gradient"), RATES[step])
+            weights, state = (part(arrays, f"{name}/{step + 1}/{kind}") for kind in ("weights", "state"))
+            steps = state.pop("steps", None)
+            assert steps is None or (steps.dtype == np.int64 and steps.shape == () and steps == step + 1)
+            assert (steps is not None) == ("adam" in name)
+            averages = part(arrays, f"{name}/{step}/averages")
+            ema = {key: state.pop(f"ema/{key}") for key in trained if f"ema/{key}" in state}
+            results = [
+                ("weights", {key: weights[key] for key in trained}, reference.weights),
+                ("state", state, reference.state),
+            ]
+            if reference.s.ema_decay is None:
+                assert not averages and not ema
+            else:
+                results += [("ema", ema, reference.average)]
+                results += [("averages", averages, weights | reference.average)]
+            for kind, found, expected in results:
+                if expected:
+                    worst = error(found, expected)
+                    print(name, step, kind, worst)
+                    assert worst < 1e-5, (name, step, kind)
+
+
+def test_the_loss_and_its_gradient(backend: str, record: Record) -> None:
+    """Of labels and of soft targets, smoothed or not."""
+    arrays = record(backend)
+    for name, options in SETTINGS.items():
+        smoothing = options.get("label_smoothing", 0.0)
+        for step in range(STEPS):
+            targets = arrays["soft"][step] if "soft" in name else np.eye(5)[arrays["labels"][step]]
+            targets = (1 - smoothing) * targets.astype(np.float64) + smoothing / 5
+            logits = arrays[f"{name}/{step}/logits"].astype(np.float64)
+            logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+            assert arrays[f"{name}/{step}/loss"] == pytest.approx(-(targets * logs).sum(1).mean(), rel=1e-6), name
+            gradient = (np.exp(logs) * targets.sum(1, keepdims=True) - targets).mean(0)
+            assert np.abs(arrays[f"{name}/{step}/gradient/classifier.bias"] - gradient).max() < 1e-6, name
+
+
+def test_the_settings_matter(backend: str, record: Record) -> None:
+    """In MindSpore, Nesterov's momentum is the plain one on the CPU unless it is written out."""
+    arrays = record(backend)
+    ends = {name: part(arrays, f"{name}/{STEPS}/weights") for name in SETTINGS}
+    pairs = [("nesterov", "momentum"), ("clip_average", "momentum"), ("smoothing", "momentum"), ("adam", "adamw")]
+    for one, other in [*pairs, ("soft", "soft_smoothing"), ("plain", "momentum")]:
+        assert error(ends[one], ends[other]) > 1e-3, (one, other)
+
+
+def test_another_trainer_goes_on_to_the_same_bits(backend: str, record: Record) -> None:
+    arrays = record(backend)
+    for name in RESUMED:
+        expected = part(arrays, f"{name}/{STEPS}/weights") | part(arrays, f"{name}/{STEPS}/state")
+        found = part(arrays, f"{name}/resumed")
+        assert found.keys() == expected.keys()
+        assert not [key for key in expected if not np.array_equal(found[key], expected[key])], name
+
+
+def test_the_number_of_steps_is_part_of_the_state(backend: str, record: Record) -> None:
+    """With Adam, which takes its averages for older than they are where it is lost."""
+    arrays = record(backend)
+    expected = part(arrays, f"adam_decay/{STEPS}/weights")
+    lost = part(arrays, "adam_decay/without steps")
+    assert int(lost["steps"]) == STEPS - SEEN
+    assert error({key: lost[key] for key in expected}, expected) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["paddle", "mindspore"])
+def test_a_trainer_goes_on_from_torchs_state(name: str, record: Record, require_backend: Callable[[str], None]) -> None:
+    require_backend("torch")
+    torch, arrays = record("torch"), record(name)
+    for setting in RESUMED:
+        expected = part(torch, f"{setting}/{STEPS}/weights") | part(torch, f"{setting}/{STEPS}/state")
+        worst = error(part(arrays, f"{setting}/from torch"), expected)
+        print(setting, worst)
+        assert worst < 1e-3, setting
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer": "adan"}, "unknown optimizer 'adan': did you mean adam"),
+        ({"optimizer": None}, "unknown optimizer None"),
+        ({"momentum": 1.0}, "momentum is 1.0; give a number from 0 to less than 1"),
+        ({"momentum": "0.9"}, "momentum is '0.9'; give"),
+        ({"weight_decay": -1e-4}, "weight_decay is -0.0001; give a number from 0 up"),
+        ({"weight_decay": float("nan")}, "weight_decay is nan; give"),
+        ({"betas": (0.9, 1.0)}, r"betas\[1\] is 1.0; give"),
+        ({"betas": (0.9,)}, r"betas are \(0.9,\); give two numbers"),
+        ({"betas": 0.9}, "betas are 0.9; give two numbers"),
+        ({"eps": 0.0}, "eps is 0.0; give a number above 0"),
+        ({"alpha": -0.1}, "alpha is -0.1; give"),
+        ({"clip_norm": 0}, "clip_norm is 0; give a number above 0"),
+        ({"clip_norm": float("inf")}, "clip_norm is inf; give"),
+        ({"label_smoothing": 1.0}, "label_smoothing is 1.0; give"),
+        ({"ema_decay": 1}, "ema_decay is 1; give"),
+        ({"ema_decay": True}, "ema_decay is True; give"),
+        ({"nesterov": True, "momentum": 0.0}, "nesterov is True with sgd and a momentum of 0.0; it needs"),
+        ({"nesterov": True, "optimizer": "adam"}, "nesterov is True with adam"),
+    ],
+)
+def test_a_bad_setting_is_one_line(options: dict, message: str) -> None:
+    with pytest.raises(ReproError) as caught:
+        TrainSettings(**options)
+    assert re.match(message, str(caught.value)) and "\n" not in str(caught.value)
+
+
+def test_a_state_of_other_settings_is_refused() -> None:
+    adam = TrainSettings(optimizer="adam")
+    state = adam.full_state({}, SPEC)
+    assert state["steps"].shape == () and len(state) == 2 * len(TRAINED) + 1
+    assert adam.full_state(state, SPEC).keys() == state.keys()
+    name = TRAINED[0]
+    for broken, message in (
+        ({key: array for key, array in state.items() if key != "steps"}, "steps is missing"),
+        (state | {f"velocity/{name}": np.zeros(1)}, f"velocity/{name} is unexpected"),
+        (state | {f"moment2/{name}": np.zeros(1)}, f"moment2/{name} is of another shape"),
+    ):
+        with pytest.raises(ReproError, match=re.escape(message)):
+            adam.full_state(broken, SPEC)
+    with pytest.raises(ReproError, match=r"ema/classifier.bias is missing"):
+        TrainSettings(ema_decay=0.9).full_state(TrainSettings().full_state({}, SPEC), SPEC)
