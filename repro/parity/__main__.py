@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from contextlib import ExitStack
@@ -13,7 +14,7 @@ from repro.cli import run_command
 from repro.errors import ReproError
 
 if TYPE_CHECKING:
-    from repro.parity.ladder import Record
+    from repro.parity.record import Record
     from repro.workers import Worker
 
 
@@ -25,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--models", default="all", help="names joined by commas, or all (default)")
     parser.add_argument("--rungs", default="0,1", help="rungs of the ladder joined by commas (default: 0,1)")
     parser.add_argument("--backends", help="backends joined by commas, all of which must start (default: all that do)")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="so many weights and inputs (default: 1)")
     parser.add_argument("--json", metavar="FILE", help="write the records to FILE as a JSON list")
     arguments = parser.parse_args(argv)
 
@@ -40,8 +42,8 @@ def main(argv: list[str] | None = None) -> int:
         print(", ".join(f"{name} {worker.version}" for name, worker in workers.items()))
         print("a number is the largest error in units of the rounding allowed at that stage\n")
         print(f"{'model':32} {'rung':12}" + "".join(f" {name:15}" for name in workers))
-        for model in models:
-            found = list(climb(model, rungs, workers))
+        for model, seed in itertools.product(models, range(arguments.seeds)):
+            found = list(climb(model, rungs, workers, seed))
             records += found
             for rung in rungs:
                 cells = [_cell(record) for record in found if record.rung == rung]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from repro.errors import ReproError
 from repro.parity.compare import Comparison, Verdict, compare, overall
+from repro.parity.record import Record
+from repro.parity.training import gradients, losses, training_mode, trajectory
 from repro.specs import Spec, find_spec
 from repro.weights.init import scramble
 from repro.workers import Worker, ask
@@ -25,22 +27,7 @@ ROUNDING = 64.0
 DOUBLE = 1e-3
 
 
-@dataclass(frozen=True)
-class Record:
-    """One cell of the report, as `repro.parity --json` writes it."""
-
-    model: str
-    rung: int
-    backend: str
-    reference: str
-    verdict: Verdict
-    max_error: float | None
-    tolerance: float
-    where: str
-    reason: str
-
-
-def structure(spec: Spec, workers: dict[str, Worker]) -> Iterator[Record]:
+def structure(spec: Spec, workers: dict[str, Worker], seed: int) -> Iterator[Record]:
     """Rung 0: names, shapes, kinds, parameters and MACs of what each framework built, against the spec."""
     shapes = {name: weight.shape for name, weight in spec.weights.items()}
     planned = {op.name: asdict(op) | {"output": list(op.output)} for op in spec.trace().operators}
@@ -55,12 +42,12 @@ def structure(spec: Spec, workers: dict[str, Worker]) -> Iterator[Record]:
         yield Record(spec.name, 0, backend, "spec", verdict, None if difference else 0.0, 0.0, where, reason)
 
 
-def evaluation(spec: Spec, workers: dict[str, Worker]) -> Iterator[Record]:
+def evaluation(spec: Spec, workers: dict[str, Worker], seed: int) -> Iterator[Record]:
     """Rung 1: every stage and the logits in evaluation mode, in float32 and, where the framework can, float64."""
     results: dict[str, list[Comparison]] = {backend: [] for backend in workers}
     reference = ""
     for number, (batch, height, width) in enumerate(INPUTS):
-        rng = np.random.default_rng([number, batch, height, width])
+        rng = np.random.default_rng([number, batch, height, width, seed])
         images = {"images": rng.standard_normal((batch, spec.in_channels, height, width), np.float32)}
         single = {backend: outputs for backend, (_, outputs) in ask(workers, "forward", images).items()}
         double = {backend: outputs for backend, (can, outputs) in ask(workers, "forward64", images).items() if can}
@@ -83,23 +70,30 @@ def evaluation(spec: Spec, workers: dict[str, Worker]) -> Iterator[Record]:
                 results[backend].append(compare(where, single[backend][stage], exact[stage], tolerance=tolerance))
     for backend, comparisons in results.items():
         worst = overall(comparisons)
-        yield Record(
-            spec.name, 1, backend, f"{reference} float64", worst.verdict, worst.max_error, worst.tolerance,
-            worst.where, worst.reason,
-        )  # fmt: skip
+        yield Record.of(spec.name, 1, backend, f"{reference} float64", worst)
 
 
-Rung = Callable[[Spec, dict[str, Worker]], Iterator[Record]]
-RUNGS: dict[int, tuple[str, Rung]] = {0: ("structure", structure), 1: ("eval", evaluation)}
+Rung = Callable[[Spec, dict[str, Worker], int], Iterator[Record]]
+RUNGS: dict[int, tuple[str, Rung]] = {
+    0: ("structure", structure),
+    1: ("eval", evaluation),
+    2: ("train", training_mode),
+    3: ("loss", losses),
+    4: ("gradients", gradients),
+    6: ("trajectory", trajectory),
+}
 
 
-def climb(model: str, rungs: list[int], workers: dict[str, Worker]) -> Iterator[Record]:
-    """The records of one variant, on scrambled weights that all workers share."""
+def climb(model: str, rungs: list[int], workers: dict[str, Worker], seed: int = 0) -> Iterator[Record]:
+    """The records of one variant, on scrambled weights that all workers share. seed: of weights and inputs."""
     spec = find_spec(model)
-    arrays = scramble(spec, seed=0)
-    ask(workers, "create", arrays, name=model, options={})
-    for rung in rungs:
-        yield from RUNGS[rung][1](spec, workers)
+    arrays = scramble(spec, seed)
+    undropped = None
+    for rung in sorted(rungs):
+        if undropped != (rung > 1):
+            undropped = rung > 1
+            ask(workers, "create", arrays, name=model, options={}, undropped=undropped)
+        yield from RUNGS[rung][1](spec, workers, seed)
 
 
 def rounding(single: np.ndarray, exact: np.ndarray) -> float:

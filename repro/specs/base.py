@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from repro.errors import ReproError
 
 Shape = tuple[int, ...]  # without the batch: (channels, height, width) or (features,)
 Kind = Literal["conv", "linear", "bias", "norm_scale", "norm_shift", "norm_mean", "norm_var", "layer_scale"]
 Padding = int | Literal["same"] | None  # None: kernel // 2; same: as TensorFlow pads, the odd pixel at the end
+S = TypeVar("S", bound="Spec")
 STATISTICS = ("norm_mean", "norm_var")  # kinds that are measured, not trained
 
 
@@ -139,6 +140,12 @@ class Spec:
                 raise ReproError(f"{self.name}: {what} must be at least 0 and below 1, not {value!r}")
         if not isinstance(self.norm_eps, (int, float)) or not 0 < self.norm_eps < 1:
             raise ReproError(f"{self.name}: norm_eps must be above 0 and below 1, not {self.norm_eps!r}")
+
+    def undropped(self: S) -> S:
+        """The same network with nothing left out at random, so that training can be compared."""
+        rates = {"dropout", "drop_path", "shortcut_dropout"} & {field.name for field in fields(self)}
+        none: dict[str, Any] = dict.fromkeys(rates, 0.0)
+        return replace(self, **none)
 
     def walk(self, net: Trace, x: Shape) -> Shape:
         """Runs the network on `net` from input shape (in_channels, height, width) to logits (num_classes,)."""

@@ -13,8 +13,8 @@ from typing import Any, cast
 import numpy as np
 
 from repro.errors import ReproError
-from repro.interface import Arrays, Backend
-from repro.specs import find_spec
+from repro.interface import Arrays, Backend, TrainSettings
+from repro.specs import STATISTICS, find_spec
 from repro.weights import store
 
 
@@ -24,11 +24,15 @@ class Session:
     def __init__(self, backend: Backend):
         self.backend = backend
         self.model: Any = None
+        self.arrays: Arrays = {}
 
-    def create(self, arrays: Arrays, name: str, options: dict[str, Any]) -> tuple[Any, Arrays]:
-        """Makes the model and fills it with canonical weights."""
-        self.model = self.backend.create_model(find_spec(name, **options))
+    def create(self, arrays: Arrays, name: str, options: dict[str, Any], undropped: bool = False) -> tuple[Any, Arrays]:
+        """Makes the model, where wanted with nothing dropped at random, and fills it with canonical weights, which are
+        those that later training starts from."""
+        spec = find_spec(name, **options)
+        self.model = self.backend.create_model(spec.undropped() if undropped else spec)
         self.backend.load_weights(self.model, arrays)
+        self.arrays = arrays
         return None, {}
 
     def export(self, arrays: Arrays) -> tuple[Any, Arrays]:
@@ -42,11 +46,55 @@ class Session:
 
     def forward64(self, arrays: Arrays) -> tuple[Any, Arrays]:
         """The same in double precision; the result says whether the framework can."""
-        try:
-            double = self.backend.to_float64(self.model)
-        except ReproError:
+        double = self._double()
+        return (False, {}) if double is None else (True, self.backend.forward(double, _wide(arrays["images"])))
+
+    def train_forward(self, arrays: Arrays, double: bool = False) -> tuple[Any, Arrays]:
+        """Stages and logits in training mode, and "statistics/NAME" after it; the result says whether the framework
+        can."""
+        model = self._fresh(double)
+        if model is None:
             return False, {}
-        return True, self.backend.forward(double, arrays["images"].astype(np.float64))
+        outputs = self.backend.forward(model, _wide(arrays["images"], double), train=True)
+        weights = self.backend.export_weights(model)
+        kept = {name for name, weight in model.spec.weights.items() if weight.kind in STATISTICS}
+        return True, outputs | {f"statistics/{name}": weights[name] for name in kept}
+
+    def train(
+        self, arrays: Arrays, settings: dict[str, Any], rates: list[float], double: bool = False
+    ) -> tuple[Any, Arrays]:
+        """Steps from the first weights, with images (steps, N, C, H, W) and targets (steps, N) or (steps, N, classes).
+
+        The result is the loss of each step, or None where the framework cannot; the arrays are "weights/NAME" and
+        "state/KEY" after the last.
+        """
+        model = self._fresh(double)
+        if model is None:
+            return None, {}
+        trainer = self.backend.create_trainer(model, TrainSettings(**settings))
+        targets = arrays["targets"]
+        if targets.ndim > 2:
+            targets = _wide(targets, double)
+        batches = zip(_wide(arrays["images"], double), targets, rates, strict=True)
+        losses = [trainer.step(images, target, rate)[0] for images, target, rate in batches]
+        after = {f"weights/{name}": array for name, array in trainer.weights().items()}
+        return losses, after | {f"state/{key}": array for key, array in trainer.state().items()}
+
+    def _double(self) -> Any:
+        """The model in double precision, or None where the framework cannot."""
+        try:
+            return self.backend.to_float64(self.model)
+        except ReproError:
+            return None
+
+    def _fresh(self, double: bool) -> Any:
+        """The model with its first weights again."""
+        self.backend.load_weights(self.model, self.arrays)
+        return self._double() if double else self.model
+
+
+def _wide(array: np.ndarray, double: bool = True) -> np.ndarray:
+    return array.astype(np.float64 if double else array.dtype)  # a copy: what was read from a file is read-only
 
 
 def main() -> None:
