@@ -162,6 +162,41 @@ def test_plain_users_load_and_write_them(name: str, tmp_path: Path, require_back
     assert_whole(theirs)
 
 
+def test_paddles_own_optimizer_is_understood(tmp_path: Path, require_backend) -> None:
+    """Its state is named after numbered parameters, which the checkpoint tells beside the model's arrays."""
+    require_backend("paddle")
+    code = f"""
+import sys, paddle
+from backends.paddle import create_model, export_weights
+from backends.paddle.native_weights import NAMES
+from repro.weights import store
+model = create_model({MODEL!r}, num_classes=5)
+adam = paddle.optimizer.Adam(0.1, parameters=model.parameters())
+model.train()
+model(paddle.randn([4, 3, 32, 32])).square().mean().backward()
+adam.step()
+paddle.save({{"model": model.state_dict(), "opt": adam.state_dict()}}, sys.argv[1])
+state, names = adam.state_dict(), {{NAMES.name(n, w): n for n, w in model.spec.weights.items()}}
+arrays = {{}}
+for native, parameter in model.named_parameters():
+    name = names[native]
+    for slot in ("moment1", "moment2") if not parameter.stop_gradient else ():
+        moment = state[f"{{parameter.name}}_{{slot}}_0"].numpy()
+        arrays[f"{{slot}}/{{name}}"] = NAMES.back(moment, model.spec.weights[name])
+store.save(sys.argv[2], arrays)
+"""
+    theirs, expected = tmp_path / "theirs.pdparams", tmp_path / "expected.safetensors"
+    user = subprocess.run(
+        [interpreter("paddle"), "-c", code, str(theirs), str(expected)], capture_output=True, text=True, check=False
+    )
+    assert user.returncode == 0, user.stderr[-3000:]
+    found = read_checkpoint(theirs, MODEL, say=str)
+    assert found.slots.keys() == {"moment1", "moment2"}
+    flat = {f"{slot}/{name}": array for slot, arrays in found.slots.items() for name, array in arrays.items()}
+    assert same(flat, store.load(expected)[0])
+    assert len(flat) == 2 * len(TRAINED)
+
+
 # A safetensors file in each framework's own names, by safetensors and nothing of ours but the model
 SAFETENSORS = {
     "torch": """

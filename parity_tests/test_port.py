@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 
+import ml_dtypes  # noqa: F401 - NumPy then knows the name bfloat16
 import numpy as np
 import pytest
 
@@ -67,7 +68,7 @@ def test_there_and_back_through_the_command(first, second, canonical, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
 def test_every_bit_of_every_precision(suffix, dtype, tmp_path):
     spec = find_spec("asymmnet_small")
     arrays = {name: array.astype(dtype) for name, array in scramble(spec, 1).items()}

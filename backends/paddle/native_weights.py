@@ -27,6 +27,11 @@ from repro.weights.untrusted import BFLOAT16, mapped, raw, reading, type_words
 
 NAMES = NativeNames({"norm_mean": "_mean", "norm_var": "_variance"}, axes={"linear": (1, 0)})
 EXTENSIONS = (".pdparams",)
+# what paddle.optimizer appends to a parameter's name -> the slot
+SLOTS = {
+    "_velocity_0": "velocity", "_moment1_0": "moment1", "_moment2_0": "moment2", "_mean_square_0": "square",
+    "_momentum_0": "velocity",
+}  # fmt: skip
 
 
 def read(path: Path) -> Arrays:
@@ -37,15 +42,34 @@ def read(path: Path) -> Arrays:
     path = Path(path)
     with reading(path, "a .pdparams file"):
         program = mapped(path)
-        tree = unpickle(program, _calls(len(program)))
+        labels: list[tuple[object, object]] = []
+        tree = unpickle(program, _calls(len(program), labels))
         if isinstance(tree, dict) and "UnpackBigParamInfor@@" in tree:
             raise ValueError("its large arrays are cut into slices; save it again with paddle.save(..., protocol=4)")
         arrays = arrays_in(tree)
+        arrays = _with_slots(arrays, labels)
         # PaddlePaddle keeps bfloat16 under the name of a type that it lacks itself
         return {name: array.view(BFLOAT16) if array.dtype == np.uint16 else array for name, array in arrays.items()}
 
 
-def _calls(size: int) -> Calls:
+def _with_slots(arrays: Arrays, labels: list[tuple[object, object]]) -> Arrays:
+    """An optimizer's arrays, which are called after parameters that PaddlePaddle numbers ("conv2d_0.w_0_velocity_0"),
+    as "optimizer/velocity/stem.conv.weight": a checkpoint keeps that number beside each array of the model."""
+    paths = {id(array): name for name, array in arrays.items()}
+    tensors = [(label, id(value.array)) for label, value in labels if isinstance(value, PickledArray)]
+    models = {label: paths[key] for label, key in tensors if key in paths}
+    found: Arrays = {}
+    for name, array in arrays.items():
+        leaf = name.rpartition("/")[2]
+        ending = next((ending for ending in SLOTS if leaf.endswith(ending)), None)
+        parameter = models.get(leaf.removesuffix(ending)) if ending else None
+        slot = f"optimizer/{SLOTS[ending]}/{parameter.rpartition('/')[2]}" if ending and parameter else name
+        found[slot if slot not in arrays and slot not in found else name] = array
+    return found
+
+
+def _calls(size: int, labels: list[tuple[object, object]]) -> Calls:
+    """What a .pdparams file may call. labels: takes in what paddle.save calls each tensor of an inner dictionary."""
     left = size
 
     def encode(text: str, encoding: str) -> bytes:
@@ -63,7 +87,9 @@ def _calls(size: int) -> Calls:
 
     def named(pair: tuple) -> object:
         """A tensor inside an outer dictionary, which paddle.save keeps as (name, array)."""
-        _, value = pair
+        label, value = pair
+        if isinstance(label, str):
+            labels.append((label, value))
         return value
 
     return {
