@@ -242,3 +242,23 @@ for name, size in (("mobilenet_v3_large", 64), ("mobilenet_v3_small", 65), ("mob
 def test_mobilenet_v3_is_torchvisions(run_in: Run, require_backend: Callable[[str], None]) -> None:
     require_backend("torch")
     run_in("torch", TORCHVISION)
+
+
+def test_a_seed_repeats_what_is_dropped(backend: str, run_in: Callable[[str, str], str]) -> None:
+    """In another process, as a run that is started again is one."""
+    code = f"""
+import numpy as np
+from backends.{backend} import create_model, create_trainer
+from repro.interface import TrainSettings
+from repro.weights.init import initialise
+for seed in (3, 4):
+    model = create_model("efficientnet_v2_b0", num_classes=4, in_channels=1, dropout=0.5, drop_path=0.5)
+    trainer = create_trainer(model, TrainSettings(compiled=False))
+    trainer.load_weights(initialise(model.spec, 0))
+    trainer.seed(seed)
+    images = np.random.default_rng(0).standard_normal((4, 1, 32, 32)).astype(np.float32)
+    print([trainer.step(images, np.arange(4), 0.01)[0] for _ in range(2)])
+"""
+    first, second = (run_in(backend, code).splitlines()[-2:] for _ in range(2))
+    assert first == second
+    assert first[0] != first[1]

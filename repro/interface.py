@@ -129,7 +129,7 @@ class Trainer(Protocol):
         """Logits in evaluation mode. Quick for repeated calls with the same shape."""
 
     def seed(self, value: int) -> None:
-        """Makes what later steps draw at random (dropout) a function of `value`."""
+        """Makes what later steps draw at random (dropout) a function of `value`. MindSpore heeds the first alone."""
 
     def weights(self) -> Arrays:
         """Copies of the canonical weights, running statistics among them."""

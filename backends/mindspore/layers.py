@@ -113,6 +113,21 @@ class SqueezeExcite(nn.Cell):
         return x * self.gate(self.restore(self.act(self.reduce(means))))
 
 
+class Dropout(nn.Cell):
+    """Sets values to zero at random in training, and scales the others up to make good for it. nn.Dropout takes its
+    seed when it is built, and none from mindspore.set_seed later on: no run could be repeated."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def construct(self, x: Tensor) -> Tensor:
+        if not self.training or not self.rate:
+            return x
+        keep = (ops.rand(*x.shape) >= self.rate).astype(x.dtype)
+        return x * keep / (1 - self.rate)
+
+
 class DropPath(nn.Cell):
     """Leaves a residual branch out for an image at random, and scales the others up to make good for it
     (Huang et al., arXiv:1603.09382)."""

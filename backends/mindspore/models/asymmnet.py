@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
 
-from backends.mindspore.layers import ConvNorm, SqueezeExcite, conv
+from backends.mindspore.layers import ConvNorm, Dropout, SqueezeExcite, conv
 from repro.specs.asymmnet import AsymmNetSpec
 from repro.specs.asymmnet import Bottleneck as Block
 
@@ -48,7 +48,7 @@ class AsymmNet(nn.Cell):
         )
         self.last = ConvNorm(spec, spec.stages[-1][-1].channels_out, spec.last, 1, activation="hard_swish")
         self.hidden = conv(spec.last, spec.hidden, 1, bias=spec.hidden_bias)
-        self.dropout = nn.Dropout(p=spec.dropout)
+        self.dropout = Dropout(spec.dropout)
         self.classifier = nn.Dense(spec.hidden, spec.num_classes)
 
     def construct(self, x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
 
-from backends.mindspore.layers import ConvNorm, avg_pool, conv, max_pool, norm
+from backends.mindspore.layers import ConvNorm, Dropout, avg_pool, conv, max_pool, norm
 from repro.specs.densenet import Block as BlockConfig
 from repro.specs.densenet import DenseNetSpec
 from repro.specs.densenet import Stage as StageConfig
@@ -59,7 +59,7 @@ class DenseNet(nn.Cell):
         self.pool = max_pool(3, 2, padding=1)
         self.stages = nn.SequentialCell([Stage(spec, stage) for stage in spec.stages])
         self.norm = norm(spec, spec.features)
-        self.dropout = nn.Dropout(p=spec.dropout)
+        self.dropout = Dropout(spec.dropout)
         self.classifier = nn.Dense(spec.features, spec.num_classes)
 
     def construct(self, x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
 
-from backends.mindspore.layers import ConvNorm, DropPath, SqueezeExcite
+from backends.mindspore.layers import ConvNorm, Dropout, DropPath, SqueezeExcite
 from repro.specs.efficientnet_v2 import Block, EfficientNetV2Spec
 
 
@@ -66,7 +66,7 @@ class EfficientNetV2(nn.Cell):
             ]
         )
         self.head = ConvNorm(spec, spec.stages[-1][-1].channels_out, spec.head, 1, activation=spec.activation)
-        self.dropout = nn.Dropout(p=spec.dropout)
+        self.dropout = Dropout(spec.dropout)
         self.classifier = nn.Dense(spec.head, spec.num_classes)
 
     def construct(self, x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
 
-from backends.mindspore.layers import ConvNorm
+from backends.mindspore.layers import ConvNorm, Dropout
 from repro.specs.mobilenet_v2 import InvertedResidual as Block
 from repro.specs.mobilenet_v2 import MobileNetV2Spec
 
@@ -38,7 +38,7 @@ class MobileNetV2(nn.Cell):
             [nn.SequentialCell([InvertedResidual(spec, block) for block in blocks]) for blocks in spec.stages]
         )
         self.last = ConvNorm(spec, spec.stages[-1][-1].channels_out, spec.last, 1, activation="relu6")
-        self.dropout = nn.Dropout(p=spec.dropout)
+        self.dropout = Dropout(spec.dropout)
         self.classifier = nn.Dense(spec.last, spec.num_classes)
 
     def construct(self, x: Tensor) -> Tensor:

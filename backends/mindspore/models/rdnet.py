@@ -5,7 +5,7 @@ from __future__ import annotations
 import mindspore
 from mindspore import Parameter, Tensor, nn, ops
 
-from backends.mindspore.layers import ACTIVATIONS, DropPath, LayerNorm2d, conv
+from backends.mindspore.layers import ACTIVATIONS, Dropout, DropPath, LayerNorm2d, conv
 from repro.specs.rdnet import PATCH, RDNetSpec
 from repro.specs.rdnet import Block as BlockConfig
 from repro.specs.rdnet import Stage as StageConfig
@@ -88,7 +88,7 @@ class RDNet(nn.Cell):
         self.stem = Stem(spec)
         self.stages = nn.SequentialCell([Stage(spec, stage) for stage in spec.stages])
         self.norm = nn.LayerNorm((spec.features,), epsilon=spec.head_eps)
-        self.dropout = nn.Dropout(p=spec.dropout)
+        self.dropout = Dropout(spec.dropout)
         self.classifier = nn.Dense(spec.features, spec.num_classes)
 
     def construct(self, x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
 
-from backends.mindspore.layers import ConvNorm, conv, max_pool, norm
+from backends.mindspore.layers import ConvNorm, Dropout, conv, max_pool, norm
 from repro.specs.resnet import Bottleneck as Block
 from repro.specs.resnet import ResNetSpec, ResNetV2Spec
 
@@ -34,7 +34,7 @@ class ResNet(nn.Cell):
         self.stages = nn.SequentialCell(
             [nn.SequentialCell([Bottleneck(spec, block) for block in blocks]) for blocks in spec.stages]
         )
-        self.dropout = nn.Dropout(p=spec.dropout)
+        self.dropout = Dropout(spec.dropout)
         self.classifier = nn.Dense(spec.stages[-1][-1].channels_out, spec.num_classes)
 
     def construct(self, x: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class ResNetV2(nn.Cell):
         )
         channels = spec.stages[-1][-1].channels_out
         self.norm = norm(spec, channels)
-        self.dropout = nn.Dropout(p=spec.dropout)
+        self.dropout = Dropout(spec.dropout)
         self.classifier = nn.Dense(channels, spec.num_classes)
 
     def construct(self, x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
 
-from backends.mindspore.layers import ConvNorm, conv, max_pool, norm
+from backends.mindspore.layers import ConvNorm, Dropout, conv, max_pool, norm
 from repro.specs.resnet_cifar import ResNetCifarSpec, Steps
 from repro.specs.resnet_cifar import Unit as Block
 
@@ -58,7 +58,7 @@ class Addition(nn.Cell):
         elif way == "conv1x1":
             self.conv1x1 = ConvNorm(spec, channels, channels, 1)
         elif way == "dropout":
-            self.dropout = nn.Dropout(p=spec.shortcut_dropout)
+            self.dropout = Dropout(spec.shortcut_dropout)
 
     def construct(self, x: Tensor, branch: Tensor) -> Tensor:
         if self.way == "scaled":
@@ -114,7 +114,7 @@ class ResNetCifar(nn.Cell):
         )
         channels = spec.stages[-1][-1].channels_out
         self.last = NormReLU(spec, channels, spec.before)
-        self.dropout = nn.Dropout(p=spec.dropout)
+        self.dropout = Dropout(spec.dropout)
         self.classifier = nn.Dense(channels, spec.num_classes)
 
     def construct(self, x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
 
-from backends.mindspore.layers import ConvNorm, avg_pool, max_pool
+from backends.mindspore.layers import ConvNorm, Dropout, avg_pool, max_pool
 from repro.specs.shufflenet_v1 import ShuffleNetV1Spec
 from repro.specs.shufflenet_v1 import Unit as Block
 
@@ -38,7 +38,7 @@ class ShuffleNetV1(nn.Cell):
         self.stages = nn.SequentialCell(
             [nn.SequentialCell([Unit(spec, block) for block in blocks]) for blocks in spec.stages]
         )
-        self.dropout = nn.Dropout(p=spec.dropout)
+        self.dropout = Dropout(spec.dropout)
         self.classifier = nn.Dense(spec.stages[-1][-1].channels_out, spec.num_classes, has_bias=False)
 
     def construct(self, x: Tensor) -> Tensor:

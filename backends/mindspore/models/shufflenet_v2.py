@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
 
-from backends.mindspore.layers import ConvNorm, max_pool
+from backends.mindspore.layers import ConvNorm, Dropout, max_pool
 from repro.specs.shufflenet_v2 import ShuffleNetV2Spec
 from repro.specs.shufflenet_v2 import Unit as Block
 
@@ -46,7 +46,7 @@ class ShuffleNetV2(nn.Cell):
             [nn.SequentialCell([Unit(spec, block) for block in blocks]) for blocks in spec.stages]
         )
         self.last = ConvNorm(spec, spec.stages[-1][-1].channels_out, spec.last, 1, activation="relu")
-        self.dropout = nn.Dropout(p=spec.dropout)
+        self.dropout = Dropout(spec.dropout)
         self.classifier = nn.Dense(spec.last, spec.num_classes, has_bias=spec.classifier_bias)
 
     def construct(self, x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
 
-from backends.mindspore.layers import conv, max_pool, norm
+from backends.mindspore.layers import Dropout, conv, max_pool, norm
 from repro.specs.vgg import GRID, HIDDEN, VGGSpec
 
 
@@ -35,7 +35,7 @@ class VGG(nn.Cell):
         self.grid = nn.AdaptiveAvgPool2d((GRID, GRID))
         self.hidden1 = nn.Dense(channels * GRID * GRID, HIDDEN)
         self.hidden2 = nn.Dense(HIDDEN, HIDDEN)
-        self.dropout = nn.Dropout(p=spec.dropout)
+        self.dropout = Dropout(spec.dropout)
         self.classifier = nn.Dense(HIDDEN, spec.num_classes)
 
     def construct(self, x: Tensor) -> Tensor:
