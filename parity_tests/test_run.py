@@ -19,8 +19,12 @@ from repro import discovery
 from repro.cli import run_command
 from repro.errors import ReproError
 from repro.run import main
+from repro.specs import find_spec
 from repro.training.meters import cross_entropy
 from repro.weights import store
+from repro.weights.formats import native_names, write_file
+from repro.weights.init import initialise
+from repro.weights.layouts import layout_named
 
 MODEL = "asymmnet_small_x0_35"
 QUICK = ["--backend", "torch", "--model", MODEL, "--image-size", "8", "--batch-size", "256", "--lr", "0.02"]
@@ -260,6 +264,17 @@ def test_weights_of_other_classes_are_refused():
         "10 classes apart, and photos has 3",
     )
     assert not Path("b").exists()
+
+
+def test_weights_of_another_epsilon_are_refused():
+    """timm's MobileNetV3 normalises with 1e-5, torchvision's and ours with 1e-3; the arrays do not show it."""
+    spec = find_spec("mobilenet_v3_large", num_classes=10)
+    published = layout_named("timm", spec).published(initialise(spec, 0), spec, native_names("torch"))
+    write_file(Path("timm.pth"), published, {})
+    arguments = [*QUICK, "--model", "mobilenet_v3_large", "--epochs", "1", "--weights", "timm.pth"]
+    fails([*arguments, "--out", "a"], "epsilon of 1e-05, not 0.001; add --option norm_eps=1e-05")
+    main([*arguments, "--option", "norm_eps=1e-05", "--out", "b"])
+    assert Path("b/summary.json").is_file()
 
 
 def test_a_changed_value_or_other_images_cannot_be_resumed():

@@ -135,6 +135,11 @@ def start_weights(recipe: Recipe, spec: Spec) -> Arrays:
             f"{recipe.weights} tells {found.num_classes} classes apart, and {recipe.data} has {spec.num_classes}; "
             "give weights and data that fit each other"
         )
+    if found.norm_eps != spec.norm_eps:
+        raise ReproError(
+            f"{recipe.weights} is of a network that normalises with an epsilon of {found.norm_eps:g}, not "
+            f"{spec.norm_eps:g}; add --option norm_eps={found.norm_eps:g}"
+        )
     return weights
 
 
