@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -24,8 +25,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 @cache
 def _missing(name: str) -> str:
-    probe = subprocess.run([interpreter(name), "-c", f"import {name}"], capture_output=True, text=True, check=False)
+    try:
+        probe = subprocess.run([interpreter(name), "-c", f"import {name}"], capture_output=True, text=True, check=False)
+    except OSError as error:
+        return str(error)
     return probe.stderr.strip().splitlines()[-1] if probe.returncode else ""
+
+
+def _absent(message: str) -> None:
+    """The one way in which a test does not run: loudly on a user's machine, and not at all in CI, where it fails."""
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 @pytest.fixture(scope="session")
@@ -34,12 +45,28 @@ def require_backend() -> Callable[[str], None]:
 
     def require(name: str) -> None:
         if reason := _missing(name):
-            message = f"BACKEND {name.upper()} WAS NOT TESTED: {reason}"
-            if os.environ.get("CI"):
-                pytest.fail(message)
-            pytest.skip(message)
+            _absent(f"BACKEND {name.upper()} WAS NOT TESTED: {reason}")
 
     return require
+
+
+@pytest.fixture
+def require_keras() -> None:
+    """The same for Keras, whose files are read without it."""
+    if importlib.util.find_spec("keras") is None:
+        _absent("KERAS WAS NOT TESTED: it is not installed")
+
+
+@pytest.fixture(scope="session")
+def has_backend(require_backend: Callable[[str], None]) -> Callable[[str], bool]:
+    """`has_backend(name)` says whether the framework is there; in CI it fails where it is not."""
+
+    def has(name: str) -> bool:
+        if os.environ.get("CI"):
+            require_backend(name)
+        return not _missing(name)
+
+    return has
 
 
 @pytest.fixture(params=list(SHIPPED), scope="session")
@@ -50,19 +77,25 @@ def backend(request: pytest.FixtureRequest, require_backend: Callable[[str], Non
 
 
 @pytest.fixture(scope="session")
-def workers(require_backend: Callable[[str], None]) -> Iterator[dict[str, Worker]]:
+def workers(has_backend: Callable[[str], bool]) -> Iterator[dict[str, Worker]]:
     """A worker for each backend that can run here, for the whole session."""
     started: dict[str, Worker] = {}
     try:
         for name in SHIPPED:
-            if os.environ.get("CI"):
-                require_backend(name)
-            if not _missing(name):
+            if has_backend(name):
                 started[name] = Worker(name)
         yield started
     finally:
         for worker in started.values():
             worker.close()
+
+
+@pytest.fixture
+def judged_workers(workers: dict[str, Worker]) -> dict[str, Worker]:
+    """The workers, one of which at least computes the float64 that the others are held against."""
+    if not {"torch", "paddle"} & set(workers):
+        _absent("NOTHING WAS COMPARED: neither torch nor paddle, which compute float64, is installed")
+    return workers
 
 
 @pytest.fixture(scope="session")

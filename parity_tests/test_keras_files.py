@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import os
@@ -229,12 +228,10 @@ def run_keras(code: str, folder: Path) -> None:
     assert done.returncode == 0, done.stderr[-10_000:]
 
 
+@pytest.mark.usefixtures("require_keras")
 def test_keras_reads_and_writes_the_same(tmp_path: Path) -> None:
     """Its own ResNet50V2: what it saves in each container we read bit for bit, under the names and shapes of the
     published layout; what we write it loads, by order and by name."""
-    if importlib.util.find_spec("keras") is None:
-        message = "KERAS WAS NOT TESTED: it is not installed"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     (layout,) = LAYOUTS
     spec = find_spec("resnet50_v2_keras")
     run_keras(SAVE, tmp_path)

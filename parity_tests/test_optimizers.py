@@ -133,8 +133,9 @@ def part(arrays: Arrays, prefix: str) -> Arrays:
 
 @pytest.fixture(scope="module")
 def record(
-    run_in: Callable[[str, str], str], require_backend: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory
-) -> Record:
+    run_in: Callable[[str, str], str], require_backend: Callable[[str], None], has_backend: Callable[[str], bool],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Record:  # fmt: skip
     """All that RUN left behind, by backend. One process for each; torch's comes first where it is installed."""
     folder: Path = tmp_path_factory.mktemp("optimizers")
     records: dict[str, Arrays] = {}
@@ -142,11 +143,8 @@ def record(
     def run(name: str) -> Arrays:
         if name not in records:
             require_backend(name)
-            if name != "torch":
-                try:
-                    run("torch")
-                except pytest.skip.Exception:
-                    print("torch is missing; nothing goes on from its state")
+            if name != "torch" and has_backend("torch"):
+                run("torch")
             theirs = str(folder / "torch.npz") if "torch" in records else ""
             path = str(folder / f"{name}.npz")
             run_in(name, RUN.format(
