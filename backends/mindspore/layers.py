@@ -124,20 +124,17 @@ class Dropout(nn.Cell):
     def construct(self, x: Tensor) -> Tensor:
         if not self.training or not self.rate:
             return x
-        keep = (ops.rand(*x.shape) >= self.rate).astype(x.dtype)
+        keep = (ops.rand(*self.drawn(x.shape)) >= self.rate).astype(x.dtype)
         return x * keep / (1 - self.rate)
 
+    def drawn(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of what is drawn for an input of `shape`."""
+        return shape
 
-class DropPath(nn.Cell):
+
+class DropPath(Dropout):
     """Leaves a residual branch out for an image at random, and scales the others up to make good for it
     (Huang et al., arXiv:1603.09382)."""
 
-    def __init__(self, rate: float):
-        super().__init__()
-        self.rate = rate
-
-    def construct(self, x: Tensor) -> Tensor:
-        if not self.training or not self.rate:
-            return x
-        keep = (ops.rand(x.shape[0], 1, 1, 1) >= self.rate).astype(x.dtype)
-        return x * keep / (1 - self.rate)
+    def drawn(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (shape[0], 1, 1, 1)
