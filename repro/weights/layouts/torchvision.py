@@ -118,8 +118,7 @@ def mobilenet_v2(name: str, spec: Spec) -> str:
     if head == "classifier":
         return f"classifier.1.{rest}"
     if head != "stages":
-        kind, _, leaf = rest.partition(".")
-        return f"features.{0 if head == 'stem' else _blocks(spec) + 1}.{CONV_NORM[kind]}.{leaf}"
+        return _end(head, rest, _blocks(spec) + 1)
     number, index, part, kind, leaf = rest.split(".")
     row = place(spec, number, index)
     position = ("expand", "depthwise", "project").index(part) - (row == 0)  # the first block does not expand
@@ -134,8 +133,7 @@ def mobilenet_v3(name: str, spec: Spec) -> str:
     if head in ("hidden", "classifier"):
         return f"classifier.{0 if head == 'hidden' else 3}.{rest}"
     if head != "stages":
-        kind, _, leaf = rest.partition(".")
-        return f"features.{0 if head == 'stem' else _blocks(spec) + 1}.{CONV_NORM[kind]}.{leaf}"
+        return _end(head, rest, _blocks(spec) + 1)
     number, index, part, kind, leaf = rest.split(".")
     block = cast(AsymmNetSpec, spec).stages[int(number)][int(index)]
     parts = ["expand"] * block.expands + ["depthwise"] + ["se"] * bool(block.squeeze) + ["project"]
@@ -149,12 +147,17 @@ def efficientnet_v2(name: str, spec: Spec) -> str:
     if head == "classifier":
         return f"classifier.1.{rest}"
     if head != "stages":
-        kind, _, leaf = rest.partition(".")
-        return f"features.{0 if head == 'stem' else len(stages) + 1}.{CONV_NORM[kind]}.{leaf}"
+        return _end(head, rest, len(stages) + 1)
     number, index, part, kind, leaf = rest.split(".")
     block = stages[int(number)][int(index)]
     parts = ["expand"] * block.expands + ([] if block.fused else ["depthwise", "se"]) + ["project"]
     return f"features.{int(number) + 1}.{index}.block.{parts.index(part)}.{_inner(kind)}.{leaf}"
+
+
+def _end(head: str, rest: str, last: int) -> str:
+    """The first and the last convolution, which stand in one row with the blocks."""
+    kind, _, leaf = rest.partition(".")
+    return f"features.{0 if head == 'stem' else last}.{CONV_NORM[kind]}.{leaf}"
 
 
 def _blocks(spec: Spec) -> int:
