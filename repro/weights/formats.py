@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,16 +14,25 @@ from repro.errors import ReproError
 from repro.weights import keras, store
 from repro.weights.native import NativeNames
 
+if TYPE_CHECKING:
+    from repro.interface import NativeWeights
+
 Arrays = dict[str, np.ndarray]
 
 SAFETENSORS, KERAS = "safetensors", "keras"
 
 
+@cache
+def backends() -> dict[str, NativeWeights]:
+    """The readers and writers of every backend's files, looked up once: that goes through all installed packages."""
+    return {name: native_weights(name) for name in backend_names()}
+
+
 def file_format(path: Path) -> str:
     """The name of a backend, "safetensors" or "keras". Raises ReproError for an unknown extension."""
     extensions = dict.fromkeys([f".{SAFETENSORS}"], SAFETENSORS)
-    for name in backend_names():
-        extensions |= dict.fromkeys(native_weights(name).EXTENSIONS, name)
+    for name, files in backends().items():
+        extensions |= dict.fromkeys(files.EXTENSIONS, name)
     extensions |= dict.fromkeys(keras.EXTENSIONS, KERAS)
     if path.suffix not in extensions:
         raise ReproError(f"{path} has none of the extensions {', '.join(extensions)}; rename it to what it holds")
@@ -32,12 +43,12 @@ def extensions(form: str) -> tuple[str, ...]:
     """The extensions of a format's files, the usual one first."""
     if form == SAFETENSORS:
         return (f".{SAFETENSORS}",)
-    return keras.EXTENSIONS if form == KERAS else native_weights(form).EXTENSIONS
+    return keras.EXTENSIONS if form == KERAS else backends()[form].EXTENSIONS
 
 
 def native_names(form: str) -> NativeNames:
     """What a backend, or Keras, makes of names and axes."""
-    return keras.NAMES if form == KERAS else native_weights(form).NAMES
+    return keras.NAMES if form == KERAS else backends()[form].NAMES
 
 
 def read_file(path: Path) -> tuple[Arrays, dict[str, str]]:
@@ -46,7 +57,7 @@ def read_file(path: Path) -> tuple[Arrays, dict[str, str]]:
     form = file_format(path)
     if form == SAFETENSORS:
         return store.load(path)
-    return (keras if form == KERAS else native_weights(form)).read(path), {}
+    return (keras if form == KERAS else backends()[form]).read(path), {}
 
 
 def write_file(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
@@ -55,4 +66,4 @@ def write_file(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[s
     if form == SAFETENSORS:
         store.save(path, arrays, metadata)
     else:
-        (keras if form == KERAS else native_weights(form)).write(path, arrays)
+        (keras if form == KERAS else backends()[form]).write(path, arrays)

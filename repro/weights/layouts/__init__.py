@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from repro.discovery import backend_names
 from repro.errors import ReproError, unknown
 from repro.specs import CATALOGUE, Spec, find_spec
-from repro.weights.formats import KERAS, SAFETENSORS, native_names
+from repro.weights.formats import KERAS, SAFETENSORS, backends, native_names
 from repro.weights.layouts import authors, keras, mindcv, paddle_vision, timm, torchvision
 from repro.weights.layouts.base import Layout
 
@@ -24,7 +23,7 @@ PUBLISHED: tuple[Layout, ...] = (
 
 def publishers() -> list[str]:
     """What `--from` and `--to` know: the canonical names, each backend's own, and the published ones."""
-    return list(dict.fromkeys([CANONICAL, *backend_names(), *(layout.publisher for layout in PUBLISHED)]))
+    return list(dict.fromkeys([CANONICAL, *backends(), *(layout.publisher for layout in PUBLISHED)]))
 
 
 def layout_format(publisher: str) -> str:
@@ -38,7 +37,7 @@ def layout_format(publisher: str) -> str:
 
 def layouts_of(spec: Spec) -> list[Layout]:
     """Every layout that has the variant: the canonical one first, then those of our own models."""
-    own = [Layout(CANONICAL, "torch", {}), *(Layout(name, name, {}) for name in backend_names())]
+    own = [Layout(CANONICAL, "torch", {}), *(Layout(name, name, {}) for name in backends())]
     return [*own, *(layout for layout in PUBLISHED if spec.name in layout.models)]
 
 
