@@ -12,6 +12,7 @@ import pytest
 
 from repro.discovery import native_weights
 from repro.errors import ReproError
+from repro.interface import TrainSettings
 from repro.port import main
 from repro.specs import STATISTICS, find_spec
 from repro.weights import store
@@ -25,7 +26,11 @@ SPEC = find_spec(MODEL, num_classes=5)
 WEIGHTS, AVERAGES = scramble(SPEC, 1), scramble(SPEC, 2)
 TRAINED = [name for name, weight in SPEC.weights.items() if weight.kind not in STATISTICS]
 RNG = np.random.default_rng(0)
-VELOCITY = {name: RNG.standard_normal(SPEC.weights[name].shape).astype("float32") for name in TRAINED}
+SLOTS = {
+    slot: {name: RNG.standard_normal(SPEC.weights[name].shape).astype("float32") for name in TRAINED}
+    for slot in ("velocity", "moment1", "moment2")
+}
+STEPS = 12_345
 SUFFIXES = [".safetensors", ".pth", ".pdparams", ".ckpt"]
 
 
@@ -34,15 +39,16 @@ def same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> bool:
 
 
 def whole() -> Checkpoint:
-    return Checkpoint(SPEC, WEIGHTS, AVERAGES, {"velocity": VELOCITY})
+    return Checkpoint(SPEC, WEIGHTS, AVERAGES, SLOTS, STEPS)
 
 
 def assert_whole(path: Path) -> None:
     found = read_checkpoint(path, MODEL, say=str)
     assert same(found.weights, WEIGHTS)
     assert same(found.averages, AVERAGES)
-    assert found.slots.keys() == {"velocity"}
-    assert same(found.slots["velocity"], VELOCITY)
+    assert found.slots.keys() == SLOTS.keys()
+    assert all(same(found.slots[slot], arrays) for slot, arrays in SLOTS.items())
+    assert found.steps == STEPS
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -51,13 +57,17 @@ def test_averages_and_optimizer_go_along(suffix: str, tmp_path: Path, capsys) ->
     assert_whole(tmp_path / f"a{suffix}")
     for other in SUFFIXES:
         assert main([str(tmp_path / f"a{suffix}"), str(tmp_path / f"b{other}"), "--model", MODEL]) == 0
-        assert "with ema, optimizer/velocity beside weights" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert f"took its {STEPS} steps\n" in said
+        extra = "ema, optimizer/velocity, optimizer/moment1, optimizer/moment2, optimizer/steps"
+        assert f"with {extra} beside weights" in said
         assert_whole(tmp_path / f"b{other}")
     assert main([str(tmp_path / f"a{suffix}"), str(tmp_path / "c.pth"), "--model", MODEL, "--weights-only"]) == 0
     assert same(native_weights("torch").read(tmp_path / "c.pth"), WEIGHTS)
     found = read_checkpoint(tmp_path / "c.pth", MODEL, say=str)
     assert not found.averages
     assert not found.slots
+    assert found.steps is None
 
 
 def test_a_published_layout_names_them_too(tmp_path: Path) -> None:
@@ -113,9 +123,16 @@ optimizer.step()
 ours = torch.load(sys.argv[2], weights_only=True)
 model.load_state_dict(ours["ema"])
 model.load_state_dict(ours["weights"])
+adam = torch.optim.Adam(model.parameters())
+adam.step()
 for name, parameter in model.named_parameters():
     optimizer.state[parameter]["momentum_buffer"].copy_(ours["optimizer"]["velocity"][name])
-torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "ema": ours["ema"]}, sys.argv[3])
+    adam.state[parameter]["exp_avg"].copy_(ours["optimizer"]["moment1"][name])
+    adam.state[parameter]["exp_avg_sq"].copy_(ours["optimizer"]["moment2"][name])
+    adam.state[parameter]["step"].copy_(ours["optimizer"]["steps"])
+model.load_state_dict(ours["weights"])
+states = {"opt": optimizer.state_dict(), "optimizer": adam.state_dict()}
+torch.save({"model": model.state_dict(), **states, "ema": ours["ema"]}, sys.argv[3])
 """,
     "paddle": """
 import sys, paddle
@@ -126,8 +143,10 @@ ours = paddle.load(sys.argv[2])
 assert model.set_state_dict(ours["ema"]) == ([], [])
 assert model.set_state_dict(ours["weights"]) == ([], [])
 averages = {name: paddle.to_tensor(value) for name, value in ours["ema"].items()}
-velocity = {name: paddle.to_tensor(value) for name, value in ours["optimizer"]["velocity"].items()}
-paddle.save({"model": model.state_dict(), "ema": averages, "optimizer": {"velocity": velocity}}, sys.argv[3])
+steps = ours["optimizer"].pop("steps")
+slots = {slot: {name: paddle.to_tensor(value) for name, value in arrays.items()}
+         for slot, arrays in ours["optimizer"].items()}
+paddle.save({"model": model.state_dict(), "ema": averages, "optimizer": {"steps": steps, **slots}}, sys.argv[3])
 """,
     "mindspore": """
 import sys, mindspore
@@ -138,11 +157,14 @@ assert mindspore.load_param_into_net(model, mindspore.load_checkpoint(sys.argv[1
 optimizer = nn.Momentum(model.trainable_params(), 0.1, 0.9)
 ours = mindspore.load_checkpoint(sys.argv[2])
 assert mindspore.load_param_into_net(model, ours)[0] == []
-missing = mindspore.load_param_into_net(optimizer, ours)[0]
-assert not [name for name in missing if name.startswith("moments.")], missing
+adam = nn.Adam(model.trainable_params())
+for one in (optimizer, adam):
+    missing = mindspore.load_param_into_net(one, ours)[0]
+    assert not [name for name in missing if name.startswith(("moments.", "moment1.", "moment2.", "global"))], missing
 averages = [{"name": name, "data": value} for name, value in ours.items() if name.startswith("ema.")]
-parts = list(model.get_parameters()) + list(optimizer.moments)
-mindspore.save_checkpoint([{"name": part.name, "data": part} for part in parts] + averages, sys.argv[3])
+parts = {part.name: part for one in (model, optimizer, adam) for part in one.get_parameters()}
+assert {"global_step", "beta1_power", "beta2_power"} <= parts.keys()
+mindspore.save_checkpoint([{"name": name, "data": part} for name, part in parts.items()] + averages, sys.argv[3])
 """,
 }
 
@@ -160,41 +182,6 @@ def test_plain_users_load_and_write_them(name: str, tmp_path: Path, require_back
     )
     assert user.returncode == 0, user.stderr[-3000:]
     assert_whole(theirs)
-
-
-def test_paddles_own_optimizer_is_understood(tmp_path: Path, require_backend) -> None:
-    """Its state is named after numbered parameters, which the checkpoint tells beside the model's arrays."""
-    require_backend("paddle")
-    code = f"""
-import sys, paddle
-from backends.paddle import create_model, export_weights
-from backends.paddle.native_weights import NAMES
-from repro.weights import store
-model = create_model({MODEL!r}, num_classes=5)
-adam = paddle.optimizer.Adam(0.1, parameters=model.parameters())
-model.train()
-model(paddle.randn([4, 3, 32, 32])).square().mean().backward()
-adam.step()
-paddle.save({{"model": model.state_dict(), "opt": adam.state_dict()}}, sys.argv[1])
-state, names = adam.state_dict(), {{NAMES.name(n, w): n for n, w in model.spec.weights.items()}}
-arrays = {{}}
-for native, parameter in model.named_parameters():
-    name = names[native]
-    for slot in ("moment1", "moment2") if not parameter.stop_gradient else ():
-        moment = state[f"{{parameter.name}}_{{slot}}_0"].numpy()
-        arrays[f"{{slot}}/{{name}}"] = NAMES.back(moment, model.spec.weights[name])
-store.save(sys.argv[2], arrays)
-"""
-    theirs, expected = tmp_path / "theirs.pdparams", tmp_path / "expected.safetensors"
-    user = subprocess.run(
-        [interpreter("paddle"), "-c", code, str(theirs), str(expected)], capture_output=True, text=True, check=False
-    )
-    assert user.returncode == 0, user.stderr[-3000:]
-    found = read_checkpoint(theirs, MODEL, say=str)
-    assert found.slots.keys() == {"moment1", "moment2"}
-    flat = {f"{slot}/{name}": array for slot, arrays in found.slots.items() for name, array in arrays.items()}
-    assert same(flat, store.load(expected)[0])
-    assert len(flat) == 2 * len(TRAINED)
 
 
 # A safetensors file in each framework's own names, by safetensors and nothing of ours but the model
@@ -254,12 +241,34 @@ def test_memory_stays_near_the_largest_array(source: str, target: str, tmp_path:
         tracemalloc.stop()
 
 
-def test_the_run_folders_checkpoint_is_carried(tmp_path: Path) -> None:
-    """What `last/` holds, as `repro.run` writes it."""
+@pytest.mark.parametrize("suffix", [".pth", ".pdparams", ".ckpt"])
+def test_the_run_folders_checkpoint_comes_back_from_everywhere(suffix: str, tmp_path: Path) -> None:
+    """What `last/` holds, as `repro.run` writes it: a trainer's averages are those of what it trains."""
+    settings = TrainSettings(optimizer="adam", ema_decay=0.9)
+    state = {f"{slot}/{name}": SLOTS[slot][name] for slot in settings.slots for name in TRAINED}
+    state |= {f"ema/{name}": AVERAGES[name] for name in TRAINED} | {"steps": np.array(STEPS)}
     arrays = {f"weights/{name}": array for name, array in WEIGHTS.items()}
-    arrays |= {f"optimizer/velocity/{name}": array for name, array in VELOCITY.items()}
-    store.save(tmp_path / "last.safetensors", arrays, {"model": MODEL, "options": "{}"})
-    main([str(tmp_path / "last.safetensors"), str(tmp_path / "last.ckpt")])
-    found = native_weights("mindspore").read(tmp_path / "last.ckpt")
-    assert np.array_equal(found["moments.stem.norm.gamma"], VELOCITY["stem.norm.weight"])
-    assert np.array_equal(found["stem.norm.moving_mean"], WEIGHTS["stem.norm.running_mean"])
+    arrays |= {f"optimizer/{name}": array for name, array in settings.full_state(state, SPEC).items()}
+    metadata = {"model": MODEL, "options": "{}"}
+    first, there, back = tmp_path / "last.safetensors", tmp_path / f"there{suffix}", tmp_path / "back.safetensors"
+    store.save(first, arrays, metadata)
+    main([str(first), str(there)])
+    main([str(there), str(back), "--model", MODEL])
+    found = store.load(back)[0]
+    averages = {name: AVERAGES[name] if name in TRAINED else WEIGHTS[name] for name in WEIGHTS}
+    for name, average in averages.items():
+        assert found.pop(f"ema/{name}").tobytes() == average.tobytes(), name
+    assert same(found, {name: array for name, array in arrays.items() if not name.startswith("optimizer/ema/")})
+    assert (found["optimizer/steps"].dtype, found["optimizer/steps"].shape) == (np.int64, ())
+    if suffix == ".ckpt":
+        native = native_weights("mindspore").read(there)
+        assert np.array_equal(native["moment1.stem.norm.gamma"], SLOTS["moment1"]["stem.norm.weight"])
+        assert np.array_equal(native["stem.norm.moving_mean"], WEIGHTS["stem.norm.running_mean"])
+
+
+def test_averages_that_are_not_all_there_are_left_out_aloud(tmp_path: Path, capsys) -> None:
+    arrays = {f"weights/{name}": array for name, array in WEIGHTS.items()}
+    some = {f"ema/{name}": AVERAGES[name] for name in TRAINED[1:]}
+    write_file(tmp_path / "a.pth", arrays | some, {})
+    assert not read_checkpoint(tmp_path / "a.pth", MODEL).averages
+    assert f"left out the moving averages: {TRAINED[0]} is missing" in capsys.readouterr().out

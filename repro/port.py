@@ -65,14 +65,14 @@ def port(arguments: argparse.Namespace) -> None:
         layout=arguments.layout,
         num_classes=arguments.num_classes,
         partial=arguments.partial,
+        weights_only=arguments.weights_only,
     )
     destination_layout(destination, found.spec, arguments.to)
     print(f"read {len(found.weights)} arrays of {found.spec.name}, {found.spec.num_classes} classes, "
           f"from {arguments.source}")  # fmt: skip
-    if arguments.weights_only:
-        found.averages, found.slots = {}, {}
     layout = write_checkpoint(destination, found, arguments.to)
     beside = [*(["ema"] if found.averages else []), *(f"optimizer/{slot}" for slot in found.slots)]
+    beside += [] if found.steps is None else ["optimizer/steps"]
     print(
         f"wrote {destination} ({layout.publisher})" + (f", with {', '.join(beside)} beside weights" if beside else "")
     )

@@ -1,7 +1,8 @@
-"""PaddlePaddle's .pdparams files without PaddlePaddle: a plain pickle of {name: numpy.ndarray}."""
+"""PaddlePaddle's .pdparams and .pdopt files without PaddlePaddle: plain pickles of {name: numpy.ndarray}."""
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,48 +28,97 @@ from repro.weights.untrusted import BFLOAT16, mapped, raw, reading, type_words
 
 NAMES = NativeNames({"norm_mean": "_mean", "norm_var": "_variance"}, axes={"linear": (1, 0)})
 EXTENSIONS = (".pdparams",)
-# what paddle.optimizer appends to a parameter's name -> the slot
+OPTIMIZER = ".pdopt"
+NUMBERED = "StructuredToParameterName@@"  # where a state dict keeps the parameters' own, numbered names
+# what paddle.optimizer appends to such a name, with a number -> the slot
 SLOTS = {
-    "_velocity_0": "velocity", "_moment1_0": "moment1", "_moment2_0": "moment2", "_mean_square_0": "square",
-    "_momentum_0": "velocity",
+    "velocity": "velocity", "momentum": "velocity", "moment1": "moment1", "moment2": "moment2", "mean_square": "square",
+    "beta1_pow_acc": "beta1_power", "beta2_pow_acc": "beta2_power",
 }  # fmt: skip
+SLOT = re.compile(rf"(.+)_({'|'.join(SLOTS)})_\d+")
+Labels = list[tuple[object, object]]
 
 
 def read(path: Path) -> Arrays:
-    """The arrays of what paddle.save wrote, a state dict or a dictionary around one ("model/conv.weight").
+    """The arrays of what paddle.save wrote, a state dict or a dictionary around one ("model/conv.weight"). Of an
+    optimizer's x.pdopt, which may hold none: "optimizer/SLOT/NAME" with the names of x.pdparams beside it.
 
-    Raises ReproError for damage, for a pickle that does more than hold arrays, and for arrays above 1 GiB in slices.
+    Raises ReproError for damage, for a pickle that does more than hold arrays, for arrays above 1 GiB in slices, and
+    for the optimizer of another model.
     """
     path = Path(path)
-    with reading(path, "a .pdparams file"):
-        program = mapped(path)
-        labels: list[tuple[object, object]] = []
-        tree = unpickle(program, _calls(len(program), labels))
-        if isinstance(tree, dict) and "UnpackBigParamInfor@@" in tree:
-            raise ValueError("its large arrays are cut into slices; save it again with paddle.save(..., protocol=4)")
+    optimizer = path.suffix == OPTIMIZER
+    with reading(path, f"a {OPTIMIZER if optimizer else EXTENSIONS[0]} file"):
+        labels: Labels = []
+        tree = _tree(path, labels)
+        if optimizer:  # as if both had been saved in one file
+            tree = {"model": _tree(path.with_suffix(EXTENSIONS[0]), labels), "optimizer": tree}
         arrays = arrays_in(tree)
-        arrays = _with_slots(arrays, labels)
+        slots = _slots(arrays, _parameters(tree, arrays, labels))
+        if optimizer:
+            _check_optimizer(arrays, slots)
+            arrays = {name: array for name, array in arrays.items() if name.startswith("optimizer/")}
+        arrays = {slots[name][0] if name in slots else name: array for name, array in arrays.items()}
         # PaddlePaddle keeps bfloat16 under the name of a type that it lacks itself
         return {name: array.view(BFLOAT16) if array.dtype == np.uint16 else array for name, array in arrays.items()}
 
 
-def _with_slots(arrays: Arrays, labels: list[tuple[object, object]]) -> Arrays:
-    """An optimizer's arrays, which are called after parameters that PaddlePaddle numbers ("conv2d_0.w_0_velocity_0"),
-    as "optimizer/velocity/stem.conv.weight": a checkpoint keeps that number beside each array of the model."""
+def _tree(path: Path, labels: Labels) -> dict:
+    """The dictionary in a file. labels: see _calls."""
+    program = mapped(path)
+    tree = unpickle(program, _calls(len(program), labels))
+    if type(tree) is not dict:
+        raise ValueError("it is no dictionary of arrays")
+    if "UnpackBigParamInfor@@" in tree:
+        raise ValueError("its large arrays are cut into slices; save it again with paddle.save(..., protocol=4)")
+    return tree
+
+
+def _parameters(tree: dict, arrays: Arrays, labels: Labels) -> dict[object, str]:
+    """What PaddlePaddle calls a parameter ("conv2d_0.w_0") -> what `arrays` calls it. A state dict has a table of it;
+    inside another dictionary each array has that name beside it."""
     paths = {id(array): name for name, array in arrays.items()}
     tensors = [(label, id(value.array)) for label, value in labels if isinstance(value, PickledArray)]
-    models = {label: paths[key] for label, key in tensors if key in paths}
-    found: Arrays = {}
-    for name, array in arrays.items():
-        leaf = name.rpartition("/")[2]
-        ending = next((ending for ending in SLOTS if leaf.endswith(ending)), None)
-        parameter = models.get(leaf.removesuffix(ending)) if ending else None
-        slot = f"optimizer/{SLOTS[ending]}/{parameter.rpartition('/')[2]}" if ending and parameter else name
-        found[slot if slot not in arrays and slot not in found else name] = array
+    found: dict[object, str] = {label: paths[key] for label, key in tensors if key in paths}
+    for outer, part in (("", tree), ("model/", tree.get("model"))):
+        table = part.get(NUMBERED) if type(part) is dict else None
+        for name, number in table.items() if type(table) is dict else ():
+            if isinstance(number, str) and f"{outer}{name}" in arrays:
+                found[number] = f"{outer}{name}"
     return found
 
 
-def _calls(size: int, labels: list[tuple[object, object]]) -> Calls:
+def _slots(arrays: Arrays, parameters: dict[object, str]) -> dict[str, tuple[str, str]]:
+    """Of an optimizer's arrays, which are called after numbered parameters ("conv2d_0.w_0_velocity_0"): what to call
+    each ("optimizer/velocity/stem.conv.weight"), and what `arrays` calls the parameter."""
+    found: dict[str, tuple[str, str]] = {}
+    taken = set(arrays)
+    for name in arrays:
+        match = SLOT.fullmatch(name.rpartition("/")[2])
+        parameter = parameters.get(match[1]) if match else None
+        if match and parameter:
+            slot = f"optimizer/{SLOTS[match[2]]}/{parameter.rpartition('/')[2]}"
+            if slot not in taken:
+                found[name] = slot, parameter
+                taken.add(slot)
+    return found
+
+
+def _check_optimizer(arrays: Arrays, slots: dict[str, tuple[str, str]]) -> None:
+    """Raises ValueError where an optimizer's own file belongs to another model."""
+    names = {name: name.partition("/")[2] for name in arrays if name.startswith("optimizer/")}
+    known = [name for name, leaf in names.items() if SLOT.fullmatch(leaf)]
+    if known and not slots:
+        raise ValueError(f"{names[known[0]]!r:.80} belongs to no parameter of the model beside it")
+    for name, (slot, parameter) in slots.items():
+        if arrays[name].shape != arrays[parameter].shape and "_power/" not in slot:
+            raise ValueError(
+                f"{names[name]!r:.80} has shape {arrays[name].shape}, and its parameter in the model beside it "
+                f"{arrays[parameter].shape}"
+            )
+
+
+def _calls(size: int, labels: Labels) -> Calls:
     """What a .pdparams file may call. labels: takes in what paddle.save calls each tensor of an inner dictionary."""
     left = size
 

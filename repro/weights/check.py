@@ -17,6 +17,11 @@ def is_float(array: np.ndarray) -> bool:
     return np.issubdtype(array.dtype, np.floating) or array.dtype == BFLOAT16
 
 
+def fits(name: str, array: np.ndarray, spec: Spec) -> bool:
+    """Whether the spec has a weight of this name and shape, and the array floating-point numbers."""
+    return name in spec.weights and array.shape == spec.weights[name].shape and is_float(array)
+
+
 def check(arrays: Mapping[str, np.ndarray], spec: Spec, names: Mapping[str, str] | None = None) -> None:
     """Raises ReproError with every missing, unexpected and wrongly shaped name, and each of whose numbers one is
     not floating or not finite.

@@ -1,6 +1,8 @@
-"""What a checkpoint holds beside the weights: their moving averages and what the optimizer keeps of each.
+"""What a checkpoint holds beside the weights: their moving averages, what the optimizer keeps of each, and how many
+steps it made.
 
-Canonically "weights/NAME", "ema/NAME" and "optimizer/SLOT/NAME"; plain names where there are weights alone.
+Canonically "weights/NAME", "ema/NAME", "optimizer/SLOT/NAME" and "optimizer/steps"; plain names where there are weights
+alone.
 """
 
 from __future__ import annotations
@@ -27,17 +29,21 @@ SLOTS = {
     "moment2": ("exp_avg_sq", "moment2"),
     "square": ("square_avg", "mean_square"),
 }
+POWERS = ("beta1_power", "beta2_power")  # of Paddle's Adam, as slots of one number
+STEPS = "global_step"  # MindSpore's counter, int32 of one element
 
 
 @dataclass
 class Groups:
     """weights, averages and slots: arrays under the file's names; numbered: slot -> arrays of torch's optimizer by the
-    number of the parameter."""
+    number of the parameter; counts: what says how many steps were made; powers: POWERS -> what there is of them."""
 
     weights: Arrays = field(default_factory=dict)
     averages: Arrays = field(default_factory=dict)
     slots: dict[str, Arrays] = field(default_factory=dict)
     numbered: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
+    counts: list[np.ndarray] = field(default_factory=list)
+    powers: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
 
 def split(arrays: Mapping[str, np.ndarray], say: Say) -> Groups:
@@ -50,7 +56,7 @@ def split(arrays: Mapping[str, np.ndarray], say: Say) -> Groups:
         group, _, leaf = name.rpartition("/")
         nested.setdefault(group, {})[leaf] = array
     groups = Groups()
-    outer = _flat_slots(nested.get("", {}), groups)
+    outer = _flat_slots(nested.get("", {}), groups, say)
     if outer:
         nested[""] = outer
     last = {group.rpartition("/")[2]: group for group in nested}
@@ -69,23 +75,35 @@ def split(arrays: Mapping[str, np.ndarray], say: Say) -> Groups:
     if average:
         groups.averages = _unprefixed(nested.pop(average), quiet.get)
         say(f"took the moving averages under {average!r}")
-    for group in list(nested):
-        slot = re.fullmatch(r"(?:optimizer|opt)/(\w+)", group)
-        number = re.fullmatch(r"(?:optimizer|opt)/state/(\d+)", group)
-        if slot and slot[1] in SLOTS:
-            groups.slots[slot[1]] = nested.pop(group)
-        elif number:
-            for word, (torchs, _) in SLOTS.items():
-                if torchs in nested[group]:
-                    groups.numbered.setdefault(word, {})[int(number[1])] = nested[group].pop(torchs)
+    for group in [group for group in nested if group.partition("/")[0] in ("optimizer", "opt")]:
+        _take_optimizer(group.partition("/")[2], nested[group], groups)
     left = sum(array.ndim > 0 for group in nested.values() for array in group.values())
     if left:
         say(f"left out {left} arrays beside them")
     return groups
 
 
-def _flat_slots(arrays: Arrays, groups: Groups) -> Arrays:
-    """MindSpore keeps an optimizer's arrays and averages beside the weights, as "moments.NAME"; returns the others."""
+def _take_optimizer(group: str, arrays: Arrays, groups: Groups) -> None:
+    """Moves what is known of an optimizer's arrays, "" for those that stand by themselves, into the groups."""
+    number = re.fullmatch(r"state/(\d+)", group)
+    if group in SLOTS:
+        groups.slots[group] = dict(arrays)
+        arrays.clear()
+    elif group in POWERS:
+        groups.powers[group] = list(arrays.values())
+        arrays.clear()
+    elif number:
+        for word, (torchs, _) in SLOTS.items():
+            if torchs in arrays:
+                groups.numbered.setdefault(word, {})[int(number[1])] = arrays.pop(torchs)
+    counter = "steps" if not group else "step" if number else None
+    if counter in arrays:
+        groups.counts.append(arrays.pop(counter))
+
+
+def _flat_slots(arrays: Arrays, groups: Groups, say: Say) -> Arrays:
+    """MindSpore keeps an optimizer's arrays and averages beside the weights, as "moments.NAME", and its counter and
+    settings among them, such as "learning_rate"; returns the others."""
     rest = {}
     for name, array in arrays.items():
         prefix, _, leaf = name.partition(".")
@@ -96,21 +114,29 @@ def _flat_slots(arrays: Arrays, groups: Groups) -> Arrays:
             groups.averages[leaf] = array
         else:
             rest[name] = array
-    return rest
+    numbers = [name for name, array in rest.items() if groups.slots and array.size == 1 and "." not in name]
+    others = {name: array for name, array in rest.items() if name not in numbers}
+    if STEPS in numbers:
+        groups.counts.append(rest[STEPS])
+        numbers.remove(STEPS)
+    if numbers:
+        say(f"left out {len(numbers)} settings of the optimizer: {', '.join(numbers[:4])}")
+    return others
 
 
-def join(weights: Arrays, averages: Arrays, slots: Mapping[str, Arrays], *, flat: bool) -> Arrays:
+def join(weights: Arrays, averages: Arrays, slots: Mapping[str, Arrays], steps: int | None, *, flat: bool) -> Arrays:
     """One dictionary for a file; flat: with MindSpore's prefixes instead of nested dictionaries."""
     if flat:
         extra = {f"ema.{name}": array for name, array in averages.items()}
         for slot, arrays in slots.items():
             extra |= {f"{SLOTS[slot][1]}.{name}": array for name, array in arrays.items()}
-        return weights | extra
+        return weights | extra | ({} if steps is None else {STEPS: np.array([steps], np.int32)})
     if not averages and not slots:
         return weights
     extra = {f"ema/{name}": array for name, array in averages.items()}
     for slot, arrays in slots.items():
         extra |= {f"optimizer/{slot}/{name}": array for name, array in arrays.items()}
+    extra |= {} if steps is None else {"optimizer/steps": np.array(steps, np.int64)}
     return {f"weights/{name}": array for name, array in weights.items()} | extra
 
 

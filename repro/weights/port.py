@@ -12,9 +12,10 @@ import numpy as np
 
 import repro
 from repro.errors import ReproError
-from repro.specs import STATISTICS, Spec, find_spec
+from repro.specs import Spec, find_spec
 from repro.weights import groups
-from repro.weights.check import check, complaints, is_float
+from repro.weights.beside import canonical_averages, canonical_optimizer
+from repro.weights.check import check, complaints, fits
 from repro.weights.formats import SAFETENSORS, extensions, file_format, native_names, read_file, write_file
 from repro.weights.init import initialise
 from repro.weights.layouts import AUTO, CANONICAL, Layout, identify, layout_named, layouts_of, recognise
@@ -28,13 +29,15 @@ class Checkpoint:
     """What a file held, in canonical names and axes.
 
     weights: all of the spec's, in its order; averages: the same of the exponential moving average, or nothing; slots:
-    what an optimizer keeps of each trained weight, such as {"velocity": {...}}; metadata: where it all came from.
+    what an optimizer keeps of each trained weight, such as {"velocity": {...}}; steps: how many it made, where it has
+    Adam's moments and the file says so; metadata: where it all came from.
     """
 
     spec: Spec
     weights: Arrays
     averages: Arrays = field(default_factory=dict)
     slots: dict[str, Arrays] = field(default_factory=dict)
+    steps: int | None = None
     metadata: dict[str, str] = field(default_factory=dict)
 
 
@@ -46,6 +49,7 @@ def read_checkpoint(
     layout: str = AUTO,
     num_classes: int | None = None,
     partial: bool = False,
+    weights_only: bool = False,
     say: Say = print,
 ) -> Checkpoint:
     """A file's arrays, bit for bit. The numbers of classes and of input channels are read off them.
@@ -53,7 +57,8 @@ def read_checkpoint(
     model and options are those of find_spec, needed where the file's metadata do not give them. layout: a publisher of
     repro.weights.layouts, or "auto". num_classes: where the file has another number, its classifier makes room for a
     fresh one. partial: what does not fit is left out, and what is missing is fresh. Fresh weights are the seeded
-    initialisation's. `say` is told, a line each, what was recognised, passed over and made fresh.
+    initialisation's. weights_only: no averages and no optimizer. `say` is told,
+    a line each, what was recognised, passed over and made fresh.
     Raises ReproError for an unreadable file and, with all names, for arrays that do not fit the model.
     """
     path = Path(path)
@@ -88,27 +93,23 @@ def read_checkpoint(
     reader = _Reader(chosen, chosen.fitted(spec, native_names(chosen.format), parts.weights))
     weights, spec = reader.weights(parts.weights, num_classes, partial, say)
     check(weights, spec, reader.names)
-    slots = {slot: reader.some(arrays) for slot, arrays in parts.slots.items()} | _numbered(parts.numbered, reader.spec)
-    slots = {slot: arrays for slot, arrays in slots.items() if _kept(f"the optimizer's {slot}", arrays, spec, say)}
-    averages = reader.some(parts.averages)
-    if averages.keys() != spec.weights.keys() or not _kept("the moving averages", averages, spec, say):
-        averages = {}
-    for slot, arrays in slots.items():
-        say(f"took {len(arrays)} arrays of the optimizer's {slot}")
-    return Checkpoint(
+    checkpoint = Checkpoint(
         spec,
         {name: weights[name] for name in spec.weights},
-        {name: averages[name] for name in spec.weights} if averages else {},
-        slots,
-        metadata | _provenance(path, spec, options, chosen),
+        metadata=metadata | _provenance(path, spec, options, chosen),
     )
+    if not weights_only:
+        averages = reader.some(parts.averages)
+        checkpoint.averages = canonical_averages(averages, checkpoint.weights, spec, say)
+        checkpoint.slots, checkpoint.steps = canonical_optimizer(parts, reader.some, reader.spec, spec, say)
+    return checkpoint
 
 
 def read_weights(
     path: str | Path, model: str | None = None, options: Mapping[str, object] | None = None, say: Say = print
 ) -> tuple[Spec, Arrays, dict[str, str]]:
     """The spec, weights and metadata of read_checkpoint, in memory of their own."""
-    found = read_checkpoint(path, model, options, say=say)
+    found = read_checkpoint(path, model, options, weights_only=True, say=say)
     return found.spec, {name: np.array(array, order="C") for name, array in found.weights.items()}, found.metadata
 
 
@@ -151,6 +152,7 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, to: str | None = 
         named(checkpoint.weights),
         named(checkpoint.averages),
         {slot: named(arrays) for slot, arrays in checkpoint.slots.items()},
+        checkpoint.steps,
         flat=file_format(path) == "mindspore",
     )
     write_file(path, contents, checkpoint.metadata | {"layout": layout.publisher} if checkpoint.metadata else {})
@@ -187,7 +189,7 @@ class _Reader:
             say(f"left out the classifier of {classes} classes: {', '.join(fresh)}")
         if partial:
             unfit = list(complaints({name: found[name] for name in found if name not in fresh}, spec.weights))
-            dropped = [name for name, array in found.items() if not _fits(name, array, spec)]
+            dropped = [name for name, array in found.items() if not fits(name, array, spec)]
             if not set(found) - set(dropped):
                 raise ReproError(f"nothing in the file fits {spec.name}; is it another model?")
             fresh = [name for name in spec.weights if name in fresh or name not in found or name in dropped]
@@ -200,34 +202,11 @@ class _Reader:
         return found, spec
 
 
-def _fits(name: str, array: np.ndarray, spec: Spec) -> bool:
-    return name in spec.weights and array.shape == spec.weights[name].shape and is_float(array)
-
-
 def _held_by(layout: Layout, path: Path, form: str) -> None:
     """Raises ReproError where files of the format cannot hold the layout."""
     if form not in (layout.format, SAFETENSORS) or (form == SAFETENSORS and layout.format == "keras"):
         wanted = ", ".join(extensions(layout.format))
         raise ReproError(f"{path} is a file of {form}, not of {layout.publisher}, whose files end in {wanted}")
-
-
-def _numbered(numbered: Mapping[str, Mapping[int, np.ndarray]], spec: Spec) -> dict[str, Arrays]:
-    """The slots of torch's optimizer, which counts the parameters in the order of the model."""
-    trained = [name for name, weight in spec.weights.items() if weight.kind not in STATISTICS]
-    return {
-        slot: {trained[number]: array for number, array in arrays.items() if number < len(trained)}
-        for slot, arrays in numbered.items()
-    }
-
-
-def _kept(what: str, arrays: Arrays, spec: Spec, say: Say) -> bool:
-    """Whether extra arrays belong to the weights; says so where they do not."""
-    if not arrays:
-        return False
-    unfit = next((name for name, array in arrays.items() if not _fits(name, array, spec)), None)
-    if unfit:
-        say(f"left out {what}: {unfit} has shape {arrays[unfit].shape}")
-    return unfit is None
 
 
 def _provenance(source: Path, spec: Spec, options: Mapping[str, object], layout: Layout) -> dict[str, str]:

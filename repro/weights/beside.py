@@ -1,0 +1,60 @@
+"""What goes along with the weights of a checkpoint: moving averages and an optimizer, as far as they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from repro.specs import STATISTICS, Spec
+from repro.weights.check import fits
+from repro.weights.groups import POWERS, Groups
+from repro.weights.steps import steps_made
+
+Arrays = dict[str, np.ndarray]
+Say = Callable[[str], object]
+
+
+def canonical_averages(averages: Arrays, weights: Arrays, spec: Spec, say: Say) -> Arrays:
+    """The averages in the order of the spec, if all fit. A trainer keeps those of what it trains; running statistics
+    are the model's own."""
+    if not _kept("the moving averages", averages, spec, say):
+        return {}
+    averages = {name: weights[name] for name, weight in spec.weights.items() if weight.kind in STATISTICS} | averages
+    missing = next((name for name in spec.weights if name not in averages), None)
+    if missing:
+        say(f"left out the moving averages: {missing} is missing")
+    return {} if missing else {name: averages[name] for name in spec.weights}
+
+
+def canonical_optimizer(
+    parts: Groups, some: Callable[[Arrays], Arrays], theirs: Spec, spec: Spec, say: Say
+) -> tuple[dict[str, Arrays], int | None]:
+    """The slots that fit `spec`, and how many steps were made where these are Adam's and the file says it.
+
+    some: arrays of the file -> those with a canonical name; theirs: the spec that the file was written for.
+    """
+    found = {slot: some(arrays) for slot, arrays in parts.slots.items()} | _numbered(parts.numbered, theirs)
+    slots = {slot: arrays for slot, arrays in found.items() if _kept(f"the optimizer's {slot}", arrays, spec, say)}
+    for slot, arrays in slots.items():
+        say(f"took {len(arrays)} arrays of the optimizer's {slot}")
+    if "moment1" not in slots:
+        return slots, None
+    return slots, steps_made(parts.counts, [parts.powers.get(name, []) for name in POWERS], say)
+
+
+def _numbered(numbered: Mapping[str, Mapping[int, np.ndarray]], spec: Spec) -> dict[str, Arrays]:
+    """The slots of torch's optimizer, which counts the parameters in the order of the model."""
+    trained = [name for name, weight in spec.weights.items() if weight.kind not in STATISTICS]
+    return {
+        slot: {trained[number]: array for number, array in arrays.items() if number < len(trained)}
+        for slot, arrays in numbered.items()
+    }
+
+
+def _kept(what: str, arrays: Arrays, spec: Spec, say: Say) -> bool:
+    """Whether there are extra arrays and they belong to the weights; says so where they do not."""
+    unfit = next((name for name, array in arrays.items() if not fits(name, array, spec)), None)
+    if unfit:
+        say(f"left out {what}: {unfit} has shape {arrays[unfit].shape}")
+    return bool(arrays) and unfit is None
