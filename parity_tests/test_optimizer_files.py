@@ -1,11 +1,131 @@
-"""How many steps Adam made, by what files say of it."""
+"""Optimizers of other people's checkpoints: Paddle's own file beside its model's, and the count of Adam's steps."""
 
 from __future__ import annotations
+
+import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from repro.errors import ReproError
+from repro.port import main
+from repro.specs import STATISTICS, find_spec
+from repro.weights import store
+from repro.weights.formats import native_names, write_file
+from repro.weights.init import scramble
+from repro.weights.port import read_checkpoint
 from repro.weights.steps import MOST, steps_made
+
+MODEL = "mobilenet_v2_x0_35"
+SPEC = find_spec(MODEL, num_classes=5)
+WEIGHTS = scramble(SPEC, 1)
+TRAINED = [name for name, weight in SPEC.weights.items() if weight.kind not in STATISTICS]
+
+
+def test_paddles_optimizer_in_the_same_file_and_in_its_own(tmp_path: Path, require_backend, run_in) -> None:
+    """Its state is named after numbered parameters, which the checkpoint tells beside the model's arrays."""
+    require_backend("paddle")
+    code = f"""
+import paddle
+from backends.paddle import create_model
+from backends.paddle.native_weights import NAMES
+from repro.weights import store
+model, other = create_model({MODEL!r}, num_classes=5), create_model({MODEL!r}, num_classes=5)
+adam = paddle.optimizer.Adam(0.1, parameters=model.parameters())
+sgd = paddle.optimizer.SGD(paddle.optimizer.lr.CosineAnnealingDecay(0.1, 10), parameters=model.parameters())
+model.train()
+model(paddle.randn([4, 3, 32, 32])).square().mean().backward()
+for step in range(3):
+    adam.step()
+state, folder = adam.state_dict(), {str(tmp_path)!r}
+paddle.save({{"model": model.state_dict(), "opt": state}}, f"{{folder}}/both.pdparams")
+for name, one, optimizer in (("own", model, adam), ("other", other, adam), ("plain", model, sgd)):
+    paddle.save(one.state_dict(), f"{{folder}}/{{name}}.pdparams")
+    paddle.save(optimizer.state_dict(), f"{{folder}}/{{name}}.pdopt")
+names = {{NAMES.name(n, w): n for n, w in model.spec.weights.items()}}
+arrays = {{}}
+for native, parameter in model.named_parameters():
+    name = names[native]
+    for slot in ("moment1", "moment2") if not parameter.stop_gradient else ():
+        moment = state[f"{{parameter.name}}_{{slot}}_0"].numpy()
+        arrays[f"{{slot}}/{{name}}"] = NAMES.back(moment, model.spec.weights[name])
+store.save(f"{{folder}}/expected.safetensors", arrays)
+"""
+    run_in("paddle", code)
+    expected = store.load(tmp_path / "expected.safetensors")[0]
+    assert len(expected) == 2 * len(TRAINED)
+    for name in ("both", "own"):
+        said: list[str] = []
+        found = read_checkpoint(tmp_path / f"{name}.pdparams", MODEL, say=said.append)
+        flat = {f"{slot}/{name}": array for slot, arrays in found.slots.items() for name, array in arrays.items()}
+        assert flat.keys() == expected.keys()
+        assert all(flat[key].tobytes() == expected[key].tobytes() for key in expected)
+        assert found.steps == 3
+        assert "took its 3 steps, worked out from the powers of the betas (0.9, 0.999)" in said
+        assert (f"took the optimizer of {tmp_path / 'own.pdopt'}" in said) == (name == "own")
+    with pytest.raises(
+        ReproError, match=r"other.pdopt as a .pdopt file: 'conv.*' belongs to no parameter of the model"
+    ):
+        read_checkpoint(tmp_path / "other.pdparams", MODEL, say=str)
+    assert not read_checkpoint(tmp_path / "plain.pdparams", MODEL, say=str).slots  # its file has no arrays
+
+
+def paddle_files(folder: Path, optimizer: object) -> Path:
+    """x.pdparams with WEIGHTS, as paddle.save writes a state dict, and x.pdopt with what is given."""
+    names = native_names("paddle")
+    arrays = names.to_native(WEIGHTS, SPEC.weights)
+    numbers = {name: f"tensor_{number}" for number, name in enumerate(arrays)}
+    (folder / "x.pdparams").write_bytes(pickle.dumps(arrays | {"StructuredToParameterName@@": numbers}, 4))
+    content = optimizer if isinstance(optimizer, bytes) else pickle.dumps(optimizer, 4)
+    (folder / "x.pdopt").write_bytes(content)
+    return folder / "x.pdparams"
+
+
+STEM = WEIGHTS["stem.conv.weight"]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        (b"", "cannot mmap an empty file"),
+        (pickle.dumps({"tensor_0_velocity_0": STEM}, 4)[:-40], ""),
+        (b"\x80\x04cposix\nsystem\n(X\x02\0\0\0lstR.", "it asks to call posix.system"),
+        ([STEM], "it is no dictionary of arrays"),
+        ({"tensor_0_velocity_0": STEM[1:]}, r"'tensor_0_velocity_0' has shape \(15, 3, 3, 3\), and its parameter in"),
+        ({"linear_7.w_0_moment1_0": STEM}, "'linear_7.w_0_moment1_0' belongs to no parameter of the model beside it"),
+    ],
+)
+def test_a_bad_optimizer_file_is_named(optimizer: object, message: str, tmp_path: Path, capsys) -> None:
+    path = paddle_files(tmp_path, optimizer)
+    with pytest.raises(ReproError, match=rf"cannot read \S+x.pdopt as a .pdopt file: .*{message}") as caught:
+        main([str(path), str(tmp_path / "y.pth"), "--model", MODEL])
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "y.pth").exists()
+    assert main([str(path), str(tmp_path / "y.pth"), "--model", MODEL, "--weights-only"]) == 0  # which does not read it
+    assert "pdopt" not in capsys.readouterr().out.partition("wrote")[2]
+
+
+def test_what_fits_is_taken_and_the_rest_left_out_aloud(tmp_path: Path, capsys) -> None:
+    state = {"tensor_0_moment1_1": STEM, "tensor_0_moment2_1": STEM, "tensor_0_mean_grad_0": STEM, "last_epoch": 3}
+    found = read_checkpoint(paddle_files(tmp_path, state), MODEL)
+    assert {slot: list(arrays) for slot, arrays in found.slots.items()} == {
+        "moment1": ["stem.conv.weight"], "moment2": ["stem.conv.weight"],
+    }  # fmt: skip
+    assert found.steps is None
+    said = capsys.readouterr().out
+    assert "left out 1 arrays beside them" in said
+    assert "left out how many steps the optimizer made: the file does not say" in said
+
+
+def test_a_file_with_an_optimizer_of_its_own_does_without_the_one_beside(tmp_path: Path, capsys) -> None:
+    path = paddle_files(tmp_path, b"not even read")
+    arrays = {
+        f"weights/{name}": array for name, array in native_names("paddle").to_native(WEIGHTS, SPEC.weights).items()
+    }
+    write_file(path, arrays | {"optimizer/velocity/stem.conv.weight": STEM}, {})
+    assert read_checkpoint(path, MODEL).slots["velocity"].keys() == {"stem.conv.weight"}
+    assert f"left out {path.with_suffix('.pdopt')}: {path} holds an optimizer itself" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 
 from repro.specs import STATISTICS, Spec
 from repro.weights.check import fits
+from repro.weights.formats import optimizer_file, read_optimizer
 from repro.weights.groups import POWERS, Groups
 from repro.weights.steps import steps_made
 
 Arrays = dict[str, np.ndarray]
 Say = Callable[[str], object]
+
+
+def optimizer_beside(path: Path, found: Arrays, say: Say) -> Arrays:
+    """The arrays of an optimizer in a file of its own, where there is one and `path`, which holds `found`, has none."""
+    file = optimizer_file(path)
+    if file is None:
+        return {}
+    if any(name.startswith(("optimizer/", "opt/")) for name in found):
+        say(f"left out {file}: {path} holds an optimizer itself")
+        return {}
+    say(f"took the optimizer of {file}")
+    return read_optimizer(path, file)
 
 
 def canonical_averages(averages: Arrays, weights: Arrays, spec: Spec, say: Say) -> Arrays:

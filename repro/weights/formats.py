@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Arrays = dict[str, np.ndarray]
 
 SAFETENSORS, KERAS = "safetensors", "keras"
+OPTIMIZER_FILES = {".pdparams": ".pdopt"}  # of weights -> of the optimizer, where the framework keeps it beside them
 
 
 @cache
@@ -58,6 +59,17 @@ def read_file(path: Path) -> tuple[Arrays, dict[str, str]]:
     if form == SAFETENSORS:
         return store.load(path)
     return (keras if form == KERAS else backends()[form]).read(path), {}
+
+
+def optimizer_file(path: Path) -> Path | None:
+    """The file of the optimizer beside the weights in `path`, if there is one."""
+    beside = path.with_suffix(OPTIMIZER_FILES.get(path.suffix, path.suffix))
+    return beside if beside != path and beside.is_file() else None
+
+
+def read_optimizer(path: Path, beside: Path) -> Arrays:
+    """The arrays of `beside`, the optimizer_file of `path`, as "optimizer/SLOT/NAME" with the names of `path`."""
+    return backends()[file_format(path)].read(beside)
 
 
 def write_file(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:

@@ -14,7 +14,7 @@ import repro
 from repro.errors import ReproError
 from repro.specs import Spec, find_spec
 from repro.weights import groups
-from repro.weights.beside import canonical_averages, canonical_optimizer
+from repro.weights.beside import canonical_averages, canonical_optimizer, optimizer_beside
 from repro.weights.check import check, complaints, fits
 from repro.weights.formats import SAFETENSORS, extensions, file_format, native_names, read_file, write_file
 from repro.weights.init import initialise
@@ -57,13 +57,15 @@ def read_checkpoint(
     model and options are those of find_spec, needed where the file's metadata do not give them. layout: a publisher of
     repro.weights.layouts, or "auto". num_classes: where the file has another number, its classifier makes room for a
     fresh one. partial: what does not fit is left out, and what is missing is fresh. Fresh weights are the seeded
-    initialisation's. weights_only: no averages and no optimizer. `say` is told,
+    initialisation's. weights_only: no averages and no optimizer, whose own file is then not even read. `say` is told,
     a line each, what was recognised, passed over and made fresh.
     Raises ReproError for an unreadable file and, with all names, for arrays that do not fit the model.
     """
     path = Path(path)
     form = file_format(path)
     found, metadata = read_file(path)
+    if not weights_only:
+        found |= optimizer_beside(path, found, say)
     parts = groups.split(found, say)
     parts.weights = _without_counters(parts.weights, say)
     if model is None and "model" not in metadata:
