@@ -12,7 +12,7 @@ from parity_tests.packages import Package, packages
 from repro.discovery import SHIPPED, native_weights
 from repro.errors import ReproError
 from repro.port import main
-from repro.specs import CATALOGUE, Spec, find_spec
+from repro.specs import Spec, find_spec
 from repro.weights import layouts, store
 from repro.weights.formats import native_names, write_file
 from repro.weights.init import initialise, scramble
@@ -93,35 +93,6 @@ def test_there_and_back_is_equal_to_the_bit(layout: Layout, model: str) -> None:
     fitting, whole = recognise(published, find_spec(model), layout.format)
     assert whole
     assert layout.publisher in [one.publisher for one in fitting]
-
-
-@pytest.mark.parametrize("model", [model for model in CATALOGUE if find_spec(model).params < 3e7])
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pdparams", ".ckpt"])
-def test_every_variant_goes_into_every_file_and_back(model: str, suffix: str, tmp_path: Path) -> None:
-    """In finite bits that are drawn, so that no two weights of a shape are equal. `python -m parity_tests.layouts`
-    carries the large ones, too."""
-    spec = find_spec(model)
-    rng = np.random.default_rng(0)
-    arrays = {
-        name: rng.integers(0, 0x7C00, weight.shape, np.uint16).view(np.float16) for name, weight in spec.weights.items()
-    }
-    path = tmp_path / f"w{suffix}"
-    write_file(path, layout_of(suffix, spec).published(arrays, spec, names_of(suffix)), {})
-    found = read_checkpoint(path, model, say=lambda _: None)
-    assert found.spec == spec
-    assert list(found.weights) == list(spec.weights)
-    for name, array in found.weights.items():
-        assert array.shape == arrays[name].shape
-        assert array.tobytes() == arrays[name].tobytes(), name
-
-
-def layout_of(suffix: str, spec: Spec) -> Layout:
-    backend = {".pdparams": "paddle", ".ckpt": "mindspore"}.get(suffix, "canonical")
-    return layout_named(backend, spec)
-
-
-def names_of(suffix: str):
-    return native_weights({".pdparams": "paddle", ".ckpt": "mindspore"}.get(suffix, "torch")).NAMES
 
 
 MODEL = "mobilenet_v2_x0_35"
