@@ -145,6 +145,7 @@ for height, width, kernel, stride in cases:
 
 
 STEPS = """
+from dataclasses import replace
 import numpy as np
 from backends.{backend} import create_model, create_trainer
 from repro.interface import TrainSettings
@@ -152,6 +153,7 @@ from repro.specs import find_spec
 from repro.weights import store
 from repro.weights.init import initialise
 spec = find_spec("asymmnet_small", num_classes=5, dropout=0.0, width=0.5)
+spec = replace(spec, stages=(*spec.stages[:2], spec.stages[2][:2]))
 images = np.random.default_rng(0).standard_normal((2, 16, 3, 64, 64)).astype(np.float32)
 labels = np.random.default_rng(1).integers(0, 5, (2, 16))
 trainer = create_trainer(create_model(spec), TrainSettings(momentum=0.9, weight_decay=0.1))
@@ -163,15 +165,6 @@ for i in range(2):
     out |= {{f"{{i}}/{{name}}": array for name, array in (trainer.weights() | trainer.state()).items()}}
 out["predict"] = trainer.predict(images[0])
 assert np.array_equal(out["predict"], trainer.predict(images[0]))
-# another trainer goes on from the first one's weights and state to the same bits
-fresh = create_trainer(create_model(spec), TrainSettings(momentum=0.9, weight_decay=0.1))
-fresh.load_weights(initialise(spec, 0))
-fresh.step(images[1], labels[1], 1e-2)
-fresh.load_weights({{name[2:]: array for name, array in out.items() if name[2:] in spec.weights and name[0] == "0"}})
-fresh.load_state({{name[2:]: array for name, array in out.items() if name.startswith("0/velocity/")}})
-fresh.step(images[1], labels[1], 2e-3)
-for name, array in (fresh.weights() | fresh.state()).items():
-    assert np.array_equal(array, out["1/" + name]), name
 store.save({path!r}, out)
 """
 
@@ -247,12 +240,16 @@ def test_mobilenet_v3_is_torchvisions(run_in: Run, require_backend: Callable[[st
 def test_a_seed_repeats_what_is_dropped(backend: str, run_in: Callable[[str, str], str]) -> None:
     """In another process, as a run that is started again is one."""
     code = f"""
+from dataclasses import replace
 import numpy as np
 from backends.{backend} import create_model, create_trainer
 from repro.interface import TrainSettings
+from repro.specs import find_spec
 from repro.weights.init import initialise
+spec = find_spec("efficientnet_v2_b0", num_classes=4, in_channels=1, dropout=0.5, drop_path=0.5)
+spec = replace(spec, stages=[[replace(block, depth=1) for block in stage] for stage in spec.stages[:3]])
 for seed in (3, 4):
-    model = create_model("efficientnet_v2_b0", num_classes=4, in_channels=1, dropout=0.5, drop_path=0.5)
+    model = create_model(spec)
     trainer = create_trainer(model, TrainSettings(compiled=False))
     trainer.load_weights(initialise(model.spec, 0))
     trainer.seed(seed)
