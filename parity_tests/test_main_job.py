@@ -35,10 +35,10 @@ def test_main_job(backend: str, tmp_path: Path) -> None:
     assert summary["best_val_top1"] == max(row["val_top1"] for row in rows)
     assert rows[-1]["train_top1"] > 0.8, rows  # all three were seen above 0.9
 
-    # what it learnt, in a file of each framework, is the same
+    # what it learnt, in the file of another framework, is the same
     spec, arrays, _ = read_weights(out / "best.safetensors")
     assert spec == find_spec(MODEL, num_classes=10)
-    for extension in (".pth", ".pdparams", ".ckpt"):
-        run(backend, "repro.port", str(out / "best.safetensors"), str(tmp_path / f"best{extension}"))
-        _, ported, _ = read_weights(tmp_path / f"best{extension}", MODEL)
-        assert all(np.array_equal(ported[name], array) for name, array in arrays.items())
+    path = tmp_path / {"torch": "best.pdparams", "paddle": "best.ckpt", "mindspore": "best.pth"}[backend]
+    run(backend, "repro.port", str(out / "best.safetensors"), str(path))
+    _, ported, _ = read_weights(path, MODEL)
+    assert all(np.array_equal(ported[name], array) for name, array in arrays.items())
