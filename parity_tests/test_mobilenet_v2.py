@@ -15,8 +15,8 @@ from repro.specs.mobilenet_v2 import InvertedResidual, mobilenet_v2
 Run = Callable[[str, str], str]
 Require = Callable[[str], None]
 
-# name: width, parameters, millions of MACs. Width 1 as counted in three packages; test_equals_* compare the others'
-# parameters with the packages, one by one
+# name: width, parameters, millions of MACs. Width 1 as counted in three packages; test_equals_torchvision compares the
+# others' parameters one by one
 COUNTED = {
     "mobilenet_v2": (1.0, 3_504_872, 300.77),
     "mobilenet_v2_x1_4": (1.4, 6_108_776, 582.20),
@@ -126,53 +126,51 @@ for width in {WIDTHS}:
 def test_equals_paddle(run_in: Run, require_backend: Require) -> None:
     """In float64, but for the epsilon of the normalisations, which Paddle keeps in float32."""
     require_backend("paddle")
-    run_in("paddle", COMPARE + f"""
+    run_in("paddle", COMPARE + """
 import paddle
 from backends.paddle import create_model, load_weights
 from backends.paddle.native_weights import NAMES
 paddle.set_default_dtype("float64")
-for width in {WIDTHS}:
-    ours = create_model("mobilenet_v2", width=width, num_classes=7)
-    theirs = paddle.vision.models.mobilenet_v2(scale=width, num_classes=7)
-    arrays = scramble(ours.spec, 3)
-    load_weights(ours, arrays)
-    own, native = theirs.state_dict(), NAMES.to_native(arrays, ours.spec.weights)
-    assert len(own) == len(native)
-    for (key, target), (name, array) in zip(own.items(), native.items()):  # both in the order of the forward pass
-        assert key.rpartition(".")[2] == name.rpartition(".")[2] and tuple(target.shape) == array.shape, (key, name)
-        target.set_value(array.astype(np.float64))
-    ours.eval(), theirs.eval()
-    run = lambda model: lambda x: model(paddle.to_tensor(x)).numpy()
-    compare(run(ours), run(theirs), 1e-12)
+ours = create_model("mobilenet_v2", width=0.35, num_classes=7)
+theirs = paddle.vision.models.mobilenet_v2(scale=0.35, num_classes=7)
+arrays = scramble(ours.spec, 3)
+load_weights(ours, arrays)
+own, native = theirs.state_dict(), NAMES.to_native(arrays, ours.spec.weights)
+assert len(own) == len(native)
+for (key, target), (name, array) in zip(own.items(), native.items()):  # both in the order of the forward pass
+    assert key.rpartition(".")[2] == name.rpartition(".")[2] and tuple(target.shape) == array.shape, (key, name)
+    target.set_value(array.astype(np.float64))
+ours.eval(), theirs.eval()
+run = lambda model: lambda x: model(paddle.to_tensor(x)).numpy()
+compare(run(ours), run(theirs), 1e-12)
 """)  # fmt: skip
 
 
 def test_equals_mindcv(run_in: Run, require_backend: Require) -> None:
     """1e-5 is a hundred roundings of float32, for some fifty layers."""
     require_backend("mindspore")
-    run_in("mindspore", COMPARE + f"""
+    run_in("mindspore", COMPARE + """
 from mindspore import Tensor, nn
 from mindcv.models.mobilenetv2 import MobileNetV2
 from backends.mindspore import create_model, load_weights
 from backends.mindspore.native_weights import NAMES
-for width in {WIDTHS}:
-    ours = create_model("mobilenet_v2", width=width, num_classes=7)
-    theirs = MobileNetV2(alpha=width, num_classes=7)
-    arrays = scramble(ours.spec, 3)
-    load_weights(ours, arrays)
-    layers = [cell for _, cell in theirs.cells_and_names() if isinstance(cell, (nn.Conv2d, nn.BatchNorm2d, nn.Dense))]
-    operators = ours.spec.trace().operators
-    assert len(layers) == len(operators)
-    for cell, operator in zip(layers, operators):  # both in the order of the forward pass
-        names = [name for name in arrays if name.rpartition(".")[0] == operator.name]
-        own = {{parameter.name.rpartition(".")[2]: parameter for parameter in cell.get_parameters()}}
-        assert len(names) == len(own)
-        for name in names:
-            target = own[NAMES.name(name, ours.spec.weights[name]).rpartition(".")[2]]
-            assert target.shape == arrays[name].shape, name
-            target.set_data(Tensor(arrays[name]))
-    run = lambda model: lambda x: model.set_train(False)(Tensor(x.astype(np.float32))).asnumpy()
-    compare(run(ours), run(theirs), 1e-5)
+ours = create_model("mobilenet_v2", width=0.35, num_classes=7)
+theirs = MobileNetV2(alpha=0.35, num_classes=7)
+arrays = scramble(ours.spec, 3)
+load_weights(ours, arrays)
+layers = [cell for _, cell in theirs.cells_and_names() if isinstance(cell, (nn.Conv2d, nn.BatchNorm2d, nn.Dense))]
+operators = ours.spec.trace().operators
+assert len(layers) == len(operators)
+for cell, operator in zip(layers, operators):  # both in the order of the forward pass
+    names = [name for name in arrays if name.rpartition(".")[0] == operator.name]
+    own = {parameter.name.rpartition(".")[2]: parameter for parameter in cell.get_parameters()}
+    assert len(names) == len(own)
+    for name in names:
+        target = own[NAMES.name(name, ours.spec.weights[name]).rpartition(".")[2]]
+        assert target.shape == arrays[name].shape, name
+        target.set_data(Tensor(arrays[name]))
+run = lambda model: lambda x: model.set_train(False)(Tensor(x.astype(np.float32))).asnumpy()
+compare(run(ours), run(theirs), 1e-5)
 """)  # fmt: skip
 
 

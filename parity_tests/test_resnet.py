@@ -152,12 +152,12 @@ def compare(name, theirs, rename):
 """
 
 
-@pytest.mark.parametrize("depth", [50, 101, 152])
-def test_torchvision_and_timm_agree(depth: int, run_in: Run, require_backend: Require) -> None:
+def test_torchvision_and_timm_agree(run_in: Run, require_backend: Require) -> None:
+    """At the smallest depth: the others have more of the same blocks, which are counted."""
     require_backend("torch")
-    run_in("torch", RENAME + TORCH + f"""
-compare("resnet{depth}", torchvision.models.resnet{depth}(), torchvision_name)
-compare("resnet{depth}_v2", timm.create_model("resnetv2_{depth}"), timm_name)
+    run_in("torch", RENAME + TORCH + """
+compare("resnet50", torchvision.models.resnet50(), torchvision_name)
+compare("resnet50_v2", timm.create_model("resnetv2_50"), timm_name)
 """)  # fmt: skip
 
 
@@ -186,11 +186,10 @@ def compare(name, theirs):
 """
 
 
-@pytest.mark.parametrize("depth", [50, 101, 152])
-def test_paddle_vision_agrees(depth: int, run_in: Run, require_backend: Require) -> None:
+def test_paddle_vision_agrees(run_in: Run, require_backend: Require) -> None:
     require_backend("paddle")
-    run_in("paddle", RENAME + PADDLE + f"""
-compare("resnet{depth}", paddle.vision.models.resnet{depth}())
+    run_in("paddle", RENAME + PADDLE + """
+compare("resnet50", paddle.vision.models.resnet50())
 """)  # fmt: skip
 
 
