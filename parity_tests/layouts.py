@@ -19,7 +19,7 @@ import numpy as np
 from parity_tests.packages import ADAPT, FILES, SETUPS, Package, packages
 from repro.discovery import SHIPPED
 from repro.parity.compare import compare
-from repro.parity.ladder import rounding
+from repro.parity.spread import rounding
 from repro.specs import find_spec
 from repro.weights.layouts import PUBLISHED, Layout
 from repro.weights.port import Checkpoint, read_checkpoint, write_checkpoint
@@ -59,7 +59,7 @@ def compare_with_package(layout: Layout, model: str, package: Package, workers: 
     passed = True
     for key in [key for key in answer if key.startswith("images")]:
         images, theirs = {"images": answer[key]}, answer["logits" + key.removeprefix("images")]
-        exact = workers["torch"].request("forward64", images)[1]["logits"]
+        exact = workers["torch"].request("forward", images, double=True)[1]["logits"]
         outputs = {backend: arrays["logits"] for backend, (_, arrays) in ask(workers, "forward", images).items()}
         tolerance = rounding(outputs["torch"], exact)
         for who, logits in {"package": theirs, **outputs}.items():

@@ -78,7 +78,7 @@ def test_options_are_numbers_where_they_read_as_one_and_text_elsewhere(tmp_path)
         ("batch_size: 1", "batch_size must be a whole number from 2"),
         ("mean: 0.5", "mean must be three numbers"),
         ("std: [1, 1, 0]", "std must be three numbers, each a number above 0"),
-        ("schedule: cosin", "schedule must be one of cosine, cosine-epoch, constant, not 'cosin'"),
+        ("schedule: cosin", "schedule must be one of cosine, cosine-epoch, linear, step, constant, not 'cosin'"),
         ("split: half", "split must be every-fifth or a fraction"),
         ("model: 3", "model must be text"),
         ("options: 3", "options must be names with a number or text each"),

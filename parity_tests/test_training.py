@@ -16,7 +16,7 @@ from repro.specs import find_spec
 from repro.training import checkpoints, console, loop
 from repro.training.meters import Meter, correct, cross_entropy
 from repro.training.recipe import Recipe
-from repro.training.schedules import learning_rate
+from repro.training.schedules import SCHEDULES, learning_rate
 from repro.weights import store
 from repro.weights.init import initialise
 
@@ -37,6 +37,24 @@ def test_cosine_epoch_falls_with_every_epoch():
 
 def test_constant_stays():
     assert {learning_rate("constant", 0.3, step, steps=5, epochs=4) for step in range(20)} == {0.3}
+
+
+def test_step_falls_to_a_tenth_after_each_third() -> None:
+    rates = [learning_rate("step", 1.0, step, steps=3, epochs=3) for step in range(9)]
+    assert rates == pytest.approx([1.0] * 3 + [0.1] * 3 + [0.01] * 3)
+
+
+def test_linear_falls_evenly() -> None:
+    assert [learning_rate("linear", 1.0, step, steps=2, epochs=2) for step in range(4)] == [1.0, 0.75, 0.5, 0.25]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_warm_up_rises_to_where_the_schedule_begins(schedule: str) -> None:
+    """Goyal et al., arXiv:1706.02677, section 2.2: from small to base, and no step without learning."""
+    rates = [learning_rate(schedule, 0.4, step, steps=4, epochs=3, warmup=1) for step in range(12)]
+    assert rates[:5] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4])
+    assert min(rates) > 0
+    assert rates[4:] == [learning_rate(schedule, 0.4, step, steps=4, epochs=2) for step in range(8)]
 
 
 def test_cross_entropy():

@@ -7,7 +7,7 @@ logits float32 (N, classes), weights under their canonical names.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from repro.specs import STATISTICS, Spec
 from repro.weights.native import NativeNames
 
 Arrays = dict[str, np.ndarray]
+Draw = Callable[[str, tuple[int, ...]], np.ndarray]  # a module's name and a shape -> float32 from 0 to below 1
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 
 
@@ -125,6 +126,13 @@ class Trainer(Protocol):
         """One step of training on labels, or on soft targets (mixed or distilled ones). Returns the mean cross-entropy
         and the logits, both from before the update."""
 
+    def loss(self, logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
+        """The mean cross-entropy of a step, and its gradient by the logits."""
+
+    def update(self, gradients: Mapping[str, np.ndarray], lr: float) -> None:
+        """What a step does once it has the gradients, here given under the canonical names of the trained weights:
+        clips them, and updates weights and averages."""
+
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Logits in evaluation mode. Quick for repeated calls with the same shape."""
 
@@ -150,6 +158,15 @@ class Trainer(Protocol):
         Raises ReproError, and changes nothing, for one of other settings."""
 
 
+def again(name: str, arrays: Mapping[str, object]) -> str:
+    """The name, or "name (2)" and so on where `arrays` has it already."""
+    number, found = 1, name
+    while found in arrays:
+        number += 1
+        found = f"{name} ({number})"
+    return found
+
+
 class Backend(Protocol):
     """The functions of a backend's package. Importing the package must not import the framework."""
 
@@ -168,9 +185,17 @@ class Backend(Protocol):
     def to_float64(self, model: Any) -> Any:
         """The model in double precision; raises ReproError where the framework cannot run it."""
 
-    def forward(self, model: Any, images: np.ndarray, train: bool = False) -> Arrays:
+    def forward(self, model: Any, images: np.ndarray, train: bool = False, closely: bool = False) -> Arrays:
         """The output of every stage that the spec names (the modules of those names), "logits" among them as the last,
-        in evaluation mode or in training mode, which changes the running statistics."""
+        in evaluation mode or in training mode, which changes the running statistics.
+
+        closely: of every module, as "NAME", and what each is given, as "enters NAME", in the order of running, where a
+        module that runs again is "NAME (2)".
+        """
+
+    def drop_by(self, model: Any, draw: Draw) -> None:
+        """From now on the model's dropout and drop-path layers leave out, in training, what draw(NAME, shape) puts
+        below their rate. The shape is that of what is dropped from, or (N, 1, 1, 1) for a path."""
 
     def operators(self, model: Any, size: int) -> list[dict[str, Any]]:
         """What the framework itself built, counted by running one image: for each convolution, normalisation and

@@ -13,6 +13,7 @@ FUNCTIONS = {
     "export_weights": "model",
     "to_float64": "model",
     "forward": "model",
+    "drop_by": "model",
     "operators": "model",
     "create_trainer": "trainer",
 }

@@ -10,7 +10,7 @@ import mindspore
 import numpy as np
 from mindspore import Tensor, nn
 
-from backends.mindspore.layers import DepthwiseConv2d, LayerNorm2d
+from backends.mindspore.layers import DepthwiseConv2d, Dropout, LayerNorm2d
 from backends.mindspore.models.asymmnet import AsymmNet
 from backends.mindspore.models.densenet import DenseNet
 from backends.mindspore.models.efficientnet_v2 import EfficientNetV2
@@ -23,6 +23,7 @@ from backends.mindspore.models.shufflenet_v2 import ShuffleNetV2
 from backends.mindspore.models.vgg import VGG
 from backends.mindspore.native_weights import NAMES
 from repro.errors import ReproError
+from repro.interface import Draw, again
 from repro.specs import Spec, find_spec
 from repro.specs.asymmnet import AsymmNetSpec
 from repro.specs.densenet import DenseNetSpec
@@ -99,9 +100,8 @@ def to_float64(model: Any) -> Any:
     raise ReproError("mindspore has no float64 convolution or batch normalisation on the CPU")
 
 
-def _run(model: Any, images: np.ndarray, hook: Any, cells: Mapping[Any, str], train: bool = False) -> np.ndarray:
-    """Logits in evaluation or training mode, with `hook` called after each of `cells`; hooks need the eager mode."""
-    hooks = [cell.register_forward_hook(hook) for cell in cells]
+def _run(model: Any, images: np.ndarray, hooks: list[Any], train: bool = False) -> np.ndarray:
+    """Logits in evaluation or training mode, and the hooks gone afterwards; they need the eager mode."""
     try:
         with mode(mindspore.PYNATIVE_MODE):
             model.set_train(train)
@@ -111,17 +111,41 @@ def _run(model: Any, images: np.ndarray, hook: Any, cells: Mapping[Any, str], tr
             handle.remove()
 
 
-def forward(model: Any, images: np.ndarray, train: bool = False) -> Arrays:
-    """Every stage's output, and the logits, of images (N, C, H, W), in evaluation or training mode."""
+def forward(model: Any, images: np.ndarray, train: bool = False, closely: bool = False) -> Arrays:
+    """Every stage's output, and the logits, of images (N, C, H, W), in evaluation or training mode. closely: what
+    enters and leaves every cell."""
     outputs: Arrays = {}
-    cells = dict(model.cells_and_names())
-    stages = {cells[name]: name for name in model.spec.trace(images.shape[2]).stages}
+    cells = {name: cell for name, cell in model.cells_and_names() if name}
+    names = {cells[name]: name for name in (cells if closely else model.spec.trace(images.shape[2]).stages)}
 
-    def keep(cell: nn.Cell, _inputs: Any, output: Tensor) -> None:
-        outputs[stages[cell]] = output.asnumpy().copy()
+    def keep(name: str, array: Any) -> None:
+        if isinstance(array, Tensor):
+            outputs[again(name, outputs)] = array.asnumpy().copy()
 
-    outputs["logits"] = _run(model, images, keep, stages, train)
-    return outputs
+    hooks = [cell.register_forward_hook(lambda cell, _inputs, output: keep(names[cell], output)) for cell in names]
+    if closely:
+        hooks += [
+            cell.register_forward_pre_hook(lambda cell, inputs: keep(f"enters {names[cell]}", inputs[0]))
+            for cell in names
+        ]
+    logits = _run(model, images, hooks, train)
+    return outputs | {"logits": logits}
+
+
+def drop_by(model: Any, draw: Draw) -> None:
+    """Dropout and drop-path layers leave out what draw(name, shape) puts below their rate."""
+    names = {cell: name for name, cell in model.cells_and_names()}
+
+    def drop(cell: Any, inputs: tuple[Tensor], _output: Tensor) -> Tensor:
+        (x,) = inputs
+        if not cell.training or not cell.rate:
+            return x
+        drawn = draw(names[cell], cell.drawn(x.shape))
+        return x * Tensor(drawn >= cell.rate).astype(x.dtype) / (1 - cell.rate)
+
+    for cell in names:
+        if isinstance(cell, Dropout):
+            cell.register_forward_hook(drop)
 
 
 def operators(model: Any, size: int) -> list[dict[str, Any]]:
@@ -141,5 +165,6 @@ def operators(model: Any, size: int) -> list[dict[str, Any]]:
             "macs": 0 if kind == "norm" else cell.weight.size * positions,
         })  # fmt: skip
 
-    _run(model, np.zeros((1, model.spec.in_channels, size, size), np.float32), count, names)
+    hooks = [cell.register_forward_hook(count) for cell in names]
+    _run(model, np.zeros((1, model.spec.in_channels, size, size), np.float32), hooks)
     return rows

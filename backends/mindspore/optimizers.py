@@ -4,6 +4,8 @@ alone, and the others in its operations. All are compiled into the graph of the 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import mindspore
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
@@ -26,7 +28,7 @@ class Momentum(nn.Momentum):
 
     def prepare(self, lr: float, steps: int) -> None:
         """Sets what the next step depends on beside arrays. steps: how many were made before it."""
-        self.learning_rate.set_data(Tensor(lr, mindspore.float32))
+        ops.assign(self.learning_rate, Tensor(lr, mindspore.float32))  # the eager mode would not see set_data
 
 
 class Optimizer(nn.Cell):
@@ -39,7 +41,8 @@ class Optimizer(nn.Cell):
         self.arrays = tuple(self.slots.values())
         self.weight_decay, self.momentum, self.eps = settings.weight_decay, settings.momentum, settings.eps
         self.lr = scalar("lr")
-        self.map = ops.HyperMap()  # a loop of so many steps would be too deep for the compiler
+        self.write = ops.assign if settings.compiled else copied
+        self.map = ops.HyperMap() if settings.compiled else mapped
 
     def prepare(self, lr: float, steps: int) -> None:
         self.lr.set_data(Tensor(lr, mindspore.float32))
@@ -53,6 +56,17 @@ class Optimizer(nn.Cell):
         return g + self.weight_decay * weight if self.weight_decay > 0 else g
 
 
+def mapped(function: Callable[..., Tensor], *sequences: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """ops.HyperMap, which compiles even in the eager mode; to the compiler, a loop of so many steps is too deep."""
+    return tuple(map(function, *sequences))
+
+
+def copied(parameter: Parameter, value: Tensor) -> Tensor:
+    """ops.assign, many times as quick in the eager mode, and unknown to the compiler."""
+    parameter.copy_(value)
+    return value
+
+
 def scalar(name: str) -> Parameter:
     return Parameter(Tensor(0.0, mindspore.float32), name=name, requires_grad=False)
 
@@ -62,8 +76,8 @@ class Nesterov(Optimizer):
 
     def update(self, lr, weight, g, velocity):
         g = self.decayed(g, weight)
-        ops.assign(velocity, self.momentum * velocity + g)
-        return ops.assign_sub(weight, lr * (g + self.momentum * velocity))
+        velocity = self.write(velocity, self.momentum * velocity + g)
+        return self.write(weight, weight - lr * (g + self.momentum * velocity))
 
 
 class Adam(Optimizer):
@@ -87,10 +101,10 @@ class Adam(Optimizer):
         (beta1, beta2), (share1, share2) = self.betas, self.shares
         if not self.decoupled:
             g = self.decayed(g, weight)
-        ops.assign(moment1, beta1 * moment1 + share1 * g)
-        ops.assign(moment2, beta2 * moment2 + share2 * g * g)
+        moment1 = self.write(moment1, beta1 * moment1 + share1 * g)
+        moment2 = self.write(moment2, beta2 * moment2 + share2 * g * g)
         change = lr * moment1 / (ops.sqrt(moment2) / self.root + self.eps)
-        return ops.assign(weight, (self.kept * weight if self.decoupled else weight) - change)
+        return self.write(weight, (self.kept * weight if self.decoupled else weight) - change)
 
 
 class RMSProp(Optimizer):
@@ -102,8 +116,8 @@ class RMSProp(Optimizer):
 
     def update(self, lr, weight, g, square, *velocity):
         g = self.decayed(g, weight)
-        ops.assign(square, self.alpha * square + self.share * g * g)
+        square = self.write(square, self.alpha * square + self.share * g * g)
         g = g / (ops.sqrt(square) + self.eps)
         if velocity:
-            g = ops.assign(velocity[0], self.momentum * velocity[0] + g)
-        return ops.assign_sub(weight, lr * g)
+            g = self.write(velocity[0], self.momentum * velocity[0] + g)
+        return self.write(weight, weight - lr * g)

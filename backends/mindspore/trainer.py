@@ -11,27 +11,21 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from backends.mindspore.model import export_weights, load_weights, mode
 from backends.mindspore.native_weights import NAMES
-from backends.mindspore.optimizers import create_optimizer
+from backends.mindspore.optimizers import copied, create_optimizer, mapped
 from repro.interface import Arrays, TrainSettings
 
 
-class Step(nn.Cell):
-    """Forward, loss, gradients and update."""
+class Update(nn.Cell):
+    """Clipping, the optimizer and the averages."""
 
-    def __init__(self, model: nn.Cell, optimizer: nn.Cell, settings: TrainSettings, average: ParameterTuple):
-        super().__init__(auto_prefix=False)  # the model's parameters keep their names
-        self.model = model
+    def __init__(self, optimizer: nn.Cell, settings: TrainSettings, average: ParameterTuple):
+        super().__init__(auto_prefix=False)
         self.optimizer = optimizer
-        self.loss = nn.CrossEntropyLoss(label_smoothing=float(settings.label_smoothing))
-        self.gradients = ops.value_and_grad(self.compute, None, optimizer.parameters, has_aux=True)
         self.clip_norm = settings.clip_norm
         self.weights, self.average = optimizer.parameters, average
         self.share = None if settings.ema_decay is None else 1 - settings.ema_decay  # of a weight in its average
-        self.map = ops.HyperMap()
-
-    def compute(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.model(images)
-        return self.loss(logits, targets), logits
+        self.write = ops.assign if settings.compiled else copied
+        self.map = ops.HyperMap() if settings.compiled else mapped
 
     def clipped(self, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """ops.clip_by_global_norm has another formula: no 1e-6."""
@@ -40,20 +34,42 @@ class Step(nn.Cell):
         return self.map(ops.partial(ops.mul, scale), gradients)
 
     def averaged(self, updated: Tensor, average: Parameter, weight: Parameter) -> Tensor:
-        return ops.assign_add(average, self.share * (ops.depend(weight, updated) - average))
+        return self.write(average, average + self.share * (ops.depend(weight, updated) - average))
 
-    def construct(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        (loss, logits), gradients = self.gradients(images, targets)
+    def construct(self, loss: Tensor, gradients: tuple[Tensor, ...]) -> Tensor:
+        """The loss, which hangs on the updates."""
         if self.clip_norm is not None:
             gradients = self.clipped(gradients)
         loss = ops.depend(loss, self.optimizer(gradients))
         if self.share is not None:
             loss = ops.depend(loss, self.map(ops.partial(self.averaged, loss), self.average, self.weights))
-        return loss, logits
+        return loss
+
+
+class Step(nn.Cell):
+    """Forward, loss, gradients and update."""
+
+    def __init__(self, model: nn.Cell, loss: nn.Cell, update: Update):
+        super().__init__(auto_prefix=False)  # the model's parameters keep their names
+        self.model, self.loss, self.update = model, loss, update
+        self.gradients = ops.value_and_grad(self.compute, None, update.weights, has_aux=True)
+
+    def compute(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.model(images)
+        return self.loss(logits, targets), logits
+
+    def construct(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        (loss, logits), gradients = self.gradients(images, targets)
+        return self.update(loss, gradients), logits
 
 
 def squared(gradient: Tensor) -> Tensor:
     return (gradient * gradient).sum()
+
+
+def typed(targets: np.ndarray) -> Tensor:
+    """Labels are 32 bits wide in MindSpore."""
+    return Tensor(targets.astype(np.int32) if targets.ndim == 1 else targets)
 
 
 class Trainer:
@@ -67,17 +83,29 @@ class Trainer:
         self.names = [canonical[parameter.name] for parameter in self.optimizer.parameters]
         averaged = [] if settings.ema_decay is None else self.optimizer.parameters
         self.average = ParameterTuple(averaged).clone(prefix="ema")
-        self.train_step = Step(model, self.optimizer, settings, self.average)
+        self.cross_entropy = nn.CrossEntropyLoss(label_smoothing=float(settings.label_smoothing))
+        self.whole_update = Update(self.optimizer, settings, self.average)
+        self.train_step = Step(model, self.cross_entropy, self.whole_update)
         self.steps = 0
 
     def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
         self.optimizer.prepare(lr, self.steps)
         with mode(mindspore.GRAPH_MODE if self.settings.compiled else mindspore.PYNATIVE_MODE):
             self.train_step.set_train(True)
-            typed = targets.astype(np.int32) if targets.ndim == 1 else targets
-            loss, logits = self.train_step(Tensor(images), Tensor(typed))
+            loss, logits = self.train_step(Tensor(images), typed(targets))
             self.steps += 1
             return float(loss.asnumpy()), logits.asnumpy()
+
+    def loss(self, logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
+        with mode(mindspore.PYNATIVE_MODE):
+            loss, gradient = ops.value_and_grad(self.cross_entropy)(Tensor(logits), typed(targets))
+        return float(loss.asnumpy()), gradient.asnumpy()
+
+    def update(self, gradients: Mapping[str, np.ndarray], lr: float) -> None:
+        self.optimizer.prepare(lr, self.steps)
+        with mode(mindspore.GRAPH_MODE if self.settings.compiled else mindspore.PYNATIVE_MODE):
+            self.whole_update(Tensor(0.0), tuple(Tensor(gradients[name]) for name in self.names))
+        self.steps += 1
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         with mode(mindspore.GRAPH_MODE):

@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from backends.paddle.layers import BatchNorm2D, DepthwiseConv2D, LayerNorm2D, SameConv2D
+from backends.paddle.layers import BatchNorm2D, DepthwiseConv2D, DropPath, LayerNorm2D, SameConv2D
 from backends.paddle.models.asymmnet import AsymmNet
 from backends.paddle.models.densenet import DenseNet
 from backends.paddle.models.efficientnet_v2 import EfficientNetV2
@@ -21,6 +21,7 @@ from backends.paddle.models.shufflenet_v1 import ShuffleNetV1
 from backends.paddle.models.shufflenet_v2 import ShuffleNetV2
 from backends.paddle.models.vgg import VGG
 from backends.paddle.native_weights import NAMES
+from repro.interface import Draw, again
 from repro.specs import Spec, find_spec
 from repro.specs.asymmnet import AsymmNetSpec
 from repro.specs.densenet import DenseNetSpec
@@ -92,16 +93,25 @@ def to_float64(model: Any) -> Any:
     return double
 
 
-def forward(model: Any, images: np.ndarray, train: bool = False) -> Arrays:
-    """Every stage's output, and the logits, of images (N, C, H, W), in evaluation or training mode."""
+def forward(model: Any, images: np.ndarray, train: bool = False, closely: bool = False) -> Arrays:
+    """Every stage's output, and the logits, of images (N, C, H, W), in evaluation or training mode. closely: what
+    enters and leaves every layer."""
     outputs: Arrays = {}
     layers = dict(model.named_sublayers())
-    stages = {layers[name]: name for name in model.spec.trace(images.shape[2]).stages}
+    names = {layers[name]: name for name in (layers if closely else model.spec.trace(images.shape[2]).stages)}
 
-    def keep(layer: nn.Layer, _inputs: Any, output: paddle.Tensor) -> None:
-        outputs[stages[layer]] = output.numpy().copy()
+    def keep(name: str, array: Any) -> None:
+        if isinstance(array, paddle.Tensor):
+            outputs[again(name, outputs)] = array.numpy().copy()
 
-    hooks = [layer.register_forward_post_hook(keep) for layer in stages]
+    hooks = [
+        layer.register_forward_post_hook(lambda layer, _inputs, output: keep(names[layer], output)) for layer in names
+    ]
+    if closely:
+        hooks += [
+            layer.register_forward_pre_hook(lambda layer, inputs: keep(f"enters {names[layer]}", inputs[0]))
+            for layer in names
+        ]
     try:
         (model.train if train else model.eval)()
         with paddle.no_grad():
@@ -110,6 +120,24 @@ def forward(model: Any, images: np.ndarray, train: bool = False) -> Arrays:
         for hook in hooks:
             hook.remove()
     return outputs
+
+
+def drop_by(model: Any, draw: Draw) -> None:
+    """Dropout and drop-path layers leave out what draw(name, shape) puts below their rate."""
+    names = {layer: name for name, layer in model.named_sublayers()}
+
+    def drop(layer: Any, inputs: tuple[paddle.Tensor], _output: paddle.Tensor) -> paddle.Tensor:
+        (x,) = inputs
+        path = isinstance(layer, DropPath)
+        rate = layer.rate if path else layer.p
+        if not layer.training or not rate:
+            return x
+        drawn = draw(names[layer], (x.shape[0], 1, 1, 1) if path else tuple(x.shape))
+        return x * paddle.to_tensor(drawn >= rate).astype(x.dtype) / (1 - rate)
+
+    for layer in names:
+        if isinstance(layer, (nn.Dropout, DropPath)):
+            layer.register_forward_post_hook(drop)
 
 
 def operators(model: Any, size: int) -> list[dict[str, Any]]:

@@ -50,10 +50,25 @@ class Trainer:
 
     def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
         self.model.train()
-        self.optimizer.set_lr(lr)
         logits = self.model(paddle.to_tensor(images))
         loss = cross_entropy(logits, paddle.to_tensor(targets), self.settings.label_smoothing)
         loss.backward()
+        self._update(lr)
+        return float(loss), logits.numpy()
+
+    def loss(self, logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
+        tensor = paddle.to_tensor(logits, stop_gradient=False)
+        loss = cross_entropy(tensor, paddle.to_tensor(targets), self.settings.label_smoothing)
+        return float(loss), paddle.grad(loss, tensor)[0].numpy()
+
+    def update(self, gradients: Mapping[str, np.ndarray], lr: float) -> None:
+        for name, parameter in self.parameters.items():
+            parameter.grad = self._native(gradients[name], name).astype(parameter.dtype)
+        self._update(lr)
+
+    def _update(self, lr: float) -> None:
+        """From the gradients that the parameters have."""
+        self.optimizer.set_lr(lr)
         if self.settings.clip_norm is not None:
             # the optimizers' own grad_clip has another formula: no 1e-6
             paddle.nn.utils.clip_grad_norm_(list(self.parameters.values()), self.settings.clip_norm)
@@ -62,7 +77,6 @@ class Trainer:
         self.steps += 1
         for name, average in self.average.items():
             average.lerp_(self.parameters[name].detach(), self.share)
-        return float(loss), logits.numpy()
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         self.model.eval()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from backends.torch.layers import LayerNorm2d, SameConv2d
+from backends.torch.layers import DropPath, LayerNorm2d, SameConv2d
 from backends.torch.models.asymmnet import AsymmNet
 from backends.torch.models.densenet import DenseNet
 from backends.torch.models.efficientnet_v2 import EfficientNetV2
@@ -22,6 +21,7 @@ from backends.torch.models.shufflenet_v1 import ShuffleNetV1
 from backends.torch.models.shufflenet_v2 import ShuffleNetV2
 from backends.torch.models.vgg import VGG
 from backends.torch.native_weights import NAMES
+from repro.interface import Draw, again
 from repro.specs import Spec, find_spec
 from repro.specs.asymmnet import AsymmNetSpec
 from repro.specs.densenet import DenseNetSpec
@@ -89,18 +89,32 @@ def export_weights(model: Any) -> Arrays:
 
 
 def to_float64(model: Any) -> Any:
-    return copy.deepcopy(model).double()
+    double = create_model(model.spec).double()  # a deep copy would share what hangs on the model
+    load_weights(double, export_weights(model))
+    return double
 
 
-def forward(model: Any, images: np.ndarray, train: bool = False) -> Arrays:
-    """Every stage's output, and the logits, of images (N, C, H, W), in evaluation or training mode."""
+def forward(model: Any, images: np.ndarray, train: bool = False, closely: bool = False) -> Arrays:
+    """Every stage's output, and the logits, of images (N, C, H, W), in evaluation or training mode. closely: what
+    enters and leaves every module."""
     outputs: Arrays = {}
-    stages = {model.get_submodule(name): name for name in model.spec.trace(images.shape[2]).stages}
+    stages = (
+        [name for name, _ in model.named_modules() if name] if closely else model.spec.trace(images.shape[2]).stages
+    )
+    names = {model.get_submodule(name): name for name in stages}
 
-    def keep(module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
-        outputs[stages[module]] = output.detach().numpy().copy()
+    def keep(name: str, array: Any) -> None:
+        if isinstance(array, torch.Tensor):
+            outputs[again(name, outputs)] = array.detach().numpy().copy()
 
-    hooks = [module.register_forward_hook(keep) for module in stages]
+    hooks = [
+        module.register_forward_hook(lambda module, _inputs, output: keep(names[module], output)) for module in names
+    ]
+    if closely:
+        hooks += [
+            module.register_forward_pre_hook(lambda module, inputs: keep(f"enters {names[module]}", inputs[0]))
+            for module in names
+        ]
     try:
         model.train(train)
         with torch.no_grad():
@@ -109,6 +123,24 @@ def forward(model: Any, images: np.ndarray, train: bool = False) -> Arrays:
         for hook in hooks:
             hook.remove()
     return outputs
+
+
+def drop_by(model: Any, draw: Draw) -> None:
+    """Dropout and drop-path layers leave out what draw(name, shape) puts below their rate."""
+    names = {module: name for name, module in model.named_modules()}
+
+    def drop(layer: Any, inputs: tuple[torch.Tensor], _output: torch.Tensor) -> torch.Tensor:
+        (x,) = inputs
+        path = isinstance(layer, DropPath)
+        rate = layer.rate if path else layer.p
+        if not layer.training or not rate:
+            return x
+        drawn = draw(names[layer], (x.shape[0], 1, 1, 1) if path else tuple(x.shape))
+        return x * torch.from_numpy(drawn >= rate) / (1 - rate)
+
+    for module in names:
+        if isinstance(module, (nn.Dropout, DropPath)):
+            module.register_forward_hook(drop)
 
 
 def operators(model: Any, size: int) -> list[dict[str, Any]]:

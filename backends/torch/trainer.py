@@ -33,19 +33,36 @@ class Trainer:
 
     def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
         self.model.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
         logits = self.model(torch.from_numpy(images))
-        loss = F.cross_entropy(logits, torch.from_numpy(targets), label_smoothing=self.settings.label_smoothing)
+        loss = self._loss(logits, targets)
         self.optimizer.zero_grad()
         loss.backward()
+        self._update(lr)
+        return loss.item(), logits.detach().numpy()
+
+    def loss(self, logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
+        tensor = torch.from_numpy(logits).requires_grad_()
+        loss = self._loss(tensor, targets)
+        return loss.item(), torch.autograd.grad(loss, tensor)[0].numpy()
+
+    def update(self, gradients: Mapping[str, np.ndarray], lr: float) -> None:
+        for name, parameter in self.parameters.items():
+            parameter.grad = torch.from_numpy(gradients[name]).to(parameter.dtype, copy=True)
+        self._update(lr)
+
+    def _loss(self, logits: torch.Tensor, targets: np.ndarray) -> torch.Tensor:
+        return F.cross_entropy(logits, torch.from_numpy(targets), label_smoothing=self.settings.label_smoothing)
+
+    def _update(self, lr: float) -> None:
+        """From the gradients that the parameters have."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
         if self.settings.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip_norm)
         self.optimizer.step()
         self.steps += 1
         for name, average in self.average.items():
             average.lerp_(self.parameters[name].detach(), self.share)
-        return loss.item(), logits.detach().numpy()
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         self.model.eval()

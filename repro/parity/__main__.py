@@ -52,8 +52,7 @@ def main(argv: list[str] | None = None) -> int:
                 )
     failures = [record for record in records if record.verdict == "diverges"]
     for record in failures:
-        print(f"{record.model}, rung {record.rung}: {record.backend} diverges from {record.reference} first at "
-              f"{record.where}: {record.reason}")  # fmt: skip
+        print(record.sentence)
     print(f"\n{len(records)} comparisons, {len(failures)} diverge")
     if arguments.json:
         write_text(arguments.json, json.dumps([asdict(record) for record in records], indent=1) + "\n")

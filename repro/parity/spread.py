@@ -12,6 +12,9 @@ Arrays = dict[str, np.ndarray]
 NUDGES = 3  # runs with other last bits, beside the one with the bits as they are
 # An error may be that many times the largest of the reference's own. The largest seen in a sound backend was 2.9
 SPREAD = 8.0
+# The same as a multiple of the root mean square, where one run alone measures it: the largest of many elements, added
+# up in another order, stays within it
+ROUNDING = 64.0
 # No error counts below this multiple of float32's resolution of the array's typical value: an array may come out equal
 # by chance
 FLOOR = 64 * float(np.finfo(np.float32).eps)
@@ -21,6 +24,15 @@ def nudged(images: np.ndarray, seed: int) -> np.ndarray:
     """The images with the last bit of every number moved up or down."""
     up = np.random.default_rng(seed).random(images.shape) < 0.5
     return np.nextafter(images, np.where(up, np.inf, -np.inf).astype(images.dtype))
+
+
+def rounding(single: np.ndarray, exact: np.ndarray) -> float:
+    """The tolerance of one array where there is a single float32 run of the reference."""
+    if single.shape != exact.shape:
+        return 0.0
+    lost = float(np.sqrt(np.mean(np.square(single - exact))))
+    floor = float(np.finfo(np.float32).eps * np.sqrt(np.mean(np.square(exact))))  # it may be exact by chance
+    return ROUNDING * max(lost, floor) if np.isfinite(lost) else 0.0
 
 
 def tolerances(runs: Sequence[Mapping[str, np.ndarray]], exact: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -1,186 +1,121 @@
-"""Rungs 2, 3, 4 and 6: what happens in training. Nothing is dropped at random in any of them.
-
-The gradient of a network with ReLUs is not continuous: a value within rounding of a kink falls to either side of it,
-and changes gradients by far more than rounding. On other images it is another value, or none. So what diverges is tried
-again on others, and only what diverges every time is an error.
-"""
+"""Rungs 3 to 7: loss, gradients, optimizers, trajectory and outcome."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from repro.data import Loader, Transform, open_dataset
-from repro.errors import ReproError
-from repro.parity.compare import Comparison, compare, overall
+from repro.parity.forward import BATCH, TRAIN_DOUBLE, in_order, training_side
+from repro.parity.judge import Arrays, Question, Workers, judge
 from repro.parity.record import Record
-from repro.parity.spread import NUDGES, nudged, tolerances
-from repro.specs import STATISTICS, Spec
-from repro.workers import Worker, ask
+from repro.specs import Spec
+from repro.training.schedules import learning_rate
+from repro.workers import ask
 
-Arrays = dict[str, np.ndarray]
-Run = Callable[[Mapping[str, Worker], Arrays, bool], dict[str, Arrays]]  # workers, inputs, double -> found, by backend
-
-BATCH, SIDE = 4, 64  # images; small maps at the end of a network are what its batch normalisation finds hardest
-ATTEMPTS = 3
-# Frameworks in float64 must agree that much better than float32 does. Paddle's float64 keeps epsilons in float32
-DOUBLE = 0.1
 STEPS, RATE, DECAY = 5, 0.01, 0.01  # a decay that shows within a few steps
+NUMBERS = 4096  # made-up gradients, repeated over every weight
+SHOWN = (1, STEPS)  # steps after which the optimizers' weights are compared
+
+# Every optimizer, schedule and setting of TrainSettings once
+UPDATES: dict[str, tuple[str, float, dict[str, Any]]] = {
+    "sgd, constant": ("constant", 0, {"momentum": 0.9, "weight_decay": DECAY}),
+    "sgd with nesterov, step": ("step", 0, {"momentum": 0.9, "nesterov": True, "weight_decay": DECAY}),
+    "clipped sgd with averages, linear": ("linear", 0, {"momentum": 0.0, "clip_norm": 1.0, "ema_decay": 0.9}),
+    "adam, cosine": ("cosine", 0, {"optimizer": "adam", "weight_decay": DECAY}),
+    "adamw, warm-up": ("cosine", 2, {"optimizer": "adamw", "weight_decay": DECAY}),
+    "rmsprop, constant": ("constant", 0, {"optimizer": "rmsprop", "weight_decay": DECAY}),
+}
 
 
-def training_mode(spec: Spec, workers: dict[str, Worker], seed: int) -> Iterator[Record]:
-    """Rung 2: every stage and the logits in training mode, and every running statistic after it."""
+def losses(spec: Spec, workers: Workers, weights: Arrays, seed: int) -> Iterator[Record]:
+    """Rung 3: the cross-entropy of labels, of smoothed labels and of soft targets, and its gradient by the logits."""
 
-    def run(chosen: Mapping[str, Worker], inputs: Arrays, double: bool) -> dict[str, Arrays]:
-        answers = ask(chosen, "train_forward", {"images": inputs["images"][0]}, double=double)
-        return {backend: arrays for backend, (can, arrays) in answers.items() if can}
+    def question(name: str, soft: bool, smoothing: float) -> Question:
+        def inputs(attempt: int) -> Arrays:
+            rng = np.random.default_rng([seed, attempt])
+            logits = rng.normal(0, 3, (4 * BATCH, spec.num_classes)).astype(np.float32)
+            if soft:
+                return {"logits": logits, "targets": rng.dirichlet(np.ones(spec.num_classes), len(logits))}
+            return {"logits": logits, "targets": rng.integers(0, spec.num_classes, len(logits))}
 
-    stages = spec.trace(_side(spec)).stages
-    statistics = [name for name, weight in spec.weights.items() if weight.kind in STATISTICS]
-    # a stage's statistics are taken in before it comes out
-    order = [*(f"statistics/{name}" for name in statistics), *stages, "logits"]
-    yield from _compared(spec, 2, workers, run, _noise(spec, seed), order)
+        def run(chosen: Workers, given: Arrays, double: bool, closely: bool) -> dict[str, Arrays]:
+            return in_order(ask(chosen, "loss", given, settings=_settings(label_smoothing=smoothing), double=double))
 
+        return Question(name, inputs, "logits", run, TRAIN_DOUBLE)
 
-def losses(spec: Spec, workers: dict[str, Worker], seed: int) -> Iterator[Record]:
-    """Rung 3: the cross-entropy of labels, of smoothed labels and of soft targets."""
-
-    def run(chosen: Mapping[str, Worker], inputs: Arrays, double: bool) -> dict[str, Arrays]:
-        rng = np.random.default_rng(3)
-        soft = rng.dirichlet(np.ones(spec.num_classes), inputs["targets"].shape).astype(np.float32)
-        kinds = {"labels": ({}, 0.0), "smoothed labels": ({}, 0.1), "soft targets": ({"targets": soft}, 0.0)}
-        found: dict[str, Arrays] = {}
-        for kind, (targets, smoothing) in kinds.items():
-            answers = _train(chosen, inputs | targets, _settings(label_smoothing=smoothing), [0.0], double)
-            for backend, (values, _) in answers.items():
-                found.setdefault(backend, {})[f"loss of {kind}"] = _values(values, double)
-        return found
-
-    yield from _compared(spec, 3, workers, run, _noise(spec, seed), [])
+    questions = [
+        question("labels", False, 0.0), question("smoothed labels", False, 0.1), question("soft targets", True, 0.0),
+        question("smoothed soft targets", True, 0.1),
+    ]  # fmt: skip
+    return judge(spec, 3, workers, questions, weights)
 
 
-def gradients(spec: Spec, workers: dict[str, Worker], seed: int) -> Iterator[Record]:
-    """Rung 4: the gradient of every parameter, which is SGD's velocity after its first step."""
+def gradients(spec: Spec, workers: Workers, weights: Arrays, seed: int) -> Iterator[Record]:
+    """Rung 4: the gradient of every parameter, which is SGD's velocity after its first step, from the last to the
+    first, as they are worked out."""
 
-    def run(chosen: Mapping[str, Worker], inputs: Arrays, double: bool) -> dict[str, Arrays]:
-        answers = _train(chosen, inputs, _settings(momentum=0.9), [0.0], double)
-        return {backend: _under("state/velocity/", arrays) for backend, (_, arrays) in answers.items()}
+    def inputs(attempt: int) -> Arrays:
+        rng = np.random.default_rng([seed, attempt])
+        side = training_side(spec)
+        images = rng.standard_normal((1, BATCH, spec.in_channels, side, side), np.float32)
+        return {"images": images, "targets": rng.integers(0, spec.num_classes, (1, BATCH))}
 
-    order = list(reversed(spec.weights))  # as they are worked out
-    yield from _compared(spec, 4, workers, run, _noise(spec, seed), order)
+    def run(chosen: Workers, given: Arrays, double: bool, closely: bool) -> dict[str, Arrays]:
+        found = in_order(ask(chosen, "train", given, settings=_settings(momentum=0.9), rates=[0.0], double=double))
+        order = [(f"velocity/{name}", f"gradient of {name}") for name in reversed(spec.weights)]
+        return {
+            backend: {shown: arrays[name] for name, shown in order if name in arrays}
+            for backend, arrays in found.items()
+        }
+
+    return judge(spec, 4, workers, [Question("", inputs, "images", run, TRAIN_DOUBLE)], weights)
 
 
-def trajectory(spec: Spec, workers: dict[str, Worker], seed: int) -> Iterator[Record]:
+def optimizers(spec: Spec, workers: Workers, weights: Arrays, seed: int) -> Iterator[Record]:
+    """Rung 5: every parameter, and its average, after 1 and 5 steps with the same gradients: for each optimizer, each
+    schedule, clipping and averaging."""
+
+    def question(name: str, schedule: str, warmup: float, settings: dict[str, Any]) -> Question:
+        def inputs(attempt: int) -> Arrays:
+            return {"gradients": np.random.default_rng([seed, attempt]).standard_normal((STEPS, NUMBERS), np.float32)}
+
+        def run(chosen: Workers, given: Arrays, double: bool, closely: bool) -> dict[str, Arrays]:
+            rates = [learning_rate(schedule, RATE, step, 1, STEPS, warmup) for step in range(STEPS)]
+            after = list(range(1, STEPS + 1)) if closely else SHOWN
+            return in_order(
+                ask(chosen, "update", given, settings=_settings(**settings), rates=rates, after=after, double=double)
+            )
+
+        return Question(name, inputs, "gradients", run, TRAIN_DOUBLE)
+
+    return judge(spec, 5, workers, [question(name, *case) for name, case in UPDATES.items()], weights)
+
+
+def trajectory(spec: Spec, workers: Workers, weights: Arrays, seed: int) -> Iterator[Record]:
     """Rung 6: losses and weights over a few steps on handwritten digits."""
     loader = Loader(open_dataset("digits", split="every-fifth", seed=0), batch_size=BATCH, seed=seed)
-    batches = loader.train(0, Transform(image_size=_side(spec)))
+    transform = Transform(image_size=training_side(spec))
 
-    def digits(_attempt: int) -> Arrays:
-        images, labels = zip(*islice(batches, STEPS), strict=True)
+    def inputs(attempt: int) -> Arrays:
+        images, labels = zip(*islice(loader.train(attempt, transform), STEPS), strict=True)
         channels = np.resize(np.arange(3), spec.in_channels)
         return {"images": np.stack(images)[:, :, channels], "targets": np.stack(labels) % spec.num_classes}
 
-    def run(chosen: Mapping[str, Worker], inputs: Arrays, double: bool) -> dict[str, Arrays]:
+    def run(chosen: Workers, given: Arrays, double: bool, closely: bool) -> dict[str, Arrays]:
         settings = _settings(momentum=0.9, weight_decay=DECAY)
-        found = {}
-        for backend, (values, arrays) in _train(chosen, inputs, settings, [RATE] * STEPS, double).items():
-            steps = {f"loss of step {step}": _values([value], double) for step, value in enumerate(values, 1)}
-            found[backend] = steps | _under("weights/", arrays)
-        return found
+        after = list(range(1, STEPS + 1)) if closely else [STEPS]
+        answers = ask(chosen, "train", given, settings=settings, rates=[RATE] * STEPS, after=after, double=double)
+        return {
+            backend: {name: array for name, array in arrays.items() if name.startswith("step ")}
+            for backend, arrays in in_order(answers).items()
+        }
 
-    order = sorted(spec.weights, key=lambda name: spec.weights[name].kind in STATISTICS)
-    yield from _compared(spec, 6, workers, run, digits, [*(f"loss of step {i}" for i in range(1, STEPS + 1)), *order])
-
-
-def _compared(
-    spec: Spec, rung: int, workers: dict[str, Worker], run: Run, inputs: Callable[[int], Arrays],
-    order: list[str],
-) -> Iterator[Record]:  # fmt: skip
-    """A record for each backend: the first in `order` of what diverges on all of ATTEMPTS inputs, or the worst of what
-    does not."""
-    left = list(workers)
-    history: dict[str, list[dict[str, Comparison]]] = {backend: [] for backend in workers}
-    reference = ""
-    for attempt in range(ATTEMPTS):
-        given = inputs(attempt)
-        double = run(workers, given, True)
-        if not double:
-            raise ReproError(
-                f"rung {rung} needs a backend that computes in float64 (torch or paddle) beside {', '.join(workers)}"
-            )
-        reference, exact = next(iter(double.items()))
-        known = [name for name in order if name in exact]
-        known += [name for name in exact if name not in order]
-        single = run(
-            {backend: worker for backend, worker in workers.items() if backend in {*left, reference}}, given, False
-        )
-        judge = {reference: workers[reference]}
-        runs = [single[reference]]
-        for seed in range(NUDGES):
-            runs += run(judge, given | {"images": nudged(given["images"], seed)}, False).values()
-        allowed = tolerances(runs, exact)
-        for backend in left:
-            found = {}
-            for name in known:
-                checks = [_checked(name, single[backend], exact, allowed[name], np.float32)]
-                if backend in double and backend != reference:
-                    checks.append(_checked(name, double[backend], exact, DOUBLE * allowed[name], np.float64))
-                found[name] = overall(checks)
-            history[backend].append(found)
-        left = [backend for backend in left if _always_diverging(history[backend])]
-        if not left:
-            break
-    for backend, attempts in history.items():
-        culprits = _always_diverging(attempts)
-        final = attempts[-1]
-        worst = final[culprits[0]] if culprits else overall(c for c in final.values() if c.verdict != "diverges")
-        yield Record.of(spec.name, rung, backend, f"{reference} float64", worst)
-
-
-def _checked(name: str, arrays: Arrays, exact: Arrays, tolerance: float, dtype: type) -> Comparison:
-    where = name if dtype is np.float32 else f"{name}, float64"
-    if name not in arrays:
-        return Comparison("diverges", where, None, tolerance, "it is missing")
-    return compare(where, arrays[name], exact[name], tolerance=tolerance, dtype=dtype)
-
-
-def _always_diverging(attempts: list[dict[str, Comparison]]) -> list[str]:
-    """The names that diverged in every attempt, in their order."""
-    return [name for name in attempts[0] if all(found[name].verdict == "diverges" for found in attempts)]
-
-
-def _train(
-    chosen: Mapping[str, Worker], inputs: Arrays, settings: dict[str, Any], rates: list[float], double: bool
-) -> dict[str, tuple[list[float], Arrays]]:
-    answers = ask(chosen, "train", inputs, settings=settings, rates=rates, double=double)
-    return {backend: (values, found) for backend, (values, found) in answers.items() if values is not None}
+    return judge(spec, 6, workers, [Question("", inputs, "images", run, TRAIN_DOUBLE)], weights)
 
 
 def _settings(**changes: object) -> dict[str, Any]:
     return {"momentum": 0.0, "weight_decay": 0.0, "compiled": False, **changes}
-
-
-def _values(losses: list[float], double: bool) -> np.ndarray:
-    return np.array(losses, np.float64 if double else np.float32)
-
-
-def _under(prefix: str, arrays: Arrays) -> Arrays:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-
-def _side(spec: Spec) -> int:
-    return min(SIDE, spec.input_size)
-
-
-def _noise(spec: Spec, seed: int) -> Callable[[int], Arrays]:
-    """One step's images and labels, others for each attempt."""
-
-    def draw(attempt: int) -> Arrays:
-        rng = np.random.default_rng([seed, attempt])
-        images = rng.standard_normal((1, BATCH, spec.in_channels, _side(spec), _side(spec)), np.float32)
-        return {"images": images, "targets": rng.integers(0, spec.num_classes, (1, BATCH))}
-
-    return draw

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from repro.errors import ReproError
 
@@ -140,12 +140,6 @@ class Spec:
                 raise ReproError(f"{self.name}: {what} must be at least 0 and below 1, not {value!r}")
         if not isinstance(self.norm_eps, (int, float)) or not 0 < self.norm_eps < 1:
             raise ReproError(f"{self.name}: norm_eps must be above 0 and below 1, not {self.norm_eps!r}")
-
-    def undropped(self: S) -> S:
-        """The same network with nothing left out at random, so that training can be compared."""
-        rates = {"dropout", "drop_path", "shortcut_dropout"} & {field.name for field in fields(self)}
-        none: dict[str, Any] = dict.fromkeys(rates, 0.0)
-        return replace(self, **none)
 
     def walk(self, net: Trace, x: Shape) -> Shape:
         """Runs the network on `net` from input shape (in_channels, height, width) to logits (num_classes,)."""

@@ -33,7 +33,7 @@ def fit(trainer: Trainer, loader: Loader, recipe: Recipe, folder: RunFolder, pro
     for epoch in range(progress.epoch + 1, recipe.epochs + 1):
         title = f"epoch {epoch}/{recipe.epochs}"
         rates = [
-            learning_rate(recipe.schedule, recipe.lr, (epoch - 1) * steps + step, steps, recipe.epochs)
+            learning_rate(recipe.schedule, recipe.lr, (epoch - 1) * steps + step, steps, recipe.epochs, recipe.warmup)
             for step in range(steps)
         ]
         start = time.perf_counter()

@@ -143,8 +143,10 @@ class Recipe:
     epochs: int = setting(whole(1, 100_000), "passes over the training images", 12)
     lr: float = setting(number(0, 1000, above=True), "the first learning rate", 0.05)
     schedule: str = setting(
-        one_of(*SCHEDULES), "how the learning rate falls: with each step, each epoch, or never", "cosine"
-    )
+        one_of(*SCHEDULES), "how the learning rate falls: with each step, each epoch, each third of the run, or never",
+        "cosine",
+    )  # fmt: skip
+    warmup: float = setting(number(0, 1000), "epochs in which the learning rate rises first", 0.0)
     momentum: float = setting(number(0, 0.9999), "of SGD", 0.9)
     weight_decay: float = setting(number(0, 1), "of SGD, on every trained weight", 1e-4)
     seed: int = setting(whole(0, 2**31 - 1), "decides fresh weights, order, augmentation and dropout", 0)

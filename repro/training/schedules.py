@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import math
 
-SCHEDULES = ("cosine", "cosine-epoch", "constant")
+SCHEDULES = ("cosine", "cosine-epoch", "linear", "step", "constant")
 
 
-def learning_rate(schedule: str, base: float, step: int, steps: int, epochs: int) -> float:
+def learning_rate(schedule: str, base: float, step: int, steps: int, epochs: int, warmup: float = 0.0) -> float:
     """The rate of `step`, counted from 0 over the whole run of `epochs` epochs with `steps` steps each.
 
-    "cosine" (Loshchilov and Hutter, arXiv:1608.03983, without restarts) falls from `base` with every step and would
-    reach 0 one step after the last; "cosine-epoch" does so with every epoch; "constant" stays at `base`.
+    In the first `warmup` epochs the rate rises with every step, in a straight line from 0, to `base`. Then "cosine"
+    (Loshchilov and Hutter, arXiv:1608.03983, without restarts) falls from `base` with every step and would reach 0 one
+    step after the last; "cosine-epoch" does so with every epoch; "linear" falls in a straight line; "step" falls to a
+    tenth after each third; "constant" stays at `base`.
     """
+    rising = round(warmup * steps)
+    if step < rising:
+        return base * (step + 1) / rising
+    left = steps * epochs - rising
     if schedule == "constant":
         return base
-    done = step // steps / epochs if schedule == "cosine-epoch" else step / (steps * epochs)
-    return base * (1 + math.cos(math.pi * done)) / 2
+    if schedule == "step":
+        return base * 0.1 ** (3 * (step - rising) // left)
+    if schedule == "cosine-epoch":
+        step = max(step // steps * steps, rising)
+    done = (step - rising) / left
+    return base * (1 - done if schedule == "linear" else (1 + math.cos(math.pi * done)) / 2)

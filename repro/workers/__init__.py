@@ -36,6 +36,10 @@ def interpreter(backend: str) -> str:
 class WorkerError(ReproError):
     """The worker could not start, died, hung or failed; the text names the backend and quotes its last words."""
 
+    def __init__(self, backend: str, text: str):
+        super().__init__(text)
+        self.backend = backend
+
 
 class Worker:
     """A context manager around one worker process. Raises WorkerError wherever it does not answer as it should."""
@@ -64,8 +68,9 @@ class Worker:
             except OSError as error:
                 self._folder.cleanup()
                 raise WorkerError(
+                    backend,
                     f"backend {backend}: cannot start {self.python} ({error.strerror}); set "
-                    f"REPRO_{backend.upper()}_PYTHON to an interpreter that has its framework"
+                    f"REPRO_{backend.upper()}_PYTHON to an interpreter that has its framework",
                 ) from error
         theirs.close()
         try:
@@ -107,19 +112,25 @@ class Worker:
                 self.process.kill()
                 self.process.wait()
                 raise WorkerError(
-                    f"{self._name}: no answer to {what!r} within {self.timeout:g} s; it was stopped{self._last_words()}"
+                    self.backend,
+                    f"{self._name}: no answer to {what!r} within {self.timeout:g} s; it was stopped"
+                    f"{self._last_words()}",
                 )
             answer = json.loads(self.connection.recv_bytes())
         except (EOFError, OSError):
             self._fail(what)
         if "error" in answer:
-            raise WorkerError(f"{self._name}: {answer['error']}{'' if answer['expected'] else self._last_words()}")
+            raise WorkerError(
+                self.backend, f"{self._name}: {answer['error']}{'' if answer['expected'] else self._last_words()}"
+            )
         return answer["result"], store.load(self.folder / "answer.safetensors")[0] if answer["arrays"] else {}
 
     def _fail(self, what: str) -> Any:
         code = self.process.wait()
         end = f"signal {-code}" if code < 0 else f"exit code {code}"
-        raise WorkerError(f"{self._name}: the worker ended with {end} during {what!r}{self._last_words()}")
+        raise WorkerError(
+            self.backend, f"{self._name}: the worker ended with {end} during {what!r}{self._last_words()}"
+        )
 
     @property
     def _name(self) -> str:

@@ -6,6 +6,8 @@ import importlib
 import json
 import sys
 import traceback
+import zlib
+from collections import Counter
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, cast
@@ -13,26 +15,35 @@ from typing import Any, cast
 import numpy as np
 
 from repro.errors import ReproError
-from repro.interface import Arrays, Backend, TrainSettings
+from repro.interface import Arrays, Backend, Trainer, TrainSettings
 from repro.specs import STATISTICS, find_spec
 from repro.weights import store
 
+END = 2048
+
 
 class Session:
-    """One method per request; each takes JSON details and arrays, and returns a JSON result and arrays."""
+    """One method per request; each takes JSON details and arrays, and returns a JSON result and arrays.
+
+    Those that compute take `double`, for double precision, and return the names of their arrays in the order of
+    computing, or None where the framework cannot compute so.
+    """
 
     def __init__(self, backend: Backend):
         self.backend = backend
         self.model: Any = None
+        self.double: Any = None
         self.arrays: Arrays = {}
+        self.seed = 0
+        self.drawn: Counter[str] = Counter()
 
-    def create(self, arrays: Arrays, name: str, options: dict[str, Any], undropped: bool = False) -> tuple[Any, Arrays]:
-        """Makes the model, where wanted with nothing dropped at random, and fills it with canonical weights, which are
-        those that later training starts from."""
-        spec = find_spec(name, **options)
-        self.model = self.backend.create_model(spec.undropped() if undropped else spec)
+    def create(self, arrays: Arrays, name: str, options: dict[str, Any], seed: int = 0) -> tuple[Any, Arrays]:
+        """Makes the model and fills it with canonical weights, which are those that every later request starts from.
+        seed: of what it leaves out at random, which is drawn here, the same for every backend."""
+        self.model, self.double = self.backend.create_model(find_spec(name, **options)), None
         self.backend.load_weights(self.model, arrays)
-        self.arrays = arrays
+        self.backend.drop_by(self.model, self._draw)
+        self.arrays, self.seed = arrays, seed
         return None, {}
 
     def export(self, arrays: Arrays) -> tuple[Any, Arrays]:
@@ -41,60 +52,112 @@ class Session:
     def operators(self, arrays: Arrays, size: int) -> tuple[Any, Arrays]:
         return self.backend.operators(self.model, size), {}
 
-    def forward(self, arrays: Arrays) -> tuple[Any, Arrays]:
-        return None, self.backend.forward(self.model, arrays["images"])
-
-    def forward64(self, arrays: Arrays) -> tuple[Any, Arrays]:
-        """The same in double precision; the result says whether the framework can."""
-        double = self._double()
-        return (False, {}) if double is None else (True, self.backend.forward(double, _wide(arrays["images"])))
-
-    def train_forward(self, arrays: Arrays, double: bool = False) -> tuple[Any, Arrays]:
-        """Stages and logits in training mode, and "statistics/NAME" after it; the result says whether the framework
-        can."""
-        model = self._fresh(double)
-        if model is None:
-            return False, {}
-        outputs = self.backend.forward(model, _wide(arrays["images"], double), train=True)
-        weights = self.backend.export_weights(model)
-        kept = {name for name, weight in model.spec.weights.items() if weight.kind in STATISTICS}
-        return True, outputs | {f"statistics/{name}": weights[name] for name in kept}
-
-    def train(
-        self, arrays: Arrays, settings: dict[str, Any], rates: list[float], double: bool = False
+    def forward(
+        self, arrays: Arrays, train: bool = False, double: bool = False, closely: bool = False
     ) -> tuple[Any, Arrays]:
-        """Steps from the first weights, with images (steps, N, C, H, W) and targets (steps, N) or (steps, N, classes).
-
-        The result is the loss of each step, or None where the framework cannot; the arrays are "weights/NAME" and
-        "state/KEY" after the last.
-        """
+        """What Backend.forward finds and, in training mode, the running statistics after it."""
         model = self._fresh(double)
         if model is None:
             return None, {}
-        trainer = self.backend.create_trainer(model, TrainSettings(**settings))
-        targets = arrays["targets"]
-        if targets.ndim > 2:
-            targets = _wide(targets, double)
-        batches = zip(_wide(arrays["images"], double), targets, rates, strict=True)
-        losses = [trainer.step(images, target, rate)[0] for images, target, rate in batches]
-        after = {f"weights/{name}": array for name, array in trainer.weights().items()}
-        return losses, after | {f"state/{key}": array for key, array in trainer.state().items()}
+        outputs = self.backend.forward(model, _typed(arrays["images"], double), train, closely)
+        if train:
+            weights = self.backend.export_weights(model)
+            outputs |= {name: weights[name] for name, weight in model.spec.weights.items() if weight.kind in STATISTICS}
+        return list(outputs), outputs
 
-    def _double(self) -> Any:
-        """The model in double precision, or None where the framework cannot."""
-        try:
-            return self.backend.to_float64(self.model)
-        except ReproError:
-            return None
+    def loss(self, arrays: Arrays, settings: dict[str, Any], double: bool = False) -> tuple[Any, Arrays]:
+        """The loss of logits and targets, and its gradient."""
+        trainer = self._trainer(settings, double)
+        if trainer is None:
+            return None, {}
+        targets = arrays["targets"]
+        loss, gradient = trainer.loss(
+            _typed(arrays["logits"], double), _typed(targets, double) if targets.ndim == 2 else np.array(targets)
+        )
+        found = {"loss": _scalar(loss, double), "gradient": gradient}
+        return list(found), found
+
+    def train(
+        self, arrays: Arrays, settings: dict[str, Any], rates: list[float], double: bool = False,
+        after: list[int] | None = None,
+    ) -> tuple[Any, Arrays]:  # fmt: skip
+        """Steps from the first weights on images (steps, N, C, H, W) and targets (steps, N): "step 1: loss" and so on,
+        after the steps in `after` "step 1: NAME" of every weight, and in the end "SLOT/NAME"."""
+        trainer = self._trainer(settings, double)
+        if trainer is None:
+            return None, {}
+        found: Arrays = {}
+        batches = zip(_typed(arrays["images"], double), np.array(arrays["targets"]), rates, strict=True)
+        for step, (images, targets, rate) in enumerate(batches, 1):
+            loss, _ = trainer.step(images, targets, rate)
+            found[f"step {step}: loss"] = _scalar(loss, double)
+            if step in (after or ()):
+                found |= {f"step {step}: {name}": array for name, array in trainer.weights().items()}
+        found |= trainer.state()
+        return list(found), found
+
+    def update(
+        self, arrays: Arrays, settings: dict[str, Any], rates: list[float], after: list[int], double: bool = False
+    ) -> tuple[Any, Arrays]:
+        """Updates from the first weights by made-up gradients, float32 (steps, K), K numbers that are repeated over
+        every weight: "step 1: NAME" and, where there are averages, "step 1: average of NAME"."""
+        trainer = self._trainer(settings, double)
+        if trainer is None:
+            return None, {}
+        found: Arrays = {}
+        trained = {
+            name: weight.shape for name, weight in self.model.spec.weights.items() if weight.kind not in STATISTICS
+        }
+        for step, (numbers, rate) in enumerate(zip(arrays["gradients"], rates, strict=True), 1):
+            trainer.update(
+                {
+                    name: np.resize(np.roll(numbers, place), shape)
+                    for place, (name, shape) in enumerate(trained.items())
+                },
+                rate,
+            )
+            if step in after:
+                kept = {name: array for name, array in trainer.weights().items() if name in trained}
+                averages = {
+                    f"average of {name}": array for name, array in trainer.averages().items() if name in trained
+                }
+                found |= {f"step {step}: {name}": _ends(array) for name, array in (kept | averages).items()}
+        return list(found), found
+
+    def _trainer(self, settings: dict[str, Any], double: bool) -> Trainer | None:
+        model = self._fresh(double)
+        return None if model is None else self.backend.create_trainer(model, TrainSettings(**settings))
 
     def _fresh(self, double: bool) -> Any:
-        """The model with its first weights again."""
-        self.backend.load_weights(self.model, self.arrays)
-        return self._double() if double else self.model
+        """The model with its first weights and draws again; None where the framework cannot have it so."""
+        if double and self.double is None:
+            try:
+                self.double = self.backend.to_float64(self.model)
+            except ReproError:
+                return None
+            self.backend.drop_by(self.double, self._draw)
+        self.drawn.clear()
+        model = self.double if double else self.model
+        self.backend.load_weights(model, self.arrays)
+        return model
+
+    def _draw(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        self.drawn[name] += 1
+        return np.random.default_rng([self.seed, zlib.crc32(name.encode()), self.drawn[name]]).random(shape, np.float32)
 
 
-def _wide(array: np.ndarray, double: bool = True) -> np.ndarray:
-    return array.astype(np.float64 if double else array.dtype)  # a copy: what was read from a file is read-only
+def _typed(array: np.ndarray, double: bool) -> np.ndarray:
+    return array.astype(np.float64 if double else np.float32)  # a copy: what was read from a file is read-only
+
+
+def _scalar(value: float, double: bool) -> np.ndarray:
+    return np.array(value, np.float64 if double else np.float32)
+
+
+def _ends(array: np.ndarray) -> np.ndarray:
+    """All of an array of at most 2 * END numbers, or both ends of a larger one: an update treats each by itself."""
+    flat = array.reshape(-1)
+    return flat if flat.size <= 2 * END else np.concatenate([flat[:END], flat[-END:]])
 
 
 def main() -> None:

@@ -1,0 +1,167 @@
+"""From arrays to verdicts: what is asked of every backend is asked again of the reference with other last bits and in
+double precision, which tells rounding from an error; what diverges is looked at closely, which names the culprit.
+
+A network with ReLUs is not smooth: a value within rounding of a kink falls to either side of it, and changes gradients
+by far more than rounding. On other inputs it is another value, or none. So what diverges is tried again on others, and
+only what diverges every time is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from repro.errors import ReproError
+from repro.parity.compare import Comparison, compare, overall
+from repro.parity.hints import hint
+from repro.parity.record import Point, Record
+from repro.parity.spread import NUDGES, nudged, tolerances
+from repro.specs import Spec
+from repro.workers import Worker
+
+Arrays = dict[str, np.ndarray]
+Workers = Mapping[str, Worker]
+
+ATTEMPTS = 3
+ENTERS = "enters "
+
+
+# (workers, inputs, double, closely) -> the arrays of each backend in the order of computing; none of a backend that
+# cannot compute in `double` precision. closely: more of them, to find the first that diverges
+Run = Callable[[Workers, Arrays, bool, bool], dict[str, Arrays]]
+
+
+@dataclass(frozen=True)
+class Question:
+    """name: in the report, where a rung has several; inputs: of an attempt; nudge: the input that gets other last bits;
+    double: how much closer frameworks in float64 must agree than in float32."""
+
+    name: str
+    inputs: Callable[[int], Arrays]
+    nudge: str
+    run: Run
+    double: float
+
+
+def judge(spec: Spec, rung: int, workers: Workers, questions: list[Question], weights: Arrays) -> Iterator[Record]:
+    """A record for each backend, which speaks of the first question that it fails, or else of the one that it passes
+    with the least to spare. weights: those before training.
+
+    Raises ReproError where no backend computes in double precision.
+    """
+    found: dict[str, list[Comparison]] = {backend: [] for backend in workers}
+    profiles: dict[str, list[Point]] = {backend: [] for backend in workers}
+    reference = ""
+    for question in questions:
+        reference, answers = _answers(question, workers)
+        for backend, comparisons in answers.items():
+            speaker = overall(comparisons)
+            if speaker.verdict == "diverges":
+                pair = {name: worker for name, worker in workers.items() if name in {reference, backend}}
+                speaker = _culprit(_Look(question, pair, ATTEMPTS - 1, True), backend, spec, weights) or speaker
+            suffix = f" ({question.name})" if question.name else ""
+            found[backend].append(replace(speaker, where=speaker.where + suffix))
+            profiles[backend] += [
+                (c.where + suffix, c.max_error and float(f"{c.max_error:.3g}"), float(f"{c.tolerance:.3g}"))
+                for c in comparisons
+            ]
+    for backend, speakers in found.items():
+        yield Record.of(spec.name, rung, backend, f"{reference} float64", overall(speakers), profiles[backend])
+
+
+class _Look:
+    """One attempt at a question."""
+
+    def __init__(self, question: Question, workers: Workers, attempt: int, closely: bool):
+        given = question.inputs(attempt)
+        self.double = question.run(workers, given, True, closely)
+        if not self.double:
+            raise ReproError(
+                f"nothing to hold {', '.join(workers)} against: a backend that computes in float64 (torch or paddle) "
+                "must take part"
+            )
+        self.tighter = question.double
+        self.reference, self.exact = next(iter(self.double.items()))
+        self.single = question.run(workers, given, False, closely)
+        judge = {self.reference: workers[self.reference]}
+        runs = [self.single[self.reference]]
+        for seed in range(NUDGES):
+            other = given | {question.nudge: nudged(given[question.nudge], seed)}
+            runs += question.run(judge, other, False, closely).values()
+        self.allowed = tolerances(runs, self.exact)
+
+    def comparisons(self, backend: str) -> list[Comparison]:
+        """In the order of computing."""
+        found = []
+        for name, exact in self.exact.items():
+            allowed = self.allowed[name]
+            checks = [_checked(name, self.single[backend], exact, allowed, np.float32)]
+            if backend in self.double and backend != self.reference:
+                checks.append(_checked(name, self.double[backend], exact, self.tighter * allowed, np.float64))
+            found.append(overall(checks))
+        return found
+
+
+def _checked(name: str, arrays: Arrays, exact: np.ndarray, tolerance: float, dtype: type) -> Comparison:
+    where = name if dtype is np.float32 else f"{name}, float64"
+    if name not in arrays:
+        return Comparison("diverges", where, None, tolerance, "it is missing")
+    return compare(where, arrays[name], exact, tolerance=tolerance, dtype=dtype)
+
+
+def _answers(question: Question, workers: Workers) -> tuple[str, dict[str, list[Comparison]]]:
+    """The reference, and each backend's comparisons. What did not diverge on all of ATTEMPTS inputs speaks by one on
+    which it did not."""
+    history: dict[str, list[list[Comparison]]] = {backend: [] for backend in workers}
+    suspects, reference = set(workers), ""
+    for attempt in range(ATTEMPTS):
+        chosen = {name: worker for name, worker in workers.items() if name in suspects | {reference}}
+        look = _Look(question, chosen, attempt, False)
+        reference = look.reference
+        for backend in suspects:
+            history[backend].append(look.comparisons(backend))
+        suspects = {backend for backend in suspects if any(map(_diverges, zip(*history[backend], strict=True)))}
+        if not suspects:
+            break
+    answers = {
+        backend: [
+            next((one for one in tried if one.verdict != "diverges"), tried[-1])
+            for tried in zip(*attempts, strict=True)
+        ]
+        for backend, attempts in history.items()
+    }
+    return reference, answers
+
+
+def _diverges(tried: tuple[Comparison, ...]) -> bool:
+    return all(one.verdict == "diverges" for one in tried)
+
+
+def _culprit(look: _Look, backend: str, spec: Spec, weights: Arrays) -> Comparison | None:
+    """The first thing that diverges, with a place in words and what it looks like; None where a close look finds
+    nothing."""
+    names = list(look.exact)
+    for index, found in enumerate(look.comparisons(backend)):
+        if found.verdict == "diverges":
+            name = names[index]
+            before = weights.get(name.rpartition(": ")[2])
+            arrays = look.single[backend]
+            text = ""
+            if name in arrays:
+                text = hint(arrays[name], look.exact[name], found.tolerance, before, spec.norm_momentum)
+            where = place(names, index) + found.where.removeprefix(name)
+            return replace(found, where=where, reason=found.reason + f" ({text})" * bool(text))
+    return None
+
+
+def place(names: list[str], index: int) -> str:
+    """Where the array is, of those whose names Backend.forward gives in the order of computing: a module that has
+    parts, all of which are right, errs in what it does with them."""
+    name = names[index]
+    inner = name.removeprefix(ENTERS)
+    if inner == name and not any(other.startswith(f"{name}.") for other in names[:index]):
+        return name
+    before = next((other for other in reversed(names[:index]) if not other.startswith(ENTERS)), "")
+    return f"{name} (after {before})" if before else name
