@@ -242,7 +242,9 @@ for activation in {activations}:
     arrays = scramble(model.spec, 1)
     load_weights(model, arrays)
     x = np.random.default_rng(0).standard_normal((2, 3, 7, 9))
-    outputs = forward(to_float64(model), x)
+    double = to_float64(lambda: create_model(model.spec))
+    load_weights(double, arrays)
+    outputs = forward(double, x)
     store.save(f"{folder}/{{activation}}.safetensors", arrays | {{"stage/" + name: y for name, y in outputs.items()}})
 """
 

@@ -215,7 +215,8 @@ def difference(ours, theirs, size):
         array = array.T if ours.spec.weights[name].kind == "linear" else array
         assert tuple(target.shape) == array.shape, (key, name)
         target.set_value(array.astype(target.numpy().dtype))
-    double = to_float64(ours)
+    double = to_float64(lambda: create_model(ours.spec))
+    load_weights(double, arrays)
     double.eval(), theirs.eval()
     x = paddle.to_tensor(np.random.default_rng(size).standard_normal((2, 3, size, size)))
     a, b = double(x).numpy(), theirs(x).numpy()

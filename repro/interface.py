@@ -182,8 +182,8 @@ class Backend(Protocol):
 
     def export_weights(self, model: Any) -> Arrays: ...
 
-    def to_float64(self, model: Any) -> Any:
-        """The model in double precision; raises ReproError where the framework cannot run it."""
+    def to_float64(self, make: Callable[[], Any]) -> Any:
+        """The model that `make` makes, in double precision; raises ReproError where the framework cannot run it."""
 
     def forward(self, model: Any, images: np.ndarray, train: bool = False, closely: bool = False) -> Arrays:
         """The output of every stage that the spec names (the modules of those names), "logits" among them as the last,

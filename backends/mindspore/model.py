@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -96,7 +96,7 @@ def export_weights(model: Any) -> Arrays:
     return NAMES.to_canonical(arrays, model.spec.weights)
 
 
-def to_float64(model: Any) -> Any:
+def to_float64(make: Callable[[], Any]) -> Any:
     raise ReproError("mindspore has no float64 convolution or batch normalisation on the CPU")
 
 

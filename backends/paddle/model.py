@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -83,14 +83,14 @@ def export_weights(model: Any) -> Arrays:
     return NAMES.to_canonical(arrays, model.spec.weights)
 
 
-def to_float64(model: Any) -> Any:
-    paddle.set_default_dtype("float64")  # astype() leaves batch normalisation in float32
+def to_float64(make: Callable[[], Any]) -> Any:
+    """What `make` makes, in double precision; astype() leaves batch normalisation in float32."""
+    before = paddle.get_default_dtype()
+    paddle.set_default_dtype("float64")
     try:
-        double = create_model(model.spec)
+        return make()
     finally:
-        paddle.set_default_dtype("float32")
-    load_weights(double, export_weights(model))
-    return double
+        paddle.set_default_dtype(before)
 
 
 def forward(model: Any, images: np.ndarray, train: bool = False, closely: bool = False) -> Arrays:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -88,10 +88,9 @@ def export_weights(model: Any) -> Arrays:
     return NAMES.to_canonical(arrays, model.spec.weights)
 
 
-def to_float64(model: Any) -> Any:
-    double = create_model(model.spec).double()  # a deep copy would share what hangs on the model
-    load_weights(double, export_weights(model))
-    return double
+def to_float64(make: Callable[[], Any]) -> Any:
+    """What `make` makes, in double precision; a deep copy of a model would share what hangs on it."""
+    return make().double()
 
 
 def forward(model: Any, images: np.ndarray, train: bool = False, closely: bool = False) -> Arrays:

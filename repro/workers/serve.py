@@ -8,6 +8,7 @@ import sys
 import traceback
 import zlib
 from collections import Counter
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, cast
@@ -31,6 +32,7 @@ class Session:
 
     def __init__(self, backend: Backend):
         self.backend = backend
+        self.make: Callable[[], Any] = lambda: None  # the model anew
         self.model: Any = None
         self.double: Any = None
         self.arrays: Arrays = {}
@@ -40,7 +42,9 @@ class Session:
     def create(self, arrays: Arrays, name: str, options: dict[str, Any], seed: int = 0) -> tuple[Any, Arrays]:
         """Makes the model and fills it with canonical weights, which are those that every later request starts from.
         seed: of what it leaves out at random, which is drawn here, the same for every backend."""
-        self.model, self.double = self.backend.create_model(find_spec(name, **options)), None
+        spec = find_spec(name, **options)
+        self.make = lambda: self.backend.create_model(spec)
+        self.model, self.double = self.make(), None
         self.backend.load_weights(self.model, arrays)
         self.backend.drop_by(self.model, self._draw)
         self.arrays, self.seed = arrays, seed
@@ -132,7 +136,7 @@ class Session:
         """The model with its first weights and draws again; None where the framework cannot have it so."""
         if double and self.double is None:
             try:
-                self.double = self.backend.to_float64(self.model)
+                self.double = self.backend.to_float64(self.make)
             except ReproError:
                 return None
             self.backend.drop_by(self.double, self._draw)
