@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from repro.errors import ReproError
 
@@ -42,6 +43,41 @@ def write_text(path: str | Path, text: str) -> None:
     """Writes `text` as UTF-8, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_yaml(path: str | Path, thing: str, advice: str, largest: int) -> dict[Any, Any]:
+    """The `key: value` of a YAML file that is not trusted. Raises ReproError for one that cannot be read, is no such
+    file, or has a key twice. thing: what the file is for; advice: where there is none;
+    largest: its bytes."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Refuses the same key twice, of which YAML's own loader silently keeps the last."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict:
+            seen: set[str] = set()
+            for key in (key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+                if key in seen:
+                    raise ReproError(f"{path}: {key} stands there twice; remove one")
+                seen.add(key)
+            return super().construct_mapping(node, deep)
+
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(largest + 1)
+        if len(content) > largest:
+            raise ReproError(f"{path} is longer than {largest} bytes; is it a {thing}?")
+        values = yaml.load(content, Loader)
+    except OSError as error:
+        raise ReproError(f"cannot read the {thing} {path}: {error.strerror}; {advice}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError, TypeError) as error:
+        reason = " ".join(str(getattr(error, "problem", None) or error).split())
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise ReproError(f"{path}{where} is not YAML ({reason}); write lines of `key: value`") from error
+    if not isinstance(values, dict):
+        raise ReproError(f"{path} is not a {thing}; write lines of `key: value`")
+    return values
 
 
 def _umask() -> int:

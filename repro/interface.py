@@ -167,6 +167,11 @@ def again(name: str, arrays: Mapping[str, object]) -> str:
     return found
 
 
+def first(value: Any) -> Any:
+    """What a module puts out or is given: the first where there are several."""
+    return value[0] if isinstance(value, (tuple, list)) and value else value
+
+
 class Backend(Protocol):
     """The functions of a backend's package. Importing the package must not import the framework."""
 
@@ -177,6 +182,11 @@ class Backend(Protocol):
         self, model: str | Spec, *, num_classes: int = 1000, in_channels: int = 3, **options: object
     ) -> Any:
         """A plain model of the framework (nn.Module, nn.Layer, nn.Cell) with `.spec`, freshly initialised by it."""
+
+    def adopt(self, model: Any, title: str) -> Any:
+        """A model that is not ours, ready for all of the functions below: its `spec` is a ForeignSpec, and its output
+        the first of what it puts out. Raises ReproError for what is no model of the framework, and later, when it runs,
+        for an output that is no tensor. title: what to call it there."""
 
     def load_weights(self, model: Any, arrays: Mapping[str, np.ndarray]) -> None: ...
 

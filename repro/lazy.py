@@ -9,6 +9,7 @@ from typing import Any
 # the functions of repro.interface.Backend, and the module that holds each in every backend's package
 FUNCTIONS = {
     "create_model": "model",
+    "adopt": "model",
     "load_weights": "model",
     "export_weights": "model",
     "to_float64": "model",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import NoneType
 from typing import Any
 
 import mindspore
 import numpy as np
 from mindspore import Tensor, nn
 
-from backends.mindspore.layers import DepthwiseConv2d, Dropout, LayerNorm2d
+from backends.mindspore.layers import Dropout
 from backends.mindspore.models.asymmnet import AsymmNet
 from backends.mindspore.models.densenet import DenseNet
 from backends.mindspore.models.efficientnet_v2 import EfficientNetV2
@@ -23,7 +24,7 @@ from backends.mindspore.models.shufflenet_v2 import ShuffleNetV2
 from backends.mindspore.models.vgg import VGG
 from backends.mindspore.native_weights import NAMES
 from repro.errors import ReproError
-from repro.interface import Draw, again
+from repro.interface import Draw, again, first
 from repro.specs import Spec, find_spec
 from repro.specs.asymmnet import AsymmNetSpec
 from repro.specs.densenet import DenseNetSpec
@@ -36,6 +37,7 @@ from repro.specs.shufflenet_v1 import ShuffleNetV1Spec
 from repro.specs.shufflenet_v2 import ShuffleNetV2Spec
 from repro.specs.vgg import VGGSpec
 from repro.weights.check import check
+from repro.weights.foreign import Part, describe
 
 Arrays = dict[str, np.ndarray]
 MODELS: dict[type[Spec], Any] = {
@@ -51,10 +53,11 @@ MODELS: dict[type[Spec], Any] = {
     ResNetCifarSpec: ResNetCifar,
     VGGSpec: VGG,
 }
-KINDS = {
-    nn.Conv2d: "conv", DepthwiseConv2d: "conv", nn.BatchNorm2d: "norm", LayerNorm2d: "norm", nn.LayerNorm: "norm",
-    nn.Dense: "linear",
-}  # fmt: skip
+TYPES: dict[str, tuple[type, ...]] = {
+    "conv": (nn.Conv2d, nn.Conv3d),  # nn.Conv1d's weights have an axis more
+    "norm": (nn.layer.normalization._BatchNorm, nn.GroupNorm, nn.LayerNorm),
+    "linear": (nn.Dense,),
+}
 
 
 @contextmanager
@@ -80,6 +83,41 @@ def create_model(model: str | Spec, *, num_classes: int = 1000, in_channels: int
         else model
     )
     return MODELS[type(spec)](spec)
+
+
+def _type(cell: Any) -> str:
+    """conv, norm, linear, or nothing for another layer."""
+    return next((name for name, types in TYPES.items() if isinstance(cell, types)), "")
+
+
+def _parts(model: nn.Cell) -> Iterator[Part]:
+    seen: set[int] = set()
+    for path, cell in model.cells_and_names():
+        for leaf, value in cell._params.items():
+            if value is not None and id(value) not in seen:
+                seen.add(id(value))
+                yield Part(path, _type(cell), leaf, value.name, value.shape, getattr(cell, "group", 1), True)
+
+
+def adopt(model: Any, title: str) -> Any:
+    """A model that is not ours, with a `spec` of its weights and one tensor as its output."""
+    if not isinstance(model, nn.Cell):
+        raise ReproError(f"{title} is a {type(model).__name__}, which is no mindspore.nn.Cell")
+    if not isinstance(getattr(model, "spec", None), (Spec, NoneType)):
+        raise ReproError(f"{title} has an attribute `spec` of its own; give it another name")
+
+    def output(_cell: Any, _inputs: Any, found: Any) -> Tensor:
+        if not isinstance(first(found), Tensor):
+            raise ReproError(
+                f"{title} puts out a {type(found).__name__}; let it be the logits, or a tuple of them first"
+            )
+        return first(found)
+
+    norms = (cell for _, cell in model.cells_and_names() if isinstance(cell, nn.layer.normalization._BatchNorm))
+    momenta = (norm.momentum for norm in norms)  # kept as torch counts
+    model.spec = describe(title, NAMES, _parts(model), next(momenta, 0.1))
+    model.register_forward_hook(output)
+    return model
 
 
 def load_weights(model: Any, arrays: Mapping[str, np.ndarray]) -> None:
@@ -119,14 +157,13 @@ def forward(model: Any, images: np.ndarray, train: bool = False, closely: bool =
     names = {cells[name]: name for name in (cells if closely else model.spec.trace(images.shape[2]).stages)}
 
     def keep(name: str, array: Any) -> None:
-        if isinstance(array, Tensor):
-            outputs[again(name, outputs)] = array.asnumpy().copy()
+        if isinstance(first(array), Tensor):
+            outputs[again(name, outputs)] = first(array).asnumpy().copy()
 
     hooks = [cell.register_forward_hook(lambda cell, _inputs, output: keep(names[cell], output)) for cell in names]
     if closely:
         hooks += [
-            cell.register_forward_pre_hook(lambda cell, inputs: keep(f"enters {names[cell]}", inputs[0]))
-            for cell in names
+            cell.register_forward_pre_hook(lambda cell, inputs: keep(f"enters {names[cell]}", inputs)) for cell in names
         ]
     logits = _run(model, images, hooks, train)
     return outputs | {"logits": logits}
@@ -138,13 +175,15 @@ def drop_by(model: Any, draw: Draw) -> None:
 
     def drop(cell: Any, inputs: tuple[Tensor], _output: Tensor) -> Tensor:
         (x,) = inputs
-        if not cell.training or not cell.rate:
+        ours = isinstance(cell, Dropout)
+        rate = cell.rate if ours else cell.p
+        if not cell.training or not rate:
             return x
-        drawn = draw(names[cell], cell.drawn(x.shape))
-        return x * Tensor(drawn >= cell.rate).astype(x.dtype) / (1 - cell.rate)
+        drawn = draw(names[cell], cell.drawn(x.shape) if ours else x.shape)
+        return x * Tensor(drawn >= rate).astype(x.dtype) / (1 - rate)
 
     for cell in names:
-        if isinstance(cell, Dropout):
+        if isinstance(cell, (Dropout, nn.Dropout)):
             cell.register_forward_hook(drop)
 
 
@@ -152,10 +191,10 @@ def operators(model: Any, size: int) -> list[dict[str, Any]]:
     """The convolutions, normalisations and dense layers that run for one image of `size` pixels, with what they own
     and cost, counted from MindSpore's own tensors."""
     rows: list[dict[str, Any]] = []
-    names = {cell: name for name, cell in model.cells_and_names() if type(cell) in KINDS}
+    names = {cell: name for name, cell in model.cells_and_names() if _type(cell)}
 
     def count(cell: Any, _inputs: Any, output: Tensor) -> None:
-        kind = KINDS[type(cell)]
+        kind = _type(cell)
         positions = output[0, 0].size if kind == "conv" else 1
         rows.append({
             "name": names[cell],

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from types import NoneType
 from typing import Any
 
 import numpy as np
 import paddle
 from paddle import nn
 
-from backends.paddle.layers import BatchNorm2D, DepthwiseConv2D, DropPath, LayerNorm2D, SameConv2D
+from backends.paddle.layers import DropPath
 from backends.paddle.models.asymmnet import AsymmNet
 from backends.paddle.models.densenet import DenseNet
 from backends.paddle.models.efficientnet_v2 import EfficientNetV2
@@ -21,7 +22,8 @@ from backends.paddle.models.shufflenet_v1 import ShuffleNetV1
 from backends.paddle.models.shufflenet_v2 import ShuffleNetV2
 from backends.paddle.models.vgg import VGG
 from backends.paddle.native_weights import NAMES
-from repro.interface import Draw, again
+from repro.errors import ReproError
+from repro.interface import Draw, again, first
 from repro.specs import Spec, find_spec
 from repro.specs.asymmnet import AsymmNetSpec
 from repro.specs.densenet import DenseNetSpec
@@ -34,6 +36,7 @@ from repro.specs.shufflenet_v1 import ShuffleNetV1Spec
 from repro.specs.shufflenet_v2 import ShuffleNetV2Spec
 from repro.specs.vgg import VGGSpec
 from repro.weights.check import check
+from repro.weights.foreign import Part, describe
 
 Arrays = dict[str, np.ndarray]
 MODELS: dict[type[Spec], Any] = {
@@ -49,10 +52,11 @@ MODELS: dict[type[Spec], Any] = {
     ResNetCifarSpec: ResNetCifar,
     VGGSpec: VGG,
 }
-KINDS = {
-    nn.Conv2D: "conv", DepthwiseConv2D: "conv", SameConv2D: "conv", BatchNorm2D: "norm", LayerNorm2D: "norm",
-    nn.LayerNorm: "norm", nn.Linear: "linear",
-}  # fmt: skip
+TYPES: dict[str, tuple[type, ...]] = {
+    "conv": (nn.Conv1D, nn.Conv2D, nn.Conv3D),
+    "norm": (nn.layer.norm._BatchNormBase, nn.BatchNorm, nn.GroupNorm, nn.LayerNorm),
+    "linear": (nn.Linear,),
+}
 
 
 def create_model(model: str | Spec, *, num_classes: int = 1000, in_channels: int = 3, **options: object) -> Any:
@@ -67,6 +71,45 @@ def create_model(model: str | Spec, *, num_classes: int = 1000, in_channels: int
         else model
     )
     return MODELS[type(spec)](spec)
+
+
+def _type(layer: Any) -> str:
+    """conv, norm, linear, or nothing for another layer."""
+    return next((name for name, types in TYPES.items() if isinstance(layer, types)), "")
+
+
+def _parts(model: nn.Layer) -> Iterator[Part]:
+    seen: set[int] = set()
+    for path, layer in model.named_sublayers(include_self=True):
+        for held in (layer._parameters, layer._buffers):
+            for leaf, value in held.items():
+                if value is None or id(value) in seen:
+                    continue
+                seen.add(id(value))
+                name = f"{path}.{leaf}" if path else leaf
+                groups, trained = getattr(layer, "_groups", 1), held is layer._parameters
+                yield Part(path, _type(layer), leaf, name, value.shape, groups, trained)
+
+
+def adopt(model: Any, title: str) -> Any:
+    """A model that is not ours, with a `spec` of its weights and one tensor as its output."""
+    if not isinstance(model, nn.Layer):
+        raise ReproError(f"{title} is a {type(model).__name__}, which is no paddle.nn.Layer")
+    if not isinstance(getattr(model, "spec", None), (Spec, NoneType)):
+        raise ReproError(f"{title} has an attribute `spec` of its own; give it another name")
+
+    def output(_layer: Any, _inputs: Any, found: Any) -> paddle.Tensor:
+        if not isinstance(first(found), paddle.Tensor):
+            raise ReproError(
+                f"{title} puts out a {type(found).__name__}; let it be the logits, or a tuple of them first"
+            )
+        return first(found)
+
+    norms = (layer for layer in model.sublayers() if isinstance(layer, (nn.layer.norm._BatchNormBase, nn.BatchNorm)))
+    momenta = (1 - norm._momentum for norm in norms)
+    model.spec = describe(title, NAMES, _parts(model), next(momenta, 0.1))
+    model.register_forward_post_hook(output)
+    return model
 
 
 def load_weights(model: Any, arrays: Mapping[str, np.ndarray]) -> None:
@@ -101,15 +144,15 @@ def forward(model: Any, images: np.ndarray, train: bool = False, closely: bool =
     names = {layers[name]: name for name in (layers if closely else model.spec.trace(images.shape[2]).stages)}
 
     def keep(name: str, array: Any) -> None:
-        if isinstance(array, paddle.Tensor):
-            outputs[again(name, outputs)] = array.numpy().copy()
+        if isinstance(first(array), paddle.Tensor):
+            outputs[again(name, outputs)] = first(array).numpy().copy()
 
     hooks = [
         layer.register_forward_post_hook(lambda layer, _inputs, output: keep(names[layer], output)) for layer in names
     ]
     if closely:
         hooks += [
-            layer.register_forward_pre_hook(lambda layer, inputs: keep(f"enters {names[layer]}", inputs[0]))
+            layer.register_forward_pre_hook(lambda layer, inputs: keep(f"enters {names[layer]}", inputs))
             for layer in names
         ]
     try:
@@ -144,10 +187,10 @@ def operators(model: Any, size: int) -> list[dict[str, Any]]:
     """The convolutions, normalisations and linear layers that run for one image of `size` pixels, with what they own
     and cost, counted from Paddle's own tensors."""
     rows: list[dict[str, Any]] = []
-    names = {layer: name for name, layer in model.named_sublayers() if type(layer) in KINDS}
+    names = {layer: name for name, layer in model.named_sublayers() if _type(layer)}
 
     def count(layer: Any, _inputs: Any, output: paddle.Tensor) -> None:
-        kind = KINDS[type(layer)]
+        kind = _type(layer)
         positions = output[0, 0].size if kind == "conv" else 1
         rows.append({
             "name": names[layer],

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from types import NoneType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from backends.torch.layers import DropPath, LayerNorm2d, SameConv2d
+from backends.torch.layers import DropPath
 from backends.torch.models.asymmnet import AsymmNet
 from backends.torch.models.densenet import DenseNet
 from backends.torch.models.efficientnet_v2 import EfficientNetV2
@@ -21,7 +22,8 @@ from backends.torch.models.shufflenet_v1 import ShuffleNetV1
 from backends.torch.models.shufflenet_v2 import ShuffleNetV2
 from backends.torch.models.vgg import VGG
 from backends.torch.native_weights import NAMES
-from repro.interface import Draw, again
+from repro.errors import ReproError
+from repro.interface import Draw, again, first
 from repro.specs import Spec, find_spec
 from repro.specs.asymmnet import AsymmNetSpec
 from repro.specs.densenet import DenseNetSpec
@@ -34,6 +36,7 @@ from repro.specs.shufflenet_v1 import ShuffleNetV1Spec
 from repro.specs.shufflenet_v2 import ShuffleNetV2Spec
 from repro.specs.vgg import VGGSpec
 from repro.weights.check import check
+from repro.weights.foreign import Part, describe
 
 Arrays = dict[str, np.ndarray]
 MODELS: dict[type[Spec], Any] = {
@@ -49,10 +52,11 @@ MODELS: dict[type[Spec], Any] = {
     ResNetCifarSpec: ResNetCifar,
     VGGSpec: VGG,
 }
-KINDS = {
-    nn.Conv2d: "conv", SameConv2d: "conv", nn.BatchNorm2d: "norm", LayerNorm2d: "norm", nn.LayerNorm: "norm",
-    nn.Linear: "linear",
-}  # fmt: skip
+TYPES: dict[str, tuple[type, ...]] = {
+    "conv": (nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    "norm": (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm),
+    "linear": (nn.Linear,),
+}
 
 
 def create_model(model: str | Spec, *, num_classes: int = 1000, in_channels: int = 3, **options: object) -> Any:
@@ -67,6 +71,45 @@ def create_model(model: str | Spec, *, num_classes: int = 1000, in_channels: int
         else model
     )
     return MODELS[type(spec)](spec)
+
+
+def _type(module: Any) -> str:
+    """conv, norm, linear, or nothing for another layer."""
+    return next((name for name, types in TYPES.items() if isinstance(module, types)), "")
+
+
+def _parts(model: nn.Module) -> Iterator[Part]:
+    seen: set[int] = set()
+    for path, module in model.named_modules():
+        for held in (module._parameters, module._buffers):
+            for leaf, value in held.items():
+                if value is None or id(value) in seen:
+                    continue
+                seen.add(id(value))
+                name = f"{path}.{leaf}" if path else leaf
+                groups, trained = getattr(module, "groups", 1), held is module._parameters
+                yield Part(path, _type(module), leaf, name, value.shape, groups, trained)
+
+
+def adopt(model: Any, title: str) -> Any:
+    """A model that is not ours, with a `spec` of its weights and one tensor as its output."""
+    if not isinstance(model, nn.Module):
+        raise ReproError(f"{title} is a {type(model).__name__}, which is no torch.nn.Module")
+    if not isinstance(getattr(model, "spec", None), (Spec, NoneType)):
+        raise ReproError(f"{title} has an attribute `spec` of its own; give it another name")
+
+    def output(_module: Any, _inputs: Any, found: Any) -> torch.Tensor:
+        if not isinstance(first(found), torch.Tensor):
+            raise ReproError(
+                f"{title} puts out a {type(found).__name__}; let it be the logits, or a tuple of them first"
+            )
+        return first(found)
+
+    norms = (module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+    momenta = (norm.momentum for norm in norms if norm.momentum is not None)
+    model.spec = describe(title, NAMES, _parts(model), next(momenta, 0.1))
+    model.register_forward_hook(output)
+    return model
 
 
 def _native(model: Any) -> dict[str, torch.Tensor]:
@@ -103,15 +146,15 @@ def forward(model: Any, images: np.ndarray, train: bool = False, closely: bool =
     names = {model.get_submodule(name): name for name in stages}
 
     def keep(name: str, array: Any) -> None:
-        if isinstance(array, torch.Tensor):
-            outputs[again(name, outputs)] = array.detach().numpy().copy()
+        if isinstance(first(array), torch.Tensor):
+            outputs[again(name, outputs)] = first(array).detach().numpy().copy()
 
     hooks = [
         module.register_forward_hook(lambda module, _inputs, output: keep(names[module], output)) for module in names
     ]
     if closely:
         hooks += [
-            module.register_forward_pre_hook(lambda module, inputs: keep(f"enters {names[module]}", inputs[0]))
+            module.register_forward_pre_hook(lambda module, inputs: keep(f"enters {names[module]}", inputs))
             for module in names
         ]
     try:
@@ -138,6 +181,8 @@ def drop_by(model: Any, draw: Draw) -> None:
         return x * torch.from_numpy(drawn >= rate) / (1 - rate)
 
     for module in names:
+        if isinstance(module, nn.Dropout):
+            module.inplace = False  # what comes in is needed afterwards
         if isinstance(module, (nn.Dropout, DropPath)):
             module.register_forward_hook(drop)
 
@@ -146,10 +191,10 @@ def operators(model: Any, size: int) -> list[dict[str, Any]]:
     """The convolutions, normalisations and linear layers that run for one image of `size` pixels, with what they own
     and cost, counted from torch's own tensors."""
     rows: list[dict[str, Any]] = []
-    names = {module: name for name, module in model.named_modules() if type(module) in KINDS}
+    names = {module: name for name, module in model.named_modules() if _type(module)}
 
     def count(module: Any, _inputs: Any, output: torch.Tensor) -> None:
-        kind = KINDS[type(module)]
+        kind = _type(module)
         positions = output[0, 0].numel() if kind == "conv" else 1
         rows.append({
             "name": names[module],

@@ -42,7 +42,7 @@ def structure(spec: Spec, workers: Workers, weights: Arrays, seed: int) -> Itera
 def evaluation(spec: Spec, workers: Workers, weights: Arrays, seed: int) -> Iterator[Record]:
     """Rung 1: every stage and the logits in evaluation mode."""
     questions = [
-        Question(f"{height}x{width}", partial(_noise, spec, (batch, height, width), seed), "images", _evaluated, DOUBLE)
+        Question(f"{height}x{width}", partial(_noise, spec, (batch, height, width), seed), "images", evaluated, DOUBLE)
         for batch, height, width in INPUTS
     ]
     return judge(spec, 1, workers, questions, weights)
@@ -52,7 +52,7 @@ def training_mode(spec: Spec, workers: Workers, weights: Arrays, seed: int) -> I
     """Rung 2: every stage and the logits in training mode, and every running statistic after it."""
     side = training_side(spec)
     noise = partial(_noise, spec, (BATCH, side, side), seed)
-    return judge(spec, 2, workers, [Question("", noise, "images", _trained, TRAIN_DOUBLE)], weights)
+    return judge(spec, 2, workers, [Question("", noise, "images", trained, TRAIN_DOUBLE)], weights)
 
 
 def training_side(spec: Spec) -> int:
@@ -66,11 +66,11 @@ def _noise(spec: Spec, size: tuple[int, int, int], seed: int, attempt: int) -> A
     return {"images": rng.standard_normal((batch, spec.in_channels, height, width), np.float32)}
 
 
-def _evaluated(workers: Workers, inputs: Arrays, double: bool, closely: bool) -> dict[str, Arrays]:
+def evaluated(workers: Workers, inputs: Arrays, double: bool, closely: bool) -> dict[str, Arrays]:
     return in_order(ask(workers, "forward", inputs, double=double, closely=closely))
 
 
-def _trained(workers: Workers, inputs: Arrays, double: bool, closely: bool) -> dict[str, Arrays]:
+def trained(workers: Workers, inputs: Arrays, double: bool, closely: bool) -> dict[str, Arrays]:
     found = in_order(ask(workers, "forward", inputs, train=True, double=double, closely=closely))
     return {backend: _with_statistics_in_place(arrays) for backend, arrays in found.items()}
 

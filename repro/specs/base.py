@@ -9,10 +9,18 @@ from typing import Literal, TypeVar
 from repro.errors import ReproError
 
 Shape = tuple[int, ...]  # without the batch: (channels, height, width) or (features,)
-Kind = Literal["conv", "linear", "bias", "norm_scale", "norm_shift", "norm_mean", "norm_var", "layer_scale"]
+Kind = Literal[
+    "conv", "linear", "bias", "norm_scale", "norm_shift", "norm_mean", "norm_var", "layer_scale",
+    "other",  # of a layer that we do not know, in a model that is not ours
+]  # fmt: skip
 Padding = int | Literal["same"] | None  # None: kernel // 2; same: as TensorFlow pads, the odd pixel at the end
 S = TypeVar("S", bound="Spec")
 STATISTICS = ("norm_mean", "norm_var")  # kinds that are measured, not trained
+LEAVES: dict[str, dict[str, Kind]] = {  # of a layer: the last part of a weight's name -> its kind
+    "conv": {"weight": "conv", "bias": "bias"},
+    "linear": {"weight": "linear", "bias": "bias"},
+    "norm": {"weight": "norm_scale", "bias": "norm_shift", "running_mean": "norm_mean", "running_var": "norm_var"},
+}
 
 
 @dataclass(frozen=True)
@@ -83,10 +91,7 @@ class Trace:
 
     def norm(self, name: str, x: Shape) -> Shape:
         """Batch normalisation."""
-        kinds: dict[str, Kind] = {
-            "weight": "norm_scale", "bias": "norm_shift", "running_mean": "norm_mean", "running_var": "norm_var",
-        }  # fmt: skip
-        self.weights |= {f"{name}.{leaf}": Weight((x[0],), kind) for leaf, kind in kinds.items()}
+        self.weights |= {f"{name}.{leaf}": Weight((x[0],), kind) for leaf, kind in LEAVES["norm"].items()}
         self.operators.append(Operator(name, "norm", x, 2 * x[0], 0))
         return x
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.errors import ReproError, unknown
+from repro.files import read_yaml
 from repro.training.schedules import SCHEDULES
 
 LARGEST_FILE = 1 << 16  # bytes; a recipe has a few hundred
@@ -197,34 +198,7 @@ def convert(values: Mapping[Any, Any], source: str) -> dict[str, Any]:
 
 def read(path: str | Path) -> dict[str, Any]:
     """The converted values of a YAML recipe. Raises ReproError for a file that is not one."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """Refuses the same key twice, of which YAML's own loader silently keeps the last."""
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict:
-            seen: set[str] = set()
-            for key in (key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-                if key in seen:
-                    raise ReproError(f"{path}: {key} stands there twice; remove one")
-                seen.add(key)
-            return super().construct_mapping(node, deep)
-
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-        if len(content) > LARGEST_FILE:
-            raise ReproError(f"{path} is longer than {LARGEST_FILE} bytes; is it a recipe?")
-        values = yaml.load(content, Loader)
-    except OSError as error:
-        raise ReproError(f"cannot read the recipe {path}: {error.strerror}; see configs/ for examples") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError, TypeError) as error:
-        reason = " ".join(str(getattr(error, "problem", None) or error).split())
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark else ""
-        raise ReproError(f"{path}{where} is not YAML ({reason}); write lines of `key: value`") from error
-    if not isinstance(values, dict):
-        raise ReproError(f"{path} is not a recipe; write lines of `key: value`")
+    values = read_yaml(path, "recipe", "see configs/ for examples", LARGEST_FILE)
     return convert(values, str(path))
 
 

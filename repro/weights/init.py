@@ -155,7 +155,7 @@ def scramble(spec: Spec, seed: int) -> Arrays:
         rng = _generator(seed, name)
         if weight.kind in ("norm_scale", "norm_var", "layer_scale"):
             values = rng.uniform(0.5, 1.5, weight.shape)
-        elif weight.kind in CONSTANTS:
+        elif weight.kind in CONSTANTS or weight.kind == "other":
             values = rng.normal(0, 0.2, weight.shape)
         else:
             values = _normal(rng, weight, math.sqrt(gain / _fans(weight)[0]))

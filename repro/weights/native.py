@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from repro.specs import Kind, Weight
+from repro.specs import LEAVES, Kind, Weight
 
 Arrays = dict[str, np.ndarray]
 
@@ -21,8 +21,15 @@ class NativeNames:
 
     def name(self, canonical: str, weight: Weight) -> str:
         """The native name of a canonical one."""
-        path, _, leaf = canonical.rpartition(".")
-        return f"{path}.{self.leaves.get(weight.kind, leaf)}"
+        path, dot, leaf = canonical.rpartition(".")
+        return f"{path}{dot}{self.leaves.get(weight.kind, leaf)}"
+
+    def canonical(self, leaf: str, layer: str) -> tuple[str, Kind]:
+        """The canonical form and the kind of what a layer ("conv", "linear", "norm", "" for another) calls `leaf`."""
+        for canonical, kind in LEAVES.get(layer, {}).items():
+            if self.leaves.get(kind, canonical) == leaf:
+                return canonical, kind
+        return leaf, "other"
 
     def turn(self, array: np.ndarray, weight: Weight) -> np.ndarray:
         """A canonical array as the framework stores it: a view."""

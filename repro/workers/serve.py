@@ -8,7 +8,8 @@ import sys
 import traceback
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, cast
@@ -16,9 +17,10 @@ from typing import Any, cast
 import numpy as np
 
 from repro.errors import ReproError
-from repro.interface import Arrays, Backend, Trainer, TrainSettings
+from repro.interface import Arrays, Backend, Draw, Trainer, TrainSettings
 from repro.specs import STATISTICS, find_spec
 from repro.weights import store
+from repro.workers.users import maker, renamed
 
 END = 2048
 
@@ -36,19 +38,64 @@ class Session:
         self.model: Any = None
         self.double: Any = None
         self.arrays: Arrays = {}
+        self.draw: Draw = self._draw
+        self.names: dict[str, str] = {}  # of an adopted model: its own -> what to call it
+        self.events: set[str] = set()
         self.seed = 0
         self.drawn: Counter[str] = Counter()
 
-    def create(self, arrays: Arrays, name: str, options: dict[str, Any], seed: int = 0) -> tuple[Any, Arrays]:
+    def create(
+        self,
+        arrays: Arrays,
+        name: str,
+        options: dict[str, Any],
+        seed: int | None = 0,
+        changes: dict[str, Any] | None = None,
+    ) -> tuple[Any, Arrays]:
         """Makes the model and fills it with canonical weights, which are those that every later request starts from.
-        seed: of what it leaves out at random, which is drawn here, the same for every backend."""
-        spec = find_spec(name, **options)
+        seed: of what it leaves out at random, which is drawn here, the same for every backend, or if None by the
+        framework; changes: of the spec."""
+        spec = replace(find_spec(name, **options), **(changes or {}))
         self.make = lambda: self.backend.create_model(spec)
-        self.model, self.double = self.make(), None
+        self.model, self.double, self.names = self.make(), None, {}
         self.backend.load_weights(self.model, arrays)
-        self.backend.drop_by(self.model, self._draw)
-        self.arrays, self.seed = arrays, seed
+        self.draw = self._draw
+        if seed is not None:
+            self.backend.drop_by(self.model, self.draw)
+        self.arrays, self.seed = arrays, seed or 0
         return None, {}
+
+    def adopt(self, arrays: Arrays, source: str, folder: str) -> tuple[Any, Arrays]:
+        """Makes a model that is not ours, by a function "MODULE:FUNCTION" in reach from the folder. Returns the
+        momentum of its normalisations, and for each weight in the order of registration name, shape, kind, groups and
+        path of the module it is of."""
+        make = maker(source, folder)
+        self.make = lambda: self.backend.adopt(make(), source)
+        self.model, self.double, self.names = self.make(), None, {}
+        self.draw = lambda name, shape: self._draw("", shape)  # by order alone: names are theirs
+        self.backend.drop_by(self.model, self.draw)
+        spec = self.model.spec
+        exported = self.backend.export_weights(self.model)
+        self.arrays = {name: exported[name] for name in spec.weights}
+        rows = [
+            [name, weight.shape, weight.kind, weight.groups, spec.layers[name]] for name, weight in spec.weights.items()
+        ]
+        return {"weights": rows, "momentum": spec.norm_momentum}, {}
+
+    def fill(self, arrays: Arrays, names: dict[str, str], events: list[str], seed: int) -> tuple[Any, Arrays]:
+        """Fills an adopted model, which from now on speaks of its weights and modules under other names. names: these
+        -> its own; arrays: weights under these; events: of what `forward` finds, what to tell."""
+        self.arrays = {names[name]: np.array(array) for name, array in arrays.items()}
+        self.names, self.events, self.seed = {own: name for name, own in names.items()}, set(events), seed
+        return None, {}
+
+    def doubles(self, arrays: Arrays) -> tuple[Any, Arrays]:
+        """Why an adopted model cannot compute in double precision, in which case it is not asked to again, or None."""
+        try:
+            return (None if self.forward(arrays, double=True)[0] else "the framework cannot"), {}
+        except Exception as error:  # whatever its code does not expect
+            self.make, self.double = _refuse, None
+            return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}", {}
 
     def export(self, arrays: Arrays) -> tuple[Any, Arrays]:
         return None, self.backend.export_weights(self.model)
@@ -67,7 +114,7 @@ class Session:
         if train:
             weights = self.backend.export_weights(model)
             outputs |= {name: weights[name] for name, weight in model.spec.weights.items() if weight.kind in STATISTICS}
-        return list(outputs), outputs
+        return self._told(outputs, self.events)
 
     def loss(self, arrays: Arrays, settings: dict[str, Any], double: bool = False) -> tuple[Any, Arrays]:
         """The loss of logits and targets, and its gradient."""
@@ -98,7 +145,7 @@ class Session:
             if step in (after or ()):
                 found |= {f"step {step}: {name}": array for name, array in trainer.weights().items()}
         found |= trainer.state()
-        return list(found), found
+        return self._told(found)
 
     def update(
         self, arrays: Arrays, settings: dict[str, Any], rates: list[float], after: list[int], double: bool = False
@@ -128,6 +175,13 @@ class Session:
                 found |= {f"step {step}: {name}": _ends(array) for name, array in (kept | averages).items()}
         return list(found), found
 
+    def _told(self, found: Arrays, wanted: Container[str] | None = None) -> tuple[Any, Arrays]:
+        """Of a model of ours all, and of an adopted one what is wanted, under the names that `fill` gave."""
+        if self.names:
+            found = {new: array for name, array in found.items() if (new := renamed(name, self.names))}
+            found = {name: array for name, array in found.items() if wanted is None or name in wanted}
+        return list(found), found
+
     def _trainer(self, settings: dict[str, Any], double: bool) -> Trainer | None:
         model = self._fresh(double)
         return None if model is None else self.backend.create_trainer(model, TrainSettings(**settings))
@@ -139,7 +193,7 @@ class Session:
                 self.double = self.backend.to_float64(self.make)
             except ReproError:
                 return None
-            self.backend.drop_by(self.double, self._draw)
+            self.backend.drop_by(self.double, self.draw)
         self.drawn.clear()
         model = self.double if double else self.model
         self.backend.load_weights(model, self.arrays)
@@ -148,6 +202,10 @@ class Session:
     def _draw(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         self.drawn[name] += 1
         return np.random.default_rng([self.seed, zlib.crc32(name.encode()), self.drawn[name]]).random(shape, np.float32)
+
+
+def _refuse() -> Any:
+    raise ReproError("its code cannot compute in double precision")
 
 
 def _typed(array: np.ndarray, double: bool) -> np.ndarray:
