@@ -23,6 +23,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test finds what another kept, or what the user did."""
+    monkeypatch.setattr("repro.parity.cache.folder", lambda: tmp_path_factory.mktemp("kept"))
+
+
 @cache
 def _missing(name: str) -> str:
     try:

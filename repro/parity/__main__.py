@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
+import shlex
 import sys
+import time
 from contextlib import ExitStack
 from dataclasses import asdict
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from repro.cli import run_command
 from repro.errors import ReproError
 
 if TYPE_CHECKING:
+    from repro.parity.cache import Cache
     from repro.parity.record import Record
     from repro.workers import Worker
 
@@ -23,40 +26,103 @@ def main(argv: list[str] | None = None) -> int:
         prog="repro.parity",
         description="Compare the backends on shared weights and inputs. Exits with 1 if anything diverges.",
     )
-    parser.add_argument("--models", default="all", help="names joined by commas, or all (default)")
-    parser.add_argument("--rungs", default="0,1", help="rungs of the ladder joined by commas (default: 0,1)")
+    parser.add_argument(
+        "--models", default="all", help="names joined by commas, all (default), or smallest: that of each family"
+    )
+    parser.add_argument("--rungs", default="0,1", help="rungs of the ladder joined by commas, or all (default: 0,1)")
     parser.add_argument("--backends", help="backends joined by commas, all of which must start (default: all that do)")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="so many weights and inputs (default: 1)")
+    parser.add_argument("--fresh", action="store_true", help="compute again what is kept from earlier runs")
     parser.add_argument("--json", metavar="FILE", help="write the records to FILE as a JSON list")
+    parser.add_argument("--html", metavar="FILE", help="write a page to FILE that shows every verdict and where it is")
     arguments = parser.parse_args(argv)
 
     from repro.files import write_text
-    from repro.parity.ladder import RUNGS, climb
-    from repro.specs import CATALOGUE
+    from repro.parity.cache import Cache
+    from repro.parity.ladder import RUNGS
+    from repro.parity.matrix import duration
+    from repro.parity.page import page
+    from repro.specs import CATALOGUE, find_spec
 
-    models = _chosen("model", arguments.models, list(CATALOGUE))
-    rungs = [int(rung) for rung in _chosen("rung", arguments.rungs, [str(rung) for rung in RUNGS])]
-    records: list[Record] = []
+    models = _smallest() if arguments.models == "smallest" else _chosen("model", arguments.models, list(CATALOGUE))
+    rungs = sorted(int(rung) for rung in set(_chosen("rung", arguments.rungs, [str(rung) for rung in RUNGS])))
+    if arguments.seeds < 1:
+        raise ReproError(f"--seeds is {arguments.seeds}; give a number above 0")
+    start = time.monotonic()
     with ExitStack() as stack:
         workers = _start(arguments.backends, stack)
-        print(", ".join(f"{name} {worker.version}" for name, worker in workers.items()))
-        print("a number is the largest error in units of the rounding allowed at that stage\n")
-        print(f"{'model':32} {'rung':12}" + "".join(f" {name:15}" for name in workers))
-        for model, seed in itertools.product(models, range(arguments.seeds)):
-            found = list(climb(model, rungs, workers, seed))
-            records += found
-            for rung in rungs:
-                cells = [_cell(record) for record in found if record.rung == rung]
-                print(
-                    f"{model:32} {f'{rung} {RUNGS[rung][0]}':12}" + "".join(f" {cell:15}" for cell in cells), flush=True
-                )
-    failures = [record for record in records if record.verdict == "diverges"]
-    for record in failures:
-        print(record.sentence)
-    print(f"\n{len(records)} comparisons, {len(failures)} diverge")
+        versions = {name: worker.version for name, worker in workers.items()}
+        cache = Cache(versions, arguments.fresh)
+        records, kept = _compare(models, rungs, arguments.seeds, workers, cache)
+    failures = [record for record in records if record.diverges]
+    seconds = time.monotonic() - start
+    print("\n" + "".join(f"{record.sentence}\n" for record in failures), end="")
+    summary = f"{len(records)} comparisons, {len(failures)} diverge, in {duration(seconds)}"
+    summary += f" ({kept} kept from earlier runs)" * bool(kept)
+    print(summary)
+    if arguments.seeds > 1:
+        print(_false_alarms(records, arguments.seeds))
+    if cache.failure:
+        print(f"results are not kept: {cache.failure}", file=sys.stderr)
     if arguments.json:
         write_text(arguments.json, json.dumps([asdict(record) for record in records], indent=1) + "\n")
+    if arguments.html:
+        command = f"python -m repro.parity {shlex.join(sys.argv[1:] if argv is None else argv)}"
+        names = {number: name for number, (name, _) in RUNGS.items() if number in rungs}
+        families = {model: find_spec(model).family for model in models}
+        write_text(arguments.html, page(records, names, versions, families, summary, command))
     return 1 if failures else 0
+
+
+def _compare(
+    models: list[str], rungs: list[int], seeds: int, workers: dict[str, Worker], cache: Cache
+) -> tuple[list[Record], int]:
+    """All records, and how many of them are from earlier runs. Prints a line for each variant as it is done."""
+    from repro.parity.ladder import RUNGS, climb
+    from repro.parity.matrix import LEGEND, Matrix, Progress, cost
+    from repro.specs import find_spec
+
+    matrix = Matrix(models, {rung: RUNGS[rung][0] for rung in rungs}, list(workers))
+    print(", ".join(f"{name} {worker.version}" for name, worker in workers.items()))
+    print(f"{LEGEND}\n\n{matrix.heading}", flush=True)
+    cells = [(model, seed, rung) for model in models for seed in range(seeds) for rung in rungs]
+    found = {cell: cache.load(cell[0], cell[2], cell[1]) for cell in cells}
+    kept = sum(map(len, found.values()))
+    left = {cell: cost(find_spec(cell[0]), cell[2]) for cell in cells if not found[cell]}
+    with Progress(len(models), sum(left.values())) as progress:
+        for number, model in enumerate(models):
+            progress.begin(number, model)
+            for seed in range(seeds):
+                missing = [rung for rung in rungs if (model, seed, rung) in left]
+                climbing = climb(model, missing, workers, seed) if missing else iter(())
+                for rung in missing:
+                    found[model, seed, rung] = list(islice(climbing, len(workers)))
+                    cache.keep(found[model, seed, rung], seed)
+                    progress.update(left[model, seed, rung])
+            own = [record for cell in cells if cell[0] == model for record in found[cell]]
+            progress.write(matrix.line(model, own), file=sys.stdout)
+            sys.stdout.flush()
+    return [record for cell in cells for record in found[cell]], kept
+
+
+def _false_alarms(records: list[Record], seeds: int) -> str:
+    """What another seed is for: sound backends diverge by chance, or nearly."""
+    count = sum(record.diverges for record in records)
+    largest = max((record.share or 0.0 for record in records), default=0.0)
+    return (
+        f"false alarms: {count} in {seeds} seeds x {len(records) // seeds} comparisons, if the backends are sound; "
+        f"the largest share of the rounding allowed was {largest:.2f}"
+    )
+
+
+def _smallest() -> list[str]:
+    """Of every family the variant with the fewest MACs."""
+    from repro.specs import CATALOGUE, find_spec
+
+    names: dict[str, str] = {}
+    for spec in sorted(map(find_spec, CATALOGUE), key=lambda spec: (spec.macs, spec.name)):
+        names.setdefault(spec.family, spec.name)
+    return [name for name in CATALOGUE if name in names.values()]
 
 
 def _chosen(thing: str, text: str, known: list[str]) -> list[str]:
@@ -68,7 +134,7 @@ def _chosen(thing: str, text: str, known: list[str]) -> list[str]:
             raise unknown(thing, name, known)
     if not names:
         raise ReproError(f"no {thing} was named")
-    return names
+    return list(dict.fromkeys(names))
 
 
 def _start(wanted: str | None, stack: ExitStack) -> dict[str, Worker]:
@@ -87,12 +153,6 @@ def _start(wanted: str | None, stack: ExitStack) -> dict[str, Worker]:
     if not workers:
         raise ReproError("no backend could be started; install one with: pip install 'repro[torch]'")
     return workers
-
-
-def _cell(record: Record) -> str:
-    if record.verdict != "rounding" or record.max_error is None:
-        return record.verdict
-    return f"rounding {record.max_error / record.tolerance:.2f}"
 
 
 if __name__ == "__main__":

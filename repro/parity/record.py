@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from repro.parity.compare import Comparison, Verdict
@@ -40,10 +40,26 @@ class Record:
         )  # fmt: skip
 
     @property
+    def diverges(self) -> bool:
+        return self.verdict == "diverges"
+
+    @property
     def share(self) -> float | None:
         """The error in units of the tolerance, where there are both."""
         return self.max_error / self.tolerance if self.max_error is not None and self.tolerance else None
 
     @property
     def sentence(self) -> str:
-        return f"{self.model}, rung {self.rung}: {self.backend} {self.verdict} at {self.where}: {self.reason}"
+        what = {
+            "diverges": f"{self.backend} diverges from {self.reference} first at",
+            "rounding": f"{self.backend} agrees with {self.reference} up to rounding, with the least to spare at",
+            "equal": f"{self.backend} is equal to {self.reference}",
+        }[self.verdict]
+        if not self.reference:  # the backend failed, and says so itself
+            return f"{self.model}, rung {self.rung}: {self.reason}"
+        return f"{self.model}, rung {self.rung}: {what}{f' {self.where}' * bool(self.where)}: {self.reason}"
+
+
+def worst(records: Iterable[Record]) -> Record:
+    """The one that speaks for several of the same cell, from other seeds."""
+    return max(records, key=lambda record: (record.diverges, record.verdict == "rounding", record.share or 0.0))
