@@ -9,7 +9,7 @@ from typing import Any
 from repro.parity.forward import evaluation, structure, training_mode
 from repro.parity.judge import Arrays, Workers
 from repro.parity.record import Record
-from repro.parity.training import gradients, losses, optimizers, trajectory
+from repro.parity.training import gradients, losses, optimizers, outcome, trajectory
 from repro.specs import Spec, find_spec
 from repro.weights.init import scramble
 from repro.workers import WorkerError, ask
@@ -23,6 +23,7 @@ RUNGS: dict[int, tuple[str, Rung]] = {
     4: ("gradients", gradients),
     5: ("optimizer", optimizers),
     6: ("trajectory", trajectory),
+    7: ("outcome", outcome),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import sys
@@ -22,7 +23,7 @@ from repro.specs import STATISTICS, find_spec
 from repro.weights import store
 from repro.workers.users import maker, renamed
 
-END = 2048
+SOME, FEW = 1 << 19, 1 << 12  # numbers of an array
 
 
 class Session:
@@ -133,25 +134,33 @@ class Session:
         after: list[int] | None = None,
     ) -> tuple[Any, Arrays]:  # fmt: skip
         """Steps from the first weights on images (steps, N, C, H, W) and targets (steps, N): "step 1: loss" and so on,
-        after the steps in `after` "step 1: NAME" of every weight, and in the end "SLOT/NAME"."""
+        and after the steps in `after` "step 1: NAME" of every weight, or if there are none, in the end "SLOT/NAME".
+        Where there are val_images (V, C, H, W), V a multiple of N: their "logits" in evaluation mode in the end."""
         trainer = self._trainer(settings, double)
         if trainer is None:
             return None, {}
+        trainer.seed(self.seed)
         found: Arrays = {}
         batches = zip(_typed(arrays["images"], double), np.array(arrays["targets"]), rates, strict=True)
         for step, (images, targets, rate) in enumerate(batches, 1):
             loss, _ = trainer.step(images, targets, rate)
             found[f"step {step}: loss"] = _scalar(loss, double)
-            if step in (after or ()):
-                found |= {f"step {step}: {name}": array for name, array in trainer.weights().items()}
-        found |= trainer.state()
+            if after and step in after:
+                found |= {f"step {step}: {name}": _some(array) for name, array in trainer.weights().items()}
+        if not after:
+            found |= {name: _some(array) for name, array in trainer.state().items()}
+        if "val_images" in arrays:
+            size = arrays["images"].shape[1]
+            pieces = np.split(_typed(arrays["val_images"], double), len(arrays["val_images"]) // size)
+            found["logits"] = np.concatenate([trainer.predict(images) for images in pieces])
         return self._told(found)
 
     def update(
         self, arrays: Arrays, settings: dict[str, Any], rates: list[float], after: list[int], double: bool = False
     ) -> tuple[Any, Arrays]:
         """Updates from the first weights by made-up gradients, float32 (steps, K), K numbers that are repeated over
-        every weight: "step 1: NAME" and, where there are averages, "step 1: average of NAME"."""
+        every weight: "step 1: NAME" and, where there are averages, "step 1: average of NAME". Of a larger array FEW
+        numbers, because each is updated by itself."""
         trainer = self._trainer(settings, double)
         if trainer is None:
             return None, {}
@@ -172,7 +181,7 @@ class Session:
                 averages = {
                     f"average of {name}": array for name, array in trainer.averages().items() if name in trained
                 }
-                found |= {f"step {step}: {name}": _ends(array) for name, array in (kept | averages).items()}
+                found |= {f"step {step}: {name}": _some(array, FEW) for name, array in (kept | averages).items()}
         return list(found), found
 
     def _told(self, found: Arrays, wanted: Container[str] | None = None) -> tuple[Any, Arrays]:
@@ -216,10 +225,12 @@ def _scalar(value: float, double: bool) -> np.ndarray:
     return np.array(value, np.float64 if double else np.float32)
 
 
-def _ends(array: np.ndarray) -> np.ndarray:
-    """All of an array of at most 2 * END numbers, or both ends of a larger one: an update treats each by itself."""
-    flat = array.reshape(-1)
-    return flat if flat.size <= 2 * END else np.concatenate([flat[:END], flat[-END:]])
+def _some(array: np.ndarray, most: int = SOME) -> np.ndarray:
+    """All of an array of at most so many numbers, or so many of a larger one, evenly spread: what a framework does
+    wrong it does not do to single numbers among a million."""
+    if array.size <= most:
+        return array
+    return array.reshape(-1)[np.arange(most) * array.size // most]
 
 
 def main() -> None:
@@ -254,6 +265,7 @@ def main() -> None:
         try:
             arrays = store.load(message["arrays"])[0] if message["arrays"] else {}
             answer(*getattr(session, message["request"])(arrays, **message["details"]))
+            gc.collect()  # models and their hooks hold each other, and a large one should not wait
         except Exception as error:  # whatever a framework raises becomes an answer
             refuse(error)
 
