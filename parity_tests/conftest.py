@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from functools import cache
+from typing import cast
 
 import pytest
 
@@ -61,6 +63,15 @@ def require_keras() -> None:
     """The same for Keras, whose files are read without it."""
     if importlib.util.find_spec("keras") is None:
         _absent("KERAS WAS NOT TESTED: it is not installed")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> tuple[str, str]:
+    """The paths of a browser and of the program that steers it."""
+    paths = shutil.which("chromium"), shutil.which("chromedriver")
+    if None in paths:
+        _absent("THE PAGE WAS NOT TESTED: chromium or chromedriver is missing (Debian: chromium, chromium-driver)")
+    return cast("tuple[str, str]", paths)
 
 
 @pytest.fixture(scope="session")

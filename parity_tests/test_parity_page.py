@@ -1,0 +1,243 @@
+"""The page of `repro.parity --html`, in a browser that has no network."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import zlib
+from base64 import b64decode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from repro.parity.compare import Verdict
+from repro.parity.page import page
+from repro.parity.record import Point, Record
+
+HOSTILE = "</script><img src=x onerror=\"document.title='owned'\"><!--<script>/%2F#&amp;"
+VERSIONS = {"torch": "2.0", "paddle": "3.0", HOSTILE: HOSTILE}
+FAMILIES = {"small_net": "small", "small_net_wide": "small", "big_net": "big", HOSTILE: HOSTILE}
+RUNGS = {0: "structure", 1: "eval"}
+STAGES = ("stem", "stages.0", "stages.1, float64", "logits")
+# of each stage at two sizes: equal, rounding, in float64, too much; then the same with no number
+ERRORS: tuple[float | None, ...] = (0.0, 1.23456e-7, 1e-10, 5e-4, 0.0, 2e-7, 2e-10, None)
+
+
+def record(model: str, rung: int, backend: str) -> Record:
+    diverges = (model, rung, backend) in {("small_net", 1, "paddle"), (HOSTILE, 1, HOSTILE)}
+    profile: list[Point] = [
+        (f"{stage} ({size})", error if diverges or stage != "logits" else 1e-6, 1e-9 if "float64" in stage else 1e-5)
+        for (size, stage), error in zip(((s, t) for s in ("64x64", "65x47") for t in STAGES), ERRORS, strict=True)
+    ]
+    verdict: Verdict = "diverges" if diverges else "rounding" if rung else "equal"
+    where = HOSTILE if model == HOSTILE else "logits (64x64)"
+    error = 5e-4 if diverges else 2.2e-6 if rung else 0.0
+    return Record(
+        model, rung, backend, "torch float64", verdict, error, 1e-5, where, f"off {where}", profile if rung else []
+    )
+
+
+RECORDS = [record(model, rung, backend) for model in FAMILIES for rung in RUNGS for backend in VERSIONS]
+
+
+def html(records: list[Record]) -> str:
+    return page(records, RUNGS, VERSIONS, FAMILIES, "24 comparisons, 2 diverge, in 3 s", f"repro parity {HOSTILE}")
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """One for all tests of this file."""
+    options = webdriver.ChromeOptions()
+    options.binary_location, driver = chromium
+    for flag in (
+        "--headless=new", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+        "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}", *["--no-sandbox"] * (os.geteuid() == 0),
+    ):  # fmt: skip
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    started = webdriver.Chrome(options=options, service=Service(driver))
+    try:
+        yield started
+    finally:
+        started.quit()
+
+
+class Page:
+    def __init__(self, browser: webdriver.Chrome, path: Path):
+        self.browser, self.address = browser, path.as_uri()
+
+    def open(self, place: str = "", width: int = 1200) -> None:
+        """place: behind the # of the address."""
+        network = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+        screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.browser.execute_cdp_cmd("Network.enable", {})
+        self.browser.execute_cdp_cmd("Network.emulateNetworkConditions", network)
+        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        self.browser.get("about:blank")  # or another # alone would not load the page again
+        self.browser.get(self.address + place)
+
+    def __call__(self, script: str, *arguments: Any) -> Any:
+        return self.browser.execute_script(f"return {script}", *arguments)
+
+    def text(self, name: str) -> str:
+        return self(f"document.getElementById('{name}').textContent")
+
+    def wait(self, script: str) -> None:
+        WebDriverWait(self.browser, 20, 0.05).until(lambda _: self(script), script)
+
+    def cells(self, row: str, kind: str = "td") -> list[Any]:
+        """Of the visible row of that name."""
+        rows = self.browser.find_elements(By.CSS_SELECTOR, "#matrix tbody tr:has(th.name)")
+        found = [one for one in rows if one.is_displayed() and one.find_element(By.CSS_SELECTOR, "th").text == row]
+        return found[0].find_elements(By.CSS_SELECTOR, kind) if found else []
+
+    def points(self, kind: str) -> int:
+        """How many the plot has."""
+        return self(f"(document.querySelector('#plot .{kind}')?.getAttribute('d').match(/M/g) ?? []).length")
+
+
+@pytest.fixture
+def shown(browser: webdriver.Chrome, tmp_path: Path) -> Page:
+    path = tmp_path / "page.html"
+    path.write_text(html(RECORDS), encoding="utf-8")
+    found = Page(browser, path)
+    found.open()
+    return found
+
+
+def test_every_verdict_is_there(shown: Page) -> None:
+    assert shown("[...document.querySelectorAll('tbody th.name')].map(th => th.textContent)") == list(FAMILIES)
+    assert shown("[...document.querySelectorAll('tbody th.family')].map(th => th.textContent)") == [
+        "small 2", "big 1", f"{HOSTILE} 1"
+    ]  # fmt: skip
+    classes = [cell.get_attribute("class").split()[0] for cell in shown.cells("small_net")]
+    assert classes == ["equal"] * 3 + ["rounding", "diverges", "rounding"]
+    assert [cell.text for cell in shown.cells("small_net")] == ["=", "=", "=", "22", "✗", "22"]
+    assert shown("document.querySelectorAll('td').length") == len(RECORDS)
+    assert shown.text("summary") == "24 comparisons, 2 diverge, in 3 s"
+    assert "torch 2.0" in shown.text("about")
+    assert shown("performance.getEntriesByType('resource').length") == 0
+    assert shown.browser.get_log("browser") == []
+
+
+def test_what_diverges_is_explained_and_drawn(shown: Page) -> None:
+    shown.cells("small_net")[3].click()
+    shown.wait("document.getElementById('cell').textContent === 'small_net · 1 eval · torch'")
+    shown.wait("document.querySelector('#plot .over') === null && document.querySelector('#plot .single') !== null")
+    shown.cells("small_net")[4].click()
+    shown.wait("document.querySelector('#plot .over') !== null")
+    assert shown("location.hash") == "#small_net/1/paddle"
+    assert shown.text("sentence") == RECORDS[4].sentence
+    assert "diverges from torch float64 first at logits (64x64)" in shown.text("sentence")
+    assert (shown.points("single"), shown.points("double"), shown.points("over")) == (4, 2, 2)
+    assert shown.points("allowed") == len(ERRORS)
+    assert shown("[...document.querySelectorAll('#plot text')].map(text => text.textContent)")[:2] == ["64x64", "65x47"]
+    assert shown.text("readout") == (
+        "logits (64x64) — 4 of 8: error 5.00e-4, allowed 1.00e-5 (50.0 times as much)"
+    )  # the first above its tolerance
+    assert "NaN" not in shown("document.getElementById('plot').outerHTML")
+
+
+def test_a_point_is_named_under_the_pointer_and_by_the_arrows(shown: Page) -> None:
+    shown.open("#small_net/1/paddle")
+    shown.wait("document.querySelector('#plot .over') !== null")
+    plot = shown.browser.find_element(By.ID, "plot")
+    ActionChains(shown.browser).move_to_element_with_offset(plot, -plot.size["width"] // 2 + 60, 0).perform()
+    assert shown.text("readout").startswith("stem (64x64) — 1 of 8: error 0, allowed 1.00e-5")
+    plot.send_keys(Keys.ARROW_RIGHT)
+    assert shown.text("readout").startswith("stages.0 (64x64) — 2 of 8: error 1.23e-7")
+    plot.send_keys(Keys.END)
+    assert shown.text("readout").startswith("logits (65x47) — 8 of 8: error no number")
+
+
+def test_filter(shown: Page) -> None:
+    box = shown.browser.find_element(By.ID, "filter")
+    rows = "[...document.querySelectorAll('tbody tr')].filter(row => row.offsetParent)"
+    visible = f"{rows}.map(row => row.cells[0].textContent)"
+    box.send_keys("SMALL wide")
+    assert shown(visible) == ["small 2", "small_net_wide"]
+    assert shown.text("shown") == "1 of 4 variants"
+    box.send_keys("x")
+    assert shown(visible) == []
+    assert shown.browser.find_element(By.ID, "empty").is_displayed()
+    box.clear()
+    shown.browser.find_element(By.ID, "only").click()
+    assert shown(visible) == ["small 2", "small_net", f"{HOSTILE} 1", HOSTILE]
+
+
+def test_the_keyboard_opens_a_cell(shown: Page) -> None:
+    shown.wait("document.querySelector('#plot .over') !== null")  # at first, what diverges first is open
+    shown.browser.find_element(By.ID, "only").send_keys(Keys.TAB)
+    keyboard = ActionChains(shown.browser)
+    keyboard.send_keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ARROW_LEFT, Keys.ENTER).perform()
+    shown.wait("document.getElementById('cell').textContent === 'big_net · 1 eval · torch'")
+    assert shown("document.activeElement.getAttribute('aria-label')") == (
+        "big_net, rung 1 eval, torch: rounding, 22 % of what is allowed"
+    )
+
+
+@pytest.mark.parametrize(
+    "place", ["", "#small_net/1/paddle", "#" + "/".join([quote(HOSTILE, ""), "1", quote(HOSTILE, "")])]
+)
+def test_a_phone_shows_it_all(place: str, shown: Page) -> None:
+    shown.open(place, width=390)
+    shown.wait("document.querySelector('#plot .over') !== null")
+    assert shown("innerWidth") == 390
+    assert shown("document.documentElement.scrollWidth") == 390
+    box, panel = (shown.browser.find_element(By.ID, name) for name in ("box", "panel"))
+    assert shown("arguments[0].scrollWidth > arguments[0].clientWidth", box)  # the table scrolls in its own box
+    assert panel.rect["y"] >= box.rect["y"] + box.rect["height"]
+
+
+def test_hostile_names_are_text(shown: Page) -> None:
+    shown.open("#" + "/".join([quote(HOSTILE, ""), "1", quote(HOSTILE, "")]))
+    shown.wait("document.querySelector('#plot .over') !== null")
+    assert shown.text("cell") == f"{HOSTILE} · 1 eval · {HOSTILE}"
+    assert shown.text("sentence").endswith(f"first at {HOSTILE}: off {HOSTILE}")
+    assert HOSTILE in shown.text("about")
+    assert shown("document.querySelectorAll('img').length") == 0
+    assert shown("document.title") != "owned"
+    assert shown.browser.get_log("browser") == []
+
+
+def test_an_address_that_leads_nowhere_opens_as_none_does(shown: Page) -> None:
+    for place in ("#nothing", "#small_net/9/torch", "#%E0%A4%A", "#//"):
+        shown.open(place)
+        shown.wait("document.getElementById('cell').textContent === 'small_net · 1 eval · paddle'")
+    assert shown.browser.get_log("browser") == []
+
+
+def test_numbers_that_are_none() -> None:
+    """Without a browser: neither NaN nor infinity is JSON."""
+    profile: list[Point] = [("stem", math.nan, math.inf), ("logits", math.inf, 0.0)]
+    odd = Record("big_net", 1, "torch", "", "diverges", math.nan, math.inf, "", "it failed", profile)
+    text = html([odd])
+    assert '["diverges",null,null,null,"big_net, rung 1: it failed"]' in text
+    packed = max(re.findall(r'"packed":"([^"]*)"', text), key=len)
+    assert zlib.decompress(b64decode(packed)) == (
+        b'{"points":[["stem",null],["logits",0.0]],"profiles":{"1/torch":[[0,1],[null,null]]}}'
+    )
+
+
+def test_of_several_seeds_the_worst_is_shown() -> None:
+    again = [record("small_net", 1, "paddle"), record("big_net", 1, "paddle")]
+    other = Record("big_net", 1, "paddle", "torch float64", "rounding", 9e-6, 1e-5, "stem", "of seed 1")
+    assert '"1/paddle":["rounding",0.9,9e-06,1e-05,' in html([*again, other])
+
+
+def test_a_point_takes_a_few_bytes() -> None:
+    names = [f"step {step}: stages.{i}.project.conv.weight" for step in (1, 5) for i in range(1000)]
+    profile: list[Point] = [(name, 1.234567e-9 * (7 * i % 1000), 1e-6 + 1e-9 * i) for i, name in enumerate(names)]
+    records = [Record("big_net", 1, name, "", "rounding", 0.0, 1.0, "", "", profile) for name in ("torch", "paddle")]
+    assert len(html(records)) - len(html([])) < 8 * len(names) * len(records)
