@@ -77,7 +77,12 @@ def test_a_line_has_a_mark_for_each_backend_and_fits() -> None:
     assert line.split()[0] == "asymmnet_large_x0_35_r0"
     assert line.split(maxsplit=1)[1] == "|".join([" = 99 XX"] * 8).strip()
     assert {len(row.rstrip()) <= 100 for row in (line, *matrix.heading.splitlines())} == {True}
-    assert matrix.heading.splitlines()[0].split("|")[1] == "1 eval  "
+    assert [title.strip() for title in matrix.heading.splitlines()[0].split("|")] == [
+        "0 struc.", "1 eval", "2 train", "3 loss", "4 gradi.", "5 optim.", "6 traje.", "7 outco."
+    ]  # fmt: skip
+    assert Matrix(["vgg16"], {0: "structure", 1: "eval"}, BACKENDS).heading.split("\n") == [
+        "       0 structure|1 eval", "       to pa mi   |to pa mi"
+    ]  # fmt: skip
     # a rung or a backend without a record leaves its place empty
     assert matrix.line("asymmnet_large_x0_35_r0", [record(rung=7, backend="paddle")]).endswith("|   25")
 

@@ -11,7 +11,8 @@ from repro.parity.record import Record, worst
 from repro.specs import Spec
 
 # About how long a rung takes beside others. A rung that is not here takes as long as the longest
-EFFORT = {0: 1, 1: 1, 2: 1, 3: 2, 4: 4, 5: 18, 6: 8}
+EFFORT = {0: 1, 1: 1, 2: 1, 3: 2, 4: 3, 5: 15, 6: 6, 7: 10}
+WIDE = 98  # columns of a terminal: what is wider has its titles cut
 LEGEND = "= equal, 22 off by 22 % of the rounding that is allowed there, XX DIVERGES"
 
 
@@ -21,13 +22,15 @@ class Matrix:
     def __init__(self, models: Sequence[str], rungs: Mapping[int, str], backends: Sequence[str]):
         self.rungs, self.backends = rungs, backends
         self.name_width = max(map(len, models))
-        self.width = max(3 * len(backends) - 1, 8)
+        self.titles = [f"{number} {name}" for number, name in rungs.items()]
+        self.width = max(3 * len(backends) - 1, *map(len, self.titles))
+        if self.name_width + (self.width + 1) * len(rungs) > WIDE:
+            self.width = max(3 * len(backends) - 1, 8)
 
     @property
     def heading(self) -> str:
         """The rungs, and under each the backends by their first two letters."""
-        titles = [f"{number} {name}" for number, name in self.rungs.items()]
-        short = [title if len(title) <= self.width else f"{title[: self.width - 1]}." for title in titles]
+        short = [title if len(title) <= self.width else f"{title[: self.width - 1]}." for title in self.titles]
         letters = " ".join(f"{name[:2]:2}" for name in self.backends)
         return f"{self._row('', short)}\n{self._row('', [letters] * len(short))}"
 
