@@ -10,8 +10,9 @@ import numpy as np
 Arrays = dict[str, np.ndarray]
 
 NUDGES = 3  # runs with other last bits, beside the one with the bits as they are
-# An error may be that many times the largest of the reference's own. The largest seen in a sound backend was 2.9
-SPREAD = 8.0
+# An error may be that many times the largest of the reference's own. The largest seen in a sound backend was 7.6, in
+# Paddle's sums of 25,088 products (VGG's first linear layer)
+SPREAD = 16.0
 # The same as a multiple of the root mean square, where one run alone measures it: the largest of many elements, added
 # up in another order, stays within it
 ROUNDING = 64.0
