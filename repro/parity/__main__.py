@@ -80,7 +80,6 @@ def _compare(
     """All records, and how many of them are from earlier runs. Prints a line for each variant as it is done."""
     from repro.parity.ladder import RUNGS, climb
     from repro.parity.matrix import LEGEND, Matrix, Progress, cost
-    from repro.specs import find_spec
 
     matrix = Matrix(models, {rung: RUNGS[rung][0] for rung in rungs}, list(workers))
     print(", ".join(f"{name} {worker.version}" for name, worker in workers.items()))
@@ -88,7 +87,7 @@ def _compare(
     cells = [(model, seed, rung) for model in models for seed in range(seeds) for rung in rungs]
     found = {cell: cache.load(cell[0], cell[2], cell[1]) for cell in cells}
     kept = sum(map(len, found.values()))
-    left = {cell: cost(find_spec(cell[0]), cell[2]) for cell in cells if not found[cell]}
+    left = {cell: cost(cell[0], cell[2]) for cell in cells if not found[cell]}
     with Progress(len(models), sum(left.values())) as progress:
         for number, model in enumerate(models):
             progress.begin(number, model)

@@ -46,11 +46,12 @@ class Cache:
     def __init__(self, versions: Mapping[str, str], fresh: bool = False):
         """versions: of the framework of each backend that takes part; fresh: find nothing, and keep what comes."""
         self.folder, self.versions, self.fresh = folder(), versions, fresh
+        self.digests: dict[str, str | None] = {}
         self.failure = ""  # the first reason for which a result could not be kept
 
     def load(self, model: str, rung: int, seed: int) -> list[Record]:
         """A record for each backend; none where nothing is kept that can be believed."""
-        digest = None if self.fresh else self._digest(model)
+        digest = None if self.fresh else self.digest(model)
         if digest is None:
             return []
         try:
@@ -64,7 +65,7 @@ class Cache:
     def keep(self, records: Sequence[Record], seed: int) -> None:
         """The records of one variant and rung, if none diverges."""
         model, rung = records[0].model, records[0].rung
-        digest = self._digest(model)
+        digest = self.digest(model)
         if self.failure or digest is None or any(record.diverges for record in records):
             return
         kept = {"digest": digest, "records": [asdict(record) for record in records]}
@@ -78,8 +79,13 @@ class Cache:
         names = "+".join(quote(name, safe="") for name in self.versions)
         return self.folder / f"{model}.{rung}.{seed}.{names}.json"
 
-    def _digest(self, model: str) -> str | None:
+    def digest(self, model: str) -> str | None:
         """Of all that a result depends on; None where a backend's code is not to be seen from here."""
+        if model not in self.digests:
+            self.digests[model] = self._digest(model)
+        return self.digests[model]
+
+    def _digest(self, model: str) -> str | None:
         spec = find_spec(model)
         files = [code(module_name(backend), _family(spec)) for backend in self.versions]
         if not all(files):

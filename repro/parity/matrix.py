@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 
 from tqdm import tqdm
 
 from repro.parity.record import Record, worst
-from repro.specs import Spec
+from repro.specs import find_spec
 
 # About how long a rung takes beside others. A rung that is not here takes as long as the longest
 EFFORT = {0: 1, 1: 1, 2: 1, 3: 2, 4: 3, 5: 15, 6: 6, 7: 10}
@@ -72,10 +73,16 @@ class Progress(tqdm):
         self.set_description_str(f"{number}/{self.variants} done, now {model}")
 
 
-def cost(spec: Spec, rung: int) -> float:
-    """About how long a rung takes, in no unit: every operator has a price to be called, and every weight one to be
-    handed to the workers."""
-    return EFFORT.get(rung, max(EFFORT.values())) * (len(spec.trace().operators) + spec.params / 70_000)
+def cost(model: str, rung: int) -> float:
+    """About how long a rung takes, in no unit."""
+    return EFFORT.get(rung, max(EFFORT.values())) * _size(model)
+
+
+@cache
+def _size(model: str) -> float:
+    """Every operator has a price to be called, and every weight one to be handed to the workers."""
+    spec = find_spec(model)
+    return len(spec.trace().operators) + spec.params / 70_000
 
 
 def duration(seconds: float) -> str:
