@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from repro.cli import run_command
 from repro.errors import ReproError
+from repro.parity import foreign
 
 if TYPE_CHECKING:
     from repro.parity.cache import Cache
@@ -29,13 +30,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--models", default="all", help="names joined by commas, all (default), or smallest: that of each family"
     )
-    parser.add_argument("--rungs", default="0,1", help="rungs of the ladder joined by commas, or all (default: 0,1)")
+    parser.add_argument("--rungs", help="rungs of the ladder joined by commas, or all (default: 0,1)")
     parser.add_argument("--backends", help="backends joined by commas, all of which must start (default: all that do)")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="so many weights and inputs (default: 1)")
     parser.add_argument("--fresh", action="store_true", help="compute again what is kept from earlier runs")
     parser.add_argument("--json", metavar="FILE", help="write the records to FILE as a JSON list")
     parser.add_argument("--html", metavar="FILE", help="write a page to FILE that shows every verdict and where it is")
+    foreign.add_flags(parser)
     arguments = parser.parse_args(argv)
+    if foreign.asked(arguments):
+        return foreign.run(arguments, sys.argv[1:] if argv is None else argv)
 
     from repro.files import write_text
     from repro.parity.cache import Cache
@@ -45,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     from repro.specs import CATALOGUE, find_spec
 
     models = _smallest() if arguments.models == "smallest" else _chosen("model", arguments.models, list(CATALOGUE))
-    rungs = sorted(int(rung) for rung in set(_chosen("rung", arguments.rungs, [str(rung) for rung in RUNGS])))
+    rungs = sorted(int(rung) for rung in set(_chosen("rung", arguments.rungs or "0,1", [str(rung) for rung in RUNGS])))
     if arguments.seeds < 1:
         raise ReproError(f"--seeds is {arguments.seeds}; give a number above 0")
     start = time.monotonic()
