@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,10 +126,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def compare(workers: dict[str, Worker], folder: Path, monkeypatch: pytest.MonkeyPatch,
             require_backend: Callable[[str], None]) -> Compare:  # fmt: skip
-    """`compare(rungs, torch="build", paddle="eps")` -> (rung, backend) -> record; `lines` takes what is said."""
+    """`compare(rungs, torch="build", paddle="eps")` -> (rung, backend) -> record. lines: take what is said; then: a
+    backend and rungs for it and torch alone."""
     monkeypatch.chdir(folder)
 
-    def run(rungs, file=None, shape=SHAPE, lines=None, **functions):
+    def run(rungs, file=None, shape=SHAPE, lines=None, then=None, **functions):
         for backend in functions:
             require_backend(backend)
         sources = {name: text if ":" in text else f"{name}_net:{text}" for name, text in functions.items()}
@@ -138,6 +140,9 @@ def compare(workers: dict[str, Worker], folder: Path, monkeypatch: pytest.Monkey
         weights = fill(adopted, 0, said.append)
         records = list(climb(adopted, rungs, weights, 0))
         assert [(r.rung, r.backend) for r in records] == [(rung, backend) for rung in rungs for backend in chosen]
+        if then:
+            two = {name: worker for name, worker in chosen.items() if name in ("torch", then[0])}
+            records += climb(replace(adopted, workers=two), then[1], weights, 0)
         return {(record.rung, record.backend): record for record in records}
 
     return run
@@ -162,6 +167,7 @@ def test_training_mode_agrees_and_paddle_s_own_variance_does_not(compare: Compar
     assert "bn2.running_var" in [where for where, _, _ in found[2, "mindspore"].profile]
     assert found[2, "paddle"].where == "bn1.running_var, in paddle stem.1.running_var"
     assert "biased variance?" in found[2, "paddle"].reason
+    assert found[2, "paddle"].reason.endswith("; off in all: bn1.running_var, bn2.running_var, of 13")
 
 
 FAULTS = {
@@ -343,8 +349,8 @@ def mindspore():
 def test_packages_resnet18(compare: Compare, folder: Path) -> None:
     """Paddle's agrees but for its variance; MindCV's pads its pooling as TensorFlow does, at even sizes."""
     (folder / "packages.py").write_text(PACKAGES)
-    sources = {name: f"packages:{name}" for name in SOURCES}
-    found = compare([1, 2], shape=(2, 3, 32, 32), **sources)
+    functions = {name: f"packages:{name}" for name in SOURCES}
+    found = compare([1], shape=(2, 3, 32, 32), then=("paddle", [2]), **functions)
     assert found[1, "paddle"].verdict == "rounding"
     assert found[1, "mindspore"].where == "enters layer1.0.conv1 (after bn1)"
     assert found[2, "paddle"].where == "bn1.running_var"

@@ -183,13 +183,22 @@ def climb(adopted: Adopted, rungs: Sequence[int], weights: Arrays, seed: int) ->
                 yield Record(spec.name, 0, backend, first, "equal", 0.0, 0.0, "", text)
             continue
         for record in judge(spec, rung, workers, [questions[rung]], weights):
-            yield replace(record, where=_both(record, adopted.names[record.backend]))
+            names = adopted.names[record.backend]
+            yield replace(record, where=_both(record, names), reason=f"{record.reason}{_others(record)}")
 
 
 def _both(record: Record, names: Mapping[str, str]) -> str:
     """The place, and what it is in the other model's names."""
     theirs = re.sub(r"[\w.]+", lambda match: names.get(match[0], match[0]), record.where)
     return record.where if theirs == record.where else f"{record.where}, in {record.backend} {theirs}"
+
+
+def _others(record: Record) -> str:
+    """What else diverges: whoever knows the first, such as Paddle's biased variance, asks what remains."""
+    off = [where for where, error, allowed in record.profile if error is None or error > allowed]
+    if not record.diverges or not off:
+        return ""
+    return f"; off in all: {', '.join(off[:4])}{f' and {len(off) - 4} more' * (len(off) > 4)}, of {len(record.profile)}"
 
 
 def _noise(shape: tuple[int, ...], seed: int, attempt: int) -> Arrays:
