@@ -87,7 +87,9 @@ def test_a_line_has_a_mark_for_each_backend_and_fits() -> None:
     assert matrix.line("asymmnet_large_x0_35_r0", [record(rung=7, backend="paddle")]).endswith("|   25")
 
 
-@pytest.mark.parametrize(("share", "text"), [(0.0, "="), (0.004, "0"), (0.22, "22"), (1.0, "99"), (1.01, "XX")])
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.0, "="), (0.004, "0"), (0.125, "13"), (0.1746, "17"), (1.0, "99"), (1.01, "XX")]
+)
 def test_marks(share: float, text: str) -> None:
     assert mark(record(share=share)) == text
 

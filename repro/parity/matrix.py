@@ -51,7 +51,7 @@ class Matrix:
 def mark(record: Record) -> str:
     """A verdict in two characters; rounding is at most 99 % of what is allowed."""
     if record.verdict == "rounding" and record.share is not None:
-        return str(min(round(100 * record.share), 99))
+        return str(min(int(100 * record.share + 0.5), 99))
     return "XX" if record.diverges else "="
 
 

@@ -49,7 +49,7 @@ def _variant(found: Mapping[tuple[int, str], Record]) -> dict[str, Any]:
     points: dict[tuple[str, float | None], int] = {}
     shown, profiles = {}, {}
     for (rung, backend), record in found.items():
-        numbers = [_number(record.share), _number(record.max_error), _number(record.tolerance)]
+        numbers = [_number(record.share, 4), _number(record.max_error), _number(record.tolerance)]
         shown[f"{rung}/{backend}"] = [record.verdict, *numbers, record.sentence]
         places = [points.setdefault((where, _number(allowed)), len(points)) for where, _, allowed in record.profile]
         steps = [place - before for before, place in zip([0, *places], places, strict=False)]
@@ -58,6 +58,6 @@ def _variant(found: Mapping[tuple[int, str], Record]) -> dict[str, Any]:
     return {"cells": shown, "packed": base64.b64encode(zlib.compress(text.encode(), 9)).decode()}
 
 
-def _number(value: Any) -> float | None:
-    """Three digits, which is what a picture shows; None where there is no number."""
-    return float(f"{value:.3g}") if value is not None and math.isfinite(value) else None
+def _number(value: Any, digits: int = 3) -> float | None:
+    """As many digits as a picture shows; None where there is no number."""
+    return float(f"{value:.{digits}g}") if value is not None and math.isfinite(value) else None
