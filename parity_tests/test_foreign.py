@@ -48,6 +48,7 @@ def dictionary():
     model = Net()
     model.register_forward_hook(lambda m, a, y: {"logits": y})
     return model
+def maps(): return nn.Conv2d(3, 8, 3)
 def raising(): raise KeyError("lost")
 number = 3
 def no_model(): return [1]
@@ -84,6 +85,7 @@ def eps(): return Net(epsilon=1e-3)
 def momentum(): return Net(momentum=0.1)
 def swapped(): return Net(parts=(1, 0))
 def no_activation(): return Net(first=False)
+def maps(): return nn.Conv2D(3, 8, 3)
 class Single(Net):
     def forward(self, x): return super().forward(x.astype("float32"))
 """
@@ -268,6 +270,12 @@ def test_bad_mapping_files(text: str, message: str, compare: Compare, tmp_path: 
 def test_another_shape_has_no_counterpart(compare: Compare) -> None:
     with pytest.raises(ReproError, match=r"fc\.weight \(6, 8\) linear has no counterpart.*give --mapping FILE"):
         compare([1], torch="wide", paddle="build")
+
+
+def test_gradients_need_logits(compare: Compare) -> None:
+    with pytest.raises(ReproError, match=r"rung 4 needs logits \(N, classes\) from torch_net:maps; leave it out"):
+        compare([4], torch="maps", paddle="maps")
+    assert compare([1], torch="maps", paddle="maps")[1, "paddle"].verdict == "rounding"
 
 
 @pytest.mark.parametrize(

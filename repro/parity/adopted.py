@@ -168,6 +168,8 @@ def climb(adopted: Adopted, rungs: Sequence[int], weights: Arrays, seed: int) ->
     """The records of rungs among 0, 1, 2 and 4."""
     spec, workers = adopted.spec, adopted.workers
     first, *_ = workers
+    if 4 in rungs and spec.num_classes < 2:
+        raise ReproError(f"rung 4 needs logits (N, classes) from {spec.name}; leave it out: --rungs 0,1,2")
     batch = (max(adopted.shape[0], BATCH), *adopted.shape[1:])
     questions = {
         1: Question("", partial(_noise, adopted.shape, seed), "images", evaluated, DOUBLE),
