@@ -138,12 +138,13 @@ def _doubt(left: list[list[Entry]], right: list[list[Entry]], i: int, j: int) ->
     signature = [entry.key for entry in left[i]]
     others = [layer for layer in right if [entry.key for entry in layer] == signature]
     count = sum([entry.key for entry in layer] == signature for layer in left)
-    if others and count != len(others):
+    name, own = left[i][0].layer, right[j][0].layer
+    rivals = {layer[0].layer: _alike(name, layer[0].layer) for layer in others if layer is not right[j]}
+    better = max(rivals, key=lambda layer: rivals[layer], default=own)
+    if better != own and rivals[better] > _alike(name, own) + NEARER:
+        return f"by its name it could be {better}"
+    if better != own and count != len(others) and rivals[better] >= _alike(name, own):
         return f"{count} of that shape here and {len(others)} there"
-    name = left[i][0].layer
-    better = max(others, key=lambda layer: _alike(name, layer[0].layer), default=right[j])
-    if _alike(name, better[0].layer) > _alike(name, right[j][0].layer) + NEARER:
-        return f"by its name it could be {better[0].layer}"
     if count > 1 and not (left[i][0].ran and right[j][0].ran):
         return "one of several alike, by the order of registration"
     return ""
