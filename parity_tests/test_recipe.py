@@ -31,8 +31,8 @@ def test_every_field_has_a_flag_and_survives_the_file(tmp_path):
         "--backend", "paddle", "--model", "asymmnet_large", "--option", "width=0.5", "--option", "asymmrate=2",
         "--weights", "w.safetensors", "--data", "photos", "--split", "0.25", "--image-size", "64",
         "--mean", "0.1", "0.2", "0.3", "--std", "1", "2", "3", "--rotation", "5", "--flip", "0.5",
-        "--batch-size", "8", "--epochs", "3", "--lr", "1e-3", "--schedule", "constant", "--warmup", "1", "--momentum", "0",
-        "--weight-decay", "1e-5", "--seed", "7", "--workers", "2",
+        "--batch-size", "8", "--epochs", "3", "--lr", "1e-3", "--schedule", "constant", "--warmup", "1",
+        "--momentum", "0", "--weight-decay", "1e-5", "--seed", "7", "--workers", "2",
     )  # fmt: skip
     assert list(changed) == list(recipes.FIELDS)
     made = recipes.make({}, changed)
