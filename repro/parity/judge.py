@@ -25,7 +25,8 @@ Arrays = dict[str, np.ndarray]
 Workers = Mapping[str, Worker]
 
 ATTEMPTS = 3
-ENTERS = "enters "
+ENTERS, GRADIENT = "enters ", "gradient of "
+STATISTICS = ("running_mean", "running_var")
 
 
 # (workers, inputs, double, closely) -> the arrays of each backend in the order of computing; none of a backend that
@@ -146,11 +147,14 @@ def _culprit(look: _Look, backend: str, spec: Spec, weights: Arrays) -> Comparis
     for index, found in enumerate(look.comparisons(backend)):
         if found.verdict == "diverges":
             name = names[index]
-            before = weights.get(name.rpartition(": ")[2])
-            arrays = look.single[backend]
+            weight = name.rpartition(": ")[2].removeprefix("average of ")
+            statistic = next((kind for kind in STATISTICS if weight.endswith(kind)), "")
+            arrays = (look.single if found.where == name else look.double)[backend]
             text = ""
             if name in arrays:
-                text = hint(arrays[name], look.exact[name], found.tolerance, before, spec.norm_momentum)
+                text = hint(
+                    arrays[name], look.exact[name], found.tolerance, weights.get(weight), spec.norm_momentum, statistic
+                )
             where = place(names, index) + found.where.removeprefix(name)
             return replace(found, where=where, reason=found.reason + f" ({text})" * bool(text))
     return None
@@ -158,10 +162,14 @@ def _culprit(look: _Look, backend: str, spec: Spec, weights: Arrays) -> Comparis
 
 def place(names: list[str], index: int) -> str:
     """Where the array is, of those whose names Backend.forward gives in the order of computing: a module that has
-    parts, all of which are right, errs in what it does with them."""
+    parts, all of which are right, errs in what it does with them. A gradient may err in what is between it and the one
+    before, which is right."""
     name = names[index]
+    if name.startswith(GRADIENT):
+        return f"{name} (after that of {names[index - 1].removeprefix(GRADIENT)})" if index else name
     inner = name.removeprefix(ENTERS)
     if inner == name and not any(other.startswith(f"{name}.") for other in names[:index]):
         return name
-    before = next((other for other in reversed(names[:index]) if not other.startswith(ENTERS)), "")
+    outputs = (other for other in names[:index] if not other.startswith(ENTERS) and not other.endswith(STATISTICS))
+    before = next(reversed(list(outputs)), "")
     return f"{name} (after {before})" if before else name
