@@ -173,12 +173,12 @@ def drop_by(model: Any, draw: Draw) -> None:
     """Dropout and drop-path layers leave out what draw(name, shape) puts below their rate."""
     names = {cell: name for name, cell in model.cells_and_names()}
 
-    def drop(cell: Any, inputs: tuple[Tensor], _output: Tensor) -> Tensor:
+    def drop(cell: Any, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         (x,) = inputs
         ours = isinstance(cell, Dropout)
         rate = cell.rate if ours else cell.p
         if not cell.training or not rate:
-            return x
+            return output
         drawn = draw(names[cell], cell.drawn(x.shape) if ours else x.shape)
         return x * Tensor(drawn >= rate).astype(x.dtype) / (1 - rate)
 

@@ -169,12 +169,12 @@ def drop_by(model: Any, draw: Draw) -> None:
     """Dropout and drop-path layers leave out what draw(name, shape) puts below their rate."""
     names = {layer: name for name, layer in model.named_sublayers()}
 
-    def drop(layer: Any, inputs: tuple[paddle.Tensor], _output: paddle.Tensor) -> paddle.Tensor:
+    def drop(layer: Any, inputs: tuple[paddle.Tensor], output: paddle.Tensor) -> paddle.Tensor:
         (x,) = inputs
         path = isinstance(layer, DropPath)
         rate = layer.rate if path else layer.p
         if not layer.training or not rate:
-            return x
+            return output
         drawn = draw(names[layer], (x.shape[0], 1, 1, 1) if path else tuple(x.shape))
         return x * paddle.to_tensor(drawn >= rate).astype(x.dtype) / (1 - rate)
 

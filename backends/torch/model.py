@@ -171,12 +171,12 @@ def drop_by(model: Any, draw: Draw) -> None:
     """Dropout and drop-path layers leave out what draw(name, shape) puts below their rate."""
     names = {module: name for name, module in model.named_modules()}
 
-    def drop(layer: Any, inputs: tuple[torch.Tensor], _output: torch.Tensor) -> torch.Tensor:
+    def drop(layer: Any, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
         (x,) = inputs
         path = isinstance(layer, DropPath)
         rate = layer.rate if path else layer.p
         if not layer.training or not rate:
-            return x
+            return output
         drawn = draw(names[layer], (x.shape[0], 1, 1, 1) if path else tuple(x.shape))
         return x * torch.from_numpy(drawn >= rate) / (1 - rate)
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from repro.parity.compare import Verdict
-from repro.parity.judge import Arrays, Question, Workers, judge
+from repro.parity.judge import Arrays, Question, Workers, judge, place
 from repro.parity.record import Record
 from repro.specs import Spec
-from repro.workers import ask
+from repro.workers import WorkerError, ask
 
 # Inputs of rung 1 (N, H, W): sides that halve evenly, and odd ones that are not square
 INPUTS = ((2, 64, 64), (2, 65, 47))
@@ -30,17 +30,38 @@ def structure(spec: Spec, workers: Workers, weights: Arrays, seed: int) -> Itera
     planned = {op.name: asdict(op) | {"output": list(op.output)} for op in spec.trace().operators}
     exports = ask(workers, "export")
     operators = ask(workers, "operators", size=spec.input_size)
+    differences = {}
     for backend in workers:
         exported = {name: array.shape for name, array in exports[backend][1].items()}
         built = {row["name"]: row for row in operators[backend][0]}
-        difference = _first_difference(exported, shapes) or _first_difference(built, planned)
+        differences[backend] = _first_difference(exported, shapes) or _first_difference(built, planned)
+    peer = next((name for name, difference in differences.items() if not difference), "")
+    for backend, first in differences.items():
+        # what runs before an operator may be to blame for its size: a pool, say
+        sized = first and first[0] in planned and peer
+        difference = (_misshapen(spec, workers, backend, peer, seed) if sized else None) or first
         where, reason = difference or ("", f"{spec.params:,} parameters and {spec.macs:,} MACs, as the spec says")
         verdict: Verdict = "diverges" if difference else "equal"
         yield Record(spec.name, 0, backend, "spec", verdict, None if difference else 0.0, 0.0, where, reason)
 
 
+def _misshapen(spec: Spec, workers: Workers, backend: str, peer: str, seed: int) -> tuple[str, str] | None:
+    """The first thing of another size than a sound backend's, and how."""
+    pair = {name: workers[name] for name in (backend, peer)}
+    try:
+        found = in_order(ask(pair, "forward", _noise(spec, INPUTS[0], seed, 0), closely=True))
+    except WorkerError:  # it does not run on other sizes
+        return None
+    shapes = {name: array.shape for name, array in found[backend].items()}
+    names = list(found[peer])
+    for index, (name, array) in enumerate(found[peer].items()):
+        if name in shapes and shapes[name] != array.shape:
+            return place(names, index), f"shape {shapes[name]} instead of {array.shape}"
+    return None
+
+
 def evaluation(spec: Spec, workers: Workers, weights: Arrays, seed: int) -> Iterator[Record]:
-    """Rung 1: every stage and the logits in evaluation mode."""
+    """Rung 1: every stage and the logits in evaluation mode, which leaves the running statistics alone."""
     questions = [
         Question(f"{height}x{width}", partial(_noise, spec, (batch, height, width), seed), "images", evaluated, DOUBLE)
         for batch, height, width in INPUTS
@@ -67,7 +88,8 @@ def _noise(spec: Spec, size: tuple[int, int, int], seed: int, attempt: int) -> A
 
 
 def evaluated(workers: Workers, inputs: Arrays, double: bool, closely: bool) -> dict[str, Arrays]:
-    return in_order(ask(workers, "forward", inputs, double=double, closely=closely))
+    found = in_order(ask(workers, "forward", inputs, double=double, closely=closely))
+    return {backend: _with_statistics_in_place(arrays) for backend, arrays in found.items()}
 
 
 def trained(workers: Workers, inputs: Arrays, double: bool, closely: bool) -> dict[str, Arrays]:
@@ -103,6 +125,14 @@ def _first_difference(actual: dict[str, Any], expected: dict[str, Any]) -> tuple
         if name not in actual:
             return name, f"{name} is missing"
         if actual[name] != value:
-            return name, f"{name} is {actual[name]} instead of {value}"
+            return name, f"{name} has {_parted(actual[name], value)}"
     extra = [name for name in actual if name not in expected]
     return (extra[0], f"{extra[0]} is not in the spec") if extra else None
+
+
+def _parted(actual: Any, expected: Any) -> str:
+    """In what two descriptions differ: shapes, or the fields of operators."""
+    if not isinstance(actual, dict):
+        return f"shape {actual} instead of {expected}"
+    return ", ".join(f"{what} {actual[what]} instead of {expected[what]}" for what in expected
+                     if actual[what] != expected[what])  # fmt: skip

@@ -42,7 +42,9 @@ def losses(spec: Spec, workers: Workers, weights: Arrays, seed: int) -> Iterator
             rng = np.random.default_rng([seed, attempt])
             logits = rng.normal(0, 3, (4 * BATCH, spec.num_classes)).astype(np.float32)
             if soft:
-                return {"logits": logits, "targets": rng.dirichlet(np.ones(spec.num_classes), len(logits))}
+                # a sum of 1 would hide who normalises them
+                sums = rng.uniform(0.5, 1.5, (len(logits), 1))
+                return {"logits": logits, "targets": sums * rng.dirichlet(np.ones(spec.num_classes), len(logits))}
             return {"logits": logits, "targets": rng.integers(0, spec.num_classes, len(logits))}
 
         def run(chosen: Workers, given: Arrays, double: bool, closely: bool) -> dict[str, Arrays]:

@@ -107,14 +107,13 @@ class Session:
     def forward(
         self, arrays: Arrays, train: bool = False, double: bool = False, closely: bool = False
     ) -> tuple[Any, Arrays]:
-        """What Backend.forward finds and, in training mode, the running statistics after it."""
+        """What Backend.forward finds, and the running statistics after it, which evaluation must leave alone."""
         model = self._fresh(double)
         if model is None:
             return None, {}
         outputs = self.backend.forward(model, _typed(arrays["images"], double), train, closely)
-        if train:
-            weights = self.backend.export_weights(model)
-            outputs |= {name: weights[name] for name, weight in model.spec.weights.items() if weight.kind in STATISTICS}
+        weights = self.backend.export_weights(model)
+        outputs |= {name: weights[name] for name, weight in model.spec.weights.items() if weight.kind in STATISTICS}
         return self._told(outputs, self.events)
 
     def loss(self, arrays: Arrays, settings: dict[str, Any], double: bool = False) -> tuple[Any, Arrays]:
