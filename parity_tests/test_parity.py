@@ -1,4 +1,4 @@
-"""Rungs 0 and 1 over every structure, and faults planted to be found there."""
+"""Rungs 0 and 1 over every structure, and the command."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from repro import discovery
+from parity_tests.faults import Fault, plant, registered
 from repro.errors import ReproError
 from repro.parity.__main__ import main
 from repro.parity.ladder import climb
@@ -47,65 +47,6 @@ def test_rungs_0_and_1(model: str, judged_workers: dict[str, Worker]) -> None:
     assert all(record.max_error for record in records if record.rung == 1)
 
 
-# what a faulty backend does to a model of backends.torch, and where that must be found
-FAULTS = {
-    "eps": ("for m in modules('stages.1.1'): m.eps = 1e-3", 1, "stages.1.1"),
-    "stride": ("model.stages[2][0].depthwise.conv.stride = (1, 1)", 0, "stages.2.0.depthwise.conv"),
-    "padding": ("model.stages[1][1].depthwise.conv.padding_mode = 'reflect'; "
-                "model.stages[1][1].depthwise.conv._reversed_padding_repeated_twice = [1] * 4", 1, "stages.1.1"),
-    "activation": ("model.stages[1][0].expand.act = nn.Hardswish()", 1, "stages.1.0"),
-    "order of the copies": ("e = model.stages[0 + 1][0].expand; e.register_forward_hook(lambda *a: a[2].flip(1))", 1,
-                            "stages.1.0"),
-    "permuted channels": ("model.last.register_forward_hook(lambda *a: a[2].roll(1, 1))", 1, "last"),
-    "dropped shortcut": ("model.stages[1][1].block = replace(model.stages[1][1].block, stride=2)", 1, "stages.1.1"),
-    "one NaN": ("model.hidden.register_forward_hook(lambda *a: a[2].index_fill(1, torch.tensor(7), float('nan')))", 1,
-                "hidden"),
-    "transposed square weight": ("w = model.stages[0][0].project.conv.weight; w.data = w.data.transpose(0, 1)", 1,
-                                 "stages.0.0"),
-    "no squeeze": ("model.stages[2][1].se = nn.Identity()", 0, "stages.2.1.se.reduce"),
-    "another bias": ("model.hidden = nn.Conv2d(480, 1280, 1)", 0, "hidden"),
-    "scaled in float64 alone": ("model.stem.register_forward_hook("
-                                "lambda *a: a[2] * (1 + 1e-9) if a[2].dtype == torch.float64 else a[2])", 1, "stem"),
-    "squashed batch": ("model.register_forward_hook(lambda *a: a[2][:1])", 1, "logits"),
-}  # fmt: skip
-
-FAULTY = """
-import torch
-from dataclasses import replace
-from torch import nn
-from backends import torch as whole
-from backends.torch import *
-from backends.torch.model import export_weights, forward, load_weights, operators, to_float64
-version = whole.version
-
-def create_model(model):
-    return whole.create_model(model)
-
-def load_weights(model, arrays):
-    whole.load_weights(model, arrays)
-    modules = lambda name: [m for m in model.get_submodule(name).modules() if isinstance(m, nn.BatchNorm2d)]
-    {fault}
-"""
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_planted_fault_is_found_and_named(
-    fault: str, workers: dict[str, Worker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    require_backend: Callable[[str], None],
-) -> None:  # fmt: skip
-    require_backend("torch")
-    code, rung, place = FAULTS[fault]
-    (tmp_path / "faulty.py").write_text(FAULTY.format(fault=code))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setitem(discovery.SHIPPED, "faulty", "faulty")
-    with Worker("faulty") as faulty:
-        records = list(climb("asymmnet_large_x0_5", [rung], {"torch": workers["torch"], "faulty": faulty}))
-    found = next(record for record in records if record.backend == "faulty")
-    assert found.verdict == "diverges", found
-    assert found.where.partition(" ")[0].startswith(place), found
-    assert next(record for record in records if record.backend == "torch").verdict != "diverges"
-
-
 def test_command_writes_records(tmp_path: Path, backend: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "records.json"
     rungs = "0" if backend == "mindspore" else "0,1"
@@ -117,20 +58,18 @@ def test_command_writes_records(tmp_path: Path, backend: str, capsys: pytest.Cap
 
 
 def test_command_exits_with_1(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    require_backend: Callable[[str], None],
+    capsys: pytest.CaptureFixture[str], require_backend: Callable[[str], None]
 ) -> None:  # fmt: skip
     require_backend("torch")
-    (tmp_path / "faulty.py").write_text(FAULTY.format(fault=FAULTS["eps"][0]))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setitem(discovery.SHIPPED, "faulty", "faulty")
-    assert main(["--models", "asymmnet_small", "--rungs", "1", "--backends", "torch,faulty"]) == 1
-    assert "faulty diverges from torch float64 first at stages.1.1 (64x64)" in capsys.readouterr().out
+    with registered() as (faulty, file):
+        plant(Fault("epsilon", "", "stages.1.1.expand.norm", 1, "at.eps = 1e-3"), file)
+        assert main(["--models", "asymmnet_small_x0_35", "--rungs", "1", "--backends", f"torch,{faulty}"]) == 1
+    assert f"{faulty} diverges from torch float64 first at stages.1.1.expand.norm (64x64)" in capsys.readouterr().out
 
 
 def test_mindspore_alone_has_nothing_to_be_held_against(workers: dict[str, Worker]) -> None:
     if "mindspore" in workers:
-        with pytest.raises(ReproError, match="needs a backend that computes in float64"):
+        with pytest.raises(ReproError, match="nothing to hold mindspore against"):
             list(climb("asymmnet_small", [1], {"mindspore": workers["mindspore"]}))
 
 

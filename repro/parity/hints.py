@@ -110,7 +110,7 @@ def _moved(found: np.ndarray, wanted: np.ndarray, same: Same) -> Iterator[str]:
         for axis, ordinal in enumerate(ORDINALS):
             if same(_ordered(found, axis), _ordered(wanted, axis)):
                 yield f"in another order along its {ordinal} axis"
-        if len(found) > 1 and same(found, np.broadcast_to(found[:1], found.shape)):
+        if len(found) > 1 and np.array_equal(found, np.broadcast_to(found[:1], found.shape)):
             yield "all along its first axis are the same"
     if found.size > 1 and same(np.sort(found, axis=None), np.sort(wanted, axis=None)):
         yield "the same numbers in another order"
@@ -129,12 +129,14 @@ def _moved_on_maps(found: np.ndarray, wanted: np.ndarray, same: Same) -> Iterato
 def _rectified(found: np.ndarray, wanted: np.ndarray, same: Same) -> Iterator[str]:
     if found.size < 2 or not (found.any() and wanted.any()):
         return
-    for more, less, word in ((wanted, found, "there"), (found, wanted, "missing")):
-        if same(np.maximum(more, 0), less):
-            yield f"as if a ReLU were {word}"
+    if same(np.maximum(wanted, 0), found):
+        yield "0 where it should be negative"
+    if same(np.maximum(found, 0), wanted):
+        yield "negative where it should be 0"
+    for more, less, word in ((wanted, found, ""), (found, wanted, "not ")):
         top = float(less.max())
         if same(np.minimum(more, top), less):
-            yield f"{'' if word == 'there' else 'not '}cut off at {top:.3g}"
+            yield f"{word}cut off at {top:.3g}"
 
 
 def _coarse(actual: np.ndarray, wanted: np.ndarray, slack: float) -> Iterator[str]:
@@ -157,7 +159,7 @@ def _by_channel(found: np.ndarray, wanted: np.ndarray, same: Same) -> Iterator[s
     square = (right * right).sum(axes, keepdims=True)
     factors = (left * right).sum(axes, keepdims=True) / np.where(square, square, 1)
     shifts = (found - factors * wanted).mean(axes, keepdims=True)
-    if not (square.all() and same(found, factors * wanted + shifts)):
+    if not (square.all() and np.abs(factors).max() > LIKE * 10 and same(found, factors * wanted + shifts)):
         return
     if same(found, wanted + shifts):
         yield "each channel is shifted by a number of its own"

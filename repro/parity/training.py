@@ -30,7 +30,7 @@ UPDATES: dict[str, tuple[str, float, dict[str, Any]]] = {
     "clipped sgd with averages, linear": ("linear", 0, {"momentum": 0.0, "clip_norm": 1.0, "ema_decay": 0.9}),
     "adam, cosine": ("cosine", 0, {"optimizer": "adam", "weight_decay": DECAY}),
     "adamw, warm-up": ("cosine", 2, {"optimizer": "adamw", "weight_decay": DECAY}),
-    "rmsprop, constant": ("constant", 0, {"optimizer": "rmsprop", "weight_decay": DECAY}),
+    "rmsprop, constant": ("constant", 0, {"optimizer": "rmsprop", "momentum": 0.9, "weight_decay": DECAY}),
 }
 
 

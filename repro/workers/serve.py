@@ -256,6 +256,7 @@ def main() -> None:
             ReproError(f"cannot import its framework ({error}); install it there, or name another interpreter")
         )
     session = Session(backend)
+    gc.freeze()  # the framework stays: what is collected after each request is not searched for among its objects
     while True:
         try:
             message = json.loads(connection.recv_bytes())
