@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from repro.workers.serve import some
+
 LIKE = 1e-3  # of the error that is to be explained, what an explanation may leave over
 CLEAR = 4  # an error below that many times what is rounding explains nothing
 CHANNEL_AXES = {4: 1, 2: 1, 1: 0}  # of maps (N, C, H, W), of features (N, C) and of a weight for each channel
@@ -56,9 +58,8 @@ def hint(
 
 
 def _as_kept(before: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Weights as the array has them, of which rung 5 keeps both ends alone."""
-    flat, half = before.reshape(-1), found.size // 2
-    return (flat if flat.size == found.size else np.concatenate([flat[:half], flat[-half:]])).reshape(found.shape)
+    """The weights of which the array has all, or some."""
+    return some(before, found.size).reshape(found.shape)
 
 
 def _trained(

@@ -145,9 +145,9 @@ class Session:
             loss, _ = trainer.step(images, targets, rate)
             found[f"step {step}: loss"] = _scalar(loss, double)
             if after and step in after:
-                found |= {f"step {step}: {name}": _some(array) for name, array in trainer.weights().items()}
+                found |= {f"step {step}: {name}": some(array) for name, array in trainer.weights().items()}
         if not after:
-            found |= {name: _some(array) for name, array in trainer.state().items()}
+            found |= {name: some(array) for name, array in trainer.state().items()}
         if "val_images" in arrays:
             size = arrays["images"].shape[1]
             pieces = np.split(_typed(arrays["val_images"], double), len(arrays["val_images"]) // size)
@@ -180,7 +180,7 @@ class Session:
                 averages = {
                     f"average of {name}": array for name, array in trainer.averages().items() if name in trained
                 }
-                found |= {f"step {step}: {name}": _some(array, FEW) for name, array in (kept | averages).items()}
+                found |= {f"step {step}: {name}": some(array, FEW) for name, array in (kept | averages).items()}
         return list(found), found
 
     def _told(self, found: Arrays, wanted: Container[str] | None = None) -> tuple[Any, Arrays]:
@@ -224,7 +224,7 @@ def _scalar(value: float, double: bool) -> np.ndarray:
     return np.array(value, np.float64 if double else np.float32)
 
 
-def _some(array: np.ndarray, most: int = SOME) -> np.ndarray:
+def some(array: np.ndarray, most: int = SOME) -> np.ndarray:
     """All of an array of at most so many numbers, or so many of a larger one, evenly spread: what a framework does
     wrong it does not do to single numbers among a million."""
     if array.size <= most:
