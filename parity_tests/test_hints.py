@@ -117,6 +117,12 @@ def test_trained(found: np.ndarray, statistic: str, said: str) -> None:
     assert hint(found.astype("float32"), AFTER, ROUNDING, BEFORE, 0.1, statistic) == said
 
 
+def test_part_of_a_weight_has_no_channels() -> None:
+    wanted = np.random.default_rng(0).normal(0, 1, 4096)
+    assert hint(changed(wanted, 5, 9), wanted, ROUNDING) == ""
+    assert hint(changed(wanted[1:], 5, 9), wanted[1:], ROUNDING) == "in channel 5 alone"
+
+
 def test_some_of_a_large_weight() -> None:
     """Workers hand over no more."""
     before = np.random.default_rng(0).normal(0, 1, (10, 10))
