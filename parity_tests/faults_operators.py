@@ -136,7 +136,7 @@ GATES = (
     Fault("squeeze-and-excitation without gate", MOBILE, "stages.2.1.se.gate", 1, "become(nn.Identity())"),
     Fault("gate and activation exchanged", ASYMM, "stages.2.2.se", 1, "at.act, at.gate = at.gate, at.act",
           "stages.2.2.se.act"),
-    Fault("mean over one axis", EFFICIENT, "stages.3.0.se", 1,
+    Fault("mean over one axis", EFFICIENT, "stages.3.0.se", 0,
           "compute(lambda x: x * at.gate(at.restore(at.act(at.reduce(x.mean(3, keepdim=True))))))",
           "enters stages.3.0.se.reduce"),
     Fault("maximum instead of mean", MOBILE, "stages.2.2.se", 1,
