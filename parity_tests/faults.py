@@ -142,7 +142,7 @@ def all_faults() -> tuple[Fault, ...]:
 def _shortly(record: Record) -> str:
     """Where and why, without the numbers that the verdict rests on."""
     reason = re.sub(r", off by .* are off", "", record.reason)
-    return f"{record.where}: {reason if len(reason) < 130 else reason[:130] + '...'}"
+    return f"{record.where}: {reason if len(reason) < 200 else reason[:200] + '...'}"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -154,6 +154,8 @@ def main(argv: list[str] | None = None) -> int:
     start = time.monotonic()
     with garden() as planted:
         sound, faulty = planted.workers
+        print(f"{sound} {planted.workers[sound].version}\n")
+        print("| fault | caught at rung | what was said | |\n|---|---|---|---|")
         for fault in faults:
             records = planted.records(fault, LADDER)
             found = records[faulty]
@@ -164,7 +166,7 @@ def main(argv: list[str] | None = None) -> int:
             if records[sound].verdict == "diverges":
                 rung = f"{sound} was accused"
             verdict = "named" if right else f"NOT NAMED: it is at {fault.said or fault.at}, rung {fault.rung}"
-            print(f"{fault.name} ({fault.model}) | {rung} | {_shortly(found)} | {verdict}", flush=True)
+            print(f"| {fault.name} ({fault.model}) | {rung} | {_shortly(found)} | {verdict} |", flush=True)
     share = 100 * named / len(faults) if faults else 0.0
     print(
         f"\n{len(faults)} planted, {caught} caught, {named} named to the operator ({share:.1f} %), "
