@@ -66,9 +66,10 @@ SGDS = (
           "    v = s['momentum_buffer'] = c.momentum * s.get('momentum_buffer', 0) + g\n"
           "    w -= lr * (0.5 if w.ndim == 1 else 1) * (g + c.momentum * v if c.nesterov else v)\n"
           "update('sgd', slow)", f"step 1: *.norm.weight ({SGD})"),
-    Fault("a parameter left out by the optimizer", SHUFFLE2, "last.norm.weight", 5,
+    # without a velocity, which is where rung 4 looks for gradients
+    Fault("a parameter left out by the optimizer", SHUFFLE2, "last.norm.weight", 4,
           "trainer(lambda t: t.optimizer.param_groups[0].update(params=[p for p in t.optimizer.param_groups[0]"
-          "['params'] if p is not at]))", "step 1: last.norm.weight"),
+          "['params'] if p is not at]))", "gradient of last.norm.weight"),
     Fault("two parameters share a velocity", S, "stages.1.0.reduce.norm.bias", 5,
           "def shared(w, g, s, lr, c, t):\n"
           "    s = own[id(w)] if t > 1 and c.momentum and id(w) in own else s\n"
