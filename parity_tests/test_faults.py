@@ -14,7 +14,7 @@ from repro.parity.record import Record
 from repro.specs import find_spec
 
 FAULTS = {fault.name: fault for fault in all_faults()}
-CORE = (
+CORE: tuple[str, ...] = (
     "stride", "squeezed to another width", "stride of a pool", "bias forgotten",
     "epsilon of a normalisation", "padding by reflection", "hard-sigmoid of slope 0.1667",
     "transposed square weight of a convolution", "copies on one side", "shortcut dropped", "one NaN",
