@@ -14,7 +14,7 @@ from repro.parity.record import Record
 from repro.specs import find_spec
 
 FAULTS = {fault.name: fault for fault in all_faults()}
-CORE: tuple[str, ...] = (
+CORE = (
     "stride", "squeezed to another width", "stride of a pool", "bias forgotten",
     "epsilon of a normalisation", "padding by reflection", "hard-sigmoid of slope 0.1667",
     "transposed square weight of a convolution", "copies on one side", "shortcut dropped", "one NaN",
@@ -51,7 +51,10 @@ def in_order(name: str) -> tuple[bool, str, int]:
     return FAULTS[name].rung > 2, FAULTS[name].model, FAULTS[name].rung
 
 
-@pytest.mark.parametrize("name", sorted(CORE, key=in_order))
+ORDERED = sorted(CORE, key=in_order)
+
+
+@pytest.mark.parametrize("name", ORDERED)
 def test_fault_is_caught_and_named(name: str, planted: Garden) -> None:
     fault = FAULTS[name]
     found = planted.records(fault, [fault.rung])
