@@ -11,107 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from parity_tests.foreign_samples import PACKAGES, SOURCES
 from repro.errors import ReproError
 from repro.parity.__main__ import main
 from repro.parity.adopted import adopt, climb, fill
-from repro.parity.mapping import Entry, align, complaints, in_running_order
 from repro.parity.record import Record
 from repro.workers import Worker, WorkerError
 
-# The same network thrice, with other names, another order of registration, and a ReLU that runs three times
-TORCH = """
-import torch
-from torch import nn
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
-        self.conv2, self.bn2 = nn.Conv2d(8, 8, 3, padding=1, groups=2), nn.BatchNorm2d(8)
-        self.left, self.right = nn.Conv2d(8, 4, 1), nn.Conv2d(8, 4, 1)
-        self.relu, self.drop = nn.ReLU(), nn.Dropout(0.5, inplace=True)
-        self.hidden, self.fc = nn.Linear(8, 8), nn.Linear(8, 5)
-        self.register_buffer("shift", torch.zeros(3, 1, 1))
-
-    def forward(self, x):
-        x = self.relu(self.bn1(self.conv1(x - self.shift)))
-        x = self.relu(self.bn2(self.conv2(x)))
-        x = torch.cat([self.left(x), self.right(x)], 1).mean((2, 3))
-        return self.fc(self.drop(self.relu(self.hidden(x))))
-
-build = Net
-def with_extras():
-    model = Net()
-    model.register_forward_hook(lambda m, a, y: (y, y))
-    return model
-def dictionary():
-    model = Net()
-    model.register_forward_hook(lambda m, a, y: {"logits": y})
-    return model
-def maps(): return nn.Conv2d(3, 8, 3)
-def raising(): raise KeyError("lost")
-number = 3
-def no_model(): return [1]
-def wide():
-    model = Net()
-    model.fc = nn.Linear(8, 6)
-    return model
-"""
-PADDLE = """
-import paddle
-from paddle import nn
-
-class Net(nn.Layer):
-    def __init__(self, epsilon=1e-5, momentum=0.9, parts=(0, 1), first=True):
-        super().__init__()
-        self.head, self.between = nn.Linear(8, 5), nn.Linear(8, 8)
-        self.parts_b, self.parts_a = nn.Conv2D(8, 4, 1), nn.Conv2D(8, 4, 1)
-        self.block = nn.Sequential(
-            nn.Conv2D(8, 8, 3, padding=1, groups=2), nn.BatchNorm2D(8, momentum=momentum, epsilon=epsilon))
-        self.stem = nn.Sequential(nn.Conv2D(3, 8, 3, padding=1, bias_attr=False), nn.BatchNorm2D(8))
-        self.act, self.leave_out = nn.ReLU(), nn.Dropout(0.5)
-        self.parts, self.first = parts, first
-
-    def forward(self, x):
-        x = self.stem(x)
-        x = self.act(x) if self.first else x
-        x = self.act(self.block(x))
-        y = [self.parts_a(x), self.parts_b(x)]
-        x = paddle.concat([y[part] for part in self.parts], 1).mean([2, 3])
-        return self.head(self.leave_out(self.act(self.between(x))))
-
-build = Net
-def eps(): return Net(epsilon=1e-3)
-def momentum(): return Net(momentum=0.1)
-def swapped(): return Net(parts=(1, 0))
-def no_activation(): return Net(first=False)
-def maps(): return nn.Conv2D(3, 8, 3)
-class Single(Net):
-    def forward(self, x): return super().forward(x.astype("float32"))
-"""
-MINDSPORE = """
-import mindspore
-from mindspore import nn, ops
-
-class Net(nn.Cell):
-    def __init__(self):
-        super().__init__()
-        self.c1 = nn.Conv2d(3, 8, 3, pad_mode="pad", padding=1)
-        self.c2 = nn.Conv2d(8, 8, 3, pad_mode="pad", padding=1, group=2, has_bias=True)
-        self.n1, self.n2 = nn.BatchNorm2d(8), nn.BatchNorm2d(8)
-        self.a, self.b = nn.Conv2d(8, 4, 1, has_bias=True), nn.Conv2d(8, 4, 1, has_bias=True)
-        self.relu, self.drop = nn.ReLU(), nn.Dropout(p=0.5)
-        self.d1, self.d2 = nn.Dense(8, 8), nn.Dense(8, 5)
-
-    def construct(self, x):
-        x = self.relu(self.n1(self.c1(x)))
-        x = self.relu(self.n2(self.c2(x)))
-        x = ops.cat([self.a(x), self.b(x)], 1).mean((2, 3))
-        return self.d2(self.drop(self.relu(self.d1(x))))
-
-build = Net
-"""
-SOURCES = {"torch": TORCH, "paddle": PADDLE, "mindspore": MINDSPORE}
 SHAPE = (2, 3, 9, 7)
 Compare = Callable[..., dict[tuple[int, str], Record]]
 
@@ -307,16 +213,8 @@ def test_command_with_another_interpreter(
     wrapper.chmod(0o755)
     monkeypatch.setenv("REPRO_PADDLE_PYTHON", str(wrapper))
     monkeypatch.chdir(folder)
-    flags = [
-        "--torch",
-        "torch_net:build",
-        "--paddle",
-        "paddle_net:no_activation",
-        "--input",
-        "2,3,8,8",
-        "--rungs",
-        "0,1",
-    ]
+    models = ["--torch", "torch_net:build", "--paddle", "paddle_net:no_activation"]
+    flags = [*models, "--input", "2,3,8,8", "--rungs", "0,1"]
     files = ["--json", str(tmp_path / "out.json"), "--html", str(tmp_path / "out.html")]
     assert main([*flags, *files]) == 1
     assert (tmp_path / "used").exists()
@@ -341,19 +239,6 @@ def test_bad_flags(flags: list[str], message: str) -> None:
         main(flags)
 
 
-PACKAGES = """
-def torch():
-    import torchvision
-    return torchvision.models.resnet18(num_classes=10)
-def paddle():
-    import paddle
-    return paddle.vision.models.resnet18(num_classes=10)
-def mindspore():
-    import mindcv
-    return mindcv.create_model("resnet18", num_classes=10)
-"""
-
-
 def test_packages_resnet18(compare: Compare, folder: Path) -> None:
     """Paddle's agrees but for its variance; MindCV's pads its pooling as TensorFlow does, at even sizes."""
     (folder / "packages.py").write_text(PACKAGES)
@@ -363,48 +248,3 @@ def test_packages_resnet18(compare: Compare, folder: Path) -> None:
     assert found[1, "mindspore"].where == "enters layer1.0.conv1 (after bn1)"
     assert found[2, "paddle"].where == "bn1.running_var"
     assert "biased variance?" in found[2, "paddle"].reason
-
-
-def layer(name: str, *leaves: str, shape: tuple[int, ...] = (8,)) -> list[Entry]:
-    return [Entry(f"{name}.{leaf}", shape, leaf, 1, name) for leaf in leaves]
-
-
-def names(ours: list[Entry], theirs: list[Entry]) -> dict[str, str | None]:
-    return {name: found.name for name, found in align(ours, theirs).items()}
-
-
-def test_one_too_many_shifts_nothing() -> None:
-    ours = [*layer("a", "w"), *layer("b", "w"), *layer("c", "w"), *layer("d", "w")]
-    theirs = [entry for entry in ours if entry.layer != "b"]
-    assert names(ours, theirs) == {"a.w": "a.w", "b.w": None, "c.w": "c.w", "d.w": "d.w"}
-    assert names(theirs, ours) == {"a.w": "a.w", "c.w": "c.w", "d.w": "d.w"}
-    assert not any(found.doubt for found in align(ours, theirs).values())  # the names leave none
-    unlike = [*layer("x", "w"), *layer("y", "w"), *layer("z", "w")]
-    doubts = [found.doubt for found in align(ours, unlike).values() if found.name]
-    assert doubts == ["4 of that shape here and 3 there"] * 3
-
-
-def test_what_runs_elsewhere_is_found_and_doubted() -> None:
-    ours = [*layer("first", "w", shape=(8, 8)), *layer("second", "w"), *layer("third", "w", shape=(4,))]
-    theirs = [*layer("x", "w", shape=(4,)), *layer("y", "w", shape=(8, 8)), *layer("z", "w")]
-    found = align(ours, theirs)
-    assert (found["third.w"].name, found["third.w"].doubt) == ("x.w", "runs at another place")
-    assert (found["first.w"].name, found["first.w"].doubt) == ("y.w", "")
-
-
-def test_a_nearer_name_casts_doubt_on_the_order() -> None:
-    found = align([*layer("query", "w"), *layer("value", "w")], [*layer("value", "w"), *layer("query", "w")])
-    assert {entry.name for entry in found.values()} == {"value.w", "query.w"}
-    assert all(entry.doubt for entry in found.values())
-
-
-def test_a_missing_bias_is_the_only_one_without_a_counterpart() -> None:
-    ours, theirs = layer("fc", "linear", "bias"), layer("head", "linear")
-    assert names(ours, theirs) == {"fc.linear": "head.linear", "fc.bias": None}
-    assert list(complaints(ours, theirs, names(ours, theirs))) == ["fc.bias (8,) bias has no counterpart"]
-
-
-def test_running_order_comes_before_registration() -> None:
-    rows = [[f"{name}.w", [1], "conv", 1, name] for name in ("late", "unseen", "early")]
-    entries = in_running_order(rows, ["enters early", "early", "enters late", "late", "late (2)"])
-    assert [(entry.layer, entry.ran) for entry in entries] == [("early", True), ("late", True), ("unseen", False)]
