@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from parity_tests.packages import FILL
+
 Run = Callable[[str, str], str]
 Require = Callable[[str], None]
 
@@ -82,13 +84,12 @@ def test_equals_mindcv(run_in: Run, require_backend: Require) -> None:
     """MindCV leaves MindSpore's defaults alone: padding "same", as the authors have it, and an epsilon of 1e-5, which
     they have not. 1e-5 is a hundred roundings of float32."""
     require_backend("mindspore")
-    run_in("mindspore", """
+    run_in("mindspore", FILL + """
 from dataclasses import replace
 import numpy as np
 from mindspore import Tensor, nn
 from mindcv.models import efficientnet
 from backends.mindspore import create_model, load_weights
-from backends.mindspore.native_weights import NAMES
 from repro.specs import find_spec
 from repro.weights.init import scramble
 
@@ -96,16 +97,7 @@ def difference(spec, theirs, height, width):
     ours, arrays = create_model(spec), scramble(spec, 3)
     load_weights(ours, arrays)
     layers = [cell for _, cell in theirs.cells_and_names() if isinstance(cell, (nn.Conv2d, nn.BatchNorm2d, nn.Dense))]
-    operators = spec.trace().operators
-    assert len(layers) == len(operators)
-    for cell, operator in zip(layers, operators):  # both in the order of the forward pass
-        names = [name for name in arrays if name.rpartition(".")[0] == operator.name]
-        own = {parameter.name.rpartition(".")[2]: parameter for parameter in cell.get_parameters()}
-        assert len(names) == len(own)
-        for name in names:
-            target = own[NAMES.name(name, spec.weights[name]).rpartition(".")[2]]
-            assert target.shape == arrays[name].shape, name
-            target.set_data(Tensor(arrays[name]))
+    fill(layers, spec, arrays)
     x = Tensor(np.random.default_rng(0).standard_normal((1, 3, height, width)).astype(np.float32))
     a, b = (model.set_train(False)(x).asnumpy() for model in (ours, theirs))
     assert a.shape == b.shape == (1, 7)

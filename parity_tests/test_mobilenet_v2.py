@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from parity_tests.packages import FILL
 from repro.discovery import SHIPPED
 from repro.errors import ReproError
 from repro.specs import CATALOGUE, find_spec
@@ -149,26 +150,16 @@ compare(run(ours), run(theirs), 1e-12)
 def test_equals_mindcv(run_in: Run, require_backend: Require) -> None:
     """1e-5 is a hundred roundings of float32, for some fifty layers."""
     require_backend("mindspore")
-    run_in("mindspore", COMPARE + """
+    run_in("mindspore", COMPARE + FILL + """
 from mindspore import Tensor, nn
 from mindcv.models.mobilenetv2 import MobileNetV2
 from backends.mindspore import create_model, load_weights
-from backends.mindspore.native_weights import NAMES
 ours = create_model("mobilenet_v2", width=0.35, num_classes=7)
 theirs = MobileNetV2(alpha=0.35, num_classes=7)
 arrays = scramble(ours.spec, 3)
 load_weights(ours, arrays)
 layers = [cell for _, cell in theirs.cells_and_names() if isinstance(cell, (nn.Conv2d, nn.BatchNorm2d, nn.Dense))]
-operators = ours.spec.trace().operators
-assert len(layers) == len(operators)
-for cell, operator in zip(layers, operators):  # both in the order of the forward pass
-    names = [name for name in arrays if name.rpartition(".")[0] == operator.name]
-    own = {parameter.name.rpartition(".")[2]: parameter for parameter in cell.get_parameters()}
-    assert len(names) == len(own)
-    for name in names:
-        target = own[NAMES.name(name, ours.spec.weights[name]).rpartition(".")[2]]
-        assert target.shape == arrays[name].shape, name
-        target.set_data(Tensor(arrays[name]))
+fill(layers, ours.spec, arrays)
 run = lambda model: lambda x: model.set_train(False)(Tensor(x.astype(np.float32))).asnumpy()
 compare(run(ours), run(theirs), 1e-5)
 """)  # fmt: skip

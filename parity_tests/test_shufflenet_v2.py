@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from parity_tests.packages import FILL
 from repro.errors import ReproError
 from repro.specs import CATALOGUE, find_spec
 from repro.specs.shufflenet_v2 import Unit, shufflenet_v2
@@ -241,12 +242,13 @@ assert difference(*pair("x2_0"), 33) <= 1e-12
 """)  # fmt: skip
 
 
-MINDCV = """
+MINDCV = (
+    FILL
+    + """
 import numpy as np
 from mindspore import Tensor, nn
 from mindcv.models import shufflenetv2
 from backends.mindspore import create_model, load_weights
-from backends.mindspore.native_weights import NAMES
 from repro.weights.init import scramble
 
 def pair(width):
@@ -259,16 +261,7 @@ def pair(width):
         parts += [block.branch_main] if block.branch_proj is None else [block.branch_proj, block.branch_main]
     parts += [theirs.conv_last, nn.SequentialCell(theirs.classifier)]
     layers = [cell for part in parts for cell in part if not isinstance(cell, nn.ReLU)]
-    operators = ours.spec.trace().operators
-    assert len(layers) == len(operators)
-    for cell, operator in zip(layers, operators):
-        names = [name for name in arrays if name.rpartition(".")[0] == operator.name]
-        own = {parameter.name.rpartition(".")[2]: parameter for parameter in cell.get_parameters()}
-        assert len(names) == len(own)
-        for name in names:
-            target = own[NAMES.name(name, ours.spec.weights[name]).rpartition(".")[2]]
-            assert target.shape == arrays[name].shape, name
-            target.set_data(Tensor(arrays[name]))
+    fill(layers, ours.spec, arrays)
     return ours.set_train(False), theirs.set_train(False)
 
 def difference(ours, theirs, side):
@@ -276,6 +269,7 @@ def difference(ours, theirs, side):
     a, b = ours(x).asnumpy(), theirs(x).asnumpy()
     return np.abs(a - b).max() / np.abs(b).max()
 """
+)
 
 
 def test_mindcv_is_the_authors_but_for_its_pooling(run_in: Run, require_backend: Callable[[str], None]) -> None:
