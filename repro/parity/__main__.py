@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -41,11 +38,9 @@ def main(argv: list[str] | None = None) -> int:
     if foreign.asked(arguments):
         return foreign.run(arguments, sys.argv[1:] if argv is None else argv)
 
-    from repro.files import write_text
     from repro.parity.cache import Cache
     from repro.parity.ladder import RUNGS
-    from repro.parity.matrix import duration
-    from repro.parity.page import page
+    from repro.parity.report import conclude, write
     from repro.specs import CATALOGUE, find_spec
 
     models = _smallest() if arguments.models == "smallest" else _chosen("model", arguments.models, list(CATALOGUE))
@@ -58,24 +53,15 @@ def main(argv: list[str] | None = None) -> int:
         versions = {name: worker.version for name, worker in workers.items()}
         cache = Cache(versions, arguments.fresh)
         records, kept = _compare(models, rungs, arguments.seeds, workers, cache)
-    failures = [record for record in records if record.diverges]
-    seconds = time.monotonic() - start
-    print("\n" + "".join(f"{record.sentence}\n" for record in failures), end="")
-    summary = f"{len(records)} comparisons, {len(failures)} diverge, in {duration(seconds)}"
-    summary += f" ({kept} kept from earlier runs)" * bool(kept)
-    print(summary)
+    summary = conclude(records, time.monotonic() - start, kept)
     if arguments.seeds > 1:
         print(_false_alarms(records, arguments.seeds))
     if cache.failure:
         print(f"results are not kept: {cache.failure}", file=sys.stderr)
-    if arguments.json:
-        write_text(arguments.json, json.dumps([asdict(record) for record in records], indent=1) + "\n")
-    if arguments.html:
-        command = f"python -m repro.parity {shlex.join(sys.argv[1:] if argv is None else argv)}"
-        names = {number: name for number, (name, _) in RUNGS.items() if number in rungs}
-        families = {model: find_spec(model).family for model in models}
-        write_text(arguments.html, page(records, names, versions, families, summary, command))
-    return 1 if failures else 0
+    names = {number: name for number, (name, _) in RUNGS.items() if number in rungs}
+    families = {model: find_spec(model).family for model in models}
+    write(arguments, records, names, versions, families, summary, sys.argv[1:] if argv is None else argv)
+    return int(any(record.diverges for record in records))
 
 
 def _compare(

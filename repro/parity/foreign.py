@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
-import shlex
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,10 +52,9 @@ def run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         raise ReproError(f"--seeds is {arguments.seeds}; give a number above 0")
     rungs = _rungs(arguments.rungs)
 
-    from repro.files import write_text
     from repro.parity.adopted import adopt, climb, fill
-    from repro.parity.matrix import LEGEND, Matrix, duration
-    from repro.parity.page import page
+    from repro.parity.matrix import LEGEND, Matrix
+    from repro.parity.report import conclude, write
     from repro.workers import Worker
 
     start = time.monotonic()
@@ -75,18 +71,11 @@ def run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     title = adopted.spec.name
     names = {rung: RUNGS[rung] for rung in rungs}
     matrix = Matrix([title], names, list(workers))
-    print(f"{LEGEND}\n\n{matrix.heading}\n{matrix.line(title, records)}\n")
-    failures = [record for record in records if record.diverges]
-    print("".join(f"{record.sentence}\n" for record in failures), end="")
-    summary = f"{len(records)} comparisons, {len(failures)} diverge, in {duration(time.monotonic() - start)}"
-    print(summary)
-    if arguments.json:
-        write_text(arguments.json, json.dumps([asdict(record) for record in records], indent=1) + "\n")
-    if arguments.html:
-        versions = {name: worker.version for name, worker in workers.items()}
-        command = f"python -m repro.parity {shlex.join(argv)}"
-        write_text(arguments.html, page(records, names, versions, {title: "foreign"}, summary, command))
-    return 1 if failures else 0
+    print(f"{LEGEND}\n\n{matrix.heading}\n{matrix.line(title, records)}")
+    summary = conclude(records, time.monotonic() - start)
+    versions = {name: worker.version for name, worker in workers.items()}
+    write(arguments, records, names, versions, {title: "foreign"}, summary, argv)
+    return int(any(record.diverges for record in records))
 
 
 def _rungs(text: str | None) -> list[int]:
