@@ -63,12 +63,13 @@ TYPES: dict[str, tuple[type, ...]] = {
 @contextmanager
 def mode(value: int) -> Iterator[None]:
     """MindSpore's graph or eager mode for a while; it is global, and belongs to the user."""
-    before = mindspore.get_context("mode")
-    mindspore.set_context(mode=value)
+    before = {name: mindspore.get_context(name) for name in ("mode", "pynative_synchronize")}
+    # its threads wait for each other in loops, which on two cores costs ten times what they spare
+    mindspore.set_context(mode=value, pynative_synchronize=True)
     try:
         yield
     finally:
-        mindspore.set_context(mode=before)
+        mindspore.set_context(**before)
 
 
 def create_model(model: str | Spec, *, num_classes: int = 1000, in_channels: int = 3, **options: object) -> Any:
