@@ -8,7 +8,9 @@ only what diverges every time is an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +19,7 @@ from repro.errors import ReproError
 from repro.parity.compare import Comparison, compare, overall
 from repro.parity.hints import hint
 from repro.parity.record import Point, Record
-from repro.parity.spread import NUDGES, nudged, tolerances
+from repro.parity.spread import nudged, tolerances
 from repro.specs import Spec
 from repro.workers import Worker
 
@@ -37,13 +39,15 @@ Run = Callable[[Workers, Arrays, bool, bool], dict[str, Arrays]]
 @dataclass(frozen=True)
 class Question:
     """name: in the report, where a rung has several; inputs: of an attempt; nudge: the input that gets other last bits;
-    double: how much closer frameworks in float64 must agree than in float32."""
+    double: how much closer frameworks in float64 must agree than in float32; nudges: how many runs with other last bits
+    tell what rounding amounts to, beside the one with the bits as they are."""
 
     name: str
     inputs: Callable[[int], Arrays]
     nudge: str
     run: Run
     double: float
+    nudges: int = 3
 
 
 def judge(spec: Spec, rung: int, workers: Workers, questions: list[Question], weights: Arrays) -> Iterator[Record]:
@@ -77,20 +81,28 @@ class _Look:
 
     def __init__(self, question: Question, workers: Workers, attempt: int, closely: bool):
         given = question.inputs(attempt)
-        self.double = question.run(workers, given, True, closely)
-        if not self.double:
-            raise ReproError(
-                f"nothing to hold {', '.join(workers)} against: a backend that computes in float64 (torch or paddle) "
-                "must take part"
-            )
+        others = [given | {question.nudge: nudged(given[question.nudge], seed)} for seed in range(question.nudges)]
+        with ExitStack() as stack:
+            # a queue for each backend, so that none waits until the others have answered
+            queues = {backend: stack.enter_context(ThreadPoolExecutor(1)) for backend in workers}
+
+            def begin(backend: str, inputs: Arrays, double: bool) -> Future[dict[str, Arrays]]:
+                return queues[backend].submit(question.run, {backend: workers[backend]}, inputs, double, closely)
+
+            double = {backend: begin(backend, given, True) for backend in workers}
+            single = {backend: begin(backend, given, False) for backend in workers}
+            self.reference = next((backend for backend in workers if double[backend].result()), "")
+            if not self.reference:
+                raise ReproError(
+                    f"nothing to hold {', '.join(workers)} against: a backend that computes in float64 (torch or "
+                    "paddle) must take part"
+                )
+            nudges = [begin(self.reference, other, False) for other in others]
         self.tighter = question.double
-        self.reference, self.exact = next(iter(self.double.items()))
-        self.single = question.run(workers, given, False, closely)
-        judge = {self.reference: workers[self.reference]}
-        runs = [self.single[self.reference]]
-        for seed in range(NUDGES):
-            other = given | {question.nudge: nudged(given[question.nudge], seed)}
-            runs += question.run(judge, other, False, closely).values()
+        self.double = _joined(double.values())
+        self.single = _joined(single.values())
+        self.exact = self.double[self.reference]
+        runs = [self.single[self.reference], *(run.result()[self.reference] for run in nudges)]
         self.allowed = tolerances(runs, self.exact)
 
     def comparisons(self, backend: str) -> list[Comparison]:
@@ -103,6 +115,10 @@ class _Look:
                 checks.append(_checked(name, self.double[backend], exact, self.tighter * allowed, np.float64))
             found.append(overall(checks))
         return found
+
+
+def _joined(futures: Iterable[Future[dict[str, Arrays]]]) -> dict[str, Arrays]:
+    return {backend: arrays for future in futures for backend, arrays in future.result().items()}
 
 
 def _checked(name: str, arrays: Arrays, exact: np.ndarray, tolerance: float, dtype: type) -> Comparison:

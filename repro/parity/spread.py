@@ -9,7 +9,6 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 
-NUDGES = 3  # runs with other last bits, beside the one with the bits as they are
 # An error may be that many times the largest of the reference's own. The largest seen in a sound backend was 7.6, in
 # Paddle's sums of 25,088 products (VGG's first linear layer)
 SPREAD = 16.0
