@@ -1,5 +1,5 @@
-"""The optimizers of repro.interface.TrainSettings: MindSpore's own where it does what PyTorch's does, which is momentum
-alone, and the others in its operations. All are compiled into the graph of the step.
+"""The optimizers of repro.interface.TrainSettings, each in a few operations on all weights as one vector: MindSpore has
+momentum alone as PyTorch has it, and operations for each weight take long to compile, and to call in the eager mode.
 """
 
 from __future__ import annotations
@@ -7,88 +7,92 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import mindspore
-from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+import numpy as np
+from mindspore import Parameter, ParameterTuple, Tensor, mint, nn, ops
 
 from repro.interface import TrainSettings
 
 
-def create_optimizer(parameters: list[Parameter], settings: TrainSettings) -> nn.Cell:
-    """A cell of the gradients, with `parameters`, `slots` (slot -> an array for each) and `prepare`."""
+def create_optimizer(size: int, settings: TrainSettings) -> Optimizer:
+    """size: how many numbers all the weights have together."""
     optimizers = {"adam": Adam, "adamw": Adam, "rmsprop": RMSProp}
-    sgd = Nesterov if settings.nesterov else Momentum
-    return optimizers.get(settings.optimizer, sgd)(parameters, settings)
+    return optimizers.get(settings.optimizer, SGD)(size, settings)
 
 
-class Momentum(nn.Momentum):
-    def __init__(self, parameters: list[Parameter], settings: TrainSettings):
-        # without a group of their own, MindSpore spares gamma and beta the decay
-        groups = [{"params": parameters, "weight_decay": settings.weight_decay}]
-        super().__init__(groups, learning_rate=0.1, momentum=float(settings.momentum))
-        self.slots = dict.fromkeys(settings.slots, self.moments)
+class Flat(nn.Cell):
+    """Arrays as one vector, and back into parameters of their sizes."""
 
-    def prepare(self, lr: float, steps: int) -> None:
-        """Sets what the next step depends on beside arrays. steps: how many were made before it."""
-        ops.assign(self.learning_rate, Tensor(lr, mindspore.float32))  # the eager mode would not see set_data
-
-
-class Optimizer(nn.Cell):
-    """One of PyTorch's. `update` gets the learning rate, a weight, its gradient and its array of each slot."""
-
-    def __init__(self, parameters: list[Parameter], settings: TrainSettings):
+    def __init__(self, parameters: Iterable[Parameter], compiled: bool):
         super().__init__(auto_prefix=False)
         self.parameters = ParameterTuple(parameters)
-        self.slots = {slot: self.parameters.clone(prefix=slot, init="zeros") for slot in settings.slots}
-        self.arrays = tuple(self.slots.values())
-        self.weight_decay, self.momentum, self.eps = settings.weight_decay, settings.momentum, settings.eps
-        self.lr = scalar("lr")
-        self.write = ops.assign if settings.compiled else copied
-        self.map = ops.HyperMap() if settings.compiled else mapped
+        self.sizes = tuple(parameter.size for parameter in self.parameters)
+        # the eager mode would compile HyperMap, and to the compiler a loop of so many steps is too deep
+        self.map = ops.HyperMap() if compiled else mapped
 
-    def prepare(self, lr: float, steps: int) -> None:
-        self.lr.set_data(Tensor(lr, mindspore.float32))
+    def construct(self, arrays: tuple[Tensor, ...]) -> Tensor:
+        return ops.cat(self.map(flattened, arrays))
 
-    def construct(self, gradients):
-        # the compiler may write a weight before a layer has read it, unless the new value hangs on all gradients
-        lr = ops.depend(self.lr, gradients)
-        return self.map(ops.partial(self.update, lr), self.parameters, gradients, *self.arrays)
-
-    def decayed(self, g, weight):
-        return g + self.weight_decay * weight if self.weight_decay > 0 else g
+    def write(self, vector: Tensor) -> tuple[Tensor, ...]:
+        return self.map(written, self.parameters, mint.split(vector, self.sizes))
 
 
 def mapped(function: Callable[..., Tensor], *sequences: Iterable[Tensor]) -> tuple[Tensor, ...]:
-    """ops.HyperMap, which compiles even in the eager mode; to the compiler, a loop of so many steps is too deep."""
     return tuple(map(function, *sequences))
 
 
-def copied(parameter: Parameter, value: Tensor) -> Tensor:
-    """ops.assign, many times as quick in the eager mode, and unknown to the compiler."""
-    parameter.copy_(value)
-    return value
+def flattened(array: Tensor) -> Tensor:
+    return ops.reshape(array, (-1,))
 
 
-def scalar(name: str) -> Parameter:
-    return Parameter(Tensor(0.0, mindspore.float32), name=name, requires_grad=False)
+def written(parameter: Parameter, values: Tensor) -> Tensor:
+    return ops.assign(parameter, ops.reshape(values, parameter.shape))
 
 
-class Nesterov(Optimizer):
-    """nn.Momentum(use_nesterov=True) is plain momentum on the CPU."""
+def zeros(name: str, *shape: int) -> Parameter:
+    return Parameter(Tensor(np.zeros(shape, np.float32)), name=name, requires_grad=False)
 
-    def update(self, lr, weight, g, velocity):
+
+class Optimizer(nn.Cell):
+    """One of PyTorch's, of a vector of weights and that of their gradients, to the weights after the step."""
+
+    def __init__(self, size: int, settings: TrainSettings):
+        super().__init__(auto_prefix=False)
+        self.slots = {slot: zeros(slot, size) for slot in settings.slots}
+        self.velocity = self.slots.get("velocity")
+        self.weight_decay, self.momentum, self.eps = settings.weight_decay, settings.momentum, settings.eps
+        self.lr = zeros("lr")
+
+    def prepare(self, lr: float, steps: int) -> None:
+        """Sets what the next step depends on beside arrays. steps: how many were made before it."""
+        self.lr.set_data(Tensor(lr, mindspore.float32))
+
+    def decayed(self, g: Tensor, weight: Tensor) -> Tensor:
+        return g + self.weight_decay * weight if self.weight_decay > 0 else g
+
+    def gathered(self, g: Tensor) -> Tensor:
+        """The velocity, or without momentum what it would be."""
+        return g if self.velocity is None else ops.assign(self.velocity, self.momentum * self.velocity + g)
+
+
+class SGD(Optimizer):
+    def __init__(self, size: int, settings: TrainSettings):
+        super().__init__(size, settings)
+        self.nesterov = settings.nesterov
+
+    def construct(self, weight: Tensor, g: Tensor) -> Tensor:
         g = self.decayed(g, weight)
-        velocity = self.write(velocity, self.momentum * velocity + g)
-        return self.write(weight, weight - lr * (g + self.momentum * velocity))
+        velocity = self.gathered(g)
+        return weight - self.lr * (g + self.momentum * velocity if self.nesterov else velocity)
 
 
 class Adam(Optimizer):
-    """nn.Adam is a thousandth off, and nn.AdamWeightDecay corrects no bias."""
-
-    def __init__(self, parameters: list[Parameter], settings: TrainSettings):
-        super().__init__(parameters, settings)
+    def __init__(self, size: int, settings: TrainSettings):
+        super().__init__(size, settings)
         self.betas = settings.betas
         self.shares = (1 - self.betas[0], 1 - self.betas[1])  # the compiler would subtract in single precision
         self.decoupled = settings.optimizer == "adamw"
-        self.root, self.kept = scalar("root"), scalar("kept")
+        self.moment1, self.moment2 = self.slots["moment1"], self.slots["moment2"]
+        self.root, self.kept = zeros("root"), zeros("kept")
 
     def prepare(self, lr: float, steps: int) -> None:
         """In double precision, because 1 - 0.999**t has few digits in single precision."""
@@ -97,27 +101,23 @@ class Adam(Optimizer):
         self.root.set_data(Tensor((1 - beta2 ** (steps + 1)) ** 0.5, mindspore.float32))
         self.kept.set_data(Tensor(1 - lr * self.weight_decay, mindspore.float32))
 
-    def update(self, lr, weight, g, moment1, moment2):
+    def construct(self, weight: Tensor, g: Tensor) -> Tensor:
         (beta1, beta2), (share1, share2) = self.betas, self.shares
         if not self.decoupled:
             g = self.decayed(g, weight)
-        moment1 = self.write(moment1, beta1 * moment1 + share1 * g)
-        moment2 = self.write(moment2, beta2 * moment2 + share2 * g * g)
-        change = lr * moment1 / (ops.sqrt(moment2) / self.root + self.eps)
-        return self.write(weight, (self.kept * weight if self.decoupled else weight) - change)
+        moment1 = ops.assign(self.moment1, beta1 * self.moment1 + share1 * g)
+        moment2 = ops.assign(self.moment2, beta2 * self.moment2 + share2 * g * g)
+        change = self.lr * moment1 / (ops.sqrt(moment2) / self.root + self.eps)
+        return (self.kept * weight if self.decoupled else weight) - change
 
 
 class RMSProp(Optimizer):
-    """nn.RMSProp has eps inside the square root, and starts with squares of one."""
-
-    def __init__(self, parameters: list[Parameter], settings: TrainSettings):
-        super().__init__(parameters, settings)
+    def __init__(self, size: int, settings: TrainSettings):
+        super().__init__(size, settings)
+        self.square = self.slots["square"]
         self.alpha, self.share = settings.alpha, 1 - settings.alpha
 
-    def update(self, lr, weight, g, square, *velocity):
+    def construct(self, weight: Tensor, g: Tensor) -> Tensor:
         g = self.decayed(g, weight)
-        square = self.write(square, self.alpha * square + self.share * g * g)
-        g = g / (ops.sqrt(square) + self.eps)
-        if velocity:
-            g = self.write(velocity[0], self.momentum * velocity[0] + g)
-        return self.write(weight, weight - lr * g)
+        square = ops.assign(self.square, self.alpha * self.square + self.share * g * g)
+        return weight - self.lr * self.gathered(g / (ops.sqrt(square) + self.eps))

@@ -2,48 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import mindspore
 import numpy as np
-from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+from mindspore import Parameter, Tensor, nn, ops
 
 from backends.mindspore.model import export_weights, load_weights, mode
 from backends.mindspore.native_weights import NAMES
-from backends.mindspore.optimizers import copied, create_optimizer, mapped
+from backends.mindspore.optimizers import Flat, Optimizer, create_optimizer, zeros
 from repro.interface import Arrays, TrainSettings
 
 
 class Update(nn.Cell):
-    """Clipping, the optimizer and the averages."""
+    """Clipping, the optimizer and the averages, on all weights as one vector."""
 
-    def __init__(self, optimizer: nn.Cell, settings: TrainSettings, average: ParameterTuple):
+    def __init__(self, weights: Flat, optimizer: Optimizer, settings: TrainSettings, average: Parameter | None):
         super().__init__(auto_prefix=False)
-        self.optimizer = optimizer
+        self.weights, self.optimizer, self.average = weights, optimizer, average
         self.clip_norm = settings.clip_norm
-        self.weights, self.average = optimizer.parameters, average
         self.share = None if settings.ema_decay is None else 1 - settings.ema_decay  # of a weight in its average
-        self.write = ops.assign if settings.compiled else copied
-        self.map = ops.HyperMap() if settings.compiled else mapped
-
-    def clipped(self, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """ops.clip_by_global_norm has another formula: no 1e-6."""
-        norm = ops.sqrt(ops.addn(self.map(squared, gradients)))
-        scale = ops.minimum(self.clip_norm / (norm + 1e-6), 1.0)
-        return self.map(ops.partial(ops.mul, scale), gradients)
-
-    def averaged(self, updated: Tensor, average: Parameter, weight: Parameter) -> Tensor:
-        return self.write(average, average + self.share * (ops.depend(weight, updated) - average))
 
     def construct(self, loss: Tensor, gradients: tuple[Tensor, ...]) -> Tensor:
-        """The loss, which hangs on the updates."""
-        if self.clip_norm is not None:
-            gradients = self.clipped(gradients)
-        loss = ops.depend(loss, self.optimizer(gradients))
+        """The loss, which hangs on the updates; and these on all gradients, so that no weight is written before every
+        layer has read it."""
+        gradient = self.weights(gradients)
+        if self.clip_norm is not None:  # ops.clip_by_global_norm has another formula: no 1e-6
+            norm = ops.sqrt((gradient * gradient).sum())
+            gradient = gradient * ops.minimum(self.clip_norm / (norm + 1e-6), 1.0)
+        weight = self.optimizer(self.weights(ops.depend(self.weights.parameters, gradient)), gradient)
         if self.share is not None:
-            loss = ops.depend(loss, self.map(ops.partial(self.averaged, loss), self.average, self.weights))
-        return loss
+            loss = ops.depend(loss, ops.assign(self.average, self.average + self.share * (weight - self.average)))
+        return ops.depend(loss, self.weights.write(weight))
 
 
 class Step(nn.Cell):
@@ -52,7 +43,7 @@ class Step(nn.Cell):
     def __init__(self, model: nn.Cell, loss: nn.Cell, update: Update):
         super().__init__(auto_prefix=False)  # the model's parameters keep their names
         self.model, self.loss, self.update = model, loss, update
-        self.gradients = ops.value_and_grad(self.compute, None, update.weights, has_aux=True)
+        self.gradients = ops.value_and_grad(self.compute, None, update.weights.parameters, has_aux=True)
 
     def compute(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.model(images)
@@ -61,10 +52,6 @@ class Step(nn.Cell):
     def construct(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         (loss, logits), gradients = self.gradients(images, targets)
         return self.update(loss, gradients), logits
-
-
-def squared(gradient: Tensor) -> Tensor:
-    return (gradient * gradient).sum()
 
 
 def typed(targets: np.ndarray) -> Tensor:
@@ -79,12 +66,14 @@ class Trainer:
         self.model = model
         self.settings = settings
         canonical = {NAMES.name(name, weight): name for name, weight in model.spec.weights.items()}
-        self.optimizer = create_optimizer(model.trainable_params(), settings)
-        self.names = [canonical[parameter.name] for parameter in self.optimizer.parameters]
-        averaged = [] if settings.ema_decay is None else self.optimizer.parameters
-        self.average = ParameterTuple(averaged).clone(prefix="ema")
+        self.flat = Flat(model.trainable_params(), settings.compiled)
+        self.names = [canonical[parameter.name] for parameter in self.flat.parameters]
+        size = sum(self.flat.sizes)
+        self.optimizer = create_optimizer(size, settings)
+        self.average = None if settings.ema_decay is None else zeros("ema", size)
+        self._reset_averages()
         self.cross_entropy = nn.CrossEntropyLoss(label_smoothing=float(settings.label_smoothing))
-        self.whole_update = Update(self.optimizer, settings, self.average)
+        self.whole_update = Update(self.flat, self.optimizer, settings, self.average)
         self.train_step = Step(model, self.cross_entropy, self.whole_update)
         self.steps = 0
 
@@ -120,27 +109,40 @@ class Trainer:
 
     def load_weights(self, arrays: Mapping[str, np.ndarray]) -> None:
         load_weights(self.model, arrays)
-        for average, weight in zip(self.average, self.optimizer.parameters, strict=False):  # there may be no averages
-            average.set_data(Tensor(weight.asnumpy()))
+        self._reset_averages()
+
+    def _reset_averages(self) -> None:
+        if self.average is not None:
+            weights = [parameter.asnumpy().ravel() for parameter in self.flat.parameters]
+            self.average.set_data(Tensor(np.concatenate(weights)))
 
     def averages(self) -> Arrays:
-        averages = {name: average.asnumpy().copy() for name, average in zip(self.names, self.average, strict=False)}
-        return self.weights() | averages if averages else {}
+        return {} if self.average is None else self.weights() | self._parts(self.average)
 
-    def _buffers(self) -> Iterator[tuple[str, Parameter]]:
-        for slot, buffers in {**self.optimizer.slots, "ema": self.average}.items():
-            yield from zip([f"{slot}/{name}" for name in self.names], buffers, strict=False)
+    def _vectors(self) -> dict[str, Parameter]:
+        return self.optimizer.slots | ({} if self.average is None else {"ema": self.average})
+
+    def _parts(self, vector: Parameter) -> Arrays:
+        """Copies under the names of the weights, and in their shapes."""
+        pieces = np.split(vector.asnumpy().copy(), np.cumsum(self.flat.sizes)[:-1])
+        shapes = [parameter.shape for parameter in self.flat.parameters]
+        return {name: piece.reshape(shape) for name, piece, shape in zip(self.names, pieces, shapes, strict=True)}
 
     def state(self) -> Arrays:
-        arrays = {key: buffer.asnumpy().copy() for key, buffer in self._buffers()}
+        arrays = {
+            f"{slot}/{name}": array
+            for slot, vector in self._vectors().items()
+            for name, array in self._parts(vector).items()
+        }
         return arrays | ({"steps": np.array(self.steps)} if self.settings.counts else {})
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
         arrays = self.settings.full_state(arrays, self.model.spec)
         self.steps = int(arrays.get("steps", 0))
-        for key, buffer in self._buffers():
-            if key in arrays:
-                buffer.set_data(Tensor(np.array(arrays[key], np.float32)))
+        for slot, vector in self._vectors().items():
+            parts = [arrays[key].ravel() for name in self.names if (key := f"{slot}/{name}") in arrays]
+            if parts:
+                vector.set_data(Tensor(np.concatenate(parts, dtype=np.float32)))
 
 
 def create_trainer(model: Any, settings: TrainSettings) -> Trainer:
