@@ -17,6 +17,7 @@ from PIL import Image
 
 from repro import discovery
 from repro.cli import run_command
+from repro.drops import Drops
 from repro.errors import ReproError
 from repro.run import main
 from repro.specs import find_spec
@@ -31,18 +32,15 @@ QUICK = ["--backend", "torch", "--model", MODEL, "--image-size", "8", "--batch-s
 
 
 class SoftmaxRegression:
-    """A Trainer that trains the spec's classifier alone, on noisy pixels: the noise is to the seed what dropout is. One
-    running statistic counts the steps."""
+    """A Trainer that trains the spec's classifier alone, on noisy pixels: the noise is drawn as what dropout leaves
+    out. One running statistic counts the steps."""
 
+    draw: Drops
     stop: tuple[int, Callable] | None = None  # number of the step, what then happens
     steps_taken = 0
 
     def __init__(self, spec, settings):
         self.spec, self.settings, self.velocity = spec, settings, {}
-        self.seed(0)
-
-    def seed(self, value):
-        self.rng = np.random.default_rng(value)
 
     def features(self, images):
         flat = images.reshape(len(images), -1)
@@ -58,7 +56,7 @@ class SoftmaxRegression:
         SoftmaxRegression.steps_taken += 1
         if self.stop and self.steps_taken == self.stop[0]:
             self.stop[1](self)
-        features = self.features(images) + self.rng.normal(0, 0.1, (len(images), 1280)).astype(np.float32)
+        features = self.features(images) + 0.3 * self.draw("noise", (len(images), 1280)) - 0.15
         logits = self.logits(features)
         error = np.exp(logits - logits.max(1, keepdims=True))
         error /= error.sum(1, keepdims=True)
@@ -87,6 +85,11 @@ class SoftmaxRegression:
 class Backend:
     version = staticmethod(lambda: "1.0")
     create_model = staticmethod(lambda spec: spec)
+
+    @staticmethod
+    def drop_by(model, draw):
+        SoftmaxRegression.draw = draw
+
     create_trainer = staticmethod(SoftmaxRegression)
 
 

@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 import pytest
 
+from repro.drops import Drops
 from repro.errors import ReproError
 from repro.interface import Trainer
 from repro.specs import find_spec
@@ -126,9 +127,18 @@ def test_validation_stops_at_broken_logits():
         loop.validate(cast(Trainer, Predictor()), [(images, np.zeros(4, np.int64))], RECIPE, 3)
 
 
-def test_fold_differs_between_epochs_and_seeds():
-    values = {loop.fold(seed, epoch) for seed in range(20) for epoch in range(20)}
-    assert len(values) == 400 and all(0 <= value < 2**31 for value in values)
+def test_what_is_dropped_depends_on_seed_epoch_layer_and_step():
+    def drawn(seed: int, epoch: int) -> list[bytes]:
+        drops = Drops(seed)
+        drops("before", (1,))
+        drops.begin(epoch)
+        return [drops(name, (2, 3)).tobytes() for name in ("a", "b", "a")]
+
+    every = [drawn(seed, epoch) for seed in range(5) for epoch in range(5)]
+    assert len({draw for three in every for draw in three}) == 3 * 25
+    assert drawn(3, 4) == drawn(3, 4)
+    numbers = Drops(0)("a", (1000,))
+    assert numbers.dtype == np.float32 and 0 <= numbers.min() < 0.01 and 0.99 < numbers.max() < 1
 
 
 def test_a_bar_writes_nothing_into_a_log(capsys):

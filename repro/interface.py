@@ -136,9 +136,6 @@ class Trainer(Protocol):
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Logits in evaluation mode. Quick for repeated calls with the same shape."""
 
-    def seed(self, value: int) -> None:
-        """Makes what later steps draw at random (dropout) a function of `value`. MindSpore heeds the first alone."""
-
     def weights(self) -> Arrays:
         """Copies of the canonical weights, running statistics among them."""
 
@@ -205,7 +202,8 @@ class Backend(Protocol):
 
     def drop_by(self, model: Any, draw: Draw) -> None:
         """From now on the model's dropout and drop-path layers leave out, in training, what draw(NAME, shape) puts
-        below their rate. The shape is that of what is dropped from, or (N, 1, 1, 1) for a path."""
+        below their rate: each that runs is asked once a step, in any order. The shape is that of what is dropped from,
+        or (N, 1, 1, 1) for a path."""
 
     def operators(self, model: Any, size: int) -> list[dict[str, Any]]:
         """What the framework itself built, counted by running one image: for each convolution, normalisation and

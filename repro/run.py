@@ -74,6 +74,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool) -> int:
     """Finds everything that can be wrong before the run folder is made, then trains."""
     from repro.data import Loader, check_images, open_dataset
     from repro.discovery import load_backend, module_name
+    from repro.drops import Drops
     from repro.interface import TrainSettings
     from repro.specs import find_spec
     from repro.training import checkpoints, console, loop
@@ -97,7 +98,9 @@ def train(recipe: Recipe, path: Path, *, resume: bool) -> int:
 
     backend = load_backend(recipe.backend)
     settings = TrainSettings(momentum=recipe.momentum, weight_decay=recipe.weight_decay)
-    trainer = backend.create_trainer(backend.create_model(spec), settings)
+    model, drops = backend.create_model(spec), Drops(recipe.seed)
+    backend.drop_by(model, drops)
+    trainer = backend.create_trainer(model, settings)
     trainer.load_weights(weights)
     trainer.load_state(state)
 
@@ -110,7 +113,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool) -> int:
             f"{len(dataset.val)} to validate, {len(dataset.classes)} classes; {recipe.backend} {backend.version()}"
         )
         try:
-            loop.fit(trainer, loader, recipe, folder, progress)
+            loop.fit(trainer, loader, drops, recipe, folder, progress)
         except KeyboardInterrupt:
             kept = f"{progress.epoch} of {recipe.epochs} epochs are kept"
             raise KeyboardInterrupt(f"{kept}; go on with: python -m repro.run --resume --out {path}") from None

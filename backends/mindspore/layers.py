@@ -120,10 +120,13 @@ class Dropout(nn.Cell):
     def __init__(self, rate: float):
         super().__init__()
         self.rate = rate
+        self.kept = None  # what a compiled step keeps, ones and zeros, where model.draw_drops has drawn it
 
     def construct(self, x: Tensor) -> Tensor:
         if not self.training or not self.rate:
             return x
+        if self.kept is not None:
+            return x * self.kept / (1 - self.rate)
         keep = (ops.rand(*self.drawn(x.shape)) >= self.rate).astype(x.dtype)
         return x * keep / (1 - self.rate)
 

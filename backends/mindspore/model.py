@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import NoneType
 from typing import Any
 
 import mindspore
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import Parameter, Tensor, nn
 
 from backends.mindspore.layers import Dropout
 from backends.mindspore.models.asymmnet import AsymmNet
@@ -53,6 +53,7 @@ MODELS: dict[type[Spec], Any] = {
     ResNetCifarSpec: ResNetCifar,
     VGGSpec: VGG,
 }
+KEPT = ".kept"  # ends the names of parameters that are no weights
 TYPES: dict[str, tuple[type, ...]] = {
     "conv": (nn.Conv2d, nn.Conv3d),  # nn.Conv1d's weights have an axis more
     "norm": (nn.layer.normalization._BatchNorm, nn.GroupNorm, nn.LayerNorm),
@@ -61,8 +62,8 @@ TYPES: dict[str, tuple[type, ...]] = {
 
 
 @contextmanager
-def mode(value: int) -> Iterator[None]:
-    """MindSpore's graph or eager mode for a while; it is global, and belongs to the user."""
+def mode(value: int, hooks: Iterable[Any] = ()) -> Iterator[None]:
+    """MindSpore's graph or eager mode for a while; it is global, and belongs to the user. hooks: removed afterwards."""
     before = {name: mindspore.get_context(name) for name in ("mode", "pynative_synchronize")}
     # its threads wait for each other in loops, which on two cores costs ten times what they spare
     mindspore.set_context(mode=value, pynative_synchronize=True)
@@ -70,6 +71,8 @@ def mode(value: int) -> Iterator[None]:
         yield
     finally:
         mindspore.set_context(**before)
+        for handle in hooks:
+            handle.remove()
 
 
 def create_model(model: str | Spec, *, num_classes: int = 1000, in_channels: int = 3, **options: object) -> Any:
@@ -131,7 +134,8 @@ def load_weights(model: Any, arrays: Mapping[str, np.ndarray]) -> None:
 
 def export_weights(model: Any) -> Arrays:
     """Copies of the model's weights under their canonical names."""
-    arrays = {name: value.asnumpy().copy() for name, value in model.parameters_dict().items()}
+    own = model.parameters_dict().items()
+    arrays = {name: value.asnumpy().copy() for name, value in own if not name.endswith(KEPT)}
     return NAMES.to_canonical(arrays, model.spec.weights)
 
 
@@ -141,13 +145,9 @@ def to_float64(make: Callable[[], Any]) -> Any:
 
 def _run(model: Any, images: np.ndarray, hooks: list[Any], train: bool = False) -> np.ndarray:
     """Logits in evaluation or training mode, and the hooks gone afterwards; they need the eager mode."""
-    try:
-        with mode(mindspore.PYNATIVE_MODE):
-            model.set_train(train)
-            return model(Tensor(images)).asnumpy()
-    finally:
-        for handle in hooks:
-            handle.remove()
+    with mode(mindspore.PYNATIVE_MODE, hooks):
+        model.set_train(train)
+        return model(Tensor(images)).asnumpy()
 
 
 def forward(model: Any, images: np.ndarray, train: bool = False, closely: bool = False) -> Arrays:
@@ -161,7 +161,8 @@ def forward(model: Any, images: np.ndarray, train: bool = False, closely: bool =
         if isinstance(first(array), Tensor):
             outputs[again(name, outputs)] = first(array).asnumpy().copy()
 
-    hooks = [cell.register_forward_hook(lambda cell, _inputs, output: keep(names[cell], output)) for cell in names]
+    hooks = drop_hooks(model)
+    hooks += [cell.register_forward_hook(lambda cell, _inputs, output: keep(names[cell], output)) for cell in names]
     if closely:
         hooks += [
             cell.register_forward_pre_hook(lambda cell, inputs: keep(f"enters {names[cell]}", inputs)) for cell in names
@@ -172,7 +173,12 @@ def forward(model: Any, images: np.ndarray, train: bool = False, closely: bool =
 
 def drop_by(model: Any, draw: Draw) -> None:
     """Dropout and drop-path layers leave out what draw(name, shape) puts below their rate."""
-    names = {cell: name for name, cell in model.cells_and_names()}
+    model.draw, model.drawn_for = draw, 0  # images in a batch
+
+
+def drop_hooks(model: Any) -> list[Any]:
+    """What makes the eager mode drop so, until they are removed: a graph with hooks does not compile."""
+    names = {cell: name for name, cell in model.cells_and_names() if isinstance(cell, (Dropout, nn.Dropout))}
 
     def drop(cell: Any, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         (x,) = inputs
@@ -180,12 +186,28 @@ def drop_by(model: Any, draw: Draw) -> None:
         rate = cell.rate if ours else cell.p
         if not cell.training or not rate:
             return output
-        drawn = draw(names[cell], cell.drawn(x.shape) if ours else x.shape)
+        drawn = model.draw(names[cell], cell.drawn(x.shape) if ours else x.shape)
         return x * Tensor(drawn >= rate).astype(x.dtype) / (1 - rate)
 
-    for cell in names:
-        if isinstance(cell, (Dropout, nn.Dropout)):
-            cell.register_forward_hook(drop)
+    return [cell.register_forward_hook(drop) for cell in names] if hasattr(model, "draw") else []
+
+
+def draw_drops(model: Any, images: np.ndarray) -> None:
+    """Draws what the next compiled step drops."""
+    if not hasattr(model, "draw"):
+        return
+    if model.drawn_for != len(images):
+        names = {cell: name for name, cell in model.cells_and_names() if isinstance(cell, Dropout) and cell.rate}
+
+        def prepare(cell: Any, inputs: tuple[Tensor], _output: Tensor) -> None:
+            ones = Tensor(np.ones(cell.drawn(inputs[0].shape), np.float32))
+            cell.kept = Parameter(ones, name=names[cell] + KEPT, requires_grad=False)
+
+        _run(model, images, [cell.register_forward_hook(prepare) for cell in names])
+        model.drawn_for = len(images)
+    for name, cell in model.cells_and_names():
+        if isinstance(cell, Dropout) and cell.kept is not None:
+            cell.kept.set_data(Tensor((model.draw(name, cell.kept.shape) >= cell.rate).astype(np.float32)))
 
 
 def operators(model: Any, size: int) -> list[dict[str, Any]]:

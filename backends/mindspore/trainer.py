@@ -9,7 +9,7 @@ import mindspore
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from backends.mindspore.model import export_weights, load_weights, mode
+from backends.mindspore.model import draw_drops, drop_hooks, export_weights, load_weights, mode
 from backends.mindspore.native_weights import NAMES
 from backends.mindspore.optimizers import Flat, Optimizer, create_optimizer, zeros
 from repro.interface import Arrays, TrainSettings
@@ -79,7 +79,12 @@ class Trainer:
 
     def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
         self.optimizer.prepare(lr, self.steps)
-        with mode(mindspore.GRAPH_MODE if self.settings.compiled else mindspore.PYNATIVE_MODE):
+        if self.settings.compiled:
+            draw_drops(self.model, images)
+            context = mode(mindspore.GRAPH_MODE)
+        else:
+            context = mode(mindspore.PYNATIVE_MODE, drop_hooks(self.model))
+        with context:
             self.train_step.set_train(True)
             loss, logits = self.train_step(Tensor(images), typed(targets))
             self.steps += 1
@@ -100,9 +105,6 @@ class Trainer:
         with mode(mindspore.GRAPH_MODE):
             self.model.set_train(False)
             return self.model(Tensor(images)).asnumpy()
-
-    def seed(self, value: int) -> None:
-        mindspore.set_seed(value)
 
     def weights(self) -> Arrays:
         return export_weights(self.model)

@@ -83,9 +83,6 @@ class Trainer:
         with paddle.no_grad():
             return self.model(paddle.to_tensor(images)).numpy()
 
-    def seed(self, value: int) -> None:
-        paddle.seed(value)
-
     def weights(self) -> Arrays:
         return export_weights(self.model)
 

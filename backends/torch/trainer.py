@@ -69,9 +69,6 @@ class Trainer:
         with torch.inference_mode():
             return self.model(torch.from_numpy(images)).numpy()
 
-    def seed(self, value: int) -> None:
-        torch.manual_seed(value)
-
     def weights(self) -> Arrays:
         return export_weights(self.model)
 

@@ -155,7 +155,7 @@ def _accuracies(spec: Spec, workers: Workers, seed: int) -> tuple[dict[str, floa
     val_images, labels = map(np.concatenate, zip(*loader.val(transform), strict=True))
     whole = len(labels) // loader.batch_size * loader.batch_size
     # the running statistics of so short a run would be those of no images
-    ask(workers, "create", initialise(small, seed), name=spec.name, options={"num_classes": 10}, seed=None,
+    ask(workers, "create", initialise(small, seed), name=spec.name, options={"num_classes": 10}, seed=seed,
         changes={"norm_momentum": 0.1})  # fmt: skip
     given = {"images": images, "targets": targets, "val_images": val_images[:whole]}
     rates = [learning_rate("cosine", RATE, step, len(images), 1) for step in range(len(images))]

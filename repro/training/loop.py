@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from repro.data import Batch, Loader, Transform
+from repro.drops import Drops
 from repro.errors import ReproError
 from repro.interface import Trainer
 from repro.training import console
@@ -18,12 +19,12 @@ from repro.training.recipe import Recipe
 from repro.training.schedules import learning_rate
 
 
-def fit(trainer: Trainer, loader: Loader, recipe: Recipe, folder: RunFolder, progress: Progress) -> None:
+def fit(trainer: Trainer, loader: Loader, drops: Drops, recipe: Recipe, folder: RunFolder, progress: Progress) -> None:
     """Trains from where `progress` is to the recipe's last epoch, and saves after each.
 
-    recipe: with an image_size. An epoch is a function of the recipe, its number and the trainer's arrays alone: a run
-    that was resumed ends like one that never stopped. Raises ReproError when a loss is no longer finite; the folder
-    then keeps the epoch before.
+    drops: what the trainer's model leaves out by; recipe: with an image_size. An epoch is a function of the recipe, its
+    number and the trainer's arrays alone: a run that was resumed ends like one that never stopped. Raises ReproError
+    when a loss is no longer finite; the folder then keeps the epoch before.
     """
     assert recipe.image_size is not None
     transform = Transform(
@@ -37,7 +38,7 @@ def fit(trainer: Trainer, loader: Loader, recipe: Recipe, folder: RunFolder, pro
             for step in range(steps)
         ]
         start = time.perf_counter()
-        trainer.seed(fold(recipe.seed, epoch))
+        drops.begin(epoch)
         train = train_epoch(trainer, console.bar(title, steps, loader.train(epoch - 1, transform)), rates, epoch)
         trained = time.perf_counter()
         val = validate(trainer, console.bar(f"{title} validation", val_steps, loader.val(transform)), recipe, epoch)
@@ -81,11 +82,6 @@ def validate(trainer: Trainer, batches: Iterable[Batch], recipe: Recipe, epoch: 
             raise _diverged(f"the validation loss became {loss} after the last step of epoch {epoch}", epoch)
         meter.add(loss, logits, labels)
     return meter
-
-
-def fold(seed: int, epoch: int) -> int:
-    """A seed for an epoch, from 0 to 2**31 - 1, which is what every framework takes."""
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0] >> 1)
 
 
 def _diverged(what: str, epoch: int) -> ReproError:

@@ -7,8 +7,6 @@ import importlib
 import json
 import sys
 import traceback
-import zlib
-from collections import Counter
 from collections.abc import Callable, Container
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -17,6 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from repro.drops import Drops
 from repro.errors import ReproError
 from repro.interface import Arrays, Backend, Draw, Trainer, TrainSettings
 from repro.specs import STATISTICS, find_spec
@@ -39,31 +38,28 @@ class Session:
         self.model: Any = None
         self.double: Any = None
         self.arrays: Arrays = {}
-        self.draw: Draw = self._draw
+        self.drops = Drops(0)
+        self.draw: Draw = self.drops
         self.names: dict[str, str] = {}  # of an adopted model: its own -> what to call it
         self.events: set[str] = set()
-        self.seed = 0
-        self.drawn: Counter[str] = Counter()
 
     def create(
         self,
         arrays: Arrays,
         name: str,
         options: dict[str, Any],
-        seed: int | None = 0,
+        seed: int = 0,
         changes: dict[str, Any] | None = None,
     ) -> tuple[Any, Arrays]:
         """Makes the model and fills it with canonical weights, which are those that every later request starts from.
-        seed: of what it leaves out at random, which is drawn here, the same for every backend, or if None by the
-        framework; changes: of the spec."""
+        seed: of what it leaves out at random, the same for every backend; changes: of the spec."""
         spec = replace(find_spec(name, **options), **(changes or {}))
         self.make = lambda: self.backend.create_model(spec)
         self.model, self.double, self.names = self.make(), None, {}
         self.backend.load_weights(self.model, arrays)
-        self.draw = self._draw
-        if seed is not None:
-            self.backend.drop_by(self.model, self.draw)
-        self.arrays, self.seed = arrays, seed or 0
+        self.arrays, self.drops = arrays, Drops(seed)
+        self.draw = self.drops
+        self.backend.drop_by(self.model, self.draw)
         return None, {}
 
     def adopt(self, arrays: Arrays, source: str, folder: str) -> tuple[Any, Arrays]:
@@ -73,7 +69,7 @@ class Session:
         make = maker(source, folder)
         self.make = lambda: self.backend.adopt(make(), source)
         self.model, self.double, self.names = self.make(), None, {}
-        self.draw = lambda name, shape: self._draw("", shape)  # by order alone: names are theirs
+        self.draw = lambda name, shape: self.drops("", shape)  # by order alone: names are theirs
         self.backend.drop_by(self.model, self.draw)
         spec = self.model.spec
         exported = self.backend.export_weights(self.model)
@@ -87,7 +83,8 @@ class Session:
         """Fills an adopted model, which from now on speaks of its weights and modules under other names. names: these
         -> its own; arrays: weights under these; events: of what `forward` finds, what to tell."""
         self.arrays = {names[name]: np.array(array) for name, array in arrays.items()}
-        self.names, self.events, self.seed = {own: name for name, own in names.items()}, set(events), seed
+        self.names, self.events = {own: name for name, own in names.items()}, set(events)
+        self.drops.seed = seed
         return None, {}
 
     def doubles(self, arrays: Arrays) -> tuple[Any, Arrays]:
@@ -138,7 +135,6 @@ class Session:
         trainer = self._trainer(settings, double)
         if trainer is None:
             return None, {}
-        trainer.seed(self.seed)
         found: Arrays = {}
         batches = zip(_typed(arrays["images"], double), np.array(arrays["targets"]), rates, strict=True)
         for step, (images, targets, rate) in enumerate(batches, 1):
@@ -202,14 +198,10 @@ class Session:
             except ReproError:
                 return None
             self.backend.drop_by(self.double, self.draw)
-        self.drawn.clear()
+        self.drops.begin(0)
         model = self.double if double else self.model
         self.backend.load_weights(model, self.arrays)
         return model
-
-    def _draw(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        self.drawn[name] += 1
-        return np.random.default_rng([self.seed, zlib.crc32(name.encode()), self.drawn[name]]).random(shape, np.float32)
 
 
 def _refuse() -> Any:
