@@ -136,6 +136,18 @@ def test_one_that_dies_leaves_the_others_in_step(fake) -> None:
     assert set(back) == set(WEIGHTS)
 
 
+def test_one_that_died_starts_again(fake, tmp_path: Path) -> None:
+    mark = str(tmp_path / "died")
+    worker = fake(create=f"os.path.exists({mark!r}) or open({mark!r}, 'w').close() or os._exit(9)")
+    worker.revive()
+    first = worker.process.pid
+    with pytest.raises(WorkerError, match="exit code 9"):
+        create(worker)
+    worker.revive()
+    assert worker.process.pid != first
+    create(worker)
+
+
 def test_close_leaves_nothing(fake) -> None:
     worker = fake()
     worker.close()

@@ -39,8 +39,10 @@ class TrainSettings:
     rmsprop     g += weight_decay * w;  square = alpha * square + (1 - alpha) * g**2
                 velocity = momentum * velocity + g / (sqrt(square) + eps);  w -= lr * velocity
     ema_decay   last of all, average = ema_decay * average + (1 - ema_decay) * w; running statistics are copied
+    ema_warmup  in place of ema_decay, min(ema_decay, t / (9 + t)): an early average is not of the first weights
 
-    label_smoothing: targets become (1 - label_smoothing) * target + label_smoothing / classes.
+    train_only: weights whose canonical names begin with it are trained, and the others stay; running statistics follow
+    the images all the same. label_smoothing: targets become (1 - label_smoothing) * target + label_smoothing / classes.
     """
 
     momentum: float = 0.9  # of sgd and rmsprop
@@ -53,6 +55,8 @@ class TrainSettings:
     clip_norm: float | None = None
     label_smoothing: float = 0.0
     ema_decay: float | None = None
+    ema_warmup: bool = False
+    train_only: str = ""
     compiled: bool = (
         True  # in MindSpore, as a graph: the results are the same, and some tens of steps pay for compiling
     )
@@ -91,7 +95,26 @@ class TrainSettings:
     @property
     def counts(self) -> bool:
         """Whether a step depends on its number."""
-        return self.optimizer in ("adam", "adamw")
+        return self.optimizer in ("adam", "adamw") or (self.ema_decay is not None and self.ema_warmup)
+
+    def average_share(self, steps: int) -> float:
+        """Of a weight in its average, at the step after so many."""
+        assert self.ema_decay is not None
+        return 1 - (min(self.ema_decay, (steps + 1) / (steps + 10)) if self.ema_warmup else self.ema_decay)
+
+    def trained(self, spec: Spec) -> dict[str, tuple[int, ...]]:
+        """The shapes of the weights that are trained, in the order of the spec. Raises ReproError if none is."""
+        found = {
+            name: weight.shape
+            for name, weight in spec.weights.items()
+            if weight.kind not in STATISTICS and name.startswith(self.train_only)
+        }
+        if not found:
+            raise ReproError(
+                f"no weight of {spec.name} begins with {self.train_only!r}: train_only leaves nothing to train; "
+                f"give the beginning of a name, such as {spec.classifier.rpartition('.')[0]}"
+            )
+        return found
 
     def full_state(self, arrays: Mapping[str, np.ndarray], spec: Spec) -> Arrays:
         """What Trainer.load_state was given, completed where it was nothing at all by zeros for the optimizer.
@@ -99,7 +122,7 @@ class TrainSettings:
         Raises ReproError unless it is what Trainer.state() yields under these settings: an array that was lost would
         change the run without a word.
         """
-        trained = {name: weight.shape for name, weight in spec.weights.items() if weight.kind not in STATISTICS}
+        trained = self.trained(spec)
         shapes = {f"{slot}/{name}": shape for slot in self.slots for name, shape in trained.items()}
         shapes |= {"steps": ()} if self.counts else {}
         if not arrays:

@@ -63,7 +63,7 @@ class Optimizer(nn.Cell):
         self.lr = zeros("lr")
 
     def prepare(self, lr: float, steps: int) -> None:
-        """Sets what the next step depends on beside arrays. steps: how many were made before it."""
+        """See Update.prepare."""
         self.lr.set_data(Tensor(lr, mindspore.float32))
 
     def decayed(self, g: Tensor, weight: Tensor) -> Tensor:

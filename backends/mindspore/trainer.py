@@ -22,7 +22,13 @@ class Update(nn.Cell):
         super().__init__(auto_prefix=False)
         self.weights, self.optimizer, self.average = weights, optimizer, average
         self.clip_norm = settings.clip_norm
-        self.share = None if settings.ema_decay is None else 1 - settings.ema_decay  # of a weight in its average
+        self.settings, self.share = settings, zeros("share")  # of a weight in its average
+
+    def prepare(self, lr: float, steps: int) -> None:
+        """Sets what the next step depends on beside arrays. steps: how many were made before it."""
+        self.optimizer.prepare(lr, steps)
+        if self.average is not None:
+            self.share.set_data(Tensor(self.settings.average_share(steps), mindspore.float32))
 
     def construct(self, loss: Tensor, gradients: tuple[Tensor, ...]) -> Tensor:
         """The loss, which hangs on the updates; and these on all gradients, so that no weight is written before every
@@ -32,7 +38,7 @@ class Update(nn.Cell):
             norm = ops.sqrt((gradient * gradient).sum())
             gradient = gradient * ops.minimum(self.clip_norm / (norm + 1e-6), 1.0)
         weight = self.optimizer(self.weights(ops.depend(self.weights.parameters, gradient)), gradient)
-        if self.share is not None:
+        if self.average is not None:
             loss = ops.depend(loss, ops.assign(self.average, self.average + self.share * (weight - self.average)))
         return ops.depend(loss, self.weights.write(weight))
 
@@ -65,8 +71,9 @@ class Trainer:
     def __init__(self, model: Any, settings: TrainSettings):
         self.model = model
         self.settings = settings
-        canonical = {NAMES.name(name, weight): name for name, weight in model.spec.weights.items()}
-        self.flat = Flat(model.trainable_params(), settings.compiled)
+        canonical = {NAMES.name(name, model.spec.weights[name]): name for name in settings.trained(model.spec)}
+        trained = [parameter for parameter in model.trainable_params() if parameter.name in canonical]
+        self.flat = Flat(trained, settings.compiled)
         self.names = [canonical[parameter.name] for parameter in self.flat.parameters]
         size = sum(self.flat.sizes)
         self.optimizer = create_optimizer(size, settings)
@@ -78,7 +85,7 @@ class Trainer:
         self.steps = 0
 
     def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
-        self.optimizer.prepare(lr, self.steps)
+        self.whole_update.prepare(lr, self.steps)
         if self.settings.compiled:
             draw_drops(self.model, images)
             context = mode(mindspore.GRAPH_MODE)
@@ -96,7 +103,7 @@ class Trainer:
         return float(loss.asnumpy()), gradient.asnumpy()
 
     def update(self, gradients: Mapping[str, np.ndarray], lr: float) -> None:
-        self.optimizer.prepare(lr, self.steps)
+        self.whole_update.prepare(lr, self.steps)
         with mode(mindspore.GRAPH_MODE if self.settings.compiled else mindspore.PYNATIVE_MODE):
             self.whole_update(Tensor(0.0), tuple(Tensor(gradients[name]) for name in self.names))
         self.steps += 1

@@ -30,10 +30,10 @@ class Trainer:
         self.model = model
         self.settings = settings
         self.kinds = model.spec.weights
-        native = {NAMES.name(name, weight): name for name, weight in self.kinds.items()}
-        self.parameters = {
-            native[name]: parameter for name, parameter in model.named_parameters() if not parameter.stop_gradient
-        }
+        native = {NAMES.name(name, self.kinds[name]): name for name in settings.trained(model.spec)}
+        for name, parameter in model.named_parameters():
+            parameter.stop_gradient = name not in native
+        self.parameters = {native[name]: parameter for name, parameter in model.named_parameters() if name in native}
         self._reset_optimizer()
         self._reset_averages()
 
@@ -43,9 +43,7 @@ class Trainer:
         self.steps = 0
 
     def _reset_averages(self) -> None:
-        decay = self.settings.ema_decay
-        self.share = None if decay is None else 1 - decay  # of a weight in its average
-        averaged = {} if decay is None else self.parameters
+        averaged = {} if self.settings.ema_decay is None else self.parameters
         self.average = {name: parameter.detach().clone() for name, parameter in averaged.items()}
 
     def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
@@ -74,9 +72,9 @@ class Trainer:
             paddle.nn.utils.clip_grad_norm_(list(self.parameters.values()), self.settings.clip_norm)
         self.optimizer.step()
         self.optimizer.clear_grad()
-        self.steps += 1
         for name, average in self.average.items():
-            average.lerp_(self.parameters[name].detach(), self.share)
+            average.lerp_(self.parameters[name].detach(), self.settings.average_share(self.steps))
+        self.steps += 1
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         self.model.eval()

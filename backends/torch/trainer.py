@@ -20,15 +20,16 @@ class Trainer:
     def __init__(self, model: Any, settings: TrainSettings):
         self.model = model
         self.settings = settings
-        self.parameters = dict(model.named_parameters())
+        trained = settings.trained(model.spec)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in trained)
+        self.parameters = {name: parameter for name, parameter in model.named_parameters() if name in trained}
         self.optimizer = create_optimizer(list(self.parameters.values()), settings)
         self.steps = 0
         self._reset_averages()
 
     def _reset_averages(self) -> None:
-        decay = self.settings.ema_decay
-        self.share = None if decay is None else 1 - decay  # of a weight in its average
-        averaged = {} if decay is None else self.parameters
+        averaged = {} if self.settings.ema_decay is None else self.parameters
         self.average = {name: parameter.detach().clone() for name, parameter in averaged.items()}
 
     def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
@@ -60,9 +61,9 @@ class Trainer:
         if self.settings.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip_norm)
         self.optimizer.step()
-        self.steps += 1
         for name, average in self.average.items():
-            average.lerp_(self.parameters[name].detach(), self.share)
+            average.lerp_(self.parameters[name].detach(), self.settings.average_share(self.steps))
+        self.steps += 1
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         self.model.eval()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from threading import BoundedSemaphore
 
 import numpy as np
 
@@ -27,6 +28,9 @@ Arrays = dict[str, np.ndarray]
 Workers = Mapping[str, Worker]
 
 ATTEMPTS = 3
+LARGE = (
+    60_000_000  # weights with which a training step takes gigabytes; so large a network trains in one backend at once
+)
 ENTERS, GRADIENT = "enters ", "gradient of "
 STATISTICS = ("running_mean", "running_var")
 
@@ -59,13 +63,14 @@ def judge(spec: Spec, rung: int, workers: Workers, questions: list[Question], we
     found: dict[str, list[Comparison]] = {backend: [] for backend in workers}
     profiles: dict[str, list[Point]] = {backend: [] for backend in workers}
     reference = ""
+    turns = BoundedSemaphore(1 if sum(array.size for array in weights.values()) > LARGE else len(workers))
     for question in questions:
-        reference, answers = _answers(question, workers)
+        reference, answers = _answers(question, workers, turns)
         for backend, comparisons in answers.items():
             speaker = overall(comparisons)
             if speaker.verdict == "diverges":
                 pair = {name: worker for name, worker in workers.items() if name in {reference, backend}}
-                speaker = _culprit(_Look(question, pair, ATTEMPTS - 1, True), backend, spec, weights) or speaker
+                speaker = _culprit(_Look(question, pair, turns, ATTEMPTS - 1, True), backend, spec, weights) or speaker
             suffix = f" ({question.name})" if question.name else ""
             found[backend].append(replace(speaker, where=speaker.where + suffix))
             profiles[backend] += [
@@ -77,17 +82,21 @@ def judge(spec: Spec, rung: int, workers: Workers, questions: list[Question], we
 
 
 class _Look:
-    """One attempt at a question."""
+    """One attempt at a question. turns: as many as backends that may work at the same time."""
 
-    def __init__(self, question: Question, workers: Workers, attempt: int, closely: bool):
+    def __init__(self, question: Question, workers: Workers, turns: BoundedSemaphore, attempt: int, closely: bool):
         given = question.inputs(attempt)
         others = [given | {question.nudge: nudged(given[question.nudge], seed)} for seed in range(question.nudges)]
         with ExitStack() as stack:
             # a queue for each backend, so that none waits until the others have answered
             queues = {backend: stack.enter_context(ThreadPoolExecutor(1)) for backend in workers}
 
+            def run(backend: str, inputs: Arrays, double: bool) -> dict[str, Arrays]:
+                with turns:
+                    return question.run({backend: workers[backend]}, inputs, double, closely)
+
             def begin(backend: str, inputs: Arrays, double: bool) -> Future[dict[str, Arrays]]:
-                return queues[backend].submit(question.run, {backend: workers[backend]}, inputs, double, closely)
+                return queues[backend].submit(run, backend, inputs, double)
 
             double = {backend: begin(backend, given, True) for backend in workers}
             single = {backend: begin(backend, given, False) for backend in workers}
@@ -128,14 +137,14 @@ def _checked(name: str, arrays: Arrays, exact: np.ndarray, tolerance: float, dty
     return compare(where, arrays[name], exact, tolerance=tolerance, dtype=dtype)
 
 
-def _answers(question: Question, workers: Workers) -> tuple[str, dict[str, list[Comparison]]]:
+def _answers(question: Question, workers: Workers, turns: BoundedSemaphore) -> tuple[str, dict[str, list[Comparison]]]:
     """The reference, and each backend's comparisons. What did not diverge on all of ATTEMPTS inputs speaks by one on
     which it did not."""
     history: dict[str, list[list[Comparison]]] = {backend: [] for backend in workers}
     suspects, reference = set(workers), ""
     for attempt in range(ATTEMPTS):
         chosen = {name: worker for name, worker in workers.items() if name in suspects | {reference}}
-        look = _Look(question, chosen, attempt, False)
+        look = _Look(question, chosen, turns, attempt, False)
         reference = look.reference
         for backend in suspects:
             history[backend].append(look.comparisons(backend))

@@ -29,7 +29,10 @@ RUNGS: dict[int, tuple[str, Rung]] = {
 
 def climb(model: str, rungs: list[int], workers: Workers, seed: int = 0) -> Iterator[Record]:
     """The records of one variant, rung by rung, on scrambled weights that all workers share. seed: of weights, inputs
-    and what is left out at random. A backend that fails diverges, and the others are compared without it."""
+    and what is left out at random. A backend that fails diverges, and the others are compared without it; one that died
+    before starts again."""
+    for worker in workers.values():
+        worker.revive()
     spec = find_spec(model)
     weights = scramble(spec, seed)
     unmade: dict[str, WorkerError] = {}

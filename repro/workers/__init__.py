@@ -47,6 +47,10 @@ class Worker:
     def __init__(self, backend: str, *, timeout: float = 300.0):
         """timeout: seconds that one request may take, starting included."""
         self.backend, self.timeout = backend, timeout
+        self._start()
+
+    def _start(self) -> None:
+        backend = self.backend
         self.python = interpreter(backend)
         module = module_name(backend)
         self._folder = tempfile.TemporaryDirectory(prefix=f"repro-{backend}-")
@@ -82,6 +86,12 @@ class Worker:
     def request(self, what: str, arrays: Mapping[str, np.ndarray] | None = None, **details: Any) -> tuple[Any, Arrays]:
         """Sends a request of repro.workers.serve.Session with JSON details and arrays; returns its result, likewise."""
         return ask({self.backend: self}, what, arrays, **details)[self.backend]
+
+    def revive(self) -> None:
+        """Starts the process again if it has died."""
+        if self.process.poll() is not None:
+            self.close()
+            self._start()
 
     def close(self) -> None:
         """Ends the process and removes its folder."""
