@@ -6,6 +6,7 @@ processes see the same bits.
 
 from repro.data.dataset import Dataset, Part, check_images, open_dataset
 from repro.data.loader import Batch, Loader
+from repro.data.mixing import Mixing
 from repro.data.transform import Transform
 
-__all__ = ["Batch", "Dataset", "Loader", "Part", "Transform", "check_images", "open_dataset"]
+__all__ = ["Batch", "Dataset", "Loader", "Mixing", "Part", "Transform", "check_images", "open_dataset"]

@@ -17,12 +17,13 @@ from typing import NamedTuple
 import numpy as np
 
 from repro.data.dataset import Dataset
+from repro.data.mixing import Mixing
 from repro.data.rng import stream
 from repro.data.transform import Transform
 from repro.errors import ReproError
 
 AHEAD = 2  # batches in flight per process: one being loaded, one to go on with
-Batch = tuple[np.ndarray, np.ndarray]  # images, labels
+Batch = tuple[np.ndarray, np.ndarray]  # images, labels or soft targets
 
 
 class Request(NamedTuple):
@@ -34,7 +35,7 @@ class Request(NamedTuple):
 
 
 class Loader:
-    """Gives batches of a data set: images float32 (N, 3, S, S), labels int64 (N,).
+    """Gives batches of a data set: images float32 (N, channels, S, S), labels int64 (N,).
 
     They are the same for any number of processes. These are started at the first batch and live until the `with` block
     ends, however it ends. They import the main module, as multiprocessing does: a script of yours needs
@@ -65,25 +66,34 @@ class Loader:
         """Batches in a training epoch."""
         return max(1, len(self.dataset.train) // self.batch_size)
 
-    def train(self, epoch: int, transform: Transform) -> Iterator[Batch]:
+    def train(self, epoch: int, transform: Transform, mixing: Mixing | None = None) -> Iterator[Batch]:
         """`steps` batches of augmented training images in the order of `epoch`, counted from 0. The incomplete last
-        batch is dropped; where there is less than one batch, all of the images are one."""
+        batch is dropped; where there is less than one batch, all of the images are one.
+
+        mixing: makes of every batch mixed images with soft targets float32 (N, classes) in place of the labels.
+        """
         order = stream(self.seed, epoch).permutation(len(self.dataset.train))[: self.steps * self.batch_size]
-        return self._batches(order, transform, (self.seed, epoch))
+        return self._batches(order, transform, (self.seed, epoch), mixing)
 
     def val(self, transform: Transform) -> Iterator[Batch]:
         """Every validation image once and in order; the last batch may be smaller."""
         return self._batches(np.arange(len(self.dataset.val)), transform, None)
 
-    def _batches(self, order: np.ndarray, transform: Transform, draw: tuple[int, int] | None) -> Iterator[Batch]:
+    def _batches(
+        self, order: np.ndarray, transform: Transform, draw: tuple[int, int] | None, mixing: Mixing | None = None
+    ) -> Iterator[Batch]:
         requests = (
             Request(order[start : start + self.batch_size], transform, draw)
             for start in range(0, len(order), self.batch_size)
         )
         here = (load(self.dataset, request) for request in requests)
         with closing(_ahead(self._pool, requests, AHEAD * self.workers) if self._pool else here) as loaded:
-            for pixels, labels in loaded:
-                yield transform.normalise(pixels), labels
+            for step, (pixels, labels) in enumerate(loaded):
+                images = transform.normalise(pixels)
+                if draw and mixing:
+                    yield mixing.mix(images, labels, len(self.dataset.classes), stream(*draw, step, 0))
+                else:
+                    yield images, labels
 
 
 def load(dataset: Dataset, request: Request) -> Batch:

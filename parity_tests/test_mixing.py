@@ -1,0 +1,212 @@
+"""Mixed batches: by hand, and against timm on the same draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from repro.data import Loader, Mixing, Transform, open_dataset
+from repro.data.rng import stream
+from repro.errors import ReproError
+
+Run = Callable[[str, str], str]
+Require = Callable[[str], None]
+
+MODES = ("batch", "pair", "elem")
+
+
+def batch(count: int, side: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """Image i holds the number i + 1 in all of its values, and its label is i."""
+    images = (
+        np.ones((count, 3, side, side), np.float32) * np.arange(1, count + 1, dtype=np.float32)[:, None, None, None]
+    )
+    return images, np.arange(count)
+
+
+def shares(targets: np.ndarray) -> np.ndarray:
+    """What each image has kept, where label i is image i's alone."""
+    return np.diagonal(targets)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("count", [1, 2, 7, 8])
+def test_mixup_by_hand(mode: str, count: int):
+    images, labels = batch(count)
+    before = images.copy()
+    mixed, targets = Mixing(mixup=0.8, mode=mode).mix(images, labels, count + 2, stream(1))
+    assert np.array_equal(images, before)
+    assert (mixed.dtype, targets.dtype) == (np.float32, np.float32)
+    assert targets.shape == (count, count + 2)
+    assert targets.sum(axis=1) == pytest.approx(1)
+    values = targets[:, :count] @ np.arange(1, count + 1)  # what a mixture of the numbers must be
+    assert mixed.min(axis=(1, 2, 3)) == pytest.approx(values, rel=1e-6)
+    assert mixed.max(axis=(1, 2, 3)) == pytest.approx(values, rel=1e-6)
+    for i in range(count):
+        assert set(np.flatnonzero(targets[i])) <= {i, count - 1 - i}
+    if count % 2:
+        assert shares(targets)[count // 2] == pytest.approx(1)  # its partner is itself
+    if count > 4:
+        kept = np.delete(shares(targets), count // 2) if count % 2 else shares(targets)
+        assert len(np.unique(kept)) == {"batch": 1, "pair": count // 2, "elem": 2 * (count // 2)}[mode]
+        assert mode == "elem" or np.array_equal(kept, kept[::-1])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("count", [1, 7, 8])
+def test_cutmix_by_hand(mode: str, count: int):
+    images, labels = batch(count, 32)
+    for seed in range(20):
+        mixed, targets = Mixing(cutmix=1, mode=mode).mix(images, labels, count, stream(seed))
+        for i in range(count):
+            other = count - 1 - i
+            own = (mixed[i] == i + 1).all(axis=0)
+            theirs = (mixed[i] == other + 1).all(axis=0)
+            assert (own | theirs).all()
+            if i != other:
+                assert targets[i, i] == pytest.approx(own.mean(), abs=1e-6)  # also where the border cut it
+                assert targets[i, other] == pytest.approx(theirs.mean(), abs=1e-6)
+                rows, columns = theirs.any(axis=1).sum(), theirs.any(axis=0).sum()
+                assert rows * columns == theirs.sum()  # one rectangle
+            else:
+                assert targets[i, i] == pytest.approx(1)
+
+
+def test_area_of_cutmix_is_drawn_from_beta():
+    """On average that of squares of an even share of the area, around any place, less what the border cuts off."""
+    images, labels = batch(400, 64)
+    kept = [shares(Mixing(cutmix=1, mode="elem").mix(images, labels, 400, stream(seed))[1]) for seed in range(20)]
+    rng = np.random.default_rng(0)
+    half, centre = np.sqrt(rng.random(100_000)) / 2, rng.random((2, 100_000))
+    area = (np.minimum(centre + half, 1) - np.maximum(centre - half, 0)).prod(axis=0)
+    assert np.mean(kept) == pytest.approx(1 - area.mean(), abs=0.02)
+
+
+def test_probability_and_switch():
+    images, labels = batch(2)
+    kinds = {"none": 0, "mixup": 0, "cutmix": 0}
+    for seed in range(2000):
+        mixed, targets = Mixing(mixup=5, cutmix=1, probability=0.5, switch=0.25).mix(images, labels, 2, stream(seed))
+        if np.array_equal(targets, np.eye(2)):
+            kinds["none"] += 1
+            assert np.array_equal(mixed, images)
+        else:
+            kinds["cutmix" if set(np.unique(mixed)) <= {1, 2} else "mixup"] += 1
+    assert 900 < kinds["none"] < 1160  # with rectangles of no pixel
+    assert 680 < kinds["mixup"] < 820
+    assert 150 < kinds["cutmix"] < 290
+    never, _ = Mixing(mixup=1, probability=0).mix(images, labels, 2, stream(0))
+    assert np.array_equal(never, images)
+    only = [Mixing(mixup=1, cutmix=1, switch=switch).mix(images, labels, 2, stream(3))[0] for switch in (0, 1)]
+    assert [set(np.unique(mixed)) <= {1, 2} for mixed in only] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({}, "mixup and cutmix are both 0, which mixes nothing"), ({"mixup": -1}, "mixup must be an alpha from 0"),
+        ({"cutmix": float("nan")}, "cutmix must be an alpha"), ({"mixup": float("inf")}, "mixup must be an alpha"),
+        ({"mixup": 1, "probability": 1.5}, "probability must be a probability from 0 to 1"),
+        ({"mixup": 1, "switch": float("nan")}, "switch must be a probability"),
+        ({"mixup": 1, "mode": "half"}, "mode must be one of batch, pair, elem, not 'half'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_mixed_is_refused(wrong: dict, told: str):
+    with pytest.raises(ReproError, match=told):
+        Mixing(**wrong)
+
+
+# Batches
+
+
+def test_mixed_batches_are_the_same_for_any_number_of_processes():
+    data, transform = open_dataset("digits"), Transform(image_size=8, rotation=10)
+    mixing = Mixing(mixup=0.8, cutmix=1, mode="elem", probability=0.8)
+    with Loader(data, batch_size=7, seed=3) as loader, Loader(data, batch_size=7, seed=3, workers=2) as many:
+        first = [loader.train(epoch, transform, mixing) for epoch in (0, 1, 1)]
+        batches = [[next(one) for _ in range(3)] for one in (*first, many.train(1, transform, mixing))]
+        plain = loader.train(1, transform)
+        for (images, targets), (whole, labels) in zip(batches[1], plain, strict=False):
+            assert (targets.dtype, targets.shape) == (np.float32, (7, 10))
+            assert (images.dtype, images.shape) == (np.float32, (7, 3, 8, 8))
+            assert np.allclose(images[3], whole[3], atol=1e-6)  # the middle
+            assert targets[3].argmax() == labels[3]
+        whole, labels = next(loader.val(transform))
+        assert labels.dtype == np.int64
+    digests = [[targets.tobytes() + images.tobytes() for images, targets in found] for found in batches]
+    assert digests[1] == digests[2] == digests[3]
+    assert not set(digests[0]) & set(digests[1])
+    draws = [targets.max(axis=1).round(5).tolist() for _, targets in batches[1]]
+    assert draws[0] != draws[1] != draws[2]  # each step has its own
+
+
+def test_mixing_never_shares_a_stream_with_a_sample():
+    keys = [(), *((a,) for a in range(4)), *((a, b) for a in range(4) for b in range(4))]
+    keys += [(a, b, 0) for a in range(4) for b in range(4)]
+    assert len({stream(seed, *key).integers(2**62) for seed in range(3) for key in keys}) == 3 * len(keys)
+
+
+def test_unmixed_batches_have_soft_targets_too():
+    with Loader(open_dataset("digits"), batch_size=16) as loader:
+        images, targets = next(loader.train(0, Transform(image_size=8), Mixing(mixup=1, probability=0)))
+        plain, labels = next(loader.train(0, Transform(image_size=8)))
+    assert np.array_equal(images, plain)
+    assert np.array_equal(targets, np.eye(10, dtype=np.float32)[labels])
+
+
+# Against timm, whose draws are replaced by ours
+
+
+def test_equals_timm(run_in: Run, require_backend: Require) -> None:
+    require_backend("torch")
+    run_in("torch", """
+from collections import deque
+import numpy as np
+import torch
+from timm.data.mixup import Mixup
+from repro.data import Mixing
+from repro.data.rng import stream
+
+class Recorded(np.random.Generator):
+    def __init__(self, seed):
+        super().__init__(stream(seed).bit_generator)
+        self.record = {"random": [], "beta": [], "integers": []}
+    def kept(self, name, *args, **kwargs):
+        value = getattr(super(), name)(*args, **kwargs)
+        self.record[name].append(value)
+        return value
+    def random(self, *args): return self.kept("random", *args)
+    def beta(self, *args): return self.kept("beta", *args)
+    def integers(self, *args, **kwargs): return self.kept("integers", *args, **kwargs)
+
+images = np.random.default_rng(0).standard_normal((8, 3, 20, 32)).astype(np.float32)
+labels = np.array([3, 1, 4, 1, 5, 9, 2, 6])
+seen = set()
+for mode in ("batch", "pair", "elem"):
+    for mixup, cutmix in ((0.8, 0), (0, 1.0), (0.8, 1.0)):
+        for seed in range(60):
+            rng = Recorded(seed)
+            ours = Mixing(mixup=mixup, cutmix=cutmix, mode=mode, probability=0.7, switch=0.4)
+            found, targets = ours.mix(images, labels, 10, rng)
+            (switches, applied), (shares,), (centres,) = rng.record.values()
+            # timm asks whether to apply first for a batch, and last for pairs and elements
+            both = [switches] if mixup and cutmix else []
+            reals = deque([applied, *both] if mode == "batch" else [*both, applied])
+            one = mode == "batch"
+            np.random.rand = lambda *size: reals.popleft()[0] if one else reals.popleft()
+            np.random.beta = lambda a, b, size=None: shares[0] if one else shares
+            # a rectangle is asked for only where there is CutMix: in the order of the images
+            cut = (switches < (0.4 if both else float(cutmix > 0))) & (applied < 0.7) & (np.float32(shares) != 1)
+            wholes = deque(centres[cut].ravel())
+            np.random.randint = lambda low, high, size=None: wholes.popleft()
+            theirs = Mixup(mixup, cutmix, prob=0.7, switch_prob=0.4, mode=mode, label_smoothing=0.0, num_classes=10)
+            x, y = theirs(torch.from_numpy(images.copy()), torch.from_numpy(labels))
+            assert not wholes
+            assert not reals or (one and applied[0] >= 0.7)  # then it does not ask for more
+            assert y.shape == targets.shape
+            assert np.abs(x.numpy() - found).max() < 1e-6, (mode, mixup, cutmix, seed)
+            assert np.abs(y.numpy() - targets).max() < 1e-6, (mode, mixup, cutmix, seed)
+            seen.add((mode, bool(cut.any()), bool((applied < 0.7).any())))
+assert len(seen) >= 7, seen
+""")  # fmt: skip

@@ -1,0 +1,324 @@
+"""What is done to an image besides turning and mirroring it: by hand, and against torchvision on the same draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from repro.data import Transform
+from repro.data.rand_augment import OPERATIONS, rand_augment
+from repro.data.rng import stream
+from repro.data.transform import centre, random_part, rectangle
+from repro.errors import ReproError
+
+Run = Callable[[str, str], str]
+Require = Callable[[str], None]
+
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))
+
+
+def grey(*rows: list[int]) -> Image.Image:
+    return Image.fromarray(np.array(rows, np.uint8)).convert("RGB")
+
+
+def drawn(transform: Transform, image: Image.Image, count: int = 400) -> list[np.ndarray]:
+    return [transform.pixels(image, stream(0, 0, index)) for index in range(count)]
+
+
+# Padding
+
+
+def test_padding_moves_an_image_by_up_to_so_many_pixels():
+    rows = [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    framed = np.pad(np.array(rows), 2)
+    places = {framed[y : y + 3, x : x + 3].tobytes() for y, x in product(range(5), repeat=2)}
+    found = [pixels[:, :, 0].astype(int).tobytes() for pixels in drawn(Transform(image_size=3, pad=2), grey(*rows))]
+    assert set(found) == places
+    assert max(found.count(place) for place in places) < 40  # 16 are expected of each
+
+
+# The random part
+
+
+def test_random_part_has_the_area_and_ratio_that_it_should():
+    boxes = np.array([random_part(3000, 3000, stream(0, 0, index)) for index in range(2000)])
+    width, height = (boxes[:, 2:] - boxes[:, :2]).T
+    area, ratio = width * height / 3000**2, width / height
+    assert (area > 0.0799).all()
+    assert (boxes >= 0).all()
+    assert (boxes[:, 2:] <= 3000).all()
+    assert 0.749 < ratio.min() < 0.76
+    assert 1.32 < ratio.max() < 1.334
+    assert area.min() < 0.09
+    assert area.max() > 0.95
+    assert abs(np.log(ratio).mean()) < 0.02
+    assert len(np.unique(boxes[:, 0])) > 500
+    assert boxes[:, 1].max() > 1000
+
+
+@pytest.mark.parametrize(
+    ("size", "box"),
+    [
+        ((1000, 10), (493, 0, 506, 10)), ((10, 1000), (0, 493, 10, 506)),  # no part fits: the middle
+        ((1000, 1), (499, 0, 500, 1)), ((1, 1), (0, 0, 1, 1)),
+    ],
+)  # fmt: skip
+def test_random_part_of_a_long_image(size: tuple[int, int], box: tuple[int, ...]):
+    assert random_part(*size, stream(1)) == box
+
+
+def test_random_part_is_squashed_to_the_size():
+    flat = Image.new("RGB", (50, 31), (9, 8, 7))
+    pixels = Transform(image_size=12, resize="crop").pixels(flat, stream(0))
+    assert pixels.tolist() == [[[9, 8, 7]] * 12] * 12
+    assert len({pixels.tobytes() for pixels in drawn(Transform(image_size=8, resize="crop"), NOISE, 20)}) == 20
+
+
+# The centre
+
+
+def test_centre_by_hand():
+    rows = np.arange(16 * 32, dtype=np.uint16).reshape(16, 32).astype(np.uint8)
+    pixels = np.asarray(centre(Image.fromarray(rows), 14))  # of 16 x 32, which need no resizing
+    assert pixels.tolist() == rows[1:15, 9:23].tolist()
+    assert np.asarray(centre(Image.fromarray(rows.T.copy()), 14)).tolist() == rows.T[9:23, 1:15].tolist()
+    assert {centre(Image.new("L", size), 14).size for size in [(1, 1), (3, 500), (500, 3)]} == {(14, 14)}
+
+
+def test_centre_of_an_image_that_would_be_too_large_as_a_whole():
+    tall = Image.new("RGB", (1, 60_000), (9, 8, 7))
+    assert (Transform(image_size=224, resize="crop").pixels(tall) == [9, 8, 7]).all()
+
+
+# Cutout
+
+
+def test_rectangle_has_the_area_and_ratio_that_it_should():
+    boxes = np.array([rectangle(2000, stream(0, 0, index)) for index in range(2000)])
+    width, height = (boxes[:, 2:] - boxes[:, :2]).T
+    area, ratio = width * height / 2000**2, height / width
+    assert boxes.min() >= 0
+    assert boxes.max() <= 2000
+    assert 0.0199 < area.min() < 0.03
+    assert 0.39 < area.max() <= 0.4
+    assert 0.399 < ratio.min() < 0.41
+    assert 2.48 < ratio.max() < 2.501
+    assert abs(ratio.mean() - 1.45) < 0.05  # drawn evenly
+    assert rectangle(1, stream(0))[2:] in {(0, 0), (0, 1), (1, 0)}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_cutout_is_one_value_in_one_rectangle(channels: int):
+    image = Image.new("RGB", (20, 20), (77, 77, 77))
+    mean = std = (0.5,) * channels
+    changed, values = 0, set()
+    for pixels in drawn(Transform(image_size=20, cutout=0.25, channels=channels, mean=mean, std=std), image):
+        cut = (pixels != 77).all(axis=2)
+        if cut.any():
+            rows, columns = np.flatnonzero(cut.any(axis=1)), np.flatnonzero(cut.any(axis=0))
+            hole = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            assert len(np.unique(hole)) == 1
+            assert 0.01 < hole[:, :, 0].size / 400 <= 0.4
+            assert cut.sum() == hole[:, :, 0].size
+            values.add(int(hole[0, 0, 0]))
+            changed += 1
+    assert 70 <= changed <= 130
+    assert len(values) > 50
+    assert (image.getpixel((0, 0)), image.size) == ((77, 77, 77), (20, 20))
+
+
+# Grey
+
+
+def test_grey_is_one_channel():
+    transform = Transform(image_size=2, channels=1, mean=(0.5,), std=(0.25,))
+    pixels = transform.pixels(Image.new("RGB", (5, 4), (100, 150, 200)))
+    assert (pixels.shape, pixels.dtype) == ((2, 2, 1), np.uint8)
+    assert set(pixels.flat) == {141}  # 0.299 * 100 + 0.587 * 150 + 0.114 * 200
+    images = transform.normalise(np.array([[[[255], [0]], [[51], [255]]]], np.uint8))
+    assert (images.shape, images.dtype, images.flags.c_contiguous) == ((1, 1, 2, 2), np.float32, True)
+    assert images[0, 0, 0].tolist() == [2, -2]
+    values = list(range(256))
+    line = Transform(image_size=256, channels=1, mean=(0.5,), std=(0.5,)).pixels(grey(values))
+    assert line[0, :, 0].tolist() == values  # what is grey already keeps its values
+
+
+# All of them
+
+
+ALL: dict[str, Any] = {"resize": "crop", "pad": 3, "rotation": 20, "flip": 0.5, "rand_augment": 2, "cutout": 0.5}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_all_at_once(channels: int):
+    transform = Transform(image_size=24, channels=channels, mean=(0.5,) * channels, std=(0.5,) * channels, **ALL)
+    once, again = (drawn(transform, NOISE, 30) for _ in range(2))
+    assert {(pixels.shape, pixels.dtype) for pixels in once} == {((24, 24, channels), np.dtype(np.uint8))}
+    assert all(np.array_equal(*pair) for pair in zip(once, again, strict=True))
+    assert len({pixels.tobytes() for pixels in once}) == 30
+    plain = Transform(image_size=24, resize="crop", channels=channels, mean=transform.mean, std=transform.std)
+    assert np.array_equal(transform.pixels(NOISE), plain.pixels(NOISE))  # evaluation is not augmented
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_is_off_draws_nothing(name: str):
+    one, used = Transform(image_size=24, **{name: ALL[name]}), stream(0)
+    one.pixels(NOISE, used)
+    assert used.random() != stream(0).random()
+    untouched = stream(0)
+    Transform(image_size=24).pixels(NOISE, untouched)
+    assert untouched.random() == stream(0).random()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"resize": "fit"}, "resize must be squash or crop, not 'fit'"),
+        ({"pad": -1}, "pad must be a whole number from 0 to 8"), ({"pad": 9}, "pad must be"),
+        ({"pad": 1.5}, "pad must be"), ({"cutout": 1.1}, "cutout must be a probability"),
+        ({"cutout": float("nan")}, "cutout must be"), ({"rand_augment": -1}, "rand_augment must be a whole number"),
+        ({"rand_augment": 1.0}, "rand_augment must be"), ({"magnitude": 11}, "magnitude must be from 0 to 10, not 11"),
+        ({"magnitude": float("nan")}, "magnitude must be"), ({"channels": 4}, r"channels must be 3 \(RGB\) or 1"),
+        ({"channels": 1}, "mean and std must be one number each"),
+        ({"mean": (0.5,), "std": (0.5,)}, "mean and std must be three numbers each"),
+        ({"channels": 1, "mean": (0.5,), "std": (0.2, 0.2, 0.2)}, "must be one number each"),
+    ],
+)  # fmt: skip
+def test_transforms_out_of_range_are_refused(wrong: dict, told: str):
+    with pytest.raises(ReproError, match=told):
+        Transform(**{"image_size": 8, **wrong})
+
+
+# RandAugment
+
+
+def test_every_operation_is_drawn_and_signs_are_even(monkeypatch: pytest.MonkeyPatch):
+    seen: list[tuple[str, float]] = []
+
+    def watch(name: str, image: Image.Image, strength: float) -> Image.Image:
+        seen.append((name, strength))
+        return image
+
+    watched = {name: operation._replace(apply=partial(watch, name)) for name, operation in OPERATIONS.items()}
+    monkeypatch.setattr("repro.data.rand_augment.OPERATIONS", watched)
+    for index in range(1000):
+        rand_augment(NOISE, 3, 5, stream(0, 0, index))
+    strengths = {name: [strength for other, strength in seen if other == name] for name in OPERATIONS}
+    assert len(seen) == 3000
+    assert all(160 < len(found) < 270 for found in strengths.values())  # 214 of each
+    expected = {name: (op.weakest + op.strongest) / 2 for name, op in OPERATIONS.items()}
+    for name, operation in OPERATIONS.items():
+        signs = {expected[name], -expected[name]} if operation.signed else {expected[name]}
+        assert set(strengths[name]) == signs
+    assert 0.35 < np.mean(np.array(strengths["rotate"]) > 0) < 0.65
+
+
+def test_magnitude_0_changes_little_and_10_much():
+    """At 0 all but the operations without a strength leave an image as it is."""
+    always = {"autocontrast", "equalize", "identity"}
+    for name, operation in OPERATIONS.items():
+        if name not in always:
+            same = operation.apply(NOISE, operation.weakest)
+            assert np.abs(np.asarray(same, int) - np.asarray(NOISE)).max() <= (255 if name == "solarize" else 1), name
+            assert np.mean(np.asarray(same) != np.asarray(NOISE)) < 0.01, name  # solarize turns 255 to 0
+            assert operation.apply(NOISE, operation.strongest).tobytes() != NOISE.tobytes(), name
+
+
+# Against torchvision, which draws otherwise: its draws are replaced by ours
+
+TORCHVISION = """
+import io
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.transforms import functional as F, transforms as T, autoaugment as A
+from torchvision.transforms.functional import InterpolationMode as M
+rng = np.random.default_rng(0)
+smooth = np.asarray(Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8)).resize((60, 45), 3))
+images = [Image.fromarray(pixels) for pixels in (rng.integers(0, 256, (40, 61, 3), np.uint8), smooth)]
+images += [image.convert("L") for image in images]
+"""
+
+
+def test_operations_equal_torchvision(run_in: Run, require_backend: Require) -> None:
+    require_backend("torch")
+    run_in("torch", TORCHVISION + """
+from repro.data.rand_augment import OPERATIONS
+theirs = {
+    "identity": "Identity", "autocontrast": "AutoContrast", "equalize": "Equalize", "rotate": "Rotate",
+    "solarize": "Solarize", "color": "Color", "posterize": "Posterize", "contrast": "Contrast",
+    "brightness": "Brightness", "sharpness": "Sharpness", "shear_x": "ShearX", "shear_y": "ShearY",
+    "translate_x": "TranslateX", "translate_y": "TranslateY",
+}
+assert set(theirs) == set(OPERATIONS)
+compared = 0
+for image in images:
+    space = A.RandAugment()._augmentation_space(31, (image.height, image.width))
+    assert set(space) == set(theirs.values())
+    for name, operation in OPERATIONS.items():
+        values, signed = space[theirs[name]]
+        assert signed == operation.signed, name
+        for level in range(31):
+            value = float(values[level]) if values.ndim else 0.0  # of float32
+            ours = value / {"translate_x": image.width, "translate_y": image.height}.get(name, 1)
+            strength = operation.weakest + (operation.strongest - operation.weakest) * (level / 3) / 10
+            assert abs(ours - strength) < (0.5 if name == "posterize" else 1e-4), (name, level)
+            for sign in (1, -1) if signed else (1,):
+                expected = A._apply_op(image, theirs[name], sign * value, M.NEAREST, None)
+                found = operation.apply(image, sign * ours)
+                assert (found.mode, found.size) == (expected.mode, expected.size)
+                assert found.tobytes() == expected.tobytes(), (name, level, sign, image.mode)
+                compared += 1
+assert compared == 4 * 31 * (14 + 9), compared
+""")  # fmt: skip
+
+
+def test_crops_equal_torchvision(run_in: Run, require_backend: Require) -> None:
+    """On the numbers that we drew. The centre is cut out of the image that torchvision resizes as a whole."""
+    require_backend("torch")
+    run_in("torch", TORCHVISION + """
+from collections import deque
+from repro.data import Transform
+from repro.data.rng import stream
+
+class Recorded(np.random.Generator):
+    def __init__(self, index):
+        super().__init__(stream(0, 0, index).bit_generator)
+        self.reals, self.wholes = deque(), deque()
+    def uniform(self, *args):
+        self.reals.append(super().uniform(*args))
+        return self.reals[-1]
+    def integers(self, *args):
+        self.wholes.append(super().integers(*args))
+        return self.wholes[-1]
+
+def whole(low, high, size):
+    value = int(rng.wholes.popleft())
+    assert low <= value < high
+    return torch.tensor([value])
+
+torch.Tensor.uniform_ = lambda self, low, high: torch.tensor([rng.reals.popleft()], dtype=torch.float64)
+torch.randint = whole
+shapes = [(64, 48), (48, 64), (33, 77), (100, 100), (200, 31), (31, 200), (500, 20), (3, 5), (1, 1)]
+tries = 0
+for number, shape in enumerate(shapes):
+    image = images[0].resize(shape)
+    for index in range(30):
+        rng = Recorded(30 * number + index)
+        ours = Transform(image_size=24, resize="crop").pixels(image, rng)
+        tries = max(tries, len(rng.reals) / 2)
+        theirs = T.RandomResizedCrop(24)(image)
+        assert not rng.reals and not rng.wholes, shape
+        assert np.array_equal(ours, np.asarray(theirs)), shape
+    for size in (8, 21, 24, 32, 96):
+        theirs = T.CenterCrop(size)(T.Resize(round(size / 0.875))(image))
+        ours = Transform(image_size=size, resize="crop").pixels(image)
+        assert np.array_equal(ours, np.asarray(theirs)) or shape == (500, 20), (shape, size)  # longer than 16:1
+assert tries == 10
+""")  # fmt: skip
