@@ -124,8 +124,9 @@ def test_a_run_leaves_its_folder(capsys):
     (folder,) = Path("runs").iterdir()
     assert folder.name.startswith(f"{MODEL}-torch-")
     assert sorted(path.name for path in folder.iterdir()) == [
-        "best.safetensors", "config.yaml", "curves.png", "last", "metrics.jsonl", "summary.json",
+        "best.safetensors", "class_indices.json", "config.yaml", "curves.png", "last", "metrics.jsonl", "summary.json",
     ]  # fmt: skip
+    assert json.loads((folder / "class_indices.json").read_text()) == {str(digit): str(digit) for digit in range(10)}
     rows = metrics(folder)
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert list(rows[0]) == ["epoch", "train_loss", "train_top1", "val_loss", "val_top1", "val_top5", "lr"]

@@ -12,7 +12,10 @@ from repro.errors import ReproError
 
 COMMANDS = {
     "run": "train a model on any backend",
-    "models": "list the variants with parameters, MACs, input size and source",
+    "predict": "predict the classes of images with any checkpoint",
+    "report": "look closely at the best weights of a run",
+    "compare": "lay runs side by side",
+    "models": "list the variants, or the layers of one, with parameters and MACs",
     "parity": "compare the backends on shared weights and inputs",
     "port": "carry weights between frameworks",
     "bench": "time that, and its memory, beside cp",

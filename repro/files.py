@@ -1,8 +1,9 @@
-"""Files that are either written whole or not at all."""
+"""Files, and folders of them, that are either written whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,31 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: str | Path) -> Iterator[Path]:
+    """A temporary folder beside `path` to fill; it takes the place of `path` when the block ends without an error.
+
+    Raises ReproError where it cannot be written, or a file is in the way; `path` is then as it was.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        if path.exists() and not path.is_dir():
+            raise ReproError(f"{path} is a file; give the name of a folder")
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.rename(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ReproError(f"cannot write {path}: {reason}; nothing of it was left behind") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -1,6 +1,7 @@
 """The run folder: what a run leaves behind, and goes on from.
 
 config.yaml                  every value of the recipe
+class_indices.json           {"0": "daisy", ...}: what the outputs of the network are called
 metrics.jsonl                a line an epoch
 curves.png
 best.safetensors             the canonical weights of the first epoch with the highest validation top-1
@@ -28,7 +29,8 @@ from repro.training.recipe import Recipe, to_yaml
 from repro.weights import store
 from repro.weights.check import check
 
-CONFIG, LAST = "config.yaml", "last/checkpoint.safetensors"
+CONFIG, CLASSES = "config.yaml", "class_indices.json"
+BEST, LAST = "best.safetensors", "last/checkpoint.safetensors"
 METRICS = ("epoch", "train_loss", "train_top1", "val_loss", "val_top1", "val_top5", "lr", "seconds")
 
 
@@ -79,13 +81,15 @@ class RunFolder:
         """The state after an epoch. The checkpoint comes last: a run that dies before it repeats the epoch."""
         weights = trainer.weights()
         write_text(self.path / CONFIG, to_yaml(recipe))
+        classes = dict(enumerate(json.loads(self.provenance["classes"])))
+        write_text(self.path / CLASSES, json.dumps(classes, indent=2) + "\n")
         if progress.history:
             title = f"{recipe.model} on {Path(recipe.data).name}, {recipe.backend}"
             curves.draw(progress.history, title, self.path / "curves.png")
             write_text(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in progress.history))
             if progress.best is progress.history[-1]:
                 best = {"epoch": str(progress.epoch), "val_top1": str(progress.best["val_top1"])}
-                store.save(self.path / "best.safetensors", weights, {**self.provenance, **best})
+                store.save(self.path / BEST, weights, {**self.provenance, **best})
         arrays = {f"weights/{name}": array for name, array in weights.items()}
         arrays |= {f"optimizer/{name}": array for name, array in trainer.state().items()}
         (self.path / LAST).parent.mkdir(exist_ok=True)
@@ -113,13 +117,7 @@ def load(path: Path, spec: Spec) -> tuple[Progress, Arrays, Arrays]:
     Raises ReproError for a file that is not one, or is one of another network.
     """
     arrays, metadata = store.load(path)
-    try:
-        progress = Progress(**json.loads(metadata["progress"]))
-        numbers = [progress.images, progress.seconds, *(row[key] for row in progress.history for key in METRICS)]
-        if not isinstance(progress.digest, str) or not all(isinstance(value, (int, float)) for value in numbers):
-            raise ValueError
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise ReproError(f"{path} was not written by a training run; give that run's folder as --out") from error
+    progress = progress_in(metadata, path)
     weights = {name.removeprefix("weights/"): array for name, array in arrays.items() if name.startswith("weights/")}
     check(weights, spec)
     prefix = "optimizer/"
@@ -133,3 +131,15 @@ def load(path: Path, spec: Spec) -> tuple[Progress, Arrays, Arrays]:
         if weight is None or weight.shape != array.shape:
             raise ReproError(f"{path}: the optimizer's {name} {array.shape} belongs to no weight of {spec.name}")
     return progress, weights, state
+
+
+def progress_in(metadata: Mapping[str, str], path: Path) -> Progress:
+    """The progress in the metadata of `path`, a run folder's last checkpoint. Raises ReproError where there is none."""
+    try:
+        progress = Progress(**json.loads(metadata["progress"]))
+        numbers = [progress.images, progress.seconds, *(row[key] for row in progress.history for key in METRICS)]
+        if not isinstance(progress.digest, str) or not all(isinstance(value, (int, float)) for value in numbers):
+            raise ValueError
+        return progress
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ReproError(f"{path} was not written by a training run; give the folder of one") from error
