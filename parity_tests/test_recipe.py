@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from repro import interface
+from repro.data import mixing, transform
 from repro.errors import ReproError
 from repro.training import recipe as recipes
 
@@ -29,10 +31,16 @@ def file(folder: Path, text: str | bytes) -> Path:
 def test_every_field_has_a_flag_and_survives_the_file(tmp_path):
     changed = flags(
         "--backend", "paddle", "--model", "asymmnet_large", "--option", "width=0.5", "--option", "asymmrate=2",
-        "--weights", "w.safetensors", "--data", "photos", "--split", "0.25", "--image-size", "64",
-        "--mean", "0.1", "0.2", "0.3", "--std", "1", "2", "3", "--rotation", "5", "--flip", "0.5",
-        "--batch-size", "8", "--epochs", "3", "--lr", "1e-3", "--schedule", "constant", "--warmup", "1",
-        "--momentum", "0", "--weight-decay", "1e-5", "--seed", "7", "--workers", "2",
+        "--weights", "w.safetensors", "--fresh-head", "true", "--train-only", "classifier",
+        "--data", "photos", "--split", "0.25", "--channels", "1", "--image-size", "64", "--resize", "crop",
+        "--mean", "0.1", "0.2", "0.3", "--std", "1", "0.2", "0.3", "--pad", "4", "--rotation", "5", "--flip", "0.5",
+        "--rand-augment", "2", "--magnitude", "5", "--cutout", "0.5", "--mixup", "0.8", "--cutmix", "1",
+        "--mix-probability", "0.1", "--mix-switch", "0.3", "--mix-mode", "pair",
+        "--batch-size", "8", "--epochs", "3", "--stages", "2", "--first-stage", "image_size=32", "--optimizer", "adam",
+        "--lr", "1e-3", "--schedule", "constant", "--lr-end", "0.01", "--warmup", "1",
+        "--momentum", "0", "--nesterov", "true", "--alpha", "0.9", "--eps", "1e-3", "--weight-decay", "1e-5",
+        "--clip-norm", "1", "--label-smoothing", "0.1", "--ema-decay", "0.99", "--ema-warmup", "true",
+        "--seed", "7", "--workers", "2", "--logs", "tensorboard",
     )  # fmt: skip
     assert list(changed) == list(recipes.FIELDS)
     made = recipes.make({}, changed)
@@ -76,8 +84,8 @@ def test_options_are_numbers_where_they_read_as_one_and_text_elsewhere(tmp_path)
         ("epochs: 0", "epochs must be"),
         ("epochs: " + "9" * 5000, "epochs must be|is not YAML"),
         ("batch_size: 1", "batch_size must be a whole number from 2"),
-        ("mean: 0.5", "mean must be three numbers"),
-        ("std: [1, 1, 0]", "std must be three numbers, each a number above 0"),
+        ("mean: [0.5, 0.5]", "mean must be one number or three, each a number from 0 to 1"),
+        ("std: [1, 1, 0]", "std must be one number or three, each a number above 0"),
         ("schedule: cosin", "schedule must be one of cosine, cosine-epoch, linear, step, constant, not 'cosin'"),
         ("split: half", "split must be every-fifth or a fraction"),
         ("model: 3", "model must be text"),
@@ -137,3 +145,8 @@ def test_the_articles_recipe():
     made = recipes.make(recipes.read(CONFIGS / "asymmnet_caltech16.yaml"), {"backend": "paddle"})
     assert (made.image_size, made.rotation, made.batch_size, made.epochs) == (256, 10, 32, 100)
     assert (made.lr, made.momentum, made.weight_decay, made.flip) == (0.01, 0.9, 2e-4, 0)
+
+
+def test_literal_names_are_those_of_the_rooms_they_belong_to():
+    assert recipes.OPTIMIZERS == interface.OPTIMIZERS
+    assert (recipes.RESIZES, recipes.MODES) == (transform.RESIZES, mixing.MODES)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from repro import discovery
 from repro.cli import run_command
+from repro.data import open_dataset
 from repro.drops import Drops
 from repro.errors import ReproError
 from repro.run import main
@@ -210,14 +211,22 @@ def test_a_folder_of_fewer_classes_than_five():
     assert json.loads(Path("a/summary.json").read_text())["dataset"] == "photos"
 
 
+DIVERGED = (
+    r"the loss became nan at step 3 of epoch 2, on \d{4}, \d{4}, \d{4}, ... \(all 256 in diverged.txt\) "
+    r"\(last/ holds epoch 1\); start again with a smaller --lr"
+)
+
+
 def test_it_stops_when_the_loss_is_no_number(monkeypatch):
     def spoil(trainer):
         trainer.arrays["classifier.bias"][0] = np.nan
 
     stop_at(monkeypatch, 8, spoil)
-    with pytest.raises(ReproError, match=r"loss became nan at step 3 of epoch 2 \(last/ holds epoch 1\)"):
+    with pytest.raises(ReproError, match=DIVERGED):
         main([*QUICK, "--out", "a"])
     assert all(np.isfinite(array).all() for array in store.load("a/last/checkpoint.safetensors")[0].values())
+    names = Path("a/diverged.txt").read_text().split()
+    assert len(set(names)) == 256 and set(names) <= set(open_dataset("digits").train.names)
 
 
 def fails(argv, message):

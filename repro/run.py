@@ -6,7 +6,6 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from repro.errors import ReproError
 from repro.training import recipe as recipes
 
 if TYPE_CHECKING:
-    from repro.interface import Arrays
+    from repro.interface import Arrays, Trainer
     from repro.specs import Spec
     from repro.training.recipe import Recipe
 
@@ -75,18 +74,13 @@ def train(recipe: Recipe, path: Path, *, resume: bool) -> int:
     from repro.data import Loader, check_images, open_dataset
     from repro.discovery import load_backend, module_name
     from repro.drops import Drops
-    from repro.interface import TrainSettings
-    from repro.specs import find_spec
-    from repro.training import checkpoints, console, loop
+    from repro.training import checkpoints, console, loop, parts
 
     module_name(recipe.backend)
-    for option in {"name", "num_classes", "in_channels"} & recipe.options.keys():
-        raise ReproError(f"the option {option} follows from the model's name and the data; leave it out")
-    find_spec(recipe.model, **recipe.options)  # a misspelt name shows before the images are read
+    parts.spec_of(recipe, 1000)  # a misspelt name shows before the images are read
     dataset = open_dataset(recipe.data, split=recipe.split, seed=recipe.seed)
-    spec = find_spec(recipe.model, **recipe.options, num_classes=len(dataset.classes))
-    recipe = replace(recipe, image_size=recipe.image_size or (32 if recipe.data == "digits" else spec.input_size))
-    spec.trace(recipe.image_size)  # refuses a size that is too small; not every framework would
+    spec = parts.spec_of(recipe, len(dataset.classes))
+    recipe = parts.complete(recipe, spec)
     if resume:
         progress, weights, state = checkpoints.load(path / checkpoints.LAST, spec)
         if progress.digest != dataset.digest:
@@ -97,10 +91,14 @@ def train(recipe: Recipe, path: Path, *, resume: bool) -> int:
         check_images(dataset, lambda done, total: bar.update())
 
     backend = load_backend(recipe.backend)
-    settings = TrainSettings(momentum=recipe.momentum, weight_decay=recipe.weight_decay)
-    model, drops = backend.create_model(spec), Drops(recipe.seed)
-    backend.drop_by(model, drops)
-    trainer = backend.create_trainer(model, settings)
+    drops = Drops(recipe.seed)
+
+    def make(now: Recipe) -> Trainer:
+        model = backend.create_model(parts.spec_of(now, spec.num_classes))
+        backend.drop_by(model, drops)
+        return backend.create_trainer(model, parts.settings(now))
+
+    trainer = make(parts.at_epoch(recipe, progress.epoch + 1))
     trainer.load_weights(weights)
     trainer.load_state(state)
 
@@ -113,7 +111,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool) -> int:
             f"{len(dataset.val)} to validate, {len(dataset.classes)} classes; {recipe.backend} {backend.version()}"
         )
         try:
-            loop.fit(trainer, loader, drops, recipe, folder, progress)
+            loop.fit(trainer, make, loader, drops, recipe, folder, progress)
         except KeyboardInterrupt:
             kept = f"{progress.epoch} of {recipe.epochs} epochs are kept"
             raise KeyboardInterrupt(f"{kept}; go on with: python -m repro.run --resume --out {path}") from None
@@ -130,20 +128,29 @@ def start_weights(recipe: Recipe, spec: Spec) -> Arrays:
     from repro.weights.init import initialise
     from repro.weights.port import read_weights
 
+    fresh = initialise(spec, recipe.seed)
     if recipe.weights is None:
-        return initialise(spec, recipe.seed)
+        return fresh
     found, weights, _ = read_weights(recipe.weights, recipe.model, recipe.options)
-    if found.num_classes != spec.num_classes:
+    if found.num_classes != spec.num_classes and not recipe.fresh_head:
         raise ReproError(
             f"{recipe.weights} tells {found.num_classes} classes apart, and {recipe.data} has {spec.num_classes}; "
-            "give weights and data that fit each other"
+            "give weights and data that fit each other, or --fresh-head true for a fresh classifier"
+        )
+    if found.in_channels != spec.in_channels:
+        raise ReproError(
+            f"{recipe.weights} takes images of {found.in_channels} channels, not {spec.in_channels}; "
+            f"give --channels {found.in_channels}"
         )
     if found.norm_eps != spec.norm_eps:
         raise ReproError(
             f"{recipe.weights} is of a network that normalises with an epsilon of {found.norm_eps:g}, not "
             f"{spec.norm_eps:g}; add --option norm_eps={found.norm_eps:g}"
         )
-    return weights
+    head = spec.classifier.rpartition(".")[0] + "."
+    return {
+        name: fresh[name] if recipe.fresh_head and name.startswith(head) else array for name, array in weights.items()
+    }
 
 
 def provenance(recipe: Recipe, spec: Spec, classes: Sequence[str], version: str) -> dict[str, str]:
@@ -155,6 +162,8 @@ def provenance(recipe: Recipe, spec: Spec, classes: Sequence[str], version: str)
         "in_channels": str(spec.in_channels),
         "classes": json.dumps(classes),
         "image_size": str(recipe.image_size),
+        "resize": json.dumps(recipe.resize),
+        "channels": str(recipe.channels),
         "mean": json.dumps(recipe.mean),
         "std": json.dumps(recipe.std),
         "backend": recipe.backend,

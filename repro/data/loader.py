@@ -66,14 +66,21 @@ class Loader:
         """Batches in a training epoch."""
         return max(1, len(self.dataset.train) // self.batch_size)
 
+    def names(self, epoch: int, step: int) -> list[str]:
+        """Of the images in a training batch, whose step is counted from 1."""
+        indices = self._order(epoch)[(step - 1) * self.batch_size : step * self.batch_size]
+        return [self.dataset.train.names[index] for index in indices]
+
+    def _order(self, epoch: int) -> np.ndarray:
+        return stream(self.seed, epoch).permutation(len(self.dataset.train))[: self.steps * self.batch_size]
+
     def train(self, epoch: int, transform: Transform, mixing: Mixing | None = None) -> Iterator[Batch]:
         """`steps` batches of augmented training images in the order of `epoch`, counted from 0. The incomplete last
         batch is dropped; where there is less than one batch, all of the images are one.
 
         mixing: makes of every batch mixed images with soft targets float32 (N, classes) in place of the labels.
         """
-        order = stream(self.seed, epoch).permutation(len(self.dataset.train))[: self.steps * self.batch_size]
-        return self._batches(order, transform, (self.seed, epoch), mixing)
+        return self._batches(self._order(epoch), transform, (self.seed, epoch), mixing)
 
     def val(self, transform: Transform) -> Iterator[Batch]:
         """Every validation image once and in order; the last batch may be smaller."""

@@ -4,8 +4,10 @@ config.yaml                  every value of the recipe
 class_indices.json           {"0": "daisy", ...}: what the outputs of the network are called
 metrics.jsonl                a line an epoch
 curves.png
-best.safetensors             the canonical weights of the first epoch with the highest validation top-1
+best.safetensors             the canonical weights of the first epoch with the highest validation top-1; with an
+                             ema_decay, the average that was validated
 last/checkpoint.safetensors  all that the next epoch depends on, in one file, so that it is replaced in one stroke
+diverged.txt                 the images of the batch whose loss was not finite, a line each, where the run ended so
 summary.json                 once the last epoch is done
 """
 
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from repro.weights import store
 from repro.weights.check import check
 
 CONFIG, CLASSES = "config.yaml", "class_indices.json"
+BATCH = "diverged.txt"
 BEST, LAST = "best.safetensors", "last/checkpoint.safetensors"
 METRICS = ("epoch", "train_loss", "train_top1", "val_loss", "val_top1", "val_top5", "lr", "seconds")
 
@@ -70,16 +73,20 @@ class RunFolder:
         except OSError as error:
             raise ReproError(f"cannot make the run folder {self.path}: {error.strerror}; give another --out") from error
         try:
-            self.save(recipe, progress, trainer)
+            self.save(recipe, progress, trainer, trainer)
         except BaseException:  # Ctrl-C too
             shutil.rmtree(self.path, ignore_errors=True)
             if existed:
                 self.path.mkdir()
             raise
 
-    def save(self, recipe: Recipe, progress: Progress, trainer: Trainer) -> None:
-        """The state after an epoch. The checkpoint comes last: a run that dies before it repeats the epoch."""
-        weights = trainer.weights()
+    def note_batch(self, names: Sequence[str]) -> None:
+        """The images of the batch at which the run ends."""
+        write_text(self.path / BATCH, "".join(f"{name}\n" for name in names))
+
+    def save(self, recipe: Recipe, progress: Progress, trainer: Trainer, judge: Trainer) -> None:
+        """The state after an epoch. The checkpoint comes last: a run that dies before it repeats the epoch. judge: what
+        holds the weights that were validated."""
         write_text(self.path / CONFIG, to_yaml(recipe))
         classes = dict(enumerate(json.loads(self.provenance["classes"])))
         write_text(self.path / CLASSES, json.dumps(classes, indent=2) + "\n")
@@ -89,8 +96,8 @@ class RunFolder:
             write_text(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in progress.history))
             if progress.best is progress.history[-1]:
                 best = {"epoch": str(progress.epoch), "val_top1": str(progress.best["val_top1"])}
-                store.save(self.path / BEST, weights, {**self.provenance, **best})
-        arrays = {f"weights/{name}": array for name, array in weights.items()}
+                store.save(self.path / BEST, judge.weights(), {**self.provenance, **best})
+        arrays = {f"weights/{name}": array for name, array in trainer.weights().items()}
         arrays |= {f"optimizer/{name}": array for name, array in trainer.state().items()}
         (self.path / LAST).parent.mkdir(exist_ok=True)
         store.save(self.path / LAST, arrays, {**self.provenance, "progress": json.dumps(asdict(progress))})

@@ -4,44 +4,66 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from repro.data import Batch, Loader, Transform
+from repro.data import Batch, Loader
 from repro.drops import Drops
 from repro.errors import ReproError
 from repro.interface import Trainer
 from repro.training import console
-from repro.training.checkpoints import Progress, RunFolder
+from repro.training.checkpoints import BATCH, Progress, RunFolder
 from repro.training.meters import Meter, cross_entropy
+from repro.training.parts import at_epoch, mixing, transform
 from repro.training.recipe import Recipe
 from repro.training.schedules import learning_rate
 
 
-def fit(trainer: Trainer, loader: Loader, drops: Drops, recipe: Recipe, folder: RunFolder, progress: Progress) -> None:
-    """Trains from where `progress` is to the recipe's last epoch, and saves after each.
+def fit(
+    trainer: Trainer, make: Callable[[Recipe], Trainer], loader: Loader, drops: Drops, recipe: Recipe,
+    folder: RunFolder, progress: Progress,
+) -> None:  # fmt: skip
+    """Trains from where `progress` is to the recipe's last epoch, and saves after each. Where the recipe has averages
+    of the weights, these are validated and kept as the best.
 
-    drops: what the trainer's model leaves out by; recipe: with an image_size. An epoch is a function of the recipe, its
-    number and the trainer's arrays alone: a run that was resumed ends like one that never stopped. Raises ReproError
-    when a loss is no longer finite; the folder then keeps the epoch before.
+    make: another trainer, for the recipe as it is in some epoch; drops: what their models leave out by; recipe:
+    complete. An epoch is a function of the recipe, its number and the trainer's arrays alone: a run that was resumed
+    ends like one that never stopped. Raises ReproError when a loss is no longer finite; the folder then keeps the epoch
+    before.
     """
-    assert recipe.image_size is not None
-    transform = Transform(
-        image_size=recipe.image_size, rotation=recipe.rotation, flip=recipe.flip, mean=recipe.mean, std=recipe.std
-    )
     steps, val_steps = loader.steps, math.ceil(len(loader.dataset.val) / recipe.batch_size)
+    before = at_epoch(recipe, progress.epoch + 1)
+    averaged = None if recipe.ema_decay is None else make(recipe)
     for epoch in range(progress.epoch + 1, recipe.epochs + 1):
         title = f"epoch {epoch}/{recipe.epochs}"
         rates = [
-            learning_rate(recipe.schedule, recipe.lr, (epoch - 1) * steps + step, steps, recipe.epochs, recipe.warmup)
+            learning_rate(
+                recipe.schedule, recipe.lr, (epoch - 1) * steps + step, steps, recipe.epochs, recipe.warmup,
+                recipe.lr_end,
+            )
             for step in range(steps)
-        ]
+        ]  # fmt: skip
+        now = at_epoch(recipe, epoch)
+        if now.options != before.options:
+            trainer = _handed_on(trainer, make(now))
+        before = now
         start = time.perf_counter()
         drops.begin(epoch)
-        train = train_epoch(trainer, console.bar(title, steps, loader.train(epoch - 1, transform)), rates, epoch)
+        batches = loader.train(epoch - 1, transform(now), mixing(now))
+        try:
+            train = train_epoch(trainer, console.bar(title, steps, batches), rates, epoch)
+        except Diverged as error:
+            names = loader.names(epoch - 1, error.step)
+            folder.note_batch(names)
+            told = f"{error}, on {', '.join(names[:3])}{', ...' * (len(names) > 3)} (all {len(names)} in {BATCH})"
+            raise _diverged(told, epoch) from None
         trained = time.perf_counter()
-        val = validate(trainer, console.bar(f"{title} validation", val_steps, loader.val(transform)), recipe, epoch)
+        judge = averaged or trainer
+        if averaged:
+            averaged.load_weights(trainer.averages())
+        batches = loader.val(transform(recipe))
+        val = validate(judge, console.bar(f"{title} validation", val_steps, batches), recipe, epoch)
         row = {
             "epoch": epoch,
             "train_loss": train.loss,
@@ -55,19 +77,35 @@ def fit(trainer: Trainer, loader: Loader, drops: Drops, recipe: Recipe, folder: 
         progress.history.append(row)
         progress.images += train.images
         progress.seconds += trained - start
-        folder.save(recipe, progress, trainer)
+        folder.save(recipe, progress, trainer, judge)
         print(console.epoch_line(row, recipe.epochs), flush=True)
 
 
 def train_epoch(trainer: Trainer, batches: Iterable[Batch], rates: Sequence[float], epoch: int) -> Meter:
-    """A step for each batch. The meter sees the batches as they were before their steps."""
+    """A step for each batch. The meter sees the batches as they were before their steps, and of mixed labels the one
+    with the larger part. Raises Diverged."""
     meter = Meter()
-    for step, ((images, labels), lr) in enumerate(zip(batches, rates, strict=True), 1):
-        loss, logits = trainer.step(images, labels, lr)
+    for step, ((images, targets), lr) in enumerate(zip(batches, rates, strict=True), 1):
+        loss, logits = trainer.step(images, targets, lr)
         if not math.isfinite(loss):
-            raise _diverged(f"the loss became {loss} at step {step} of epoch {epoch}", epoch)
-        meter.add(loss, logits, labels)
+            raise Diverged(loss, step, epoch)
+        meter.add(loss, logits, targets if targets.ndim == 1 else targets.argmax(1))
     return meter
+
+
+class Diverged(ReproError):
+    """step: of the epoch, counted from 1."""
+
+    def __init__(self, loss: float, step: int, epoch: int):
+        super().__init__(f"the loss became {loss} at step {step} of epoch {epoch}")
+        self.step = step
+
+
+def _handed_on(trainer: Trainer, other: Trainer) -> Trainer:
+    """The other trainer, which goes on from where this one is."""
+    other.load_weights(trainer.weights())
+    other.load_state(trainer.state())
+    return other
 
 
 def validate(trainer: Trainer, batches: Iterable[Batch], recipe: Recipe, epoch: int) -> Meter:

@@ -5,103 +5,22 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import reprlib
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from repro.errors import ReproError, unknown
 from repro.files import read_yaml
+from repro.training.kinds import Kind, number, one_of, pairs, per_channel, split, text, whole, yes_or_no
 from repro.training.schedules import SCHEDULES
 
+GROWING = ("image_size", "magnitude", "mixup", "dropout")
+LOGS = ("tensorboard", "visualdl")
+# as in repro.data and repro.interface, which need NumPy: --help is quick
+RESIZES, MODES = ("squash", "crop"), ("batch", "pair", "elem")
+OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 LARGEST_FILE = 1 << 16  # bytes; a recipe has a few hundred
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What a value may be: in words, as a function that converts or raises ValueError, and as argparse shows it."""
-
-    expects: str
-    convert: Callable[[Any], Any]
-    argument: dict[str, Any]
-
-
-def text(metavar: str) -> Kind:
-    def convert(value: Any) -> str:
-        if not isinstance(value, str) or not value:
-            raise ValueError
-        return value
-
-    return Kind("text", convert, {"metavar": metavar})
-
-
-def one_of(*names: str) -> Kind:
-    def convert(value: Any) -> str:
-        if value not in names:
-            raise ValueError
-        return value
-
-    return Kind(f"one of {', '.join(names)}", convert, {"metavar": f"{{{','.join(names)}}}"})
-
-
-def whole(low: int, high: int) -> Kind:
-    def convert(value: Any) -> int:
-        if isinstance(value, (bool, float)) or not low <= int(value) <= high:
-            raise ValueError
-        return int(value)
-
-    return Kind(f"a whole number from {low} to {high}", convert, {"metavar": "N"})
-
-
-def number(low: float, high: float, *, above: bool = False) -> Kind:
-    """A number from `low` (`above`: greater than `low`) to `high`."""
-
-    def convert(value: Any) -> float:
-        if isinstance(value, bool) or not low <= float(value) <= high or (above and float(value) == low):
-            raise ValueError
-        return float(value)  # YAML reads 1e-4 as text
-
-    return Kind(
-        f"a number {'above' if above else 'from'} {low:g} {'and up ' * above}to {high:g}", convert, {"metavar": "X"}
-    )
-
-
-def triple(each: Kind) -> Kind:
-    def convert(value: Any) -> tuple:
-        if not isinstance(value, (list, tuple)) or len(value) != 3:
-            raise ValueError
-        return tuple(map(each.convert, value))
-
-    return Kind(f"three numbers, each {each.expects}", convert, {"nargs": 3, "metavar": ("R", "G", "B")})
-
-
-def split() -> Kind:
-    fraction = number(0, 0.9, above=True)
-
-    def convert(value: Any) -> str | float:
-        return value if value == "every-fifth" else fraction.convert(value)
-
-    return Kind("every-fifth or a fraction such as 0.2", convert, {"metavar": "every-fifth|X"})
-
-
-def options() -> Kind:
-    def convert(value: Any) -> dict[str, int | float | str]:
-        pairs = value.items() if isinstance(value, Mapping) else (item.split("=", 1) for item in value)
-        return {str(key): _number_or_text(item) for key, item in pairs}
-
-    return Kind("names with a number or text each", convert, {"action": "append", "metavar": "NAME=X"})
-
-
-def _number_or_text(value: Any) -> int | float | str:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return value
-    if not isinstance(value, str) or not value:
-        raise ValueError
-    for number_type in (int, float):
-        with suppress(ValueError):
-            return number_type(value)
-    return value
 
 
 def setting(kind: Kind, help: str, default: Any = dataclasses.MISSING) -> Any:
@@ -113,45 +32,80 @@ def setting(kind: Kind, help: str, default: Any = dataclasses.MISSING) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A run's values. None stands for what `repro.run` works out from the model and the data."""
+    """A run's values. None stands for what `repro.run` works out from the model and the data, or for "not at all"."""
 
     backend: str = setting(text("NAME"), "torch, paddle, mindspore, or another one that is installed")
     model: str = setting(text("NAME"), "a variant that `python -m repro.models` lists")
     options: Mapping[str, int | float | str] = setting(
-        options(), "an option of the model's family, such as width=0.5; may be repeated", {}
+        pairs(), "an option of the model's family, such as width=0.5; may be repeated", {}
     )
     weights: str | None = setting(text("FILE"), "a checkpoint to start from instead of fresh weights", None)
-    data: str = setting(
-        text("DIR"), "digits (embedded), or a folder of class folders, or of train/ and val/ of them", "digits"
+    fresh_head: bool = setting(yes_or_no(), "the classifier of --weights is left out, and a fresh one trained", False)
+    train_only: str | None = setting(
+        text("NAME"), "only weights whose names begin so are trained, such as classifier", None
     )
+
+    data: str = setting(
+        text("DATA"), "digits (embedded), a folder or .tar of class folders or of train/ and val/ of them, or MNIST's",
+        "digits",
+    )  # fmt: skip
     split: str | float = setting(
         split(),
         "what validates: every fifth image of each class, or a fraction X of it drawn with the seed",
         "every-fifth",
     )
+    channels: int = setting(whole(1, 3), "of the images: 3 (RGB) or 1 (grey)", 3)
     image_size: int | None = setting(
         whole(8, 2048), "side in pixels (default: 32 for digits, otherwise what the model was published at)", None
     )
-    mean: tuple[float, float, float] = setting(
-        triple(number(-10, 10)), "subtracted from pixels, which are from 0 to 1", (0.5, 0.5, 0.5)
+    resize: str = setting(
+        one_of(*RESIZES), "squash: to a square; crop: a random part in training, the centre in validation", "squash"
     )
-    std: tuple[float, float, float] = setting(
-        triple(number(0, 10, above=True)), "what pixels are then divided by", (0.5, 0.5, 0.5)
+    mean: tuple[float, ...] = setting(
+        per_channel(number(0, 1)), "subtracted from pixels, which are from 0 to 1", (0.5,)
     )
+    std: tuple[float, ...] = setting(per_channel(number(0, 1, above=True)), "what pixels are then divided by", (0.5,))
+    pad: int = setting(whole(0, 64), "training images are padded by so many pixels and cut out at random", 0)
     rotation: float = setting(number(0, 180), "training images are turned by up to so many degrees", 0.0)
     flip: float = setting(number(0, 1), "probability of a training image to be mirrored left to right", 0.0)
+    rand_augment: int = setting(whole(0, 10), "operations of RandAugment on a training image", 0)
+    magnitude: float = setting(number(0, 10), "of RandAugment", 9.0)
+    cutout: float = setting(number(0, 1), "probability of a training image to lose a rectangle", 0.0)
+    mixup: float = setting(number(0, 1000), "alpha of mixup (0: none)", 0.0)
+    cutmix: float = setting(number(0, 1000), "alpha of CutMix (0: none)", 0.0)
+    mix_probability: float = setting(number(0, 1), "of being mixed", 1.0)
+    mix_switch: float = setting(number(0, 1), "probability of CutMix where there is mixup, too", 0.5)
+    mix_mode: str = setting(one_of(*MODES), "what is mixed in its own way", "batch")
+
     batch_size: int = setting(whole(2, 65536), "images per step", 64)  # 1 has no batch statistics
     epochs: int = setting(whole(1, 100_000), "passes over the training images", 12)
+    stages: int = setting(whole(1, 100), "of progressive learning: equal parts of the run (1: none)", 1)
+    first_stage: Mapping[str, int | float | str] = setting(
+        pairs(), f"a value of the first stage, of {', '.join(GROWING)}, from which it grows evenly; may be repeated",
+        {},
+    )  # fmt: skip
+    optimizer: str = setting(one_of(*OPTIMIZERS), "whose formulas are in repro/interface.py", "sgd")
     lr: float = setting(number(0, 1000, above=True), "the first learning rate", 0.05)
     schedule: str = setting(
         one_of(*SCHEDULES), "how the learning rate falls: with each step, each epoch, each third of the run, or never",
         "cosine",
     )  # fmt: skip
+    lr_end: float = setting(number(0, 1), "the part of the learning rate that cosine and linear fall to", 0.0)
     warmup: float = setting(number(0, 1000), "epochs in which the learning rate rises first", 0.0)
-    momentum: float = setting(number(0, 0.9999), "of SGD", 0.9)
-    weight_decay: float = setting(number(0, 1), "of SGD, on every trained weight", 1e-4)
+    momentum: float = setting(number(0, 0.9999), "of SGD and RMSProp", 0.9)
+    nesterov: bool = setting(yes_or_no(), "Nesterov's momentum for SGD", False)
+    alpha: float = setting(number(0, 0.9999), "of RMSProp", 0.99)
+    eps: float = setting(number(0, 1, above=True), "of Adam, AdamW and RMSProp", 1e-8)
+    weight_decay: float = setting(number(0, 1), "on every trained weight", 1e-4)
+    clip_norm: float | None = setting(number(0, 1e6, above=True), "the largest norm that all gradients may have", None)
+    label_smoothing: float = setting(number(0, 0.99), "the part of a label that all classes share", 0.0)
+    ema_decay: float | None = setting(
+        number(0, 0.999999), "of the average of the weights, which is then what is validated and kept", None
+    )
+    ema_warmup: bool = setting(yes_or_no(), "the average forgets the first weights sooner", False)
     seed: int = setting(whole(0, 2**31 - 1), "decides fresh weights, order, augmentation and dropout", 0)
     workers: int = setting(whole(0, 256), "processes that read images (0: none)", 0)
+    logs: str | None = setting(one_of(*LOGS), "logs for these viewers, in the run folder", None)
 
 
 FIELDS = {item.name: item for item in dataclasses.fields(Recipe)}

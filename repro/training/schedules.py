@@ -7,13 +7,16 @@ import math
 SCHEDULES = ("cosine", "cosine-epoch", "linear", "step", "constant")
 
 
-def learning_rate(schedule: str, base: float, step: int, steps: int, epochs: int, warmup: float = 0.0) -> float:
+def learning_rate(
+    schedule: str, base: float, step: int, steps: int, epochs: int, warmup: float = 0.0, end: float = 0.0
+) -> float:
     """The rate of `step`, counted from 0 over the whole run of `epochs` epochs with `steps` steps each.
 
     In the first `warmup` epochs the rate rises with every step, in a straight line from 0, to `base`. Then "cosine"
     (Loshchilov and Hutter, arXiv:1608.03983, without restarts) falls from `base` with every step and would reach 0 one
     step after the last; "cosine-epoch" does so with every epoch; "linear" falls in a straight line; "step" falls to a
-    tenth after each third; "constant" stays at `base`.
+    tenth after each third; "constant" stays at `base`. `end` is the part of `base` that takes the place of 0 in the
+    first three.
     """
     rising = round(warmup * steps)
     if step < rising:
@@ -26,4 +29,5 @@ def learning_rate(schedule: str, base: float, step: int, steps: int, epochs: int
     if schedule == "cosine-epoch":
         step = max(step // steps * steps, rising)
     done = (step - rising) / left
-    return base * (1 - done if schedule == "linear" else (1 + math.cos(math.pi * done)) / 2)
+    left_over = 1 - done if schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
+    return base * (end + (1 - end) * left_over)

@@ -1,0 +1,91 @@
+"""What a recipe says to the data, to the mixing of batches and to the trainer, in each of its epochs."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+from repro.data import Mixing, Transform
+from repro.errors import ReproError, unknown
+from repro.interface import TrainSettings
+from repro.specs import Spec, find_spec
+from repro.training.recipe import GROWING, Recipe
+
+
+def complete(recipe: Recipe, spec: Spec) -> Recipe:
+    """The recipe with what follows from the model and the data: the image size, and a mean and std for each channel.
+
+    Raises ReproError for values that do not go together.
+    """
+    for name, value in recipe.first_stage.items():
+        if name not in GROWING:
+            raise unknown("value of the first stage", name, GROWING)
+        if not isinstance(value, (int, float)):
+            raise ReproError(f"first_stage: {name} is {value!r}; give a number")
+    if bool(recipe.first_stage) != (recipe.stages > 1):
+        raise ReproError(
+            f"stages is {recipe.stages} and first_stage has {len(recipe.first_stage)} values; progressive learning has "
+            "two stages or more, and values to begin with"
+        )
+    if recipe.fresh_head and not recipe.weights:
+        raise ReproError("fresh_head is for a network that --weights fills; leave it out")
+    recipe = replace(
+        recipe,
+        image_size=recipe.image_size or (32 if recipe.data == "digits" else spec.input_size),
+        mean=recipe.mean * (recipe.channels if len(recipe.mean) == 1 else 1),
+        std=recipe.std * (recipe.channels if len(recipe.std) == 1 else 1),
+    )
+    for epoch in range(1, recipe.epochs + 1, max(1, recipe.epochs // recipe.stages)):
+        now = at_epoch(recipe, epoch)
+        spec_of(now, spec.num_classes).trace(transform(now).image_size)  # refuses what not every framework would
+        mixing(now)
+    settings(recipe).trained(spec)
+    return recipe
+
+
+def at_epoch(recipe: Recipe, epoch: int) -> Recipe:
+    """The recipe as it is in an epoch, counted from 1: in progressive learning (Tan and Le, arXiv:2104.00298,
+    section 4.2, algorithm 1), what grows has its first value in the first stage and the recipe's own in the last."""
+    if recipe.stages == 1:
+        return recipe
+    stage = (epoch - 1) * recipe.stages // recipe.epochs
+    values: dict[str, float] = {}
+    for name, first in recipe.first_stage.items():
+        last = spec_of(recipe, 1000).dropout if name == "dropout" else getattr(recipe, name)
+        values[name] = float(first) + (last - float(first)) * stage / (recipe.stages - 1)
+    if "image_size" in values:
+        values["image_size"] = round(values["image_size"])
+    options = dict(recipe.options)
+    if "dropout" in values:
+        options["dropout"] = values.pop("dropout")
+    return replace(recipe, options=options, **values)  # type: ignore[arg-type]
+
+
+def spec_of(recipe: Recipe, classes: int) -> Spec:
+    """The network. Raises ReproError for an unknown name or option."""
+    for option in {"name", "num_classes", "in_channels"} & recipe.options.keys():
+        raise ReproError(f"the option {option} follows from the model's name and the data; leave it out")
+    return find_spec(recipe.model, **recipe.options, num_classes=classes, in_channels=recipe.channels)
+
+
+def transform(recipe: Recipe) -> Transform:
+    """Of a complete recipe, whose fields have the names of Transform's."""
+    return Transform(**{item.name: getattr(recipe, item.name) for item in fields(Transform)})
+
+
+def mixing(recipe: Recipe) -> Mixing | None:
+    if not recipe.mixup and not recipe.cutmix:
+        return None
+    return Mixing(
+        mixup=recipe.mixup,
+        cutmix=recipe.cutmix,
+        probability=recipe.mix_probability,
+        switch=recipe.mix_switch,
+        mode=recipe.mix_mode,
+    )
+
+
+def settings(recipe: Recipe) -> TrainSettings:
+    """A recipe's fields have the names of those of TrainSettings, of which it leaves some out."""
+    names = {item.name for item in fields(TrainSettings)} & {item.name for item in fields(Recipe)}
+    given = {name: getattr(recipe, name) for name in names}
+    return TrainSettings(**given | {"train_only": recipe.train_only or ""})
