@@ -69,7 +69,7 @@ def test_a_report_counts_every_class(capsys):
     right = [row["true"] == row["class"] for row in rows]
     top1 = json.loads(Path("runs/short/metrics.jsonl").read_text())["val_top1"]
     assert 0.1 < top1 < 1 and np.mean(right) == top1  # the same images and weights as in the run
-    assert f"top-1 {top1:.2%} of 364 images on torch; on torch, after epoch 1, it was {top1:.2%}" in out
+    assert f"top-1 {top1:.2%} of 364 images on torch; the run itself, on torch, had {top1:.2%} in epoch 1" in out
     numbers = json.loads((folder / "classes.json").read_text())
     assert numbers["accuracy"] == top1 and list(numbers)[:10] == list("0123456789")
     for digit in "07":
@@ -181,7 +181,7 @@ def test_runs_side_by_side(capsys):
     assert [line.split() for line in out[5:8]] == [
         ["recipe", "long", "short", "other"], ["epochs", "3", "1", "1"], ["seed", "0", "0", "1"],
     ]  # fmt: skip
-    assert out[9] == "short and long: in the 1 epochs that both have, all numbers are equal to the bit"
+    assert out[9] == "short and long: up to epoch 1, all numbers are equal to the bit"
     assert out[10].startswith("other and long: they part in epoch 1: training loss ")
     assert Image.open("c.png").size == (1000, 440)
 
@@ -201,11 +201,9 @@ def changed(run: str, epoch: int, **factors: float) -> None:
 def test_where_runs_part(capsys):
     shutil.copytree("runs/long", "b")
     out = compared(capsys, "runs/long", "b")
-    assert (
-        "the recipes are equal" in out and "b and runs/long: in all 3 epochs, all numbers are equal to the bit" in out
-    )
+    assert "the recipes are equal" in out and "b and runs/long: up to epoch 3, all numbers are equal to the bit" in out
     changed("b", 3, val_loss=2, seconds=7)
-    assert "in all 3 epochs, training losses are equal to the bit" in compared(capsys, "runs/long", "b")
+    assert "up to epoch 3, training losses are equal to the bit" in compared(capsys, "runs/long", "b")
     changed("b", 1, train_loss=1 + 5e-5)
     assert "training losses differ by rounding, at most 5.0e-05 of them" in compared(capsys, "runs/long", "b")
     changed("b", 2, train_loss=1.25)
