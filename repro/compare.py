@@ -81,7 +81,6 @@ def parting(a: FinishedRun, b: FinishedRun) -> str:
     """The first epoch in which the training losses differ by more than ROUNDING of the larger, in words."""
     other = "; their data differ" if a.progress.digest != b.progress.digest else ""
     epochs = min(a.progress.epoch, b.progress.epoch)
-    common = f"the {epochs} epochs that both have" if a.progress.epoch != b.progress.epoch else f"all {epochs} epochs"
     largest = 0.0
     for row, theirs in zip(a.progress.history, b.progress.history, strict=False):
         loss, loss_b = row["train_loss"], theirs["train_loss"]
@@ -90,13 +89,13 @@ def parting(a: FinishedRun, b: FinishedRun) -> str:
             return f"they part in epoch {row['epoch']}: training loss {loss_b:.6g} and {loss:.6g}, {share:.2%}{other}"
         largest = max(largest, share)
     if largest:
-        return f"in {common}, training losses differ by rounding, at most {largest:.1e} of them{other}"
+        return f"up to epoch {epochs}, training losses differ by rounding, at most {largest:.1e} of them{other}"
     measured = [
         [{key: value for key, value in row.items() if key != "seconds"} for row in run.progress.history[:epochs]]
         for run in (a, b)
     ]
     what = "all numbers are" if measured[0] == measured[1] else "training losses are"
-    return f"in {common}, {what} equal to the bit{other}"
+    return f"up to epoch {epochs}, {what} equal to the bit{other}"
 
 
 def draw(runs: Sequence[FinishedRun], names: Sequence[str], path: Path) -> None:

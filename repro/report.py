@@ -88,8 +88,8 @@ def report(path: Path, backend: str | None = None, data: str | None = None) -> i
         )
     print(text)
     print(
-        f"top-1 {top1:.2%} of {len(val)} images on {backend}; on {recipe.backend}, after epoch {best['epoch']}, it was "
-        f"{best['val_top1']:.2%}; all in {path / 'report'}"
+        f"top-1 {top1:.2%} of {len(val)} images on {backend}; the run itself, on {recipe.backend}, had "
+        f"{best['val_top1']:.2%} in epoch {best['epoch']}; all in {path / 'report'}"
     )
     return 0
 
