@@ -15,6 +15,7 @@ COMMANDS = {
     "predict": "predict the classes of images with any checkpoint",
     "report": "look closely at the best weights of a run",
     "compare": "lay runs side by side",
+    "reproduction": "put together what the articles' recipes gave",
     "models": "list the variants, or the layers of one, with parameters and MACs",
     "parity": "compare the backends on shared weights and inputs",
     "port": "carry weights between frameworks",
