@@ -143,7 +143,7 @@ def test_folders_of_another_layout(tmp_path: Path):
     folder = tmp_path / "data"
     assert "no such folder" in told(folder)
     folder.mkdir()
-    assert "is empty" in told(folder)
+    assert "has no class folders" in told(folder)
     image = write(folder / "1.png")
     assert "has no class folders" in told(folder)
     assert "is not a folder" in told(image)
@@ -217,7 +217,7 @@ def test_unusable_images_are_named_with_what_to_do(kind: str, tmp_path: Path):
     with pytest.raises(ReproError, match=REASONS[kind]) as caught:
         decode(path)
     assert str(caught.value).startswith(f"cannot read {path} (")
-    assert str(caught.value).endswith("; replace it or take it out of the folder")
+    assert str(caught.value).endswith("; replace it or take it out")
     assert "\n" not in str(caught.value)
 
 
