@@ -12,6 +12,7 @@ from repro.errors import ReproError
 
 COMMANDS = {
     "run": "train a model on any backend",
+    "dataset": "look at a data set, or split one",
     "models": "list the variants with parameters, MACs, input size and source",
     "parity": "compare the backends on shared weights and inputs",
     "port": "carry weights between frameworks",

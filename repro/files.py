@@ -1,8 +1,9 @@
-"""Files that are either written whole or not at all."""
+"""Files and folders that are either written whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,30 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def filling(path: str | Path) -> Iterator[Path]:
+    """A temporary folder beside `path` to fill; it becomes `path` when the block ends without an error.
+
+    Raises ReproError, and leaves `path` as it was, unless it is new or empty and can be written.
+    """
+    target = Path(path).resolve()
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    made = False
+    try:
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise ReproError(f"{path} is there already; give a new or an empty folder")
+        temporary.mkdir()
+        made = True
+        yield temporary
+        temporary.rename(target)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ReproError(f"cannot write {path}: {reason}; nothing of it was left behind") from error
+    finally:
+        if made:
+            shutil.rmtree(temporary, ignore_errors=True)  # gone by now, where nothing went wrong
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from repro.data.decode import REMEDY
 from repro.data.digits import digits
 from repro.data.folder import folder
 from repro.data.idx import idx, sets
@@ -96,38 +92,3 @@ def _draw(members: np.ndarray, fraction: float, rng: np.random.Generator) -> np.
     """That fraction of `members`, rounded, but neither none nor all of them."""
     count = min(max(round(fraction * len(members)), 1), len(members) - 1)
     return rng.permutation(members)[:count]
-
-
-def check_images(dataset: Dataset, progress: Callable[[int, int], object] | None = None) -> None:
-    """Decodes every image once, in threads (Pillow works outside Python's lock).
-
-    progress: called after each image with the number done and their total.
-    Raises one ReproError with the number of unreadable images, and the first five with their reasons.
-    """
-    samples = [(part, index) for part in (dataset.train, dataset.val) for index in range(len(part))]
-    broken = []
-    threads = ThreadPoolExecutor(os.cpu_count())
-    try:
-        for done, complaint in enumerate(threads.map(_complaint, samples), 1):
-            broken += [complaint] if complaint else []
-            if progress:
-                progress(done, len(samples))
-    finally:
-        threads.shutdown(cancel_futures=True)  # after Ctrl-C, too
-    if len(broken) == 1:
-        raise ReproError(broken[0])
-    if broken:
-        first = ", ".join(text.removeprefix("cannot read ").removesuffix(f"; {REMEDY}") for text in broken[:5])
-        more = ", ..." if len(broken) > 5 else ""
-        raise ReproError(
-            f"cannot read {len(broken)} of {len(samples)} images: {first}{more}; replace them or take them out"
-        )
-
-
-def _complaint(sample: tuple[Part, int]) -> str | None:
-    part, index = sample
-    try:
-        part.image(index)
-    except ReproError as error:
-        return str(error)
-    return None
