@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-
 from parity_tests.test_run import QUICK, fake_backend  # noqa: F401  the made-up backend, for every test here
 from repro.errors import ReproError
 from repro.reproduction import ARTICLES, main
