@@ -216,7 +216,7 @@ def test_hidden_files_and_folders_are_left_out(capsys):
         ([BEST, "photos", "--out", "a/config.yaml"], "--out a/config.yaml: give the name of a new"),
         ([BEST, "photos", "--run", "photos"], "photos is not a run folder"),
         ([BEST, "photos", "--image-size", "many"], "--image-size must be a whole number"),
-        ([BEST, "photos", "--std", "0", "1", "1"], "--std must be three numbers"),
+        ([BEST, "photos", "--std", "0", "1", "1"], "--std must be one number or three"),
         ([BEST, "photos", "--model", "asymnet_small"], "unknown model 'asymnet_small': did you mean"),
         ([BEST, "photos", "--classes", "nowhere.txt"], "cannot read the classes in nowhere.txt"),
         ([BEST, "photos", "--classes", "two.txt"], "tells 3 classes apart, and there are names for 2"),
@@ -244,9 +244,9 @@ def test_bad_input_is_one_line_and_changes_nothing(argv, message):
     [
         ("image_size", "9" * 30, "image_size must be a whole number"),
         ("image_size", "[" * 100_000, "image_size must be a whole number"),
-        ("mean", "[0, 0]", "mean must be three numbers"),
-        ("mean", "[NaN, 0, 0]", "mean must be three numbers"),
-        ("std", "none", "std must be three numbers"),
+        ("mean", "[0, 0]", "mean must be one number or three"),
+        ("mean", "[NaN, 0, 0]", "mean must be one number or three"),
+        ("std", "none", "std must be one number or three"),
         ("classes", "[1, 2, 3]", "the classes in b.safetensors are no names"),
         ("classes", '["a", "b"]', "tells 3 classes apart, and there are names for 2"),
         ("classes", '{"a": 1}', "the classes in b.safetensors are no names"),
@@ -310,7 +310,7 @@ from typing import Any
 from repro.data.digits import digits
 from repro.prediction import predict, read_classifier
 
-_, part = digits()
+(part,) = digits().parts
 found = predict(read_classifier(Path({path!r})), {backend!r}, [part.image(index) for index in range(40)])
 print(json.dumps(found.tolist()))
 """

@@ -104,7 +104,7 @@ def test_native_files_need_no_framework() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "dataset", "predict", "report", "compare", "reproduction", "models", "parity", "port"]
+    "command", ["run", "dataset", "predict", "report", "compare", "reproduction", "sweep", "models", "parity", "port"]
 )
 def test_help_is_quick(command: str) -> None:
     """Neither a framework nor any of the slow libraries is loaded to print --help."""

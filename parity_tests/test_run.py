@@ -62,7 +62,8 @@ class SoftmaxRegression:
         SoftmaxRegression.steps_taken += 1
         if self.stop and self.steps_taken == self.stop[0]:
             self.stop[1](self)
-        features = self.features(images) + 0.3 * self.draw("noise", (len(images), 1280)) - 0.15
+        features = self.features(images)
+        features = features + 0.3 * self.draw("noise", features.shape) - 0.15
         logits = self.logits(features)
         error = np.exp(logits - logits.max(1, keepdims=True))
         error /= error.sum(1, keepdims=True)

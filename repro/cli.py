@@ -16,6 +16,7 @@ COMMANDS = {
     "report": "look closely at the best weights of a run",
     "compare": "lay runs side by side",
     "reproduction": "put together what the articles' recipes gave",
+    "sweep": "train the ablations of one paper, and print its tables",
     "dataset": "look at a data set, or split one",
     "models": "list the variants, or the layers of one, with parameters and MACs",
     "parity": "compare the backends on shared weights and inputs",

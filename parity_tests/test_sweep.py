@@ -1,0 +1,43 @@
+"""The tables of arXiv:1603.05027, from runs with a made-up backend."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from parity_tests.test_run import SoftmaxRegression, fake_backend, metrics  # noqa: F401  for every test here
+from repro.errors import ReproError
+from repro.specs import find_spec
+from repro.sweep import PREFIX, TABLES, main
+
+FLAGS = ["--backend", "torch", "--option", "depth=8", "--image-size", "8", "--batch-size", "256", "--out", "swept"]
+
+
+def test_every_unit_is_trained_once_and_stands_beside_the_paper(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(SoftmaxRegression, "features", lambda self, images: images.reshape(len(images), -1)[:, :64])
+    main([*FLAGS, "--epochs", "1"])
+    printed = capsys.readouterr().out
+    names = {PREFIX + ending for rows in TABLES.values() for ending, _, _ in rows}
+    assert {path.name for path in Path("swept").iterdir()} == names and len(names) == 11
+    assert printed.count("  paper") == 2 and "full pre-activation" in printed and " 6.37" in printed
+    best = json.loads(Path(f"swept/{PREFIX}_full_preact/summary.json").read_text())["best_val_top1"]
+    (line,) = [line for line in printed.splitlines() if line.startswith("full pre-activation")]
+    assert line.split()[-2:] == [f"{100 * (1 - best):.2f}", "6.37"]
+    taken = SoftmaxRegression.steps_taken
+    main([*FLAGS, "--epochs", "1"])
+    assert SoftmaxRegression.steps_taken == taken
+    assert printed.endswith(capsys.readouterr().out)
+
+
+def test_the_units_are_those_of_the_catalogue() -> None:
+    for rows in TABLES.values():
+        assert all(find_spec(PREFIX + ending).family == "resnet_cifar" for ending, _, _ in rows)
+
+
+def test_a_model_is_refused() -> None:
+    with pytest.raises(ReproError, match="--model follows from the tables"):
+        main([*FLAGS, "--model", "resnet110_cifar"])
