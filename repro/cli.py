@@ -15,6 +15,7 @@ COMMANDS = {
     "models": "list the variants with parameters, MACs, input size and source",
     "parity": "compare the backends on shared weights and inputs",
     "port": "carry weights between frameworks",
+    "export": "write a checkpoint as ONNX",
     "bench": "time that, and its memory, beside cp",
 }
 
