@@ -121,7 +121,7 @@ def write(path: Path, found: Checkpoint, name: str, size: int) -> Comparison:
 def _complete(proto: Any, metadata: dict[str, str]) -> None:
     """One input "images" and one output "logits" with a free batch axis, whatever the exporter called them; where the
     weights came from; and pooling without padding said so that onnxruntime leaves a Pad in front of it alone, whose
-    zeros it would otherwise take for padding that no maximum looks at (1.31)."""
+    zeros it would otherwise take for padding that no maximum looks at (onnxruntime#24737)."""
     import onnx
 
     names = {}
