@@ -104,7 +104,7 @@ def write(path: Path, found: Checkpoint, name: str, size: int) -> Comparison:
         parts = [session.run(["logits"], {"images": part})[0] for part in (images[:1], images[1:])]
     except ImportError as error:
         raise ReproError(
-            f"--backend {name} cannot export ({error}); pip install 'repro[export]', or {advice}"
+            f"--backend {name} cannot export ({error}); install what is missing with: pip install 'repro[export]'"
         ) from error
     except OSError:  # a full disk is nobody's exporter's fault
         raise
