@@ -19,7 +19,7 @@ from repro.weights.init import scramble
 
 SIZE = 32
 # With these come depthwise convolutions of large and small maps, every pooling, the shuffle, SAME and zero padding, and
-# every activation; what is shared is compared across the backends
+# every activation; what is shared is the same network from every backend
 SHARED = "shufflenet_v1_g3_x0_25"
 MODELS = {
     "torch": [SHARED, "asymmnet_small_x0_35", "mobilenet_v2_x0_35"],
@@ -27,6 +27,8 @@ MODELS = {
     "mindspore": [SHARED, "asymmnet_small_x0_35", "rdnet_tiny"],
 }
 FAILS = {("mindspore", "rdnet_tiny"): "Exporting Erf operator is not yet supported"}  # docs/export.md
+# The first logit of each image by SHARED, in torch in float64
+FIRST = [66.47807729, 63.96802552, 58.06170197, 56.82862645, 60.04655161]
 IMAGES = np.random.default_rng(7).standard_normal((5, 3, SIZE, SIZE), np.float32)
 
 
@@ -38,18 +40,11 @@ def logits(path: Path, images: np.ndarray = IMAGES) -> np.ndarray:
     return session.run(["logits"], {"images": images})[0]
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """Where each backend that was asked has written what it could."""
-    return {name: tmp_path_factory.mktemp(name) for name in MODELS}
-
-
-def test_every_backend_exports_or_says_why_not(backend, exported, run_in):
-    folder = exported[backend]
+def test_every_backend_exports_or_says_why_not(backend, tmp_path, run_in):
     for model in MODELS[backend]:
         spec = find_spec(model)
         store.save(
-            folder / f"{model}.safetensors",
+            tmp_path / f"{model}.safetensors",
             scramble(spec, 3),
             {"model": model, "classes": '["rose"]', "image_size": "96"},
         )
@@ -57,14 +52,14 @@ def test_every_backend_exports_or_says_why_not(backend, exported, run_in):
         backend,
         "from repro.errors import ReproError; from repro.export import main\n"
         f"for model in {MODELS[backend]}:\n"
-        f"    path = '{folder}/' + model\n"
+        f"    path = '{tmp_path}/' + model\n"
         f"    flags = ['--backend', '{backend}', '--image-size', '{SIZE}']\n"
         "    try: main([path + '.safetensors', path + '.onnx', *flags])\n"
         "    except ReproError as error: print('error:', error)\n",
     )
     lines = [line for line in said.splitlines() if line.startswith(("wrote", "error"))]
     for model, line in zip(MODELS[backend], lines, strict=True):
-        path = folder / f"{model}.onnx"
+        path = tmp_path / f"{model}.onnx"
         if (backend, model) in FAILS:
             assert FAILS[backend, model] in line
             assert "the network is the same in every backend: try --backend torch or paddle" in line
@@ -74,15 +69,10 @@ def test_every_backend_exports_or_says_why_not(backend, exported, run_in):
         assert logits(path).shape == (5, 1000)
         metadata = {item.key: item.value for item in onnx.load(path).metadata_props}
         assert metadata | {"model": model, "classes": '["rose"]', "image_size": str(SIZE)} == metadata
-    kept = {path.name for path in folder.iterdir()}
+    kept = {path.name for path in tmp_path.iterdir()}
     written = {f"{model}.onnx" for model in MODELS[backend] if (backend, model) not in FAILS}
     assert kept == written | {f"{model}.safetensors" for model in MODELS[backend]}
-
-
-def test_the_files_of_all_backends_are_one_network(exported):
-    found = [logits(path / f"{SHARED}.onnx") for path in exported.values() if (path / f"{SHARED}.onnx").exists()]
-    for other in found[1:]:
-        assert np.abs(other - found[0]).max() < 1e-5 * np.abs(found[0]).max()
+    assert np.allclose(logits(tmp_path / f"{SHARED}.onnx")[:, 0], FIRST, rtol=0, atol=2e-3)  # of logits up to 282
 
 
 def test_onnxruntime_pools_zeros_where_the_network_does():
