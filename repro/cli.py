@@ -21,6 +21,7 @@ COMMANDS = {
     "models": "list the variants, or the layers of one, with parameters and MACs",
     "parity": "compare the backends on shared weights and inputs",
     "port": "carry weights between frameworks",
+    "export": "write a checkpoint as ONNX",
     "bench": "time that, and its memory, beside cp",
 }
 

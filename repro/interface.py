@@ -234,6 +234,10 @@ class Backend(Protocol):
 
     def create_trainer(self, model: Any, settings: TrainSettings) -> Trainer: ...
 
+    def export_onnx(self, model: Any, path: Path, size: int) -> None:
+        """Writes the model in evaluation mode as ONNX with one input (N, C, size, size), whose batch size N is free,
+        and one output, the logits. Raises what the framework's exporter does where that cannot."""
+
 
 class NativeWeights(Protocol):
     """`native_weights` of a backend's package: its files, read and written without the framework."""

@@ -17,6 +17,7 @@ FUNCTIONS = {
     "drop_by": "model",
     "operators": "model",
     "create_trainer": "trainer",
+    "export_onnx": "onnx_export",
 }
 
 

@@ -18,17 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("source", type=Path, metavar="SRC")
     parser.add_argument("destination", type=Path, metavar="DST", nargs="?")
-    parser.add_argument(
-        "--model", metavar="NAME", help="a name of repro.models; may be left out where SRC says it or fits one alone"
-    )
-    parser.add_argument(
-        "--option", action="append", default=[], metavar="KEY=VALUE", help="an option of the model, such as width=0.5"
-    )
-    parser.add_argument(
-        "--from", dest="layout", default="auto", metavar="LAYOUT",
-        help="whose names SRC has: auto (the default), canonical, a backend's, or one of torchvision, timm, authors, "
-        "paddle.vision, mindcv, keras",
-    )  # fmt: skip
+    add_source_flags(parser)
     parser.add_argument("--to", metavar="LAYOUT", help="whose names DST gets (default: those of our model there)")
     parser.add_argument(
         "--num-classes", type=int, metavar="N", help="where SRC has another number: a fresh classifier of N classes"
@@ -48,6 +38,26 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def add_source_flags(parser: argparse.ArgumentParser) -> None:
+    """What tells how to read a weight file that does not say it itself."""
+    parser.add_argument(
+        "--model", metavar="NAME", help="a name of repro.models; may be left out where SRC says it or fits one alone"
+    )
+    parser.add_argument(
+        "--option", action="append", default=[], metavar="KEY=VALUE", help="an option of the model, such as width=0.5"
+    )
+    parser.add_argument(
+        "--from", dest="layout", default="auto", metavar="LAYOUT",
+        help="whose names SRC has: auto (the default), canonical, a backend's, or one of torchvision, timm, authors, "
+        "paddle.vision, mindcv, keras",
+    )  # fmt: skip
+
+
+def options_of(arguments: argparse.Namespace) -> dict[str, object] | None:
+    """The model's options among the flags, or None. Raises ReproError for one that is not KEY=VALUE."""
+    return dict(map(_option, arguments.option)) or None
+
+
 def port(arguments: argparse.Namespace) -> None:
     """Writes the weights of the source to the destination, or nothing at all where they do not fit the model."""
     from repro.weights.formats import extensions, file_format
@@ -61,7 +71,7 @@ def port(arguments: argparse.Namespace) -> None:
     found = read_checkpoint(
         arguments.source,
         arguments.model,
-        dict(map(_option, arguments.option)) or None,
+        options_of(arguments),
         layout=arguments.layout,
         num_classes=arguments.num_classes,
         partial=arguments.partial,

@@ -33,7 +33,7 @@ class DepthwiseConv2D(nn.Conv2D):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
-        if height * width > LARGEST_MAP or not x.place.is_cpu_place():
+        if height * width > LARGEST_MAP or not (paddle.in_dynamic_mode() and x.place.is_cpu_place()):
             return super().forward(x)
         kernel, stride = self._kernel_size[0], self._stride[0]
         ones = paddle.to_tensor(placement(height, width, kernel, stride), dtype=x.dtype)

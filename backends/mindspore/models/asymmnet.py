@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
 
-from backends.mindspore.layers import ConvNorm, Dropout, SqueezeExcite, conv
+from backends.mindspore.layers import ACTIVATIONS, ConvNorm, Dropout, SqueezeExcite, conv
 from repro.specs.asymmnet import AsymmNetSpec
 from repro.specs.asymmnet import Bottleneck as Block
 
@@ -48,6 +48,7 @@ class AsymmNet(nn.Cell):
         )
         self.last = ConvNorm(spec, spec.stages[-1][-1].channels_out, spec.last, 1, activation="hard_swish")
         self.hidden = conv(spec.last, spec.hidden, 1, bias=spec.hidden_bias)
+        self.act = ACTIVATIONS["hard_swish"]()
         self.dropout = Dropout(spec.dropout)
         self.classifier = nn.Dense(spec.hidden, spec.num_classes)
 
@@ -55,5 +56,5 @@ class AsymmNet(nn.Cell):
         x = self.stem(x)  # (N, stem, H/2, W/2)
         x = self.stages(x)  # (N, C, H/32, W/32)
         x = ops.mean(self.last(x), (2, 3), keep_dims=True)  # (N, last, 1, 1)
-        x = ops.flatten(ops.hardswish(self.hidden(x)))  # (N, hidden)
+        x = ops.flatten(self.act(self.hidden(x)))  # (N, hidden)
         return self.classifier(self.dropout(x))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from backends.torch.layers import ConvNorm, SqueezeExcite, conv
+from backends.torch.layers import ACTIVATIONS, ConvNorm, SqueezeExcite, conv
 from repro.specs.asymmnet import AsymmNetSpec
 from repro.specs.asymmnet import Bottleneck as Block
 
@@ -48,6 +47,7 @@ class AsymmNet(nn.Module):
         )
         self.last = ConvNorm(spec, spec.stages[-1][-1].channels_out, spec.last, 1, activation="hard_swish")
         self.hidden = conv(spec.last, spec.hidden, 1, bias=spec.hidden_bias)
+        self.act = ACTIVATIONS["hard_swish"]()
         self.dropout = nn.Dropout(spec.dropout)
         self.classifier = nn.Linear(spec.hidden, spec.num_classes)
 
@@ -55,5 +55,5 @@ class AsymmNet(nn.Module):
         x = self.stem(x)  # (N, stem, H/2, W/2)
         x = self.stages(x)  # (N, C, H/32, W/32)
         x = torch.mean(self.last(x), (2, 3), keepdim=True)  # (N, last, 1, 1)
-        x = F.hardswish(self.hidden(x)).flatten(1)  # (N, hidden)
+        x = self.act(self.hidden(x)).flatten(1)  # (N, hidden)
         return self.classifier(self.dropout(x))
