@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -248,3 +249,32 @@ def test_no_process_outlives_the_command(how: signal.Signals, tmp_path: Path):
             os.killpg(process.pid, signal.SIGKILL)
     if how == signal.SIGINT:
         assert (out, err) == ("interrupted\n", "")
+
+
+def test_script_without_a_guard_is_told_of(tmp_path: Path):
+    """It starts itself in each process, which dies; the data set is larger than a pipe holds."""
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        textwrap.dedent("""
+            from repro.data import Loader, Transform, open_dataset
+
+            with Loader(open_dataset("digits"), batch_size=8, workers=2) as loader:
+                list(loader.val(Transform(image_size=8)))
+        """)
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, check=False, timeout=60, env=environment
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("repro.errors.ReproError: a process that loads images died")
+
+
+def test_loader_that_is_not_used_leaves_nothing(digits: Dataset, capfd: pytest.CaptureFixture[str]):
+    threads = threading.active_count()
+    with Loader(digits, batch_size=8, workers=3):
+        pass
+    for thread in threading.enumerate()[threads:]:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert capfd.readouterr() == ("", "")

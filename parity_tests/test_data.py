@@ -143,7 +143,7 @@ def test_folders_of_another_layout(tmp_path: Path):
     folder = tmp_path / "data"
     assert "no such folder" in told(folder)
     folder.mkdir()
-    assert "is empty" in told(folder)
+    assert "has no class folders" in told(folder)
     image = write(folder / "1.png")
     assert "has no class folders" in told(folder)
     assert "is not a folder" in told(image)
@@ -166,10 +166,10 @@ def test_orientation_is_honoured(tmp_path: Path):
     assert np.asarray(decode(tmp_path / "turned.png"))[:, :, 0].tolist() == [[0], [50], [255]]
 
 
-def png_of_claimed_size(path: Path, side: int) -> Path:
-    """A file of some 100 bytes that claims to hold side x side pixels."""
+def png_of_claimed_size(path: Path, width: int, height: int) -> Path:
+    """A file of some 100 bytes that claims to hold so many pixels."""
     data = bytearray(write(path).read_bytes())
-    data[16:24] = struct.pack(">II", side, side)  # IHDR begins at 12 with its type
+    data[16:24] = struct.pack(">II", width, height)  # IHDR begins at 12 with its type
     data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
     path.write_bytes(data)
     return path
@@ -191,8 +191,11 @@ def broken_file(kind: str, path: Path) -> None:
         path.symlink_to("gone.png")
     elif kind == "pipe":
         os.mkfifo(path)
+    elif kind == "long":
+        png_of_claimed_size(path, 9, 70_000)
     else:
-        png_of_claimed_size(path, int(kind.rsplit(maxsplit=1)[-1]))
+        side = int(kind.rsplit(maxsplit=1)[-1])
+        png_of_claimed_size(path, side, side)
 
 
 REASONS = {
@@ -204,6 +207,7 @@ REASONS = {
     "link to nowhere": "a link to nowhere",
     "pipe": "no such file",
     "bomb of 9000": "9000 x 9000 pixels, more than 67,108,864",
+    "long": "9 x 70000 pixels, more than .* or 65,536 on a side",
     "bomb of 10000": "10000 x 10000 pixels",  # Pillow warns of it
     "bomb of 60000": "decompression bomb",  # Pillow refuses it
 }
@@ -217,12 +221,12 @@ def test_unusable_images_are_named_with_what_to_do(kind: str, tmp_path: Path):
     with pytest.raises(ReproError, match=REASONS[kind]) as caught:
         decode(path)
     assert str(caught.value).startswith(f"cannot read {path} (")
-    assert str(caught.value).endswith("; replace it or take it out of the folder")
+    assert str(caught.value).endswith("; replace it or take it out")
     assert "\n" not in str(caught.value)
 
 
 def test_nothing_is_printed_about_odd_images(tmp_path: Path):
-    png_of_claimed_size(tmp_path / "bomb.png", 10000)
+    png_of_claimed_size(tmp_path / "bomb.png", 10000, 10000)
     palette = Image.new("P", (4, 4))
     palette.save(tmp_path / "palette.png", transparency=b"\x00\x80")
     script = """

@@ -103,7 +103,9 @@ def test_native_files_need_no_framework() -> None:
     assert not loaded & FRAMEWORKS
 
 
-@pytest.mark.parametrize("command", ["run", "predict", "report", "compare", "models", "parity", "port"])
+@pytest.mark.parametrize(
+    "command", ["run", "dataset", "predict", "report", "compare", "reproduction", "models", "parity", "port"]
+)
 def test_help_is_quick(command: str) -> None:
     """Neither a framework nor any of the slow libraries is loaded to print --help."""
     module = "repro.parity.__main__" if command == "parity" else f"repro.{command}"

@@ -32,6 +32,11 @@ MODEL = "asymmnet_small_x0_35"
 QUICK = ["--backend", "torch", "--model", MODEL, "--image-size", "8", "--batch-size", "256", "--lr", "0.02"]
 
 
+START = initialise(find_spec(MODEL, num_classes=10), 0)
+BIAS = np.where(np.arange(10) == 3, 1e6, 0).astype(np.float32)
+STEPS_OF_EPOCH = 1433 // 256
+
+
 class SoftmaxRegression:
     """A Trainer that trains the spec's classifier alone, on noisy pixels: the noise is drawn as what dropout leaves
     out. One running statistic counts the steps."""
@@ -134,9 +139,10 @@ def test_a_run_leaves_its_folder(capsys):
     assert rows[0]["lr"] == 0.02 and rows[1]["lr"] == pytest.approx(0.015)
     assert rows[2]["train_loss"] < rows[0]["train_loss"] and rows[2]["val_top1"] > 0.8  # the loop trains and counts
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary.pop("images_per_second") > 0
+    assert summary.pop("images_per_second") > 0 and summary.pop("seconds") > 0
     assert summary == {
         "model": MODEL, "backend": "torch", "framework_version": "1.0", "dataset": "digits", "epochs": 3,
+        "train_images": 1433, "val_images": 364,
         "best_val_top1": max(row["val_top1"] for row in rows), "seed": 4,
     }  # fmt: skip
     assert Image.open(folder / "curves.png").size == (1200, 480)
@@ -144,6 +150,61 @@ def test_a_run_leaves_its_folder(capsys):
     assert (metadata["model"], metadata["num_classes"], json.loads(metadata["classes"])[3]) == (MODEL, "10", "3")
     shown = capsys.readouterr()
     assert shown.err == "" and len(shown.out.splitlines()) == 5  # what is trained, an epoch each, the end
+
+
+def test_averages_are_what_is_validated_and_kept(monkeypatch):
+    """Of another trainer, which is given them after each epoch."""
+    monkeypatch.setattr(SoftmaxRegression, "averages", lambda self: START | {"classifier.bias": BIAS}, raising=False)
+    main([*QUICK, "--epochs", "2", "--ema-decay", "0.9", "--out", "a"])
+    assert metrics("a")[1]["val_top1"] == pytest.approx(metrics("a")[0]["val_top1"])  # always the fourth class
+    assert np.array_equal(store.load("a/best.safetensors")[0]["classifier.bias"], BIAS)
+    assert not np.array_equal(store.load("a/last/checkpoint.safetensors")[0]["weights/classifier.bias"], BIAS)
+
+
+def test_a_new_stage_goes_on_with_a_network_of_another_dropout(monkeypatch):
+    made: list[float] = []
+
+    def create(spec):
+        made.append(spec.dropout)
+        return spec
+
+    monkeypatch.setattr(Backend, "create_model", staticmethod(create))
+    argv = [*QUICK, "--epochs", "4", "--stages", "2", "--first-stage", "dropout=0", "--first-stage", "image_size=8"]
+    main([*argv, "--image-size", "16", "--option", "dropout=0.4", "--out", "a"])
+    assert made == [0, 0.4]
+    assert store.load("a/last/checkpoint.safetensors")[0]["weights/stem.norm.running_mean"][0] == 4 * STEPS_OF_EPOCH
+    velocity = store.load("a/last/checkpoint.safetensors")[0]["optimizer/velocity/classifier.bias"]
+    assert velocity.any()
+
+
+def test_a_fresh_head_is_for_other_classes(tmp_path):
+    main([*QUICK, "--epochs", "1", "--out", "a"])
+    for name in ("red", "blue"):
+        Path("two", name).mkdir(parents=True)
+        for index in range(5):
+            Image.new("RGB", (8, 8), name).save(Path("two", name, f"{index}.png"))
+    argv = [*QUICK, "--data", "two", "--weights", "a/best.safetensors", "--epochs", "1", "--lr", "1e-9"]
+    fails([*argv, "--out", "b"], "tells 10 classes apart, and two has 2.*--fresh-head true")
+    main([*argv, "--fresh-head", "true", "--out", "b"])
+    before, after = (store.load(f"{run}/best.safetensors")[0] for run in "ab")
+    assert after["classifier.weight"].shape == (2, 1280)
+    fresh = initialise(find_spec(MODEL, num_classes=2), 0)
+    assert np.abs(after["classifier.weight"] - fresh["classifier.weight"]).max() < 1e-6
+    same = [name for name in before if np.array_equal(before[name], after[name])]
+    assert len(same) == len(before) - 3  # of the head both, and the statistic that counts steps
+
+
+@pytest.mark.parametrize("viewer", ["tensorboard", "visualdl"])
+def test_logs_for_viewers(viewer):
+    main([*QUICK, "--epochs", "2", "--logs", viewer, "--out", "a"])
+    written = b"".join(path.read_bytes() for path in Path("a/logs").iterdir())
+    assert all(tag in written for tag in (b"loss/train", b"top1/val", b"top5/val", b"lr"))
+
+
+def test_a_viewer_that_is_not_installed_is_told_of_first(monkeypatch):
+    monkeypatch.setitem(sys.modules, "visualdl", None)
+    fails([*QUICK, "--logs", "visualdl", "--out", "a"], "--logs visualdl needs visualdl .*install it with")
+    assert not Path("a").exists()
 
 
 def test_best_is_the_first_of_the_highest(monkeypatch):

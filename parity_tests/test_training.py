@@ -45,6 +45,23 @@ def test_step_falls_to_a_tenth_after_each_third() -> None:
     assert rates == pytest.approx([1.0] * 3 + [0.1] * 3 + [0.01] * 3)
 
 
+def test_step_half_falls_to_a_tenth_at_the_half_and_at_three_quarters() -> None:
+    rates = [learning_rate("step-half", 1.0, step, steps=4, epochs=2) for step in range(8)]
+    assert rates == pytest.approx([1.0] * 4 + [0.1] * 2 + [0.01] * 2)
+
+
+def test_exponential_falls_every_2_4_epochs() -> None:
+    rates = [learning_rate("exponential", 1.0, step, steps=5, epochs=6) for step in range(30)]
+    assert rates == pytest.approx([1.0] * 12 + [0.97] * 12 + [0.97**2] * 6)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "cosine-epoch", "linear"])
+def test_the_end_of_a_schedule_takes_the_place_of_0(schedule: str) -> None:
+    to_0, to_end = ([learning_rate(schedule, 2.0, step, steps=5, epochs=4, end=end) for step in range(20)]
+                    for end in (0.0, 0.1))  # fmt: skip
+    assert to_end == pytest.approx([0.2 + 0.9 * rate for rate in to_0])
+
+
 def test_linear_falls_evenly() -> None:
     assert [learning_rate("linear", 1.0, step, steps=2, epochs=2) for step in range(4)] == [1.0, 0.75, 0.5, 0.25]
 

@@ -15,6 +15,8 @@ COMMANDS = {
     "predict": "predict the classes of images with any checkpoint",
     "report": "look closely at the best weights of a run",
     "compare": "lay runs side by side",
+    "reproduction": "put together what the articles' recipes gave",
+    "dataset": "look at a data set, or split one",
     "models": "list the variants, or the layers of one, with parameters and MACs",
     "parity": "compare the backends on shared weights and inputs",
     "port": "carry weights between frameworks",

@@ -1,4 +1,4 @@
-"""Files, and folders of them, that are either written whole or not at all."""
+"""Files and folders that are either written whole or not at all."""
 
 from __future__ import annotations
 
@@ -41,28 +41,30 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(path: str | Path) -> Iterator[Path]:
-    """A temporary folder beside `path` to fill; it takes the place of `path` when the block ends without an error.
+def filling(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
+    """A temporary folder beside `path` to fill; it becomes `path` when the block ends without an error.
 
-    Raises ReproError where it cannot be written, or a file is in the way; `path` is then as it was.
+    Raises ReproError, and leaves `path` as it was, unless it can be written and is new or empty, or a folder to
+    `replace`: one of ours.
     """
-    path = Path(path)
-    temporary = None
+    target = Path(path).resolve()
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    made = False
     try:
-        if path.exists() and not path.is_dir():
-            raise ReproError(f"{path} is a file; give the name of a folder")
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not replace)):
+            raise ReproError(f"{path} is there already; give a new or an empty folder")
+        temporary.mkdir()
+        made = True
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)
+        if replace:
+            shutil.rmtree(target, ignore_errors=True)
+        temporary.rename(target)
     except OSError as error:
         reason = error.strerror or str(error)
         raise ReproError(f"cannot write {path}: {reason}; nothing of it was left behind") from error
     finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+        if made:
+            shutil.rmtree(temporary, ignore_errors=True)  # gone by now, where nothing went wrong
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     given = recipes.convert({name: value for name, value in vars(arguments).items() if name in FLAGS}, "")
 
-    from repro.files import replacing, replacing_folder
+    from repro.files import filling, replacing
     from repro.prediction import choose_backend, predict, read_classes, read_classifier, write_csv
     from repro.weights.untrusted import printable
 
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
         with replacing(arguments.csv) as temporary:
             write_csv(temporary, [str(sample.path) for sample in readable], classifier.classes, found)
     if readable and arguments.out:
-        with replacing_folder(arguments.out) as folder:
+        with filling(arguments.out) as folder:
             _annotate(readable, classifier.classes, found, folder)
     if len(samples) > 1:
         _print_each(readable, classifier.classes, found)

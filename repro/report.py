@@ -43,7 +43,7 @@ def report(path: Path, backend: str | None = None, data: str | None = None) -> i
     from sklearn.metrics import classification_report, confusion_matrix
 
     from repro.data import Loader, open_dataset
-    from repro.files import replacing_folder, write_text
+    from repro.files import filling, write_text
     from repro.pictures import confusion
     from repro.prediction import choose_backend, probabilities, read_classifier, write_csv
     from repro.training import console
@@ -72,7 +72,7 @@ def report(path: Path, backend: str | None = None, data: str | None = None) -> i
     numbers = classification_report(val.labels, predicted, output_dict=True, **counted)
     top1 = float((predicted == val.labels).mean())
     title = f"{recipe.model} on {dataset.name}, {backend}: top-1 {top1:.2%}"
-    with replacing_folder(path / "report") as folder:
+    with filling(path / "report", replace=True) as folder:
         write_text(folder / "classes.txt", text)
         write_text(folder / "classes.json", json.dumps(numbers, indent=2) + "\n")
         confusion(

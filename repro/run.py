@@ -74,7 +74,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool) -> int:
     from repro.data import Loader, check_images, open_dataset
     from repro.discovery import load_backend, module_name
     from repro.drops import Drops
-    from repro.training import checkpoints, console, loop, parts
+    from repro.training import checkpoints, console, loop, parts, viewers
 
     module_name(recipe.backend)
     parts.spec_of(recipe, 1000)  # a misspelt name shows before the images are read
@@ -103,6 +103,8 @@ def train(recipe: Recipe, path: Path, *, resume: bool) -> int:
     trainer.load_state(state)
 
     folder = checkpoints.RunFolder(path, provenance(recipe, spec, dataset.classes, backend.version()))
+    if recipe.logs:
+        viewers.writer(recipe.logs)  # tells now if it is not installed
     with Loader(dataset, batch_size=recipe.batch_size, seed=recipe.seed, workers=recipe.workers) as loader:
         if not resume:
             folder.create(recipe, progress, trainer)
@@ -115,7 +117,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool) -> int:
         except KeyboardInterrupt:
             kept = f"{progress.epoch} of {recipe.epochs} epochs are kept"
             raise KeyboardInterrupt(f"{kept}; go on with: python -m repro.run --resume --out {path}") from None
-    summary = folder.summarise(recipe, progress, dataset.name)
+    summary = folder.summarise(recipe, progress, dataset)
     print(
         f"best validation top-1 {summary['best_val_top1']:.2%} in epoch {progress.best['epoch']}, "
         f"{summary['images_per_second']:,.1f} images/s; all in {path}"

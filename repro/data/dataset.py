@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from repro.data.decode import REMEDY
 from repro.data.digits import digits
 from repro.data.folder import folder
-from repro.data.part import Part
+from repro.data.idx import idx, sets
+from repro.data.part import Found, Part
 from repro.data.rng import stream
+from repro.data.tar import tar
 from repro.errors import ReproError
 
 EVERY_FIFTH = "every-fifth"
@@ -40,24 +38,21 @@ class Dataset:
 def open_dataset(source: str | Path, *, split: str | float = EVERY_FIFTH, seed: int = 0) -> Dataset:
     """Finds the images and splits them; no file is decoded yet.
 
-    source: "digits", or a folder of CLASS/IMAGE, or of train/CLASS/IMAGE and val/CLASS/IMAGE, whose own split is then
-    taken (a folder that is itself called digits is "./digits").
+    source: "digits"; a folder of CLASS/IMAGE, or of train/CLASS/IMAGE and val/CLASS/IMAGE (or test), whose own split is
+    then taken; a .tar of these; or a folder with MNIST's idx files, of which train trains and t10k validates where
+    both are there (a folder that is itself called digits is "./digits").
     split: "every-fifth" puts images 0, 5, 10 ... of each class, in the order of their names, into validation; a
     fraction such as 0.2, or its text, puts that much of each class there, drawn with `seed`.
-    Raises ReproError for a folder that is not laid out like this, and for another split.
+    Raises ReproError for a source that is not laid out like this or damaged, and for another split.
     """
     fraction = _fraction(split)
-    if source == "digits":
-        name = "digits"
-        classes, whole = digits()
-    else:
-        name = Path(source).resolve().name
-        classes, parts = folder(Path(source))
-        if len(parts) == 2:
-            if fraction is not None:
-                raise ReproError(f"{source} has folders train and val of its own; leave the split {split} out")
-            return Dataset(name, classes, *parts, split="folders train and val")
-        (whole,) = parts
+    name = "digits" if source == "digits" else Path(source).resolve().name
+    classes, parts, own = _find(source)
+    if len(parts) == 2:
+        if fraction is not None:
+            raise ReproError(f"{source} has {own} of its own; leave the split {split} out")
+        return Dataset(name, classes, *parts, split=own)
+    (whole,) = parts
     val = np.zeros(len(whole), bool)
     rng = stream(seed)
     for label, name_of_class in enumerate(classes):
@@ -69,6 +64,15 @@ def open_dataset(source: str | Path, *, split: str | float = EVERY_FIFTH, seed: 
         val[members[::5] if fraction is None else _draw(members, fraction, rng)] = True
     told = EVERY_FIFTH if fraction is None else f"{fraction:g} of each class at random, seed {seed}"
     return Dataset(name, classes, whole.select(~val), whole.select(val), told)
+
+
+def _find(source: str | Path) -> Found:
+    if source == "digits":
+        return digits()
+    path = Path(source)
+    if path.suffix == ".tar" and not path.is_dir():
+        return tar(path)
+    return idx(path) if sets(path) else folder(path)
 
 
 def _fraction(split: str | float) -> float | None:
@@ -88,38 +92,3 @@ def _draw(members: np.ndarray, fraction: float, rng: np.random.Generator) -> np.
     """That fraction of `members`, rounded, but neither none nor all of them."""
     count = min(max(round(fraction * len(members)), 1), len(members) - 1)
     return rng.permutation(members)[:count]
-
-
-def check_images(dataset: Dataset, progress: Callable[[int, int], object] | None = None) -> None:
-    """Decodes every image once, in threads (Pillow works outside Python's lock).
-
-    progress: called after each image with the number done and their total.
-    Raises one ReproError with the number of unreadable images, and the first five with their reasons.
-    """
-    samples = [(part, index) for part in (dataset.train, dataset.val) for index in range(len(part))]
-    broken = []
-    threads = ThreadPoolExecutor(os.cpu_count())
-    try:
-        for done, complaint in enumerate(threads.map(_complaint, samples), 1):
-            broken += [complaint] if complaint else []
-            if progress:
-                progress(done, len(samples))
-    finally:
-        threads.shutdown(cancel_futures=True)  # after Ctrl-C, too
-    if len(broken) == 1:
-        raise ReproError(broken[0])
-    if broken:
-        first = ", ".join(text.removeprefix("cannot read ").removesuffix(f"; {REMEDY}") for text in broken[:5])
-        more = ", ..." if len(broken) > 5 else ""
-        raise ReproError(
-            f"cannot read {len(broken)} of {len(samples)} images: {first}{more}; replace them or take them out"
-        )
-
-
-def _complaint(sample: tuple[Part, int]) -> str | None:
-    part, index = sample
-    try:
-        part.image(index)
-    except ReproError as error:
-        return str(error)
-    return None

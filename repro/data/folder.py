@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from repro.data.decode import EXTENSIONS, decode
-from repro.data.part import Part
+from repro.data.part import Found, Part, Read
 from repro.errors import ReproError
 
-LAYOUT = "give a folder of CLASS/IMAGE, or of train/CLASS/IMAGE and val/CLASS/IMAGE"
+LAYOUT = "give a folder of CLASS/IMAGE, or of train/CLASS/IMAGE and val/CLASS/IMAGE (or test), or a .tar of these"
+VALIDATING = ("val", "test")  # the first of these that is there
+Look = Callable[[str], tuple[list[str], list[str]]]  # "", "train/" or so -> the folders and the images there, sorted
 
 
 @dataclass(frozen=True)
@@ -24,54 +28,67 @@ class _Images:
         return decode(self.root / name)
 
 
-def folder(root: Path) -> tuple[tuple[str, ...], tuple[Part, ...]]:
-    """The classes in the order of their names, and one part (to be split) or two (train and val).
-
-    Classes and images are sorted by name, so that labels and order are the same on every machine. Hidden entries and
-    files without an image's extension are left out. Raises ReproError for anything but LAYOUT.
-    """
+def folder(root: Path) -> Found:
+    """The classes and images of a folder. Hidden entries and files without an image's extension are left out.
+    Raises ReproError for anything but LAYOUT."""
     if not root.is_dir():
         raise ReproError(f"{root} is not a folder; {LAYOUT}" if root.exists() else f"no such folder: {root}; {LAYOUT}")
-    entries = _entries(root)
-    if not entries:
-        raise ReproError(f"{root} is empty; {LAYOUT}")
-    if not {"train", "val"} <= {entry.name for entry in entries if entry.is_dir()}:
-        classes, part = _part(root, "")
-        return classes, (part,)
-    (classes, train), (val_classes, val) = _part(root, "train/"), _part(root, "val/")
-    if classes != val_classes:
-        only = {"train": set(classes) - set(val_classes), "val": set(val_classes) - set(classes)}
-        told = "; ".join(f"only in {side}: {', '.join(sorted(names))}" for side, names in only.items() if names)
-        raise ReproError(f"train and val of {root} have different classes ({told}); both need the same class folders")
-    return classes, (train, val)
+    return arrange(root, partial(_look, root), _Images(root))
 
 
-def _part(root: Path, prefix: str) -> tuple[tuple[str, ...], Part]:
+def arrange(root: Path, look: Look, read: Read) -> Found:
+    """The classes in the order of their names, and one part or two, for train and for val or test.
+
+    Classes and images are sorted by name, so that labels and order are the same on every machine.
+    Raises ReproError, which names `root`, for anything but LAYOUT.
+    """
+    folders, _ = look("")
+    other = next((name for name in VALIDATING if name in folders), None)
+    if "train" not in folders or other is None:
+        classes, part = _part(root, "", look, read)
+        return Found(classes, (part,))
+    (classes, train), (val_classes, val) = (_part(root, f"{name}/", look, read) for name in ("train", other))
+    same_classes(root, {"train": classes, other: val_classes})
+    return Found(classes, (train, val), f"folders train and {other}")
+
+
+def same_classes(root: Path, classes: dict[str, tuple[str, ...]]) -> None:
+    """Raises ReproError unless the two parts of `root`, by their names, have the same classes."""
+    (one, ours), (other, theirs) = classes.items()
+    only = {one: set(ours) - set(theirs), other: set(theirs) - set(ours)}
+    if told := "; ".join(f"only in {side}: {', '.join(sorted(names))}" for side, names in only.items() if names):
+        raise ReproError(f"{one} and {other} of {root} have different classes ({told}); both need the same")
+
+
+def _part(root: Path, prefix: str, look: Look, read: Read) -> tuple[tuple[str, ...], Part]:
     here = root / prefix
-    classes = tuple(entry.name for entry in _entries(here) if entry.is_dir())
+    classes = tuple(look(prefix)[0])
     if not classes:
         raise ReproError(f"{here} has no class folders; {LAYOUT}")
     if len(classes) == 1:
         raise ReproError(f"{here} has one class folder only, {classes[0]}: there is nothing to tell apart; {LAYOUT}")
     names, labels = [], []
     for label, name in enumerate(classes):
-        images = [entry.name for entry in _entries(here / name) if _is_image(entry)]
+        _, images = look(f"{prefix}{name}/")
         if not images:
             raise ReproError(f"{here / name} holds no images ({' '.join(EXTENSIONS)}); {LAYOUT}")
         names += [f"{prefix}{name}/{image}" for image in images]
         labels += [label] * len(images)
-    return classes, Part(tuple(names), np.array(labels, np.int64), _Images(root))
+    return classes, Part(tuple(names), np.array(labels, np.int64), read)
 
 
-def _entries(path: Path) -> list[os.DirEntry[str]]:
-    """What a folder holds apart from hidden entries, sorted by name."""
+def _look(root: Path, prefix: str) -> tuple[list[str], list[str]]:
+    path = root / prefix
     try:
         with os.scandir(path) as found:
-            return sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+            entries = sorted((entry.name, entry.is_dir()) for entry in found if not entry.name.startswith("."))
     except OSError as error:
         raise ReproError(f"cannot look into {path}: {error.strerror}; check its permissions") from error
+    # A link to nowhere counts: it is told of when it is read, instead of silently making the data set smaller
+    images = [name for name, is_folder in entries if not is_folder and is_image(name)]
+    return [name for name, is_folder in entries if is_folder], images
 
 
-def _is_image(entry: os.DirEntry[str]) -> bool:
-    """A link to nowhere counts: it is told of when it is read, instead of silently making the data set smaller."""
-    return entry.name.lower().endswith(EXTENSIONS) and not entry.is_dir()
+def is_image(name: str) -> bool:
+    """Whether a file's name has an image's extension."""
+    return name.lower().endswith(EXTENSIONS)

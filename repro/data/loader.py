@@ -10,8 +10,10 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import islice
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -51,8 +53,12 @@ class Loader:
         if workers < 0:
             raise ReproError(f"workers must be 0 (load in this process) or more, not {workers}")
         self.dataset, self.batch_size, self.seed, self.workers = dataset, batch_size, seed, workers
-        spawn = multiprocessing.get_context("spawn")  # a fork would copy a framework's locks without their threads
-        self._pool = ProcessPoolExecutor(workers, spawn, _start, (dataset,)) if workers else None
+        self._pool = None
+        if workers:
+            spawn = multiprocessing.get_context("spawn")  # a fork would copy a framework's locks without their threads
+            self._reader, writer = spawn.Pipe(duplex=False)
+            threading.Thread(target=_hand_over, args=(writer, dataset, workers), daemon=True).start()
+            self._pool = ProcessPoolExecutor(workers, spawn, _start, (self._reader, spawn.Lock()))
 
     def __enter__(self) -> Loader:
         return self
@@ -60,6 +66,7 @@ class Loader:
     def __exit__(self, *_: object) -> None:
         if self._pool:
             self._pool.shutdown(cancel_futures=True)
+            self._reader.close()
 
     @property
     def steps(self) -> int:
@@ -145,11 +152,20 @@ def _submit(pool: ProcessPoolExecutor, request: Request) -> Future[Batch]:
 _dataset: Dataset  # of a loading process; a global, so that it is sent once and not with every request
 
 
-def _start(dataset: Dataset) -> None:
+def _hand_over(writer: Connection, dataset: Dataset, workers: int) -> None:
+    """Sends the data set to each process. In a thread: as an argument of theirs it would be sent while they start, and
+    if one died meanwhile, for want of an `if __name__ == "__main__":` say, this process would wait for it for ever."""
+    with writer, suppress(OSError):  # nobody reads any more
+        for _ in range(workers):
+            writer.send(dataset)
+
+
+def _start(reader: Connection, turn: Lock) -> None:
     """Makes this process ready to load."""
     global _dataset  # noqa: PLW0603
-    _dataset = dataset
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    with turn:
+        _dataset = reader.recv()
 
 
 def _die_with_parent() -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+
+Read = Callable[[str], Image.Image]  # name -> RGB image; picklable, because loading processes have it too
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
     names: tuple[str, ...]
     labels: np.ndarray  # int64 (N,), positions in the data set's classes
-    read: Callable[[str], Image.Image]  # name -> RGB image; picklable, because loading processes have it too
+    read: Read
 
     def __len__(self) -> int:
         return len(self.names)
@@ -25,3 +28,26 @@ class Part:
     def select(self, mask: np.ndarray) -> Part:
         """The samples for which `mask`, bool (N,), is true."""
         return Part(tuple(self.names[i] for i in np.flatnonzero(mask)), self.labels[mask], self.read)
+
+
+class Found(NamedTuple):
+    """What a source holds: one part, to be split, or one to train on and one to validate with."""
+
+    classes: tuple[str, ...]
+    parts: tuple[Part, ...]
+    split: str = ""  # two parts in words, such as "folders train and val"
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """Grey images in memory, read by their numbers, which `numbered` makes names."""
+
+    pixels: np.ndarray  # uint8 (N, H, W)
+
+    def __call__(self, name: str) -> Image.Image:
+        return Image.fromarray(self.pixels[int(name)]).convert("RGB")
+
+
+def numbered(pixels: np.ndarray, labels: np.ndarray, digits: int) -> Part:
+    """Images uint8 (N, H, W) under the names "0000", "0001" and so on, of so many `digits`."""
+    return Part(tuple(f"{index:0{digits}d}" for index in range(len(pixels))), labels.astype(np.int64), Pixels(pixels))

@@ -7,6 +7,7 @@ curves.png
 best.safetensors             the canonical weights of the first epoch with the highest validation top-1; with an
                              ema_decay, the average that was validated
 last/checkpoint.safetensors  all that the next epoch depends on, in one file, so that it is replaced in one stroke
+logs/                        for TensorBoard or VisualDL, where the recipe says so
 diverged.txt                 the images of the batch whose loss was not finite, a line each, where the run ended so
 summary.json                 once the last epoch is done
 """
@@ -22,11 +23,12 @@ from typing import Any
 
 import numpy as np
 
+from repro.data import Dataset
 from repro.errors import ReproError
 from repro.files import write_text
 from repro.interface import Arrays, Trainer
 from repro.specs import Spec
-from repro.training import curves
+from repro.training import curves, viewers
 from repro.training.recipe import Recipe, to_yaml
 from repro.weights import store
 from repro.weights.check import check
@@ -63,6 +65,7 @@ class RunFolder:
     def __init__(self, path: Path, provenance: Mapping[str, str]):
         self.path = path
         self.provenance = provenance
+        self.log: Any = None  # for a viewer
 
     def create(self, recipe: Recipe, progress: Progress, trainer: Trainer) -> None:
         """A new or empty folder becomes one that can be resumed, at first from its fresh weights. Raises ReproError,
@@ -99,19 +102,25 @@ class RunFolder:
                 store.save(self.path / BEST, judge.weights(), {**self.provenance, **best})
         arrays = {f"weights/{name}": array for name, array in trainer.weights().items()}
         arrays |= {f"optimizer/{name}": array for name, array in trainer.state().items()}
+        if recipe.logs and progress.history:
+            self.log = self.log or viewers.writer(recipe.logs)(logdir=str(self.path / "logs"))
+            viewers.add(self.log, progress.history[-1])
         (self.path / LAST).parent.mkdir(exist_ok=True)
         store.save(self.path / LAST, arrays, {**self.provenance, "progress": json.dumps(asdict(progress))})
 
-    def summarise(self, recipe: Recipe, progress: Progress, dataset: str) -> dict[str, Any]:
-        """Writes and returns summary.json."""
+    def summarise(self, recipe: Recipe, progress: Progress, dataset: Dataset) -> dict[str, Any]:
+        """Writes and returns summary.json. seconds: of all epochs, with validation."""
         summary = {
             "model": recipe.model,
             "backend": recipe.backend,
             "framework_version": self.provenance["framework_version"],
-            "dataset": dataset,
+            "dataset": dataset.name,
+            "train_images": len(dataset.train),
+            "val_images": len(dataset.val),
             "epochs": progress.epoch,
             "best_val_top1": progress.best["val_top1"],
             "images_per_second": round(progress.images / progress.seconds, 1),
+            "seconds": round(sum(row["seconds"] for row in progress.history), 1),
             "seed": recipe.seed,
         }
         write_text(self.path / "summary.json", json.dumps(summary, indent=2) + "\n")

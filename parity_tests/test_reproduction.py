@@ -1,0 +1,57 @@
+"""The page about the articles' recipes, from what was kept of runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from parity_tests.test_run import QUICK, fake_backend  # noqa: F401  the made-up backend, for every test here
+from repro.errors import ReproError
+from repro.reproduction import ARTICLES, main
+from repro.run import main as run
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_page_in_the_repository_is_what_the_command_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("docs").mkdir()
+    kept = Path("docs/runs")
+    kept.mkdir()
+    for file in (ROOT / "docs/runs").glob("*/*/*"):
+        target = kept / file.relative_to(ROOT / "docs/runs")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.read_bytes())
+    main([])
+    assert Path("REPRODUCTION.md").read_text() == (ROOT / "REPRODUCTION.md").read_text()
+
+
+def test_a_run_is_kept_and_shown() -> None:
+    run([*QUICK, "--epochs", "2", "--mean", "0.1307", "--std", "0.3081", "--channels", "1", "--out", "runs/a"])
+    main(["efficientnetv2_mnist=runs/a"])
+    folder = Path("docs/runs/efficientnetv2_mnist/torch-asymmnet_small_x0_35")
+    assert sorted(path.name for path in folder.iterdir()) == ["config.yaml", "metrics.jsonl", "summary.json"]
+    page = Path("REPRODUCTION.md").read_text()
+    assert all(f"## {article.title}\n" in page for article in ARTICLES.values())
+    assert "| asymmnet_small_x0_35 | torch 1.0 | digits, 1,433 and 364 | 8 | 2 |" in page
+    assert "epochs is 2, not 6" in page and "mean is" not in page
+    assert page.count("Not run yet.") == len(ARTICLES) - 1
+    assert Path("docs/runs/efficientnetv2_mnist/curves.png").is_file()
+    main([])
+    assert Path("REPRODUCTION.md").read_text() == page
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("runs/a", "'runs/a' is no NAME=RUN"),
+        ("shufflenet_flower=runs/a", "unknown recipe 'shufflenet_flower': did you mean shufflenet_flowers"),
+        ("shufflenet_flowers=nowhere", "nowhere has no summary.json"),
+    ],
+)
+def test_bad_arguments_are_one_line(argument: str, message: str) -> None:
+    with pytest.raises(ReproError, match=message) as error:
+        main([argument])
+    assert "\n" not in str(error.value)
+    assert not Path("REPRODUCTION.md").exists()

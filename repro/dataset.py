@@ -1,0 +1,98 @@
+"""Looks at a data set before it is trained on, and splits one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from repro.cli import run_command
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="repro.dataset",
+        description="Look at a data set, or split one. DATA is what repro.run takes as --data: digits, a folder, "
+        "a .tar, or a folder with MNIST's idx files.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    command = commands.add_parser("stats", help="print mean and std of the training pixels, as lines for a recipe")
+    command.add_argument("data", metavar="DATA")
+    command.add_argument("--image-size", type=int, metavar="N", help="squash the images to N x N pixels first")
+    command.set_defaults(run=stats)
+
+    command = commands.add_parser("split", help="copy a folder of CLASS/IMAGE to OUT/train and OUT/val")
+    command.add_argument("source", type=Path, metavar="SRC")
+    command.add_argument("out", type=Path, metavar="OUT", help="a new or an empty folder")
+    command.add_argument(
+        "--fraction", type=float, default=0.3, metavar="X", help="of each class, for validation (default: 0.3)"
+    )
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="draws them (default: 0)")
+    command.add_argument("--link", action="store_true", help="make symbolic links instead of copies")
+    command.set_defaults(run=split)
+
+    command = commands.add_parser("grid", help="draw a sheet of images with their classes")
+    command.add_argument("data", metavar="DATA")
+    command.add_argument("out", type=Path, metavar="OUT.png")
+    command.add_argument("--rows", type=int, default=4, metavar="N", help="(default: 4)")
+    command.add_argument("--columns", type=int, default=8, metavar="N", help="(default: 8)")
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="draws the images (default: 0)")
+    command.set_defaults(run=grid)
+
+    command = commands.add_parser("check", help="list every image that cannot be read; exits with 1 if there are any")
+    command.add_argument("data", metavar="DATA")
+    command.set_defaults(run=check)
+
+    arguments = parser.parse_args(argv)
+    return arguments.run(arguments)
+
+
+def stats(arguments: argparse.Namespace) -> int:
+    from repro.data import open_dataset
+    from repro.data.stats import statistics
+    from repro.training import console
+
+    dataset = open_dataset(arguments.data)
+    with console.bar("counting pixels", len(dataset.train)) as bar:
+        values = statistics(dataset.train, arguments.image_size, lambda done, total: bar.update())
+    print(f"# {dataset.name}: {len(dataset.train):,} training images")
+    for name, channels in zip(("mean", "std"), values, strict=True):
+        print(f"{name}: [{', '.join(f'{value:.4f}' for value in channels)}]")
+    return 0
+
+
+def split(arguments: argparse.Namespace) -> int:
+    from repro.data.split import write_split
+
+    source, out = arguments.source, arguments.out
+    dataset = write_split(source, out, arguments.fraction, arguments.seed, link=arguments.link)
+    print(f"{out}: {len(dataset.train):,} images in train, {len(dataset.val):,} in val, {len(dataset.classes)} classes")
+    return 0
+
+
+def grid(arguments: argparse.Namespace) -> int:
+    from repro.data import open_dataset
+    from repro.data.sheet import draw_sheet
+
+    draw_sheet(open_dataset(arguments.data), arguments.out, arguments.rows, arguments.columns, arguments.seed)
+    print(arguments.out)
+    return 0
+
+
+def check(arguments: argparse.Namespace) -> int:
+    from repro.data import open_dataset
+    from repro.data.check import unreadable
+    from repro.training import console
+
+    dataset = open_dataset(arguments.data)
+    total = len(dataset.train) + len(dataset.val)
+    with console.bar("checking images", total) as bar:
+        broken = unreadable(dataset, lambda done, total: bar.update())
+    for line in broken:
+        print(line)
+    print(f"{dataset.name}: {total:,} images in {len(dataset.classes)} classes, {len(broken):,} cannot be read")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    run_command(main)

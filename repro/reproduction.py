@@ -1,0 +1,192 @@
+"""Puts together REPRODUCTION.md: what the articles' recipes gave on each backend, beside what the articles claim."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repro.cli import run_command
+from repro.errors import ReproError
+
+if TYPE_CHECKING:
+    from repro.training.finished import FinishedRun
+
+KEPT = ("config.yaml", "metrics.jsonl", "summary.json")
+BACKENDS = ("torch", "paddle", "mindspore")  # in the order of the tables
+
+
+@dataclass(frozen=True)
+class Article:
+    """title: of the section; page: the family's; claim: what the article says came out; why: what came out here may
+    differ for, beyond the values that the table shows."""
+
+    title: str
+    page: str
+    claim: str
+    why: str
+
+
+NO_WEIGHTS = "There are no pretrained weights here: the network begins with the paper's own initial weights."
+ARTICLES = {
+    "efficientnetv2_mnist": Article(
+        "EfficientNetV2 on MNIST", "efficientnet_v2",
+        "None: it builds the network and has no code that trains.",
+        "The data are 10,000 of MNIST's 70,000 digits, its test files, of which every fifth of a class validates.",
+    ),
+    "shufflenet_flowers": Article(
+        "ShuffleNet V2 on flowers", "shufflenet_v2",
+        "A training accuracy of about 90 %, beginning with torchvision's weights for ImageNet.",
+        NO_WEIGHTS,
+    ),
+    "asymmnet_caltech16": Article(
+        "AsymmNet on 16 classes of Caltech-101", "asymmnet",
+        "A best validation accuracy that only its picture tells, over 100 epochs.",
+        "The article takes 16 classes of Caltech-101 of its own choice, and these are others.",
+    ),
+    "rdnet_seedlings": Article(
+        "RDNet on plant seedlings", "rdnet",
+        "More than 97 % on 12 kinds of plant seedlings.",
+        f"The seedlings are not at hand, and the data are others. {NO_WEIGHTS}",
+    ),
+    "resnet50v2_birds": Article(
+        "ResNet-50 V2 on birds", "resnet",
+        "A best model over 10 epochs, whose accuracy it does not tell.",
+        "The birds are not at hand, and the data are others.",
+    ),
+    "resnet_cifar10": Article(
+        "ResNets on CIFAR-10: tables 1 and 2 of He et al.", "resnet_cifar",
+        "The article quotes the paper: an error of 6.37 % with full pre-activation and 6.61 % with the original unit, "
+        "of 110 layers, over 64,000 steps on 50,000 images.",
+        "The data are 12,000 of CIFAR-10's 60,000 images, and a run here has some hundreds of steps.",
+    ),
+}  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m repro.reproduction",
+        description="Keep what runs of the articles' recipes gave, and write the page about all that are kept.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("runs", nargs="*", metavar="NAME=RUN", help=f"run folders to keep; NAME: {', '.join(ARTICLES)}")
+    parser.add_argument("--kept", type=Path, metavar="DIR", default=Path("docs/runs"), help="(default: docs/runs)")
+    parser.add_argument("--out", type=Path, metavar="FILE.md", default=Path("REPRODUCTION.md"),
+                        help="(default: REPRODUCTION.md)")  # fmt: skip
+    arguments = parser.parse_args(argv)
+    pairs = [_pair(text) for text in arguments.runs]
+    for name, run in pairs:
+        keep(name, run, arguments.kept)
+    write(arguments.kept, arguments.out)
+    print(f"{arguments.out}: {len(pairs)} more, {len(list(arguments.kept.glob('*/*/summary.json')))} runs in all")
+    return 0
+
+
+def _pair(text: str) -> tuple[str, Path]:
+    from repro.errors import unknown
+
+    name, _, path = text.partition("=")
+    if not path:
+        raise ReproError(f"{text!r} is no NAME=RUN, such as shufflenet_flowers=runs/flowers")
+    if name not in ARTICLES:
+        raise unknown("recipe", name, ARTICLES)
+    if not (Path(path) / "summary.json").is_file():
+        raise ReproError(f"{path} has no summary.json; give the folder of a run that came to its end")
+    return name, Path(path)
+
+
+def keep(name: str, run: Path, kept: Path) -> None:
+    """Copies what is small of a run into KEPT/NAME/BACKEND-MODEL, without the folders that its data were in."""
+    from repro.files import write_text
+    from repro.training.finished import read_recipe
+    from repro.training.recipe import to_yaml
+
+    recipe = read_recipe(run)
+    folder = kept / name / f"{recipe.backend}-{recipe.model}"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "config.yaml", to_yaml(replace(recipe, data=Path(recipe.data).name)))
+    for file in KEPT[1:]:
+        write_text(folder / file, (run / file).read_text())
+
+
+def write(kept: Path, out: Path) -> None:
+    """The page, and beside the kept runs of each article a picture of their curves."""
+    from repro.compare import draw
+    from repro.files import write_text
+
+    parts = [HEAD]
+    for name, article in ARTICLES.items():
+        runs = sorted(map(_read, (kept / name).glob("*/")), key=_order)
+        parts.append(f"## {article.title}\n")
+        parts.append(f"[configs/{name}.yaml](configs/{name}.yaml), [docs/{article.page}.md](docs/{article.page}.md)\n")
+        parts.append(f"The article's claim: {article.claim[0].lower()}{article.claim[1:]}\n")
+        if not runs:
+            parts.append("Not run yet.\n")
+            continue
+        parts += [*_table(runs), ""]
+        parts.append(
+            f"What differs from the recipe: {_changes(name, [run.recipe for run, _ in runs])}. {article.why}\n"
+        )
+        picture = kept / name / "curves.png"
+        draw([run for run, _ in runs], [run.path.name for run, _ in runs], picture)
+        parts.append(f"![Loss and accuracy](<{picture.as_posix()}>)\n")
+    write_text(out, "\n".join(parts))
+
+
+HEAD = """# The articles' recipes, as they came out here
+
+Written by `python -m repro.reproduction` from the runs in [docs/runs](docs/runs), each of which was made by
+
+    python -m repro.run --backend BACKEND --config configs/NAME.yaml --data DATA ...
+
+on 2 CPU cores of a shared machine. The same batches reach every backend, to the bit. Top-1 is that of the best epoch.
+"""
+
+
+def _read(folder: Path) -> tuple[FinishedRun, dict[str, Any]]:
+    from repro.training.checkpoints import Progress
+    from repro.training.finished import FinishedRun, read_recipe
+
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    summary = json.loads((folder / "summary.json").read_text())
+    return FinishedRun(folder, read_recipe(folder), Progress("", rows)), summary
+
+
+def _order(run: tuple[FinishedRun, dict[str, Any]]) -> tuple[str, int, str]:
+    recipe = run[0].recipe
+    return recipe.model, BACKENDS.index(recipe.backend) if recipe.backend in BACKENDS else 9, recipe.backend
+
+
+def _table(runs: Sequence[tuple[FinishedRun, dict[str, Any]]]) -> list[str]:
+    lines = ["| network | backend | data, images to train on and to validate | side | epochs | top-1 | minutes |",
+             "|---|---|---|---:|---:|---:|---:|"]  # fmt: skip
+    for run, summary in runs:
+        recipe = run.recipe
+        lines.append(
+            f"| {recipe.model} | {recipe.backend} {summary['framework_version']} | {summary['dataset']}, "
+            f"{summary['train_images']:,} and {summary['val_images']:,} | {recipe.image_size} | {summary['epochs']} | "
+            f"{summary['best_val_top1']:.2%} | {summary['seconds'] / 60:.1f} |"
+        )
+    return lines
+
+
+def _changes(name: str, made: Sequence[Any]) -> str:
+    """What flags changed of the recipe, in any of the runs."""
+    from repro.training import recipe as recipes
+
+    values = recipes.read(Path(__file__).parent.parent / "configs" / f"{name}.yaml")
+    found = {}
+    for recipe in made:
+        for key, value in values.items():
+            own = getattr(recipe, key)
+            alike = own == value or (isinstance(value, tuple) and set(own) == set(value))
+            if key != "model" and not alike:
+                found[key] = f"{key} is {own}, not {value}"
+    return ", ".join(found.values()) or "nothing"
+
+
+if __name__ == "__main__":
+    run_command(main)
