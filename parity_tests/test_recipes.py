@@ -98,7 +98,7 @@ main({argv!r})
 def test_a_run_that_was_killed_ends_like_one_that_never_was(
     backend: str, run_in: Callable[[str, str], str], photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the middle of an epoch; with averages, an optimizer that counts, mixing, and dropout. MindSpore's own last bits
+    """In the middle of an epoch; with averages, an optimizer that counts, mixing, and dropout. MindSpore's last bits
     depend on how many steps its process has made (docs/frameworks.md): there, to rounding after the first step."""
     monkeypatch.chdir(photos)
     whole, killed = (f"{backend}-{name}" for name in ("whole", "killed"))
