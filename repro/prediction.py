@@ -15,11 +15,12 @@ import numpy as np
 from repro import discovery
 from repro.data import Transform
 from repro.errors import ReproError
-from repro.interface import Arrays, Trainer, TrainSettings
+from repro.interface import Arrays, TrainSettings
 from repro.specs import Spec
 from repro.training import recipe as recipes
 from repro.training.checkpoints import CLASSES
 from repro.training.finished import read_recipe
+from repro.training.loop import predict_filled
 from repro.weights.port import read_weights
 from repro.weights.untrusted import printable
 
@@ -173,12 +174,6 @@ def probabilities(classifier: Classifier, backend: str, batches: Iterable[np.nda
         if not np.isfinite(found[-1]).all():
             raise ReproError(f"{classifier.spec.name} puts out NaN or infinity; do its mean and std fit the weights?")
     return np.concatenate(found)
-
-
-def predict_filled(trainer: Trainer, images: np.ndarray, size: int) -> np.ndarray:
-    """Logits of a batch that is filled up with zeros to `size` images, so that backends that compile see one shape."""
-    missing = size - len(images)
-    return trainer.predict(np.pad(images, [(0, missing), (0, 0), (0, 0), (0, 0)]))[: len(images)]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -109,17 +109,21 @@ def _handed_on(trainer: Trainer, other: Trainer) -> Trainer:
 
 
 def validate(trainer: Trainer, batches: Iterable[Batch], recipe: Recipe, epoch: int) -> Meter:
-    """A prediction for each batch. A smaller one is filled up with zeros, so that backends that compile see one shape,
-    and its logits are cut."""
+    """A prediction for each batch."""
     meter = Meter()
     for images, labels in batches:
-        missing = recipe.batch_size - len(images)
-        logits = trainer.predict(np.pad(images, [(0, missing), (0, 0), (0, 0), (0, 0)]))[: len(images)]
+        logits = predict_filled(trainer, images, recipe.batch_size)
         loss = cross_entropy(logits, labels)
         if not math.isfinite(loss):
             raise _diverged(f"the validation loss became {loss} after the last step of epoch {epoch}", epoch)
         meter.add(loss, logits, labels)
     return meter
+
+
+def predict_filled(trainer: Trainer, images: np.ndarray, size: int) -> np.ndarray:
+    """Logits of a batch that is filled up with zeros to `size` images, so that backends that compile see one shape."""
+    missing = size - len(images)
+    return trainer.predict(np.pad(images, [(0, missing), (0, 0), (0, 0), (0, 0)]))[: len(images)]
 
 
 def _diverged(what: str, epoch: int) -> ReproError:
