@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from repro.specs import find_spec
-from repro.training.checkpoints import CONFIG, LAST, METRICS
+from repro.training.checkpoints import BEST, CLASSES, CONFIG, LAST, METRICS
 from repro.weights.port import read_weights
 from repro.workers import interpreter
 
@@ -28,7 +28,7 @@ def test_main_job(backend: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
     run(backend, "repro.run", "--backend", backend, "--model", MODEL, "--epochs", "4", "--out", str(out))
     names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
-    assert names == {CONFIG, LAST, "best.safetensors", "curves.png", "metrics.jsonl", "summary.json"}
+    assert names == {CONFIG, CLASSES, LAST, BEST, "curves.png", "metrics.jsonl", "summary.json"}
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [set(row) for row in rows] == [set(METRICS)] * 4
     summary = json.loads((out / "summary.json").read_text())
@@ -36,9 +36,9 @@ def test_main_job(backend: str, tmp_path: Path) -> None:
     assert rows[-1]["train_top1"] > 0.8, rows  # all three were seen above 0.9
 
     # what it learnt, in the file of another framework, is the same
-    spec, arrays, _ = read_weights(out / "best.safetensors")
+    spec, arrays, _ = read_weights(out / BEST)
     assert spec == find_spec(MODEL, num_classes=10)
     path = tmp_path / {"torch": "best.pdparams", "paddle": "best.ckpt", "mindspore": "best.pth"}[backend]
-    run(backend, "repro.port", str(out / "best.safetensors"), str(path))
+    run(backend, "repro.port", str(out / BEST), str(path))
     _, ported, _ = read_weights(path, MODEL)
     assert all(np.array_equal(ported[name], array) for name, array in arrays.items())
