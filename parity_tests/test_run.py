@@ -73,7 +73,8 @@ class SoftmaxRegression:
             decayed = gradient + self.settings.weight_decay * self.arrays[name]
             self.velocity[name] = self.settings.momentum * self.velocity.get(name, 0) + decayed
             self.arrays[name] = (self.arrays[name] - lr * self.velocity[name]).astype(np.float32)
-        self.arrays["stem.norm.running_mean"] = self.arrays["stem.norm.running_mean"] + np.float32(1)
+        statistic = next(name for name in self.arrays if name.endswith("running_mean"))
+        self.arrays[statistic] = self.arrays[statistic] + np.float32(1)
         return cross_entropy(logits, labels), logits
 
     def weights(self):
