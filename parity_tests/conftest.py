@@ -9,10 +9,13 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import cast
 
 import pytest
 
+from parity_tests import made_up
+from repro import discovery
 from repro.discovery import SHIPPED
 from repro.workers import Worker, interpreter
 
@@ -128,3 +131,11 @@ def run_in() -> Callable[[str, str], str]:
         return done.stdout
 
     return run
+
+
+@pytest.fixture
+def made_up_backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Every backend is parity_tests.made_up's, in an empty folder."""
+    monkeypatch.setattr(discovery, "load_backend", lambda name: made_up.Backend)
+    monkeypatch.setattr(made_up.SoftmaxRegression, "steps_taken", 0)
+    monkeypatch.chdir(tmp_path)

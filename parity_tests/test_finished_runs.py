@@ -11,15 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from parity_tests.test_run import MODEL, QUICK, Backend, fake_backend, photos
+from parity_tests.made_up import MODEL, QUICK, Backend
+from parity_tests.test_run import photos
 from repro import compare, discovery, report
 from repro.data import Part, open_dataset
 from repro.errors import ReproError
 from repro.pictures import captioned, confusion, sheet
 from repro.run import main as train
 from repro.weights import store
-
-__all__ = ["fake_backend"]  # a fixture
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,7 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def copied(fake_backend, made):
+def copied(made_up_backend, made):
     shutil.copytree(made, ".", dirs_exist_ok=True)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from parity_tests.test_run import MODEL, QUICK, Backend, SoftmaxRegression, fake_backend
+from parity_tests.made_up import MODEL, QUICK, Backend, SoftmaxRegression
 from repro import discovery
 from repro.data import Transform
 from repro.errors import ReproError
@@ -22,8 +22,6 @@ from repro.prediction import PREPARATION, choose_backend, predict, predict_fille
 from repro.run import main as train
 from repro.weights import store
 from repro.weights.port import read_weights, write_weights
-
-__all__ = ["fake_backend"]  # a fixture
 
 BEST = "a/best.safetensors"
 SAID = ["--image-size", "8", "--mean", "0.5", "0.5", "0.5", "--std", "0.5", "0.5", "0.5", "--classes", "names.txt"]
@@ -47,7 +45,7 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def copied(fake_backend, made):
+def copied(made_up_backend, made):
     shutil.copytree(made, ".", dirs_exist_ok=True)
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from parity_tests.test_run import QUICK, fake_backend  # noqa: F401  the made-up backend, for every test here
+from parity_tests.made_up import QUICK
 from repro.errors import ReproError
 from repro.reproduction import ARTICLES, main
 from repro.run import main as run
 
+pytestmark = pytest.mark.usefixtures("made_up_backend")
 ROOT = Path(__file__).parent.parent
 
 

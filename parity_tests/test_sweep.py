@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from parity_tests.test_run import SoftmaxRegression, fake_backend, metrics  # noqa: F401  for every test here
+from parity_tests.made_up import SoftmaxRegression
 from repro.errors import ReproError
 from repro.specs import find_spec
 from repro.sweep import PREFIX, TABLES, main
 
+pytestmark = pytest.mark.usefixtures("made_up_backend")
 FLAGS = ["--backend", "torch", "--option", "depth=8", "--image-size", "8", "--batch-size", "256", "--out", "swept"]
 
 
