@@ -70,6 +70,17 @@ def test_one_image_shows_every_class_in_falling_order(capsys):
     assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(100, abs=0.02)
 
 
+def test_grey_and_cropped_images_are_prepared_as_in_training(capsys):
+    train([*QUICK, "--data", "photos", "--channels", "1", "--resize", "crop", "--epochs", "1", "--out", "grey"])
+    said = read_classifier(Path("grey/best.safetensors"))
+    assert (said.transform.channels, said.transform.resize, said.transform.mean) == (1, "crop", (0.5,))
+    lines = shown(capsys, "grey/best.safetensors", "photos")
+    write_weights("grey.pth", said.spec, said.weights)  # which says nothing of itself
+    Path("names.txt").write_text("blue\ngreen\nred\n")
+    flags = ["--image-size", "8", "--mean", "0.5", "--std", "0.5", "--classes", "names.txt"]
+    assert shown(capsys, "grey.pth", "photos", "--model", MODEL, *flags, "--resize", "crop") == lines
+
+
 def test_several_are_a_line_each_and_class_folders_are_counted(capsys):
     lines = shown(capsys, BEST, "photos")
     assert [line.split()[:2] for line in lines[:2]] == [

@@ -20,6 +20,7 @@ FLAGS = {
     "model": "the variant, where CHECKPOINT does not say it and fits several",
     "options": "an option of the model's family, such as width=0.5; may be repeated",
     "image_size": "side in pixels that the network sees",
+    "resize": "how images come to that: squash (the default) or crop",
     "mean": "subtracted from pixels, which are from 0 to 1",
     "std": "what pixels are then divided by",
 }  # of the recipe; what is left out is what CHECKPOINT says

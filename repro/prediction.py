@@ -21,6 +21,7 @@ from repro.training import recipe as recipes
 from repro.training.checkpoints import CLASSES
 from repro.training.finished import read_recipe
 from repro.training.loop import predict_filled
+from repro.training.parts import for_each
 from repro.weights.port import read_weights
 from repro.weights.untrusted import printable
 
@@ -67,10 +68,10 @@ def read_classifier(path: Path, run: Path | None = None, given: Mapping[str, Any
             f"{path} tells {spec.num_classes} classes apart, and there are names for {len(classes)}; "
             "give the right ones: --classes FILE"
         )
+    channels = known.setdefault("channels", spec.in_channels)
+    known |= {name: for_each(channels, known[name]) for name in ("mean", "std")}
     transform = Transform(**{name: known[name] for name in PREPARATION if name in known})
     spec.trace(transform.image_size)  # refuses a size that is too small; not every framework would
-    blank = np.zeros((1, transform.image_size, transform.image_size, 3), np.uint8)
-    channels = transform.normalise(blank).shape[1]
     if channels != spec.in_channels:
         raise ReproError(f"{path} takes images of {spec.in_channels} channels, and these have {channels}")
     return Classifier(spec, weights, classes, transform, metadata)

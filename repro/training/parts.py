@@ -31,8 +31,8 @@ def complete(recipe: Recipe, spec: Spec) -> Recipe:
     recipe = replace(
         recipe,
         image_size=recipe.image_size or (32 if recipe.data == "digits" else spec.input_size),
-        mean=recipe.mean * (recipe.channels if len(recipe.mean) == 1 else 1),
-        std=recipe.std * (recipe.channels if len(recipe.std) == 1 else 1),
+        mean=for_each(recipe.channels, recipe.mean),
+        std=for_each(recipe.channels, recipe.std),
     )
     for epoch in range(1, recipe.epochs + 1, max(1, recipe.epochs // recipe.stages)):
         now = at_epoch(recipe, epoch)
@@ -40,6 +40,11 @@ def complete(recipe: Recipe, spec: Spec) -> Recipe:
         mixing(now)
     settings(recipe).trained(spec)
     return recipe
+
+
+def for_each(channels: int, values: tuple[float, ...]) -> tuple[float, ...]:
+    """One number is for every channel."""
+    return values * channels if len(values) == 1 else values
 
 
 def at_epoch(recipe: Recipe, epoch: int) -> Recipe:
