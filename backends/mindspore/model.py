@@ -173,12 +173,12 @@ def forward(model: Any, images: np.ndarray, train: bool = False, closely: bool =
 
 def drop_by(model: Any, draw: Draw) -> None:
     """Dropout and drop-path layers leave out what draw(name, shape) puts below their rate."""
-    model.draw, model.drawn_for = draw, 0  # images in a batch
+    names = {cell: name for name, cell in model.cells_and_names() if isinstance(cell, (Dropout, nn.Dropout))}
+    model.draw, model.dropping, model.drawn_for = draw, names, 0  # images in a batch
 
 
 def drop_hooks(model: Any) -> list[Any]:
     """What makes the eager mode drop so, until they are removed: a graph with hooks does not compile."""
-    names = {cell: name for name, cell in model.cells_and_names() if isinstance(cell, (Dropout, nn.Dropout))}
 
     def drop(cell: Any, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         (x,) = inputs
@@ -186,27 +186,25 @@ def drop_hooks(model: Any) -> list[Any]:
         rate = cell.rate if ours else cell.p
         if not cell.training or not rate:
             return output
-        drawn = model.draw(names[cell], cell.drawn(x.shape) if ours else x.shape)
+        drawn = model.draw(model.dropping[cell], cell.drawn(x.shape) if ours else x.shape)
         return x * Tensor(drawn >= rate).astype(x.dtype) / (1 - rate)
 
-    return [cell.register_forward_hook(drop) for cell in names] if hasattr(model, "draw") else []
+    return [cell.register_forward_hook(drop) for cell in getattr(model, "dropping", ())]
 
 
 def draw_drops(model: Any, images: np.ndarray) -> None:
     """Draws what the next compiled step drops."""
-    if not hasattr(model, "draw"):
-        return
-    if model.drawn_for != len(images):
-        names = {cell: name for name, cell in model.cells_and_names() if isinstance(cell, Dropout) and cell.rate}
+    cells = {cell: name for cell, name in getattr(model, "dropping", {}).items() if cell.rate}
+    if cells and model.drawn_for != len(images):  # a forward pass tells the shapes, and which layers run at all
 
         def prepare(cell: Any, inputs: tuple[Tensor], _output: Tensor) -> None:
             ones = Tensor(np.ones(cell.drawn(inputs[0].shape), np.float32))
-            cell.kept = Parameter(ones, name=names[cell] + KEPT, requires_grad=False)
+            cell.kept = Parameter(ones, name=cells[cell] + KEPT, requires_grad=False)
 
-        _run(model, images, [cell.register_forward_hook(prepare) for cell in names])
+        _run(model, images, [cell.register_forward_hook(prepare) for cell in cells])
         model.drawn_for = len(images)
-    for name, cell in model.cells_and_names():
-        if isinstance(cell, Dropout) and cell.kept is not None:
+    for cell, name in cells.items():
+        if cell.kept is not None:
             cell.kept.set_data(Tensor((model.draw(name, cell.kept.shape) >= cell.rate).astype(np.float32)))
 
 
