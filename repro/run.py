@@ -55,10 +55,9 @@ def new_folder(out: str | None, recipe: Recipe) -> Path:
 
 def resumed(path: Path, flags: dict[str, Any]) -> Recipe:
     """The recipe of a run folder, with the few flags that may change on the way."""
-    config = path / "config.yaml"
-    if not config.is_file():
-        raise ReproError(f"{path} is not a run folder (it has no config.yaml); leave --resume out to start a new one")
-    stored = recipes.make(recipes.read(config), {})
+    from repro.training.finished import read_recipe
+
+    stored = read_recipe(path)
     recipe = recipes.make(vars(stored), flags)
     for name in flags:
         if name not in FREE_AT_RESUME and getattr(recipe, name) != getattr(stored, name):

@@ -28,9 +28,8 @@ Arrays = dict[str, np.ndarray]
 Workers = Mapping[str, Worker]
 
 ATTEMPTS = 3
-LARGE = (
-    60_000_000  # weights with which a training step takes gigabytes; so large a network trains in one backend at once
-)
+# Weights with which a training step takes gigabytes: so large a network trains in one backend at once
+LARGE = 60_000_000
 ENTERS, GRADIENT = "enters ", "gradient of "
 STATISTICS = ("running_mean", "running_var")
 
