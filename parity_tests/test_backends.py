@@ -48,6 +48,40 @@ assert np.array_equal(export_weights(small)["stem.conv.weight"], arrays["stem.co
 """)  # fmt: skip
 
 
+GRADIENTS = {
+    "torch": "x = torch.tensor(numbers, requires_grad=True)\n    y = layer(x)\n    y.sum().backward()\n"
+             "    value, slope = y.detach().numpy(), x.grad.numpy()",
+    "paddle": "x = paddle.to_tensor(numbers, stop_gradient=False)\n    y = layer(x)\n    y.sum().backward()\n"
+              "    value, slope = y.numpy(), x.grad.numpy()",
+    "mindspore": "x = mindspore.Tensor(numbers)\n"
+                 "    value, slope = layer(x).asnumpy(), mindspore.grad(lambda x: layer(x).sum())(x).asnumpy()",
+}  # fmt: skip
+
+
+def test_activations_and_their_slopes_far_from_zero(backend: str, run_in: Run) -> None:
+    """In training, numbers before an activation reach hundreds; where exp() overflows, a gradient must not."""
+    run_in(backend, f"""
+{PLAIN[backend]}
+from math import erf
+import numpy as np
+from backends.{backend}.layers import ACTIVATIONS
+sigmoid = lambda x: np.where(x > 0, 1, np.exp(np.minimum(x, 0))) / (1 + np.exp(-abs(x)))
+FORMULAS = {{
+    "none": lambda x: x, "relu": lambda x: x.clip(0), "relu6": lambda x: x.clip(0, 6),
+    "hard_sigmoid": lambda x: (x + 3).clip(0, 6) / 6, "hard_swish": lambda x: x * (x + 3).clip(0, 6) / 6,
+    "sigmoid": sigmoid, "silu": lambda x: x * sigmoid(x), "gelu": lambda x: x * (1 + np.vectorize(erf)(x / 2**0.5)) / 2,
+}}
+assert set(FORMULAS) == set(ACTIVATIONS)
+numbers = np.array([-1e4, -200, -100, -89, -20, -4, -2, -0.5, 0.5, 2, 4, 20, 89, 100, 200, 1e4], np.float32)
+exact, h = numbers.astype(np.float64), 1e-4
+for name, formula in FORMULAS.items():
+    layer = ACTIVATIONS[name]()
+    {GRADIENTS[backend]}
+    assert np.allclose(value, formula(exact), 1e-5, 1e-6), (name, value)
+    assert np.allclose(slope, (formula(exact + h) - formula(exact - h)) / (2 * h), 1e-5, 1e-6), (name, slope)
+""")  # fmt: skip
+
+
 def test_loading_is_all_or_nothing(backend: str, run_in: Run) -> None:
     run_in(backend, f"""
 import numpy as np

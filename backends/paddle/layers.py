@@ -22,8 +22,9 @@ class HardSigmoid(nn.Layer):
         return F.relu6(x + 3) / 6
 
 
+# The gradient of nn.Silu is NaN on the CPU below -88 (Paddle issue 79630); nn.Swish is the same function without that.
 ACTIVATIONS = {
-    "relu": nn.ReLU, "relu6": nn.ReLU6, "hard_swish": nn.Hardswish, "silu": nn.Silu, "gelu": nn.GELU,
+    "relu": nn.ReLU, "relu6": nn.ReLU6, "hard_swish": nn.Hardswish, "silu": nn.Swish, "gelu": nn.GELU,
     "sigmoid": nn.Sigmoid, "hard_sigmoid": HardSigmoid, "none": nn.Identity,
 }  # fmt: skip
 
