@@ -272,6 +272,20 @@ def test_mobilenet_v3_is_torchvisions(run_in: Run, require_backend: Callable[[st
     run_in("torch", TORCHVISION)
 
 
+def test_a_deep_network_trains_as_a_graph(run_in: Run, require_backend: Callable[[str], None]) -> None:
+    """More than 1,000 calls deep, where MindSpore by itself stops."""
+    require_backend("mindspore")
+    run_in("mindspore", """
+import numpy as np
+from backends.mindspore import create_model, create_trainer
+from repro.interface import TrainSettings
+images = np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32)
+trainer = create_trainer(create_model("rdnet_tiny", num_classes=2), TrainSettings())
+loss, logits = trainer.step(images, np.arange(2), 0.1)
+assert np.isfinite(loss) and logits.shape == (2, 2)
+""")  # fmt: skip
+
+
 def test_all_backends_drop_the_same(run_in: Callable[[str, str], str], require_backend: Callable[[str], None]) -> None:
     """In compiled steps, too, in batches of another size, and in a process that goes on from the second epoch."""
     losses: dict[tuple[str, int], list[float]] = {}

@@ -64,9 +64,10 @@ TYPES: dict[str, tuple[type, ...]] = {
 @contextmanager
 def mode(value: int, hooks: Iterable[Any] = ()) -> Iterator[None]:
     """MindSpore's graph or eager mode for a while; it is global, and belongs to the user. hooks: removed afterwards."""
-    before = {name: mindspore.get_context(name) for name in ("mode", "pynative_synchronize")}
-    # its threads wait for each other in loops, which on two cores costs ten times what they spare
-    mindspore.set_context(mode=value, pynative_synchronize=True)
+    before = {name: mindspore.get_context(name) for name in ("mode", "pynative_synchronize", "max_call_depth")}
+    # its threads wait for each other in loops, which on two cores costs ten times what they spare; a training step of
+    # DenseNet-121 is more than 1,000 calls deep
+    mindspore.set_context(mode=value, pynative_synchronize=True, max_call_depth=100_000)
     try:
         yield
     finally:
