@@ -55,7 +55,7 @@ def test_a_run_leaves_its_folder(capsys):
     assert json.loads((folder / "class_indices.json").read_text()) == {str(digit): str(digit) for digit in range(10)}
     rows = metrics(folder)
     assert [row["epoch"] for row in rows] == [1, 2, 3]
-    assert list(rows[0]) == ["epoch", "train_loss", "train_top1", "val_loss", "val_top1", "val_top5", "lr"]
+    assert " ".join(rows[0]) == "epoch train_loss train_top1 train_top5 val_loss val_top1 val_top5 lr"
     assert rows[0]["lr"] == 0.02 and rows[1]["lr"] == pytest.approx(0.015)
     assert rows[2]["train_loss"] < rows[0]["train_loss"] and rows[2]["val_top1"] > 0.8  # the loop trains and counts
     summary = json.loads((folder / "summary.json").read_text())

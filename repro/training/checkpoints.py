@@ -36,7 +36,7 @@ from repro.weights.check import check
 CONFIG, CLASSES = "config.yaml", "class_indices.json"
 BATCH = "diverged.txt"
 BEST, LAST = "best.safetensors", "last/checkpoint.safetensors"
-METRICS = ("epoch", "train_loss", "train_top1", "val_loss", "val_top1", "val_top5", "lr", "seconds")
+METRICS = ("epoch", "train_loss", "train_top1", "train_top5", "val_loss", "val_top1", "val_top5", "lr", "seconds")
 
 
 @dataclass

@@ -22,7 +22,7 @@ def epoch_line(row: dict[str, float], epochs: int) -> str:
     """A row of metrics.jsonl for people."""
     return (
         f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"
-        f"  train loss {row['train_loss']:.4f} top-1 {row['train_top1']:7.2%}"
+        f"  train loss {row['train_loss']:.4f} top-1 {row['train_top1']:7.2%} top-5 {row['train_top5']:7.2%}"
         f"  val loss {row['val_loss']:.4f} top-1 {row['val_top1']:7.2%} top-5 {row['val_top5']:7.2%}"
         f"  lr {row['lr']:.4g}  {row['seconds']:.1f} s"
     )

@@ -68,6 +68,7 @@ def fit(
             "epoch": epoch,
             "train_loss": train.loss,
             "train_top1": train.top1,
+            "train_top5": train.top5,
             "val_loss": val.loss,
             "val_top1": val.top1,
             "val_top5": val.top5,
