@@ -40,7 +40,7 @@ def test_every_field_has_a_flag_and_survives_the_file(tmp_path):
         "--lr", "1e-3", "--schedule", "constant", "--lr-end", "0.01", "--warmup", "1",
         "--momentum", "0", "--nesterov", "true", "--alpha", "0.9", "--eps", "1e-3", "--weight-decay", "1e-5",
         "--clip-norm", "1", "--label-smoothing", "0.1", "--ema-decay", "0.99", "--ema-warmup", "true",
-        "--seed", "7", "--workers", "2", "--logs", "tensorboard",
+        "--precision", "float16", "--seed", "7", "--workers", "2", "--logs", "tensorboard",
     )  # fmt: skip
     assert list(changed) == list(recipes.FIELDS)
     made = recipes.make({}, changed)
@@ -143,4 +143,5 @@ def test_the_articles_recipe():
 
 def test_literal_names_are_those_of_the_rooms_they_belong_to():
     assert recipes.OPTIMIZERS == interface.OPTIMIZERS
+    assert recipes.PRECISIONS == interface.PRECISIONS
     assert (recipes.RESIZES, recipes.MODES) == (transform.RESIZES, mixing.MODES)

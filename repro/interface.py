@@ -21,6 +21,7 @@ from repro.weights.native import NativeNames
 Arrays = dict[str, np.ndarray]
 Draw = Callable[[str, tuple[int, ...]], np.ndarray]  # a module's name and a shape -> float32 from 0 to below 1
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
+PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class TrainSettings:
 
     train_only: weights whose canonical names begin with it are trained, and the others stay; running statistics follow
     the images all the same. label_smoothing: targets become (1 - label_smoothing) * target + label_smoothing / classes.
+
+    precision: of convolutions and matrix products, in training and in Trainer.predict, by the framework's own mixed
+    mode; the loss, the weights and their update stay float32. Of float16, whose smallest numbers are gradients, the
+    loss is multiplied by loss_scale before the gradients are taken, and these are divided by it.
     """
 
     momentum: float = 0.9  # of sgd and rmsprop
@@ -57,6 +62,7 @@ class TrainSettings:
     ema_decay: float | None = None
     ema_warmup: bool = False
     train_only: str = ""
+    precision: str = "float32"
     compiled: bool = (
         True  # in MindSpore, as a graph: the results are the same, and some tens of steps pay for compiling
     )
@@ -64,6 +70,8 @@ class TrainSettings:
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS:
             raise unknown("optimizer", self.optimizer, OPTIMIZERS)
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS)
         if not isinstance(self.betas, tuple) or len(self.betas) != 2:
             raise ReproError(f"betas are {self.betas!r}; give two numbers, such as (0.9, 0.999)")
         fractions = {"momentum": self.momentum, "alpha": self.alpha, "label_smoothing": self.label_smoothing}
@@ -84,6 +92,11 @@ class TrainSettings:
                 f"nesterov is {self.nesterov} with {self.optimizer} and a momentum of {self.momentum}; "
                 "it needs sgd with momentum, or leave it out"
             )
+
+    @property
+    def loss_scale(self) -> float:
+        """A power of two: multiplying and dividing by it changes no digit."""
+        return 1024.0 if self.precision == "float16" else 1.0
 
     @property
     def slots(self) -> tuple[str, ...]:

@@ -35,9 +35,9 @@ class DepthwiseConv2d(nn.Conv2d):
         if height * width > LARGEST_MAP:
             return super().construct(x)
         kernel, stride = self.kernel_size[0], self.stride[0]
-        matrices = ops.matmul(
-            self.weight.reshape(channels, kernel * kernel), _placement(height, width, kernel, stride)
-        ).reshape(channels, height * width, -1)
+        ones = _placement(height, width, kernel, stride).astype(x.dtype)
+        weight = self.weight.astype(x.dtype).reshape(channels, kernel * kernel)
+        matrices = ops.matmul(weight, ones).reshape(channels, height * width, -1)
         columns = x.reshape(batch, channels, height * width).transpose(1, 0, 2)  # (C, N, H * W)
         y = ops.bmm(columns, matrices).transpose(1, 0, 2)  # (N, C, H' * W')
         return y.reshape(batch, channels, (height - 1) // stride + 1, (width - 1) // stride + 1)

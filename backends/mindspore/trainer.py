@@ -7,11 +7,12 @@ from typing import Any
 
 import mindspore
 import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Parameter, Tensor, amp, nn, ops
 
 from backends.mindspore.model import draw_drops, drop_hooks, export_weights, load_weights, mode
 from backends.mindspore.native_weights import NAMES
 from backends.mindspore.optimizers import Flat, Optimizer, create_optimizer, zeros
+from repro.errors import ReproError
 from repro.interface import Arrays, TrainSettings
 
 
@@ -46,17 +47,19 @@ class Update(nn.Cell):
 class Step(nn.Cell):
     """Forward, loss, gradients and update."""
 
-    def __init__(self, model: nn.Cell, loss: nn.Cell, update: Update):
+    def __init__(self, model: nn.Cell, loss: nn.Cell, update: Update, loss_scale: float):
         super().__init__(auto_prefix=False)  # the model's parameters keep their names
-        self.model, self.loss, self.update = model, loss, update
+        self.model, self.loss, self.update, self.loss_scale = model, loss, update, loss_scale
         self.gradients = ops.value_and_grad(self.compute, None, update.weights.parameters, has_aux=True)
 
     def compute(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.model(images)
-        return self.loss(logits, targets), logits
+        return self.loss(logits, targets) * self.loss_scale, logits
 
     def construct(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         (loss, logits), gradients = self.gradients(images, targets)
+        if self.loss_scale != 1:
+            loss, gradients = loss / self.loss_scale, [gradient / self.loss_scale for gradient in gradients]
         return self.update(loss, gradients), logits
 
 
@@ -69,7 +72,11 @@ class Trainer:
     """See repro.interface.Trainer."""
 
     def __init__(self, model: Any, settings: TrainSettings):
-        self.model = model
+        if settings.precision == "bfloat16":
+            raise ReproError("precision is bfloat16: MindSpore has no such convolution on the CPU; give float16")
+        self.model = self.network = model
+        if settings.precision == "float16":
+            self.network = amp.auto_mixed_precision(model, "O2", mindspore.float16)  # normalisation stays float32
         self.settings = settings
         canonical = {NAMES.name(name, model.spec.weights[name]): name for name in settings.trained(model.spec)}
         trained = [parameter for parameter in model.trainable_params() if parameter.name in canonical]
@@ -81,7 +88,7 @@ class Trainer:
         self._reset_averages()
         self.cross_entropy = nn.CrossEntropyLoss(label_smoothing=float(settings.label_smoothing))
         self.whole_update = Update(self.flat, self.optimizer, settings, self.average)
-        self.train_step = Step(model, self.cross_entropy, self.whole_update)
+        self.train_step = Step(self.network, self.cross_entropy, self.whole_update, settings.loss_scale)
         self.steps = 0
 
     def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
@@ -110,8 +117,8 @@ class Trainer:
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         with mode(mindspore.GRAPH_MODE):
-            self.model.set_train(False)
-            return self.model(Tensor(images)).asnumpy()
+            self.network.set_train(False)
+            return self.network(Tensor(images)).asnumpy()
 
     def weights(self) -> Arrays:
         return export_weights(self.model)

@@ -12,6 +12,7 @@ from paddle.nn import functional as F
 from backends.paddle.model import export_weights, load_weights
 from backends.paddle.native_weights import NAMES
 from backends.paddle.optimizers import create_optimizer, key
+from repro.errors import ReproError
 from repro.interface import Arrays, TrainSettings
 
 
@@ -27,6 +28,11 @@ class Trainer:
     """See repro.interface.Trainer."""
 
     def __init__(self, model: Any, settings: TrainSettings):
+        if settings.precision != "float32":  # its auto_cast says that it does nothing there, and does nothing
+            raise ReproError(
+                f"precision is {settings.precision}: Paddle has convolutions of float32 and float64 alone on the CPU; "
+                "leave precision out, or train with torch or mindspore"
+            )
         self.model = model
         self.settings = settings
         self.kinds = model.spec.weights

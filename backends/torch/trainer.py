@@ -34,12 +34,22 @@ class Trainer:
 
     def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
         self.model.train()
-        logits = self.model(torch.from_numpy(images))
+        logits = self._logits(images)
         loss = self._loss(logits, targets)
         self.optimizer.zero_grad()
-        loss.backward()
+        (loss * self.settings.loss_scale).backward()
+        if self.settings.loss_scale != 1:
+            for parameter in self.parameters.values():
+                if parameter.grad is not None:
+                    parameter.grad /= self.settings.loss_scale
         self._update(lr)
         return loss.item(), logits.detach().numpy()
+
+    def _logits(self, images: np.ndarray) -> torch.Tensor:
+        if self.settings.precision == "float32":
+            return self.model(torch.from_numpy(images))
+        with torch.autocast("cpu", getattr(torch, self.settings.precision)):
+            return self.model(torch.from_numpy(images)).float()
 
     def loss(self, logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
         tensor = torch.from_numpy(logits).requires_grad_()
@@ -68,7 +78,7 @@ class Trainer:
     def predict(self, images: np.ndarray) -> np.ndarray:
         self.model.eval()
         with torch.inference_mode():
-            return self.model(torch.from_numpy(images)).numpy()
+            return self._logits(images).numpy()
 
     def weights(self) -> Arrays:
         return export_weights(self.model)

@@ -20,6 +20,7 @@ LOGS = ("tensorboard", "visualdl")
 # as in repro.data and repro.interface, which need NumPy: --help is quick
 RESIZES, MODES = ("squash", "crop"), ("batch", "pair", "elem")
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
+PRECISIONS = ("float32", "bfloat16", "float16")
 LARGEST_FILE = 1 << 16  # bytes; a recipe has a few hundred
 
 
@@ -103,6 +104,7 @@ class Recipe:
         number(0, 0.999999), "of the average of the weights, which is then what is validated and kept", None
     )
     ema_warmup: bool = setting(yes_or_no(), "the average forgets the first weights sooner", False)
+    precision: str = setting(one_of(*PRECISIONS), "of convolutions and matrix products", "float32")
     seed: int = setting(whole(0, 2**31 - 1), "decides fresh weights, order, augmentation and dropout", 0)
     workers: int = setting(whole(0, 256), "processes that read images (0: none)", 0)
     logs: str | None = setting(one_of(*LOGS), "logs for these viewers, in the run folder", None)
