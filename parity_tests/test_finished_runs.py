@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image
 
 from parity_tests.made_up import MODEL, QUICK, Backend
@@ -163,6 +165,37 @@ def test_captions_are_cut_to_fit_and_thin_images_stay_visible():
     assert captioned(Image.new("RGB", (10_000, 1)), ["a"], 160).getpixel((80, 0)) == (0, 0, 0)
     assert sheet([short] * 7, 6).size == (6 * 168 + 8, 2 * (short.height + 8) + 8)
     assert sheet([short] * 2, 6).size == (2 * 168 + 8, short.height + 16)
+
+
+def test_chinese_class_names_are_drawn_where_a_font_has_them(monkeypatch):
+    from matplotlib import font_manager
+
+    monkeypatch.setattr("repro.pictures.CHINESE", ("Drawn Here",))
+    boxes = captioned(Image.new("RGB", (50, 50)), ["花"], 160)
+    square = TTGlyphPen(None)
+    square.moveTo((0, 0))
+    for corner in ((0, 1000), (1000, 1000), (1000, 0)):
+        square.lineTo(corner)
+    square.closePath()
+    font = FontBuilder(1000)  # one sign, all black
+    font.setupGlyphOrder([".notdef", "flower"])
+    font.setupCharacterMap({ord("花"): "flower"})
+    font.setupGlyf(dict.fromkeys((".notdef", "flower"), square.glyph()))
+    font.setupHorizontalMetrics({".notdef": (1000, 0), "flower": (1000, 0)})
+    font.setupHorizontalHeader(ascent=1000, descent=0)
+    font.setupNameTable({"familyName": "Drawn Here", "styleName": "Regular"})
+    font.setupOS2()
+    font.setupPost()
+    font.save("drawn.ttf")
+    fonts = font_manager.fontManager
+    monkeypatch.setattr(fonts, "ttflist", list(fonts.ttflist))
+    fonts.addfont("drawn.ttf")
+    drawn = captioned(Image.new("RGB", (50, 50)), ["花"], 160)
+    ink = [(np.asarray(picture.convert("L"))[162:] < 128).sum() for picture in (boxes, drawn)]
+    assert ink[1] > 100 > ink[0]
+    mixed = captioned(Image.new("RGB", (50, 50)), ["daisy 花"], 160)  # which this font cannot spell
+    assert (np.asarray(mixed.convert("L"))[162:] < 128).sum() < 150
+    confusion(np.eye(2, dtype=int), ["花", "daisy"], "title", Path("c.png"))
 
 
 def compared(capsys, *argv: str) -> str:

@@ -9,13 +9,16 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 INK, PAPER = (34, 34, 34), (255, 255, 255)
+# fonts with Chinese signs that Linux, Windows and macOS come with; matplotlib's own has none
+CHINESE = ("Noto Sans CJK SC", "Source Han Sans CN", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Droid Sans Fallback",
+           "Microsoft YaHei", "SimHei", "PingFang SC", "Heiti TC", "Arial Unicode MS")  # fmt: skip
 
 
 def captioned(image: Image.Image, lines: Sequence[str], side: int) -> Image.Image:
     """The image on paper `side` pixels wide, its longer side scaled to that, with the lines below, shortened to fit."""
     scale = side / max(image.size)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    font = _font(max(12, side // 24))
+    font = _font(max(12, side // 24), "".join(lines))
     height = font.size * 3 // 2
     paper = Image.new("RGB", (side, round(size[1] + height * (len(lines) + 0.25))), PAPER)
     paper.paste(image.resize(size, Image.Resampling.BICUBIC), ((side - size[0]) // 2, 0))
@@ -41,9 +44,7 @@ def sheet(tiles: Sequence[Image.Image], columns: int, gap: int = 8) -> Image.Ima
 def confusion(matrix: np.ndarray, classes: Sequence[str], title: str, path: Path) -> None:
     """The matrix int (classes, classes), true by predicted, as a PNG: shaded by the share of the true class, with the
     counts written in where they can be read. For 2 to 100 classes; more get no names."""
-    import logging
-
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # Paddle makes loggers talk
+    families = _families()
     from matplotlib.figure import Figure
 
     count = len(classes)
@@ -57,7 +58,7 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], title: str, path: Path
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, shrink=0.6, label="share of the true class")
     for set_ticks, rotation in ((axes.set_xticks, 90), (axes.set_yticks, 0)):
-        set_ticks(range(len(names)), names, rotation=rotation, fontsize=letters, parse_math=False)
+        set_ticks(range(len(names)), names, rotation=rotation, fontsize=letters, family=families, parse_math=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(title, loc="left", fontsize=11, parse_math=False)
@@ -69,11 +70,25 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], title: str, path: Path
     figure.savefig(path, format="png", dpi=100 if count <= 40 else 150, bbox_inches="tight")
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """matplotlib's font, which has more alphabets than Pillow's own."""
-    import matplotlib
+def _families() -> list[str]:
+    """matplotlib's font, which has more alphabets than Pillow's own, and one with Chinese signs if there is one."""
+    import logging
 
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf").as_posix(), size)
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # Paddle makes loggers talk
+    from matplotlib import font_manager
+
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return ["DejaVu Sans", *[name for name in CHINESE if name in installed][:1]]
+
+
+def _font(size: int, text: str) -> ImageFont.FreeTypeFont:
+    """The first font that has all signs of the text, or matplotlib's."""
+    from matplotlib import font_manager
+
+    paths = [font_manager.findfont(name) for name in _families()]
+    signs = {ord(sign) for sign in text}
+    complete = (path for path in paths if signs <= font_manager.get_font(path).get_charmap().keys())
+    return ImageFont.truetype(next(complete, paths[0]), size)
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
