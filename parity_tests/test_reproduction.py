@@ -29,14 +29,15 @@ def test_the_page_in_the_repository_is_what_the_command_writes(tmp_path: Path, m
 
 
 def test_a_run_is_kept_and_shown() -> None:
-    run([*QUICK, "--epochs", "2", "--mean", "0.1307", "--std", "0.3081", "--channels", "1", "--out", "runs/a"])
+    flags = ["--seed", "3", "--option", "dropout=0.1", "--mean", "0.1307", "--std", "0.3081", "--channels", "1"]
+    run([*QUICK, "--epochs", "2", *flags, "--out", "runs/a"])
     main(["efficientnetv2_mnist=runs/a"])
     folder = Path("docs/runs/efficientnetv2_mnist/torch-asymmnet_small_x0_35")
     assert sorted(path.name for path in folder.iterdir()) == ["config.yaml", "metrics.jsonl", "summary.json"]
     page = Path("REPRODUCTION.md").read_text()
     assert all(f"## {article.title}\n" in page for article in ARTICLES.values())
-    assert "| asymmnet_small_x0_35 | torch 1.0 | digits, 1,433 and 364 | 8 | 2 |" in page
-    assert "epochs is 2, not 6" in page and "mean is" not in page
+    assert "| asymmnet_small_x0_35, dropout=0.1 | torch 1.0 | digits, 1,433 and 364 | 8 | 2 |" in page
+    assert "epochs is 2, not 6" in page and "seed is 3, not 0" in page and "mean is" not in page
     assert page.count("Not run yet.") == len(ARTICLES) - 1
     assert Path("docs/runs/efficientnetv2_mnist/curves.png").is_file()
     main([])

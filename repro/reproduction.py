@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from repro.errors import ReproError
 
 if TYPE_CHECKING:
     from repro.training.finished import FinishedRun
+    from repro.training.recipe import Recipe
 
 KEPT = ("config.yaml", "metrics.jsonl", "summary.json")
 BACKENDS = ("torch", "paddle", "mindspore")  # in the order of the tables
@@ -116,6 +117,7 @@ def write(kept: Path, out: Path) -> None:
     """The page, and beside the kept runs of each article a picture of their curves."""
     from repro.compare import draw
     from repro.files import write_text
+    from repro.training import recipe as recipes
 
     parts = [HEAD]
     for name, article in ARTICLES.items():
@@ -126,9 +128,10 @@ def write(kept: Path, out: Path) -> None:
         if not runs:
             parts.append("Not run yet.\n")
             continue
-        parts += [*_table(runs), ""]
+        values = recipes.read(Path(__file__).parent.parent / "configs" / f"{name}.yaml")
+        parts += [*_table(runs, values.get("options", {})), ""]
         parts.append(
-            f"What differs from the recipe: {_changes(name, [run.recipe for run, _ in runs])}. {article.why}\n"
+            f"What differs from the recipe: {_changes(values, [run.recipe for run, _ in runs])}. {article.why}\n"
         )
         picture = kept / name / "curves.png"
         draw([run for run, _ in runs], [run.path.name for run, _ in runs], picture)
@@ -142,7 +145,8 @@ Written by `python -m repro.reproduction` from the runs in [docs/runs](docs/runs
 
     python -m repro.run --backend BACKEND --config configs/NAME.yaml --data DATA ...
 
-on 2 CPU cores of a shared machine. The same batches reach every backend, to the bit. Top-1 is that of the best epoch.
+on 2 CPU cores of a shared machine, two runs at a time. The same batches reach every backend, to the bit. Top-1 is
+that of the epoch that was best in validation.
 """
 
 
@@ -160,32 +164,41 @@ def _order(run: tuple[FinishedRun, dict[str, Any]]) -> tuple[str, int, str]:
     return recipe.model, BACKENDS.index(recipe.backend) if recipe.backend in BACKENDS else 9, recipe.backend
 
 
-def _table(runs: Sequence[tuple[FinishedRun, dict[str, Any]]]) -> list[str]:
-    lines = ["| network | backend | data, images to train on and to validate | side | epochs | top-1 | minutes |",
-             "|---|---|---|---:|---:|---:|---:|"]  # fmt: skip
+def _table(runs: Sequence[tuple[FinishedRun, dict[str, Any]]], options: Mapping[str, Any]) -> list[str]:
+    lines = [
+        "| network | backend | data, images to train and to validate | side | epochs | top-1 | in training | minutes |",
+        "|---|---|---|---:|---:|---:|---:|---:|",
+    ]
     for run, summary in runs:
         recipe = run.recipe
+        own = "".join(f", {name}={value}" for name, value in recipe.options.items() if options.get(name) != value)
         lines.append(
-            f"| {recipe.model} | {recipe.backend} {summary['framework_version']} | {summary['dataset']}, "
+            f"| {recipe.model}{own} | {recipe.backend} {summary['framework_version']} | {summary['dataset']}, "
             f"{summary['train_images']:,} and {summary['val_images']:,} | {recipe.image_size} | {summary['epochs']} | "
-            f"{summary['best_val_top1']:.2%} | {summary['seconds'] / 60:.1f} |"
+            f"{summary['best_val_top1']:.2%} | {run.progress.best['train_top1']:.2%} | {summary['seconds'] / 60:.1f} |"
         )
     return lines
 
 
-def _changes(name: str, made: Sequence[Any]) -> str:
+def _changes(values: Mapping[str, Any], made: Sequence[Recipe]) -> str:
     """What flags changed of the recipe, in any of the runs."""
     from repro.training import recipe as recipes
 
-    values = recipes.read(Path(__file__).parent.parent / "configs" / f"{name}.yaml")
     found = {}
     for recipe in made:
-        for key, value in values.items():
+        article = recipes.make(values, {name: getattr(recipe, name) for name in ("backend", "model", "data")})
+        for key, value in vars(article).items():
             own = getattr(recipe, key)
-            alike = own == value or (isinstance(value, tuple) and set(own) == set(value))
-            if key != "model" and not alike:
-                found[key] = f"{key} is {own}, not {value}"
+            filled = (key == "image_size" and value is None) or (isinstance(value, tuple) and set(own) == set(value))
+            if key != "options" and own != value and not filled:
+                found[key] = f"{key} is {_told(own)}, not {_told(value)}"
     return ", ".join(found.values()) or "nothing"
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " and ".join(f"{name} {number}" for name, number in value.items())
+    return str(value)
 
 
 if __name__ == "__main__":
