@@ -286,6 +286,21 @@ assert np.isfinite(loss) and logits.shape == (2, 2)
 """)  # fmt: skip
 
 
+def test_a_long_sum_is_the_same_in_every_call(run_in: Run, require_backend: Callable[[str], None]) -> None:
+    """MindSpore's own of a whole vector is not."""
+    require_backend("mindspore")
+    run_in("mindspore", """
+import mindspore
+import numpy as np
+from backends.mindspore.trainer import total
+compiled = mindspore.jit(total)
+for size in (7, 4096, 5000, 434_650):
+    numbers = np.random.default_rng(0).random(size, np.float32)
+    found = {float(compiled(mindspore.Tensor(numbers)).asnumpy()) for call in range(60)}
+    assert len(found) == 1 and abs(found.pop() / numbers.astype(np.float64).sum() - 1) < 1e-5, size
+""")  # fmt: skip
+
+
 def test_all_backends_drop_the_same(run_in: Callable[[str, str], str], require_backend: Callable[[str], None]) -> None:
     """In compiled steps, too, in batches of another size, and in a process that goes on from the second epoch."""
     losses: dict[tuple[str, int], list[float]] = {}
