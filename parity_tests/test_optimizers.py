@@ -26,12 +26,17 @@ SETTINGS: dict[str, dict] = {
     "adamw_soft": {"optimizer": "adamw", "weight_decay": 0.1},
     "rmsprop_soft": {"optimizer": "rmsprop", "momentum": 0.0, "weight_decay": 0.1, "label_smoothing": 0.1},
     "rmsprop_momentum": {"optimizer": "rmsprop", "alpha": 0.9, "eps": 1e-2},
+    "rmsprop_tf": {"optimizer": "rmsprop_tf", "alpha": 0.9, "eps": 1e-2, "weight_decay": 0.1},
+    "spared": {"weight_decay": 0.1, "spare_bias_and_norm": True},
+    "spared_adam": {"optimizer": "adam", "weight_decay": 0.1, "spare_bias_and_norm": True},
+    "spared_adamw": {"optimizer": "adamw", "weight_decay": 0.1, "spare_bias_and_norm": True},
+    "spared_rmsprop_tf": {"optimizer": "rmsprop_tf", "momentum": 0.0, "weight_decay": 0.1, "spare_bias_and_norm": True},
     "clip_average": {"clip_norm": 0.5, "ema_decay": 0.8},
     "warm_average": {"ema_decay": 0.3, "ema_warmup": True},
     "head": {"train_only": "classifier", "weight_decay": 0.1, "ema_decay": 0.8},
 }
 # one for each kind of state
-RESUMED = ("momentum", "adam_decay", "rmsprop_momentum", "clip_average", "warm_average", "head")
+RESUMED = ("momentum", "adam_decay", "rmsprop_momentum", "rmsprop_tf", "clip_average", "warm_average", "head")
 STEPS, SEEN = 5, 2  # steps, and how many were made where a trainer that has made others goes on
 RATES = (0.02, 0.02, 0.01, 0.005, 0.01)
 SPEC = find_spec("resnet110_cifar", num_classes=5)
@@ -164,6 +169,8 @@ class Reference:
         self.weights = {name: array.astype(np.float64) for name, array in weights.items()}
         self.average = dict(self.weights)
         self.state = {f"{slot}/{name}": np.zeros_like(w) for slot in settings.slots for name, w in self.weights.items()}
+        if settings.optimizer == "rmsprop_tf":
+            self.state |= {f"square/{name}": np.ones_like(w) for name, w in self.weights.items()}
 
     def step(self, gradients: Arrays, lr: float) -> None:
         s = self.s
@@ -174,11 +181,14 @@ class Reference:
             gradients = {name: g * min(1, s.clip_norm / (norm + 1e-6)) for name, g in gradients.items()}
         for name, g in gradients.items():
             w = self.weights[name]
+            decay = 0 if s.spare_bias_and_norm and w.ndim == 1 else s.weight_decay
             if s.optimizer == "adamw":
-                w = w - lr * s.weight_decay * w
+                w = w - lr * decay * w
             else:
-                g = g + s.weight_decay * w  # noqa: PLW2901
-            self.weights[name] = w - lr * self.direction(name, g)
+                g = g + decay * w  # noqa: PLW2901
+            self.weights[name] = w - (
+                self.tensorflow(name, lr * g, g) if "tf" in s.optimizer else lr * self.direction(name, g)
+            )
             if s.ema_decay is not None:
                 kept = min(s.ema_decay, self.number / (9 + self.number)) if s.ema_warmup else s.ema_decay
                 self.average[name] = kept * self.average[name] + (1 - kept) * self.weights[name]
@@ -195,6 +205,13 @@ class Reference:
             return g
         velocity = self.state[f"velocity/{name}"] = s.momentum * self.state[f"velocity/{name}"] + g
         return g + s.momentum * velocity if s.nesterov else velocity
+
+    def tensorflow(self, name: str, step: np.ndarray, g: np.ndarray) -> np.ndarray:
+        change = step / np.sqrt(self.mix("square", name, self.s.alpha, g**2) + self.s.eps)
+        if not self.s.momentum:
+            return change
+        velocity = self.state[f"velocity/{name}"] = self.s.momentum * self.state[f"velocity/{name}"] + change
+        return velocity
 
     def mix(self, slot: str, name: str, kept: float, new: np.ndarray) -> np.ndarray:
         mixed = self.state[f"{slot}/{name}"] = kept * self.state[f"{slot}/{name}"] + (1 - kept) * new
@@ -217,7 +234,9 @@ def test_each_update_is_its_formula(backend: str, record: Record) -> None:
         start = {key: array for key, array in part(arrays, f"{name}/0/weights").items() if key in trained}
         reference = Reference(TrainSettings(**options), start)
         fresh = part(arrays, f"{name}/0/state")
-        assert not [key for key in fresh if fresh[key].any() and not key.startswith("ema/")]
+        assert not [
+            key for key in fresh if (fresh[key] != ("tf" in name and "square" in key)).any() and key[:4] != "ema/"
+        ]
         for step in range(STEPS):
             gradients = part(arrays, f"{name}/{step}/gradient")
             reference.step({key: gradients[key] for key in trained}, RATES[step])
@@ -333,3 +352,29 @@ def test_a_state_of_other_settings_is_refused() -> None:
             adam.full_state(broken, SPEC)
     with pytest.raises(ReproError, match=r"ema/classifier.bias is missing"):
         TrainSettings(ema_decay=0.9).full_state(TrainSettings().full_state({}, SPEC), SPEC)
+
+
+def test_tensorflows_rmsprop_is_timms(
+    run_in: Callable[[str, str], str], require_backend: Callable[[str], None]
+) -> None:
+    require_backend("torch")
+    run_in("torch", """
+import torch
+from timm.optim import RMSpropTF
+from backends.torch.optimizers import create_optimizer
+from repro.interface import TrainSettings
+settings = TrainSettings(optimizer="rmsprop_tf", alpha=0.9, eps=1e-3, momentum=0.9, weight_decay=0.1)
+torch.manual_seed(0)
+ours = torch.nn.Parameter(torch.randn(5, 3))
+theirs = torch.nn.Parameter(ours.detach().clone())
+optimizers = [
+    create_optimizer([ours], settings),
+    RMSpropTF([theirs], lr=0.0, alpha=0.9, eps=1e-3, momentum=0.9, weight_decay=0.1),
+]
+for lr in (0.1, 0.05, 0.2):
+    gradient = torch.randn(5, 3)
+    for parameter, optimizer in zip((ours, theirs), optimizers):
+        parameter.grad, optimizer.param_groups[0]["lr"] = gradient.clone(), lr
+        optimizer.step()
+    assert torch.allclose(ours, theirs, 1e-6, 1e-6)
+""")  # fmt: skip

@@ -39,6 +39,7 @@ def test_every_field_has_a_flag_and_survives_the_file(tmp_path):
         "--batch-size", "8", "--epochs", "3", "--stages", "2", "--first-stage", "image_size=32", "--optimizer", "adam",
         "--lr", "1e-3", "--schedule", "constant", "--lr-end", "0.01", "--warmup", "1",
         "--momentum", "0", "--nesterov", "true", "--alpha", "0.9", "--eps", "1e-3", "--weight-decay", "1e-5",
+        "--spare-bias-and-norm", "true",
         "--clip-norm", "1", "--label-smoothing", "0.1", "--ema-decay", "0.99", "--ema-warmup", "true",
         "--precision", "float16", "--seed", "7", "--workers", "2", "--logs", "tensorboard",
     )  # fmt: skip

@@ -7,7 +7,7 @@ logits float32 (N, classes), weights under their canonical names.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from repro.weights.native import NativeNames
 
 Arrays = dict[str, np.ndarray]
 Draw = Callable[[str, tuple[int, ...]], np.ndarray]  # a module's name and a shape -> float32 from 0 to below 1
-OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
+OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "rmsprop_tf")
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 
@@ -28,7 +28,8 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 class TrainSettings:
     """What a step does besides the learning rate, which the core gives with every step.
 
-    With g the gradient, w a trained weight (gamma and beta too) and t the number of the step from 1, as torch.optim:
+    With g the gradient, w a trained weight (gamma and beta too) and t the number of the step from 1, as torch.optim;
+    and rmsprop_tf as TensorFlow, in which the EfficientNets were trained:
 
     clip_norm   first of all, g *= min(1, clip_norm / (norm + 1e-6)), norm being the L2 norm of all gradients together
     sgd         g += weight_decay * w;  velocity = momentum * velocity + g
@@ -39,8 +40,12 @@ class TrainSettings:
     adamw       w -= lr * weight_decay * w, then adam without decay
     rmsprop     g += weight_decay * w;  square = alpha * square + (1 - alpha) * g**2
                 velocity = momentum * velocity + g / (sqrt(square) + eps);  w -= lr * velocity
+    rmsprop_tf  g and square as above, with a square of 1 before the first step
+                velocity = momentum * velocity + lr * g / sqrt(square + eps);  w -= velocity
     ema_decay   last of all, average = ema_decay * average + (1 - ema_decay) * w; running statistics are copied
     ema_warmup  in place of ema_decay, min(ema_decay, t / (9 + t)): an early average is not of the first weights
+
+    spare_bias_and_norm: weight_decay is 0 for weights of one axis: biases, gammas, betas and the scales of layers.
 
     train_only: weights whose canonical names begin with it are trained, and the others stay; running statistics follow
     the images all the same. label_smoothing: targets become (1 - label_smoothing) * target + label_smoothing / classes.
@@ -52,6 +57,7 @@ class TrainSettings:
 
     momentum: float = 0.9  # of sgd and rmsprop
     weight_decay: float = 0.0
+    spare_bias_and_norm: bool = False
     optimizer: str = "sgd"
     nesterov: bool = False
     betas: tuple[float, float] = (0.9, 0.999)
@@ -103,7 +109,15 @@ class TrainSettings:
         """The names of what the optimizer keeps of each trained weight."""
         if self.optimizer in ("adam", "adamw"):
             return ("moment1", "moment2")
-        return ("square",) * (self.optimizer == "rmsprop") + ("velocity",) * bool(self.momentum)
+        return ("square",) * self.optimizer.startswith("rmsprop") + ("velocity",) * bool(self.momentum)
+
+    def before(self, slot: str) -> float:
+        """What a slot holds before the first step."""
+        return 1.0 if (slot, self.optimizer) == ("square", "rmsprop_tf") else 0.0
+
+    def decay(self, shape: Sequence[int]) -> float:
+        """The weight decay of a weight of that shape."""
+        return 0.0 if self.spare_bias_and_norm and len(shape) == 1 else float(self.weight_decay)
 
     @property
     def counts(self) -> bool:
@@ -130,7 +144,7 @@ class TrainSettings:
         return found
 
     def full_state(self, arrays: Mapping[str, np.ndarray], spec: Spec) -> Arrays:
-        """What Trainer.load_state was given, completed where it was nothing at all by zeros for the optimizer.
+        """What Trainer.load_state was given, completed where it was nothing at all by what the optimizer begins with.
 
         Raises ReproError unless it is what Trainer.state() yields under these settings: an array that was lost would
         change the run without a word.
@@ -139,7 +153,7 @@ class TrainSettings:
         shapes = {f"{slot}/{name}": shape for slot in self.slots for name, shape in trained.items()}
         shapes |= {"steps": ()} if self.counts else {}
         if not arrays:
-            return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+            return {key: np.full(shape, self.before(key.split("/")[0]), np.float32) for key, shape in shapes.items()}
         shapes |= {f"ema/{name}": shape for name, shape in trained.items()} if self.ema_decay is not None else {}
         for name in sorted(shapes.keys() | arrays.keys()):
             if name not in arrays or name not in shapes or arrays[name].shape != shapes[name]:
@@ -184,7 +198,7 @@ class Trainer(Protocol):
     def state(self) -> Arrays:
         """Copies of all that the next step depends on beside the weights: "SLOT/NAME" with canonical names and shapes
         for each of TrainSettings.slots, "ema/NAME" where there are averages, and the number of "steps" (int64, no axes)
-        where it counts. Zeros before the first step."""
+        where it counts. TrainSettings.before the first step."""
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Goes on from what state() of any backend's trainer yielded, after load_weights; {} is a fresh optimizer.

@@ -4,7 +4,8 @@ momentum alone as PyTorch has it, and operations for each weight take long to co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 
 import mindspore
 import numpy as np
@@ -13,10 +14,10 @@ from mindspore import Parameter, ParameterTuple, Tensor, mint, nn, ops
 from repro.interface import TrainSettings
 
 
-def create_optimizer(size: int, settings: TrainSettings) -> Optimizer:
-    """size: how many numbers all the weights have together."""
-    optimizers = {"adam": Adam, "adamw": Adam, "rmsprop": RMSProp}
-    return optimizers.get(settings.optimizer, SGD)(size, settings)
+def create_optimizer(shapes: Sequence[tuple[int, ...]], settings: TrainSettings) -> Optimizer:
+    """shapes: of the weights, in the order in which they follow each other in the vector."""
+    optimizers = {"adam": Adam, "adamw": Adam, "rmsprop": RMSProp, "rmsprop_tf": RMSProp}
+    return optimizers.get(settings.optimizer, SGD)(shapes, settings)
 
 
 class Flat(nn.Cell):
@@ -49,17 +50,27 @@ def written(parameter: Parameter, values: Tensor) -> Tensor:
 
 
 def zeros(name: str, *shape: int) -> Parameter:
-    return Parameter(Tensor(np.zeros(shape, np.float32)), name=name, requires_grad=False)
+    return filled(name, 0.0, *shape)
+
+
+def filled(name: str, value: float, *shape: int) -> Parameter:
+    return Parameter(Tensor(np.full(shape, value, np.float32)), name=name, requires_grad=False)
 
 
 class Optimizer(nn.Cell):
     """One of PyTorch's, of a vector of weights and that of their gradients, to the weights after the step."""
 
-    def __init__(self, size: int, settings: TrainSettings):
+    def __init__(self, shapes: Sequence[tuple[int, ...]], settings: TrainSettings):
         super().__init__(auto_prefix=False)
-        self.slots = {slot: zeros(slot, size) for slot in settings.slots}
+        sizes = [math.prod(shape) for shape in shapes]
+        self.slots = {slot: filled(slot, settings.before(slot), sum(sizes)) for slot in settings.slots}
         self.velocity = self.slots.get("velocity")
-        self.weight_decay, self.momentum, self.eps = settings.weight_decay, settings.momentum, settings.eps
+        self.momentum, self.eps = settings.momentum, settings.eps
+        self.decays = settings.weight_decay > 0
+        self.weight_decay: float | np.ndarray = settings.weight_decay  # a vector where some weights are spared
+        if settings.spare_bias_and_norm:
+            self.weight_decay = np.repeat([settings.decay(shape) for shape in shapes], sizes)
+        self.decay = Parameter(Tensor(self.weight_decay, mindspore.float32), name="decay", requires_grad=False)
         self.lr = zeros("lr")
 
     def prepare(self, lr: float, steps: int) -> None:
@@ -67,7 +78,7 @@ class Optimizer(nn.Cell):
         self.lr.set_data(Tensor(lr, mindspore.float32))
 
     def decayed(self, g: Tensor, weight: Tensor) -> Tensor:
-        return g + self.weight_decay * weight if self.weight_decay > 0 else g
+        return g + self.decay * weight if self.decays else g
 
     def gathered(self, g: Tensor) -> Tensor:
         """The velocity, or without momentum what it would be."""
@@ -75,8 +86,8 @@ class Optimizer(nn.Cell):
 
 
 class SGD(Optimizer):
-    def __init__(self, size: int, settings: TrainSettings):
-        super().__init__(size, settings)
+    def __init__(self, shapes: Sequence[tuple[int, ...]], settings: TrainSettings):
+        super().__init__(shapes, settings)
         self.nesterov = settings.nesterov
 
     def construct(self, weight: Tensor, g: Tensor) -> Tensor:
@@ -86,13 +97,13 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    def __init__(self, size: int, settings: TrainSettings):
-        super().__init__(size, settings)
+    def __init__(self, shapes: Sequence[tuple[int, ...]], settings: TrainSettings):
+        super().__init__(shapes, settings)
         self.betas = settings.betas
         self.shares = (1 - self.betas[0], 1 - self.betas[1])  # the compiler would subtract in single precision
         self.decoupled = settings.optimizer == "adamw"
         self.moment1, self.moment2 = self.slots["moment1"], self.slots["moment2"]
-        self.root, self.kept = zeros("root"), zeros("kept")
+        self.root, self.kept = zeros("root"), zeros("kept", *np.shape(self.weight_decay))
 
     def prepare(self, lr: float, steps: int) -> None:
         """In double precision, because 1 - 0.999**t has few digits in single precision."""
@@ -112,12 +123,15 @@ class Adam(Optimizer):
 
 
 class RMSProp(Optimizer):
-    def __init__(self, size: int, settings: TrainSettings):
-        super().__init__(size, settings)
+    def __init__(self, shapes: Sequence[tuple[int, ...]], settings: TrainSettings):
+        super().__init__(shapes, settings)
+        self.tensorflow = settings.optimizer == "rmsprop_tf"
         self.square = self.slots["square"]
         self.alpha, self.share = settings.alpha, 1 - settings.alpha
 
     def construct(self, weight: Tensor, g: Tensor) -> Tensor:
         g = self.decayed(g, weight)
         square = ops.assign(self.square, self.alpha * self.square + self.share * g * g)
+        if self.tensorflow:
+            return weight - self.gathered(self.lr * g / ops.sqrt(square + self.eps))
         return weight - self.lr * self.gathered(g / (ops.sqrt(square) + self.eps))

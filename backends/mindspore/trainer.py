@@ -95,7 +95,7 @@ class Trainer:
         self.flat = Flat(trained, settings.compiled)
         self.names = [canonical[parameter.name] for parameter in self.flat.parameters]
         size = sum(self.flat.sizes)
-        self.optimizer = create_optimizer(size, settings)
+        self.optimizer = create_optimizer([parameter.shape for parameter in self.flat.parameters], settings)
         self.average = None if settings.ema_decay is None else zeros("ema", size)
         self._reset_averages()
         self.cross_entropy = nn.CrossEntropyLoss(label_smoothing=float(settings.label_smoothing))

@@ -109,7 +109,8 @@ class Trainer:
         buffers = self.optimizer.state_dict()  # empty before the first step, unless loaded
         for name, parameter in self.parameters.items():
             for slot in self.settings.slots:
-                buffer = buffers.get(key(parameter, self.name, slot), paddle.zeros_like(parameter))
+                fresh = paddle.full_like(parameter, self.settings.before(slot))
+                buffer = buffers.get(key(parameter, self.name, slot), fresh)
                 arrays[f"{slot}/{name}"] = self._canonical(buffer, name)
         arrays |= {f"ema/{name}": self._canonical(average, name) for name, average in self.average.items()}
         return arrays | ({"steps": np.array(self.steps)} if self.settings.counts else {})

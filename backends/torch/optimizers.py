@@ -1,4 +1,4 @@
-"""The optimizers of repro.interface.TrainSettings, which are PyTorch's own."""
+"""The optimizers of repro.interface.TrainSettings: PyTorch's own, and TensorFlow's RMSProp."""
 
 from __future__ import annotations
 
@@ -10,13 +10,37 @@ SLOTS = {"velocity": "momentum_buffer", "moment1": "exp_avg", "moment2": "exp_av
 
 
 def create_optimizer(parameters: list[torch.Tensor], settings: TrainSettings) -> torch.optim.Optimizer:
-    s, decay = settings, settings.weight_decay
+    s = settings
+    decays = sorted({s.decay(parameter.shape) for parameter in parameters})
+    groups = [
+        {"params": [p for p in parameters if s.decay(p.shape) == decay], "weight_decay": decay} for decay in decays
+    ]
     if s.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=0.0, betas=s.betas, eps=s.eps, weight_decay=decay)
+        return torch.optim.Adam(groups, lr=0.0, betas=s.betas, eps=s.eps)
     if s.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=0.0, betas=s.betas, eps=s.eps, weight_decay=decay)
+        return torch.optim.AdamW(groups, lr=0.0, betas=s.betas, eps=s.eps)
     if s.optimizer == "rmsprop":
-        return torch.optim.RMSprop(
-            parameters, lr=0.0, alpha=s.alpha, eps=s.eps, momentum=s.momentum, weight_decay=decay
-        )
-    return torch.optim.SGD(parameters, lr=0.0, momentum=s.momentum, nesterov=s.nesterov, weight_decay=decay)
+        return torch.optim.RMSprop(groups, lr=0.0, alpha=s.alpha, eps=s.eps, momentum=s.momentum)
+    if s.optimizer == "rmsprop_tf":
+        return RMSPropTF(groups, {"lr": 0.0, "alpha": s.alpha, "eps": s.eps, "momentum": s.momentum})
+    return torch.optim.SGD(groups, lr=0.0, momentum=s.momentum, nesterov=s.nesterov)
+
+
+class RMSPropTF(torch.optim.Optimizer):
+    """As TensorFlow has it; PyTorch's has eps outside the square root, and zeros to begin with."""
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                square = state.setdefault(SLOTS["square"], torch.ones_like(parameter))
+                gradient = parameter.grad + group["weight_decay"] * parameter
+                square.mul_(group["alpha"]).addcmul_(gradient, gradient, value=1 - group["alpha"])
+                change = group["lr"] * gradient / (square + group["eps"]).sqrt()
+                if group["momentum"]:
+                    velocity = state.setdefault(SLOTS["velocity"], torch.zeros_like(parameter))
+                    change = velocity.mul_(group["momentum"]).add_(change)
+                parameter.sub_(change)

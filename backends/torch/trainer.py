@@ -96,7 +96,8 @@ class Trainer:
         for name, parameter in self.parameters.items():
             buffers = self.optimizer.state.get(parameter, {})  # empty before the first step
             for slot in self.settings.slots:
-                arrays[f"{slot}/{name}"] = buffers.get(SLOTS[slot], torch.zeros_like(parameter)).detach().numpy().copy()
+                fresh = torch.full_like(parameter, self.settings.before(slot))
+                arrays[f"{slot}/{name}"] = buffers.get(SLOTS[slot], fresh).detach().numpy().copy()
         arrays |= {f"ema/{name}": average.numpy().copy() for name, average in self.average.items()}
         return arrays | ({"steps": np.array(self.steps)} if self.settings.counts else {})
 

@@ -23,10 +23,14 @@ LIKELY = 4.0
 NUMBERS = 4096  # made-up gradients, repeated over every weight
 UPDATED = 3  # steps of an optimizer, of which the weights after the first and the last are compared
 
-# Every optimizer, schedule and setting of TrainSettings once
+# Every optimizer of torch.optim, every schedule, and what else decides an update once
 UPDATES: dict[str, tuple[str, float, dict[str, Any]]] = {
     "sgd, constant": ("constant", 0, {"momentum": 0.9, "weight_decay": DECAY}),
-    "sgd with nesterov, step": ("step", 0, {"momentum": 0.9, "nesterov": True, "weight_decay": DECAY}),
+    "sgd with nesterov, step": (
+        "step",
+        0,
+        {"momentum": 0.9, "nesterov": True, "weight_decay": DECAY, "spare_bias_and_norm": True},
+    ),
     "clipped sgd with averages, linear": ("linear", 0, {"momentum": 0.0, "clip_norm": 1.0, "ema_decay": 0.9}),
     "adam, cosine": ("cosine", 0, {"optimizer": "adam", "weight_decay": DECAY}),
     "adamw, warm-up": ("cosine", 2, {"optimizer": "adamw", "weight_decay": DECAY}),

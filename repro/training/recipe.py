@@ -19,7 +19,7 @@ GROWING = ("image_size", "magnitude", "mixup", "dropout")
 LOGS = ("tensorboard", "visualdl")
 # as in repro.data and repro.interface, which need NumPy: --help is quick
 RESIZES, MODES = ("squash", "crop"), ("batch", "pair", "elem")
-OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
+OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "rmsprop_tf")
 PRECISIONS = ("float32", "bfloat16", "float16")
 LARGEST_FILE = 1 << 16  # bytes; a recipe has a few hundred
 
@@ -98,6 +98,7 @@ class Recipe:
     alpha: float = setting(number(0, 0.9999), "of RMSProp", 0.99)
     eps: float = setting(number(0, 1, above=True), "of Adam, AdamW and RMSProp", 1e-8)
     weight_decay: float = setting(number(0, 1), "on every trained weight", 1e-4)
+    spare_bias_and_norm: bool = setting(yes_or_no(), "weight decay is for weights of two axes or more", False)
     clip_norm: float | None = setting(number(0, 1e6, above=True), "the largest norm that all gradients may have", None)
     label_smoothing: float = setting(number(0, 0.99), "the part of a label that all classes share", 0.0)
     ema_decay: float | None = setting(
