@@ -58,7 +58,7 @@ def filled(name: str, value: float, *shape: int) -> Parameter:
 
 
 class Optimizer(nn.Cell):
-    """One of PyTorch's, of a vector of weights and that of their gradients, to the weights after the step."""
+    """One of TrainSettings, of a vector of weights and that of their gradients, to the weights after the step."""
 
     def __init__(self, shapes: Sequence[tuple[int, ...]], settings: TrainSettings):
         super().__init__(auto_prefix=False)
