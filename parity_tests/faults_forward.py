@@ -79,7 +79,7 @@ SHORTCUTS = (
     Fault("layer scale twice", RD, "stages.1.blocks.0", 1, "output(lambda y: y * at.scale[:, None, None])"),
     Fault("the hidden layer's activation forgotten", ASYMM, "hidden", 1,
           "model.forward = lambda x: model.classifier(model.dropout("
-          "model.hidden(model.last(model.stages(model.stem(x))).mean((2, 3), True)).flatten(1)))", "enters dropout"),
+          "model.hidden(model.last(model.stages(model.stem(x))).mean((2, 3), True)).flatten(1)))", "enters act"),
     Fault("maximum instead of mean over the map", SHUFFLE2, "dropout", 1,
           "model.forward = lambda x: model.classifier(model.dropout("
           "model.last(model.stages(model.pool(model.stem(x)))).amax((2, 3))))", "enters dropout"),
