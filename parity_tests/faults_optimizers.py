@@ -130,7 +130,7 @@ SGDS = (
           "        plain(lr)\n"
           "        t.average = averages\n"
           "        for n, a in averages.items():\n"
-          "            a.lerp_(before[n], t.share)\n"
+          "            a.lerp_(before[n], t.settings.average_share(0))\n"
           "    t._update = update\n"
           "trainer(stale)", f"step 1: average of * ({CLIPPED})"),
     Fault("averages of another decay", S, "", 5, "settings(ema_decay=lambda s: s.ema_decay and 0.99)",
@@ -148,12 +148,7 @@ SGDS = (
           "    t._update = update\n"
           "trainer(still)", f"step 1: average of stages.1.1.reduce.conv.weight ({CLIPPED})"),
     Fault("averages that warm up", S, "", 5,
-          "def warm(t):\n"
-          "    plain, t.n = t._update, 0\n"
-          "    def update(lr):\n"
-          "        t.n += 1; t.share = t.share and 1 - min(t.settings.ema_decay, (1 + t.n) / (10 + t.n)); plain(lr)\n"
-          "    t._update = update\n"
-          "trainer(warm)", f"step 1: average of * ({CLIPPED})"),
+          "settings(ema_warmup=lambda s: s.ema_decay is not None)", f"step 1: average of * ({CLIPPED})"),
 )  # fmt: skip
 
 ADAMS_STEP = """
