@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
-
 import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from repro.specs import Padding, Spec
 from repro.weights.depthwise import LARGEST_MAP, placement
-
-# said of every training step, and meant to be so
-warnings.filterwarnings("ignore", "When training, we now always track global mean and variance", UserWarning)
 
 
 class HardSigmoid(nn.Layer):
@@ -57,11 +52,14 @@ class BatchNorm2D(nn.BatchNorm2D):
         count = x.shape[0] * x.shape[2] * x.shape[3]
         if count == 1:  # Paddle would return x as it is
             raise ValueError(f"batch normalisation in training needs more than one value per channel, got {x.shape}")
-        kept = self._variance.clone() * self._momentum
-        y = super().forward(x)
-        if self.unbiased:
-            with paddle.no_grad():
-                self._variance.set_value(kept + (self._variance - kept) * (count / (count - 1)))
+        # the batch's own statistics, because Paddle takes them in with 1 - momentum in single precision
+        mean, variance = paddle.zeros_like(self._mean), paddle.zeros_like(self._variance)
+        y = F.batch_norm(x, mean, variance, self.weight, self.bias, True, momentum=0.0, epsilon=self._epsilon)
+        with paddle.no_grad():
+            old, new = self._momentum, 1 - self._momentum
+            self._mean.set_value(old * self._mean + new * mean)
+            new *= count / (count - 1) if self.unbiased else 1
+            self._variance.set_value(old * self._variance + new * variance)
         return y
 
 

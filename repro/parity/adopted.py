@@ -15,7 +15,7 @@ import numpy as np
 from repro.discovery import SHIPPED
 from repro.errors import ReproError
 from repro.parity import mapping
-from repro.parity.forward import BATCH, DOUBLE, STATISTICS_DOUBLE, TRAIN_DOUBLE, evaluated, in_order, trained
+from repro.parity.forward import BATCH, DOUBLE, TRAIN_DOUBLE, evaluated, in_order, trained
 from repro.parity.judge import Arrays, Question, Workers, judge
 from repro.parity.mapping import Entry, Found
 from repro.parity.record import Record
@@ -173,7 +173,7 @@ def climb(adopted: Adopted, rungs: Sequence[int], weights: Arrays, seed: int) ->
     batch = (max(adopted.shape[0], BATCH), *adopted.shape[1:])
     questions = {
         1: Question("", partial(_noise, adopted.shape, seed), "images", evaluated, DOUBLE),
-        2: Question("", partial(_noise, batch, seed), "images", trained, STATISTICS_DOUBLE),
+        2: Question("", partial(_noise, batch, seed), "images", trained, TRAIN_DOUBLE),
         4: Question(
             "", partial(_labelled, batch, spec.num_classes, seed), "images", partial(_gradients, spec), TRAIN_DOUBLE
         ),
