@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from backends import torch as sound
-from backends.torch import export_weights, forward, layers, operators, to_float64, version
+from backends.torch import export_weights, forward, layers, operators, thin, to_float64, version
 
 
 class Plant:

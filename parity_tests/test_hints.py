@@ -7,7 +7,7 @@ import pytest
 
 from repro.parity.hints import hint
 from repro.parity.judge import place
-from repro.workers.serve import some
+from repro.workers.serve import SOME, some
 
 MAPS = np.random.default_rng(0).normal(0, 2, (2, 6, 5, 5)).astype("float32")
 SQUARE = np.random.default_rng(1).normal(0, 2, (6, 6, 3, 3)).astype("float32")
@@ -118,7 +118,7 @@ def test_trained(found: np.ndarray, statistic: str, said: str) -> None:
 
 
 def test_part_of_a_weight_has_no_channels() -> None:
-    wanted = np.random.default_rng(0).normal(0, 1, 4096)
+    wanted = np.random.default_rng(0).normal(0, 1, SOME)
     assert hint(changed(wanted, 5, 9), wanted, ROUNDING) == ""
     assert hint(changed(wanted[1:], 5, 9), wanted[1:], ROUNDING) == "in channel 5 alone"
 

@@ -242,6 +242,10 @@ class Backend(Protocol):
     def to_float64(self, make: Callable[[], Any]) -> Any:
         """The model that `make` makes, in double precision; raises ReproError where the framework cannot run it."""
 
+    def thin(self, model: Any, spec: Spec) -> None:
+        """Gives the model's trained parameters the shapes that they have in another spec of the same names, and this
+        spec: enough for Trainer.update and Trainer.loss, with little memory. It cannot run any more."""
+
     def forward(self, model: Any, images: np.ndarray, train: bool = False, closely: bool = False) -> Arrays:
         """The output of every stage that the spec names (the modules of those names), "logits" among them as the last,
         in evaluation mode or in training mode, which changes the running statistics.

@@ -13,6 +13,7 @@ FUNCTIONS = {
     "load_weights": "model",
     "export_weights": "model",
     "to_float64": "model",
+    "thin": "model",
     "forward": "model",
     "drop_by": "model",
     "operators": "model",

@@ -144,6 +144,14 @@ def to_float64(make: Callable[[], Any]) -> Any:
     raise ReproError("mindspore has no float64 convolution or batch normalisation on the CPU")
 
 
+def thin(model: Any, spec: Spec) -> None:
+    """Cuts parameters to the shapes of the spec, which becomes the model's; it cannot run any more."""
+    shapes = {NAMES.name(name, weight): NAMES.turned_shape(weight) for name, weight in spec.weights.items()}
+    for parameter in model.trainable_params():
+        parameter.set_data(Tensor(np.empty(shapes[parameter.name], np.float32)), slice_shape=True)
+    model.spec = spec
+
+
 def _run(model: Any, images: np.ndarray, hooks: list[Any], train: bool = False) -> np.ndarray:
     """Logits in evaluation or training mode, and the hooks gone afterwards; they need the eager mode."""
     with mode(mindspore.PYNATIVE_MODE, hooks):

@@ -117,7 +117,7 @@ def load_weights(model: Any, arrays: Mapping[str, np.ndarray]) -> None:
     check(arrays, model.spec)
     own = model.state_dict()
     for name, array in NAMES.to_native(arrays, model.spec.weights).items():
-        own[name].set_value(array.astype(own[name].numpy().dtype))
+        own[name].set_value(array.astype(str(own[name].dtype).removeprefix("paddle.")))
 
 
 def export_weights(model: Any) -> Arrays:
@@ -134,6 +134,15 @@ def to_float64(make: Callable[[], Any]) -> Any:
         return make()
     finally:
         paddle.set_default_dtype(before)
+
+
+def thin(model: Any, spec: Spec) -> None:
+    """Cuts parameters to the shapes of the spec, which becomes the model's; it cannot run any more."""
+    shapes = {NAMES.name(name, weight): NAMES.turned_shape(weight) for name, weight in spec.weights.items()}
+    for name, parameter in model.named_parameters():
+        # set_value() keeps to the shape
+        parameter.get_tensor().set(np.empty(shapes[name], parameter.numpy().dtype), paddle.CPUPlace())
+    model.spec = spec
 
 
 def forward(model: Any, images: np.ndarray, train: bool = False, closely: bool = False) -> Arrays:

@@ -136,6 +136,13 @@ def to_float64(make: Callable[[], Any]) -> Any:
     return make().double()
 
 
+def thin(model: Any, spec: Spec) -> None:
+    """Cuts parameters to the shapes of the spec, which becomes the model's; it cannot run any more."""
+    for name, parameter in model.named_parameters():
+        parameter.data = torch.empty(spec.weights[name].shape, dtype=parameter.dtype)
+    model.spec = spec
+
+
 def forward(model: Any, images: np.ndarray, train: bool = False, closely: bool = False) -> Arrays:
     """Every stage's output, and the logits, of images (N, C, H, W), in evaluation or training mode. closely: what
     enters and leaves every module."""

@@ -36,7 +36,6 @@ class Trainer:
         self.model.train()
         logits = self._logits(images)
         loss = self._loss(logits, targets)
-        self.optimizer.zero_grad()
         (loss * self.settings.loss_scale).backward()
         if self.settings.loss_scale != 1:
             for parameter in self.parameters.values():
@@ -71,6 +70,7 @@ class Trainer:
         if self.settings.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip_norm)
         self.optimizer.step()
+        self.optimizer.zero_grad()  # at once: the gradients of a large network would wait in memory for its next step
         for name, average in self.average.items():
             average.lerp_(self.parameters[name].detach(), self.settings.average_share(self.steps))
         self.steps += 1

@@ -26,6 +26,7 @@ from repro.errors import ReproError
 from repro.weights import store
 
 Arrays = dict[str, np.ndarray]
+TUNED = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # large arrays in huge pages, which are ready in half the time
 
 
 def interpreter(backend: str) -> str:
@@ -67,7 +68,7 @@ class Worker:
                 self.process = subprocess.Popen(
                     [self.python, "-m", "repro.workers.serve", module, str(theirs.fileno()), str(self.folder)],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, pass_fds=[theirs.fileno()],
-                    env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+                    env=TUNED | os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
                 )  # fmt: skip
             except OSError as error:
                 self._folder.cleanup()

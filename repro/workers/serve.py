@@ -20,6 +20,7 @@ from repro.errors import ReproError
 from repro.interface import Arrays, Backend, Draw, Trainer, TrainSettings
 from repro.specs import STATISTICS, find_spec
 from repro.weights import store
+from repro.weights.thin import cut, thinned
 from repro.workers.users import maker, renamed
 
 SOME, FEW = 1 << 19, 1 << 12  # numbers of an array
@@ -35,8 +36,8 @@ class Session:
     def __init__(self, backend: Backend):
         self.backend = backend
         self.make: Callable[[], Any] = lambda: None  # the model anew
-        self.model: Any = None
-        self.double: Any = None
+        self.models: dict[tuple[bool, bool], Any] = {}  # by whether in double precision, and thin
+        self.doubled = True  # as far as is known
         self.arrays: Arrays = {}
         self.drops = Drops(0)
         self.draw: Draw = self.drops
@@ -55,12 +56,37 @@ class Session:
         seed: of what it leaves out at random, the same for every backend; changes: of the spec."""
         spec = replace(find_spec(name, **options), **(changes or {}))
         self.make = lambda: self.backend.create_model(spec)
-        self.model, self.double, self.names = self.make(), None, {}
-        self.backend.load_weights(self.model, arrays)
         self.arrays, self.drops = arrays, Drops(seed)
-        self.draw = self.drops
-        self.backend.drop_by(self.model, self.draw)
+        self.draw, self.names = self.drops, {}
+        self._begin()
+        self.backend.load_weights(self.model, arrays)
         return None, {}
+
+    def _begin(self) -> None:
+        """Makes the model."""
+        self.models, self.doubled = {}, True
+        self._made(False, False)
+
+    @property
+    def model(self) -> Any:
+        return self.models[False, False]
+
+    def _made(self, double: bool, thin: bool) -> Any:
+        """The model; None where the framework cannot have it so."""
+        if double and not self.doubled:
+            return None
+        if (double, thin) not in self.models:
+            try:
+                model = self.backend.to_float64(self.make) if double else self.make()
+            except ReproError:
+                if not double:
+                    raise
+                return None
+            if thin:
+                self.backend.thin(model, thinned(model.spec, FEW))
+            self.backend.drop_by(model, self.draw)
+            self.models[double, thin] = model
+        return self.models[double, thin]
 
     def adopt(self, arrays: Arrays, source: str, folder: str) -> tuple[Any, Arrays]:
         """Makes a model that is not ours, by a function "MODULE:FUNCTION" in reach from the folder. Returns the
@@ -68,9 +94,9 @@ class Session:
         path of the module it is of."""
         make = maker(source, folder)
         self.make = lambda: self.backend.adopt(make(), source)
-        self.model, self.double, self.names = self.make(), None, {}
         self.draw = lambda name, shape: self.drops("", shape)  # by order alone: names are theirs
-        self.backend.drop_by(self.model, self.draw)
+        self.names = {}
+        self._begin()
         spec = self.model.spec
         exported = self.backend.export_weights(self.model)
         self.arrays = {name: exported[name] for name in spec.weights}
@@ -92,7 +118,8 @@ class Session:
         try:
             return (None if self.forward(arrays, double=True)[0] else "the framework cannot"), {}
         except Exception as error:  # whatever its code does not expect
-            self.make, self.double = _refuse, None
+            self.doubled = False
+            self.models.pop((True, False), None)
             return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}", {}
 
     def export(self, arrays: Arrays) -> tuple[Any, Arrays]:
@@ -115,7 +142,7 @@ class Session:
 
     def loss(self, arrays: Arrays, settings: dict[str, Any], double: bool = False) -> tuple[Any, Arrays]:
         """The loss of logits and targets, and its gradient."""
-        trainer = self._trainer(settings, double)
+        trainer = self._trainer(settings, double, thin=True)
         if trainer is None:
             return None, {}
         targets = arrays["targets"]
@@ -154,15 +181,14 @@ class Session:
         self, arrays: Arrays, settings: dict[str, Any], rates: list[float], after: list[int], double: bool = False
     ) -> tuple[Any, Arrays]:
         """Updates from the first weights by made-up gradients, float32 (steps, K), K numbers that are repeated over
-        every weight: "step 1: NAME" and, where there are averages, "step 1: average of NAME". Of a larger array FEW
-        numbers, because each is updated by itself."""
-        trainer = self._trainer(settings, double)
+        every weight: "step 1: NAME" and, where there are averages, "step 1: average of NAME". Larger weights are cut to
+        at most FEW numbers, because each is updated by itself."""
+        trainer = self._trainer(settings, double, thin=True)
         if trainer is None:
             return None, {}
         found: Arrays = {}
-        trained = {
-            name: weight.shape for name, weight in self.model.spec.weights.items() if weight.kind not in STATISTICS
-        }
+        spec = self.models[double, True].spec
+        trained = {name: weight.shape for name, weight in spec.weights.items() if weight.kind not in STATISTICS}
         for step, (numbers, rate) in enumerate(zip(arrays["gradients"], rates, strict=True), 1):
             trainer.update(
                 {
@@ -176,7 +202,7 @@ class Session:
                 averages = {
                     f"average of {name}": array for name, array in trainer.averages().items() if name in trained
                 }
-                found |= {f"step {step}: {name}": some(array, FEW) for name, array in (kept | averages).items()}
+                found |= {f"step {step}: {name}": array for name, array in (kept | averages).items()}
         return list(found), found
 
     def _told(self, found: Arrays, wanted: Container[str] | None = None) -> tuple[Any, Arrays]:
@@ -186,26 +212,18 @@ class Session:
             found = {name: array for name, array in found.items() if wanted is None or name in wanted}
         return list(found), found
 
-    def _trainer(self, settings: dict[str, Any], double: bool) -> Trainer | None:
-        model = self._fresh(double)
+    def _trainer(self, settings: dict[str, Any], double: bool, thin: bool = False) -> Trainer | None:
+        model = self._fresh(double, thin)
         return None if model is None else self.backend.create_trainer(model, TrainSettings(**settings))
 
-    def _fresh(self, double: bool) -> Any:
+    def _fresh(self, double: bool, thin: bool = False) -> Any:
         """The model with its first weights and draws again; None where the framework cannot have it so."""
-        if double and self.double is None:
-            try:
-                self.double = self.backend.to_float64(self.make)
-            except ReproError:
-                return None
-            self.backend.drop_by(self.double, self.draw)
-        self.drops.begin(0)
-        model = self.double if double else self.model
-        self.backend.load_weights(model, self.arrays)
+        model = self._made(double, thin)
+        if model is not None:
+            self.drops.begin(0)
+            weights = model.spec.weights.items()
+            self.backend.load_weights(model, {name: cut(self.arrays[name], weight.shape) for name, weight in weights})
         return model
-
-
-def _refuse() -> Any:
-    raise ReproError("its code cannot compute in double precision")
 
 
 def _typed(array: np.ndarray, double: bool) -> np.ndarray:
