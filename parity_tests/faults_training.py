@@ -42,6 +42,8 @@ LOSSES = (
           "    loss = F.cross_entropy(y, t, label_smoothing=s.label_smoothing)\n"
           "    return 2 * loss - loss.detach()\n"
           "loss(twice)", "gradient (labels)"),
+    Fault("no loss above 64", S, "", 3, "loss(lambda y, t, s: F.cross_entropy((y - y.amax(1, True)).clamp(min=-64), t, "
+          "label_smoothing=s.label_smoothing))", "loss (distant logits)"),
     Fault("the loss in half precision", S, "", 3, "loss(lambda y, t, s: F.cross_entropy(y.half(), t if t.ndim == 1 "
           "else t.half(), label_smoothing=s.label_smoothing).to(y.dtype))", "loss (labels)"),
 )  # fmt: skip

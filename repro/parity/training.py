@@ -20,6 +20,7 @@ from repro.workers import ask
 
 STEPS, RATE, DECAY = 5, 0.01, 0.01  # a decay that shows within a few steps
 LIKELY = 4.0
+FAR = 100.0  # the spread of logits whose smallest probabilities are 0 in float32, but not their logarithms
 NUMBERS = 4096  # made-up gradients, repeated over every weight
 UPDATED = 3  # steps of an optimizer, of which the weights after the first and the last are compared
 
@@ -39,12 +40,13 @@ UPDATES: dict[str, tuple[str, float, dict[str, Any]]] = {
 
 
 def losses(spec: Spec, workers: Workers, weights: Arrays, seed: int) -> Iterator[Record]:
-    """Rung 3: the cross-entropy of labels, of smoothed labels and of soft targets, and its gradient by the logits."""
+    """Rung 3: the cross-entropy of labels, of smoothed labels and of soft targets, and its gradient by the logits. Of
+    labels also where logits are so far apart that probabilities underflow."""
 
-    def question(name: str, soft: bool, smoothing: float) -> Question:
+    def question(name: str, soft: bool, smoothing: float, spread: float = 3.0) -> Question:
         def inputs(attempt: int) -> Arrays:
             rng = np.random.default_rng([seed, attempt])
-            logits = rng.normal(0, 3, (4 * BATCH, spec.num_classes)).astype(np.float32)
+            logits = rng.normal(0, spread, (4 * BATCH, spec.num_classes)).astype(np.float32)
             if soft:
                 # a sum of 1 would hide who normalises them
                 sums = rng.uniform(0.5, 1.5, (len(logits), 1))
@@ -58,7 +60,7 @@ def losses(spec: Spec, workers: Workers, weights: Arrays, seed: int) -> Iterator
 
     questions = [
         question("labels", False, 0.0), question("smoothed labels", False, 0.1), question("soft targets", True, 0.0),
-        question("smoothed soft targets", True, 0.1),
+        question("smoothed soft targets", True, 0.1), question("distant logits", False, 0.0, FAR),
     ]  # fmt: skip
     return judge(spec, 3, workers, questions, weights)
 
