@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from repro.specs import Spec
     from repro.training.recipe import Recipe
 
+LAUNCHERS = {"torchrun": "WORLD_SIZE", "paddle.distributed.launch": "PADDLE_TRAINERS_NUM", "msrun": "MS_WORKER_NUM"}
 FREE_AT_RESUME = ("backend", "data", "workers")  # weights pass between backends; moved data shows in the digest
 
 
@@ -32,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     recipes.add_flags(parser)
     flags = vars(parser.parse_args(argv))
+    refuse_launchers()
     config, out, resume = (flags.pop(name) for name in ("config", "out", "resume"))
     flags = recipes.convert(flags, "")
     if not resume:
@@ -40,6 +43,17 @@ def main(argv: list[str] | None = None) -> int:
     if config or not out:
         raise ReproError("--resume goes on with the recipe in the run folder: give --out, and no --config")
     return train(resumed(Path(out), flags), Path(out), resume=True)
+
+
+def refuse_launchers() -> None:
+    """Raises ReproError in one of several processes: each would train all of the network, in the same folder."""
+    for launcher, variable in LAUNCHERS.items():
+        count = os.environ.get(variable, "1")
+        if count != "1":
+            raise ReproError(
+                f"{launcher} has started {count} processes ({variable}={count}), but a run is one process on the CPU; "
+                "start it as python -m repro.run"
+            )
 
 
 def new_folder(out: str | None, recipe: Recipe) -> Path:
