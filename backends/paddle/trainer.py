@@ -19,12 +19,12 @@ from repro.interface import Arrays, TrainSettings
 def cross_entropy(logits: paddle.Tensor, targets: paddle.Tensor, smoothing: float) -> paddle.Tensor:
     """Written out: to Paddle's, no probability is below exp(-64) on the CPU, so that no loss exceeds 64 (issue 20994);
     and its gradient is wrong where targets do not sum up to 1."""
-    classes = logits.shape[1]
     if targets.ndim == 1:
-        targets = F.one_hot(targets, classes).astype(logits.dtype)
-    targets = (1 - smoothing) * targets + smoothing / classes
-    logits = logits - logits.detach().max(1, keepdim=True)  # a gradient of 1 would lose digits to a large exponent
-    return (targets * (logits.exp().sum(1, keepdim=True).log() - logits)).sum(1).mean()
+        targets = F.one_hot(targets, logits.shape[1]).astype(logits.dtype)
+    logits = logits - logits.detach().max(1, keepdim=True)  # or large ones would cost their gradients digits
+    total = logits.exp().sum(1).log()  # minus a logit, the loss of its class; once, because a thousand add up roundings
+    wanted = targets.sum(1) * total - (targets * logits).sum(1)
+    return ((1 - smoothing) * wanted + smoothing * (total - logits.mean(1))).mean()
 
 
 class Trainer:
