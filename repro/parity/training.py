@@ -169,8 +169,8 @@ def _accuracies(spec: Spec, workers: Workers, seed: int) -> tuple[dict[str, floa
     rates = [learning_rate("cosine", RATE, step, len(images), 1) for step in range(len(images))]
     turns = [{backend: worker} for backend, worker in workers.items()] if large else [workers]
     answers: dict[str, tuple[Any, Arrays]] = {}
-    for some in turns:
-        answers |= ask(some, "train", given, settings={"momentum": 0.9}, rates=rates)
+    for together in turns:
+        answers |= ask(together, "train", given, settings={"momentum": 0.9}, rates=rates)
     top1 = {backend: float((a["logits"].argmax(1) == labels[:whole]).mean()) for backend, (_, a) in answers.items()}
     return top1, len(images), whole
 

@@ -1,0 +1,76 @@
+"""Rung 7: accuracy after an epoch, which differs by chance and no more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from repro.data import open_dataset
+from repro.parity import training
+from repro.parity.ladder import climb
+from repro.parity.training import outcome
+from repro.specs import find_spec
+from repro.workers import Worker
+
+NAME = "shufflenet_v1_g1_x0_25"
+LABELS = open_dataset("digits", split="every-fifth", seed=0).val.labels
+
+
+def test_sound_backends_learn_alike(judged_workers: dict[str, Worker]) -> None:
+    records = list(climb(NAME, [7], judged_workers))
+    assert [record.backend for record in records] == list(judged_workers)
+    assert [record.sentence for record in records if record.diverges] == []
+    assert all("after 89 steps" in record.reason for record in records)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], tuple[int, ...]]]:
+    """Who was asked to train at the same time, and on images of which shape. A backend is the share that it gets
+    right, whatever it is given, of the images in a row; those behind a * do better from the second attempt on."""
+    found: list[tuple[list[str], tuple[int, ...]]] = []
+
+    def ask(workers: dict[str, Any], what: str, arrays: Any = None, **details: Any) -> dict[str, tuple[Any, Any]]:
+        if what == "create":
+            assert details["options"] == {"num_classes": 10}
+            return dict.fromkeys(workers, (None, {}))
+        found.append((list(workers), arrays["images"].shape))
+        answers = {}
+        for backend in workers:
+            labels = LABELS[: len(arrays["val_images"])]
+            share = 0.9 if backend.endswith("*") and len(found) > 1 else float(backend.strip("*"))
+            right = np.arange(len(labels)) < share * len(labels)
+            answers[backend] = (None, {"logits": np.eye(10)[np.where(right, labels, (labels + 1) % 10)]})
+        return answers
+
+    monkeypatch.setattr(training, "ask", ask)
+    return found
+
+
+def verdicts(*backends: str) -> list[str]:
+    spec = find_spec(NAME)
+    return [record.verdict for record in outcome(spec, dict.fromkeys(backends), {}, 0)]  # type: ignore[arg-type]
+
+
+def test_what_chance_allows(asked: list) -> None:
+    # 352 images, of which 90 % are right: a standard error of 2.3 points of the difference, four of which are allowed
+    assert verdicts("0.9", "0.90", "0.83", "0.97") == ["equal", "equal", "rounding", "rounding"]
+    assert asked == [(["0.9", "0.90", "0.83", "0.97"], (89, 16, 3, 32, 32))]
+
+
+def test_another_accuracy_is_tried_in_another_order_and_then_diverges(asked: list) -> None:
+    assert verdicts("0.9", "0.7", "0.89") == ["equal", "diverges", "rounding"]
+    assert [backends for backends, _ in asked] == [["0.9", "0.7", "0.89"], ["0.9", "0.7"], ["0.9", "0.7"]]
+
+
+def test_an_accuracy_may_be_chance(asked: list) -> None:
+    assert verdicts("0.9", "0.7*") == ["equal", "equal"]
+    assert len(asked) == 2
+
+
+def test_large_networks_train_in_turn(asked: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "LARGE", find_spec(NAME).params - 1)
+    assert verdicts("0.9", "0.7*") == ["equal", "equal"]
+    shape = (22, 64, 3, 32, 32)
+    assert asked[:2] == [(["0.9"], shape), (["0.7*"], shape)]
