@@ -191,9 +191,8 @@ def test_tar_that_was_cut_short(tmp_path: Path):
     refused(path, "is cut short or damaged at byte 1024")
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"<html>404</html>", bytes(600), gzip.compress(bytes(2048), mtime=0)]
-)  # the name of a test is the same in every worker
+# without a time, or workers that start in different seconds would have other names for the test
+@pytest.mark.parametrize("content", [b"", b"<html>404</html>", bytes(600), gzip.compress(bytes(2048), mtime=0)])
 def test_files_that_are_no_tar(tmp_path: Path, content: bytes):
     path = tmp_path / "pets.tar"
     path.write_bytes(content)
