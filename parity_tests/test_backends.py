@@ -301,6 +301,30 @@ for size in (7, 4096, 5000, 434_650):
 """)  # fmt: skip
 
 
+def test_mindspore_waits_on_one_core(run_in: Run, require_backend: Callable[[str], None]) -> None:
+    """Its eager mode's threads wait in loops, which would keep others from the cores."""
+    require_backend("mindspore")
+    run_in(
+        "mindspore",
+        """
+import os
+import numpy as np
+from backends.mindspore import create_model, create_trainer, forward
+from repro.interface import TrainSettings
+cores = lambda: {frozenset(os.sched_getaffinity(int(thread))) for thread in os.listdir("/proc/self/task")}
+model = create_model("asymmnet_small", num_classes=3)
+before, seen = cores(), []
+images, labels = np.zeros((2, 3, 32, 32), np.float32), np.zeros(2, np.int64)
+model.classifier.register_forward_hook(lambda *_: seen.append(cores()))
+forward(model, images)
+assert cores() == before
+create_trainer(model, TrainSettings(compiled=False)).step(images, labels, 0.1)
+assert cores() == before
+assert len(seen) == 2 and all(len(found) == 1 and len(*found) == 1 for found in seen), seen
+""",
+    )
+
+
 def test_all_backends_drop_the_same(run_in: Callable[[str, str], str], require_backend: Callable[[str], None]) -> None:
     """In compiled steps, too, in batches of another size, and in a process that goes on from the second epoch."""
     losses: dict[tuple[str, int], list[float]] = {}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from types import NoneType
 from typing import Any
 
@@ -65,15 +67,42 @@ TYPES: dict[str, tuple[type, ...]] = {
 def mode(value: int, hooks: Iterable[Any] = ()) -> Iterator[None]:
     """MindSpore's graph or eager mode for a while; it is global, and belongs to the user. hooks: removed afterwards."""
     before = {name: mindspore.get_context(name) for name in ("mode", "pynative_synchronize", "max_call_depth")}
-    # its threads wait for each other in loops, which on two cores costs ten times what they spare; a training step of
-    # DenseNet-121 is more than 1,000 calls deep
+    # what is put off is waited for in loops, for ten times as long as it takes; a training step of DenseNet-121 is more
+    # than 1,000 calls deep
     mindspore.set_context(mode=value, pynative_synchronize=True, max_call_depth=100_000)
+    with ExitStack() as stack:
+        if value == mindspore.PYNATIVE_MODE:
+            stack.enter_context(on_one_core())
+        try:
+            yield
+        finally:
+            mindspore.set_context(**before)
+            for handle in hooks:
+                handle.remove()
+
+
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """All threads of this process, as far as the system lets them be moved. Those of the eager mode wait for each other
+    in loops: on a core that they share it takes as long, and none is kept from others. No setting of MindSpore 2.8
+    does that."""
+    tasks = Path("/proc/self/task")
+    if not tasks.is_dir():  # not Linux
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    chosen = sorted(cores)[os.getpid() % len(cores)]  # not the same one in every process
+
+    def move(to: set[int]) -> None:
+        for thread in tasks.iterdir():
+            with suppress(ProcessLookupError):  # it has ended
+                os.sched_setaffinity(int(thread.name), to)
+
+    move({chosen})
     try:
         yield
     finally:
-        mindspore.set_context(**before)
-        for handle in hooks:
-            handle.remove()
+        move(cores)
 
 
 def create_model(model: str | Spec, *, num_classes: int = 1000, in_channels: int = 3, **options: object) -> Any:
