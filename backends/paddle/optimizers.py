@@ -64,9 +64,9 @@ class RMSProp:
                 change = self.arrays[key(parameter, self.name, "velocity")].scale_(s.momentum).add_(change)
             parameter.subtract_(change if tensorflow else self.lr * change)
 
-    def clear_grad(self) -> None:
+    def clear_grad(self, set_to_zero: bool = True) -> None:
         for parameter in self.parameters:
-            parameter.clear_gradient()
+            parameter.clear_gradient(set_to_zero)
 
     def state_dict(self) -> dict[str, paddle.Tensor]:
         return dict(self.arrays)

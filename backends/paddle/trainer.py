@@ -80,7 +80,7 @@ class Trainer:
             # the optimizers' own grad_clip has another formula: no 1e-6
             paddle.nn.utils.clip_grad_norm_(list(self.parameters.values()), self.settings.clip_norm)
         self.optimizer.step()
-        self.optimizer.clear_grad()
+        self.optimizer.clear_grad(set_to_zero=False)
         for name, average in self.average.items():
             average.lerp_(self.parameters[name].detach(), self.settings.average_share(self.steps))
         self.steps += 1
