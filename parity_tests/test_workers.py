@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from repro import discovery
+from repro.parity.ladder import climb
 from repro.specs import find_spec
 from repro.weights.init import initialise
 from repro.workers import Worker, WorkerError, ask, interpreter
@@ -35,11 +36,13 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """`fake(version=..., create=...)` starts a worker of a backend with such code in its functions."""
     opened: list[Worker] = []
 
-    def start(top: str = "pass", version: str = "pass", create: str = "pass", timeout: float = 60.0) -> Worker:
+    def start(
+        top: str = "pass", version: str = "pass", create: str = "pass", timeout: float = 60.0, niceness: int = 0
+    ) -> Worker:
         (tmp_path / "fake.py").write_text(FAKE.format(top=top, version=version, create=create))
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
         monkeypatch.setitem(discovery.SHIPPED, "fake", "fake")
-        opened.append(Worker("fake", timeout=timeout))
+        opened.append(Worker("fake", timeout=timeout, niceness=niceness))
         return opened[-1]
 
     yield start
@@ -146,6 +149,29 @@ def test_one_that_died_starts_again(fake, tmp_path: Path) -> None:
     worker.revive()
     assert worker.process.pid != first
     create(worker)
+
+
+@pytest.mark.parametrize(("model", "anew"), [("rdnet_large", True), ("rdnet_base", False)])
+def test_the_largest_networks_begin_in_new_processes(model: str, anew: bool, fake) -> None:
+    """Three of them hardly fit into memory, and MindSpore never gives back what the last network took."""
+    workers = {"one": fake(), "other": fake()}
+    before = {name: worker.process.pid for name, worker in workers.items()}
+    assert list(climb(model, [], workers)) == []
+    assert all((worker.process.pid != before[name]) is anew for name, worker in workers.items())
+
+
+@pytest.mark.parametrize("niceness", [0, 3])
+def test_a_worker_lets_others_go_first(niceness: int, fake) -> None:
+    worker = fake(niceness=niceness)
+    assert os.getpriority(os.PRIO_PROCESS, worker.process.pid) == os.getpriority(os.PRIO_PROCESS, 0) + niceness
+
+
+def test_a_worker_computes_in_one_thread_unless_it_is_told(fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = "open('threads', 'w').write(os.environ['OMP_NUM_THREADS'])"
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert (fake(version=told).folder / "threads").read_text() == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert (fake(version=told).folder / "threads").read_text() == "3"
 
 
 def test_close_leaves_nothing(fake) -> None:

@@ -134,7 +134,8 @@ def _start(wanted: str | None, stack: ExitStack) -> dict[str, Worker]:
     workers: dict[str, Worker] = {}
     for name in _chosen("backend", wanted or "all", backend_names()):
         try:
-            workers[name] = stack.enter_context(Worker(name))
+            # the first is the reference, which computes most: the others wait for it in the end
+            workers[name] = stack.enter_context(Worker(name, niceness=10 if workers else 0))
         except WorkerError as error:
             if wanted:
                 raise

@@ -28,8 +28,8 @@ Arrays = dict[str, np.ndarray]
 Workers = Mapping[str, Worker]
 
 ATTEMPTS = 3
-# Weights with which a training step takes gigabytes: so large a network trains in one backend at once
-LARGE = 60_000_000
+# Weights with which three training steps do not fit into 24 GiB: so large a network trains in one backend at once
+LARGE = 150_000_000
 ENTERS, GRADIENT = "enters ", "gradient of "
 STATISTICS = ("running_mean", "running_var")
 

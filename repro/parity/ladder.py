@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from repro.parity.forward import evaluation, structure, training_mode
-from repro.parity.judge import Arrays, Workers
+from repro.parity.judge import LARGE, Arrays, Workers
 from repro.parity.record import Record
 from repro.parity.training import gradients, losses, optimizers, outcome, trajectory
 from repro.specs import Spec, find_spec
@@ -30,10 +30,12 @@ RUNGS: dict[int, tuple[str, Rung]] = {
 def climb(model: str, rungs: list[int], workers: Workers, seed: int = 0) -> Iterator[Record]:
     """The records of one variant, rung by rung, on scrambled weights that all workers share. seed: of weights, inputs
     and what is left out at random. A backend that fails diverges, and the others are compared without it; one that died
-    before starts again."""
-    for worker in workers.values():
-        worker.revive()
+    before starts again, and before the largest networks all do, without what MindSpore kept of the memory of others."""
     spec = find_spec(model)
+    for worker in workers.values():
+        if spec.params > LARGE:
+            worker.close()
+        worker.revive()
     weights = scramble(spec, seed)
     unmade: dict[str, WorkerError] = {}
     _without_failures(lambda left: ask(left, "create", weights, name=model, options={}, seed=seed), workers, unmade)

@@ -26,7 +26,10 @@ from repro.errors import ReproError
 from repro.weights import store
 
 Arrays = dict[str, np.ndarray]
-TUNED = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # large arrays in huge pages, which are ready in half the time
+TUNED = {
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # large arrays in huge pages, which are ready in half the time
+    "OMP_NUM_THREADS": "1",  # several workers compute at once: more threads would wait for each other in loops
+}
 
 
 def interpreter(backend: str) -> str:
@@ -45,9 +48,10 @@ class WorkerError(ReproError):
 class Worker:
     """A context manager around one worker process. Raises WorkerError wherever it does not answer as it should."""
 
-    def __init__(self, backend: str, *, timeout: float = 300.0):
-        """timeout: seconds that one request may take, starting included."""
-        self.backend, self.timeout = backend, timeout
+    def __init__(self, backend: str, *, timeout: float = 300.0, niceness: int = 0):
+        """timeout: seconds that one request may take, starting included; niceness: how far, of 19, it lets other
+        processes go first."""
+        self.backend, self.timeout, self.niceness = backend, timeout, niceness
         self._start()
 
     def _start(self) -> None:
@@ -66,7 +70,8 @@ class Worker:
         with (self.folder / "log").open("wb") as log:
             try:
                 self.process = subprocess.Popen(
-                    [self.python, "-m", "repro.workers.serve", module, str(theirs.fileno()), str(self.folder)],
+                    [self.python, "-m", "repro.workers.serve", module, str(theirs.fileno()), str(self.folder),
+                     str(self.niceness)],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, pass_fds=[theirs.fileno()],
                     env=TUNED | os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
                 )  # fmt: skip

@@ -1,10 +1,12 @@
-"""The worker's side: `python -m repro.workers.serve MODULE SOCKET FOLDER` answers until nobody listens any more."""
+"""The worker's side: `python -m repro.workers.serve MODULE SOCKET FOLDER NICENESS` answers until nobody listens any
+more."""
 
 from __future__ import annotations
 
 import gc
 import importlib
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable, Container
@@ -24,6 +26,7 @@ from repro.weights.thin import cut, thinned
 from repro.workers.users import maker, renamed
 
 SOME, FEW = 1 << 19, 1 << 12  # numbers of an array
+THIN = {"loss", "update"}  # requests of which nothing large is left behind
 
 
 class Session:
@@ -141,10 +144,11 @@ class Session:
         return self._told(outputs, self.events)
 
     def loss(self, arrays: Arrays, settings: dict[str, Any], double: bool = False) -> tuple[Any, Arrays]:
-        """The loss of logits and targets, and its gradient."""
-        trainer = self._trainer(settings, double, thin=True)
-        if trainer is None:
+        """The loss of logits and targets, and its gradient, to which no weight matters."""
+        model = self._made(double, thin=True)
+        if model is None:
             return None, {}
+        trainer = self.backend.create_trainer(model, TrainSettings(**settings))
         targets = arrays["targets"]
         loss, gradient = trainer.loss(
             _typed(arrays["logits"], double), _typed(targets, double) if targets.ndim == 2 else np.array(targets)
@@ -245,6 +249,7 @@ def some(array: np.ndarray, most: int = SOME) -> np.ndarray:
 def main() -> None:
     module, descriptor, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
     connection = Connection(descriptor)
+    os.nice(int(sys.argv[4]))
 
     def answer(result: Any, arrays: Arrays) -> None:
         if arrays:
@@ -275,7 +280,8 @@ def main() -> None:
         try:
             arrays = store.load(message["arrays"])[0] if message["arrays"] else {}
             answer(*getattr(session, message["request"])(arrays, **message["details"]))
-            gc.collect()  # models and their hooks hold each other, and a large one should not wait
+            if message["request"] not in THIN:
+                gc.collect()  # models, hooks and optimizers hold each other, and large ones should not wait
         except Exception as error:  # whatever a framework raises becomes an answer
             refuse(error)
 
