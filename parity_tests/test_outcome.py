@@ -67,10 +67,3 @@ def test_another_accuracy_is_tried_in_another_order_and_then_diverges(asked: lis
 def test_an_accuracy_may_be_chance(asked: list) -> None:
     assert verdicts("0.9", "0.7*") == ["equal", "equal"]
     assert len(asked) == 2
-
-
-def test_large_networks_train_in_turn(asked: list, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "LARGE", find_spec(NAME).params - 1)
-    assert verdicts("0.9", "0.7*") == ["equal", "equal"]
-    shape = (22, 64, 3, 32, 32)
-    assert asked[:2] == [(["0.9"], shape), (["0.7*"], shape)]

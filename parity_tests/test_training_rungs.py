@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from repro.parity import training
 from repro.parity.ladder import climb
 from repro.parity.spread import FLOOR, SPREAD, nudged, tolerances
 from repro.specs import CATALOGUE, find_spec
@@ -58,3 +61,22 @@ def test_nudged_images_differ_in_their_last_bits() -> None:
     assert (other != images).all()
     assert np.abs(other - images).max() <= np.spacing(np.abs(images).max())
     assert not np.array_equal(other, nudged(images, 2))
+
+
+def test_networks_without_normalisation_take_smaller_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """VGG-19 would overflow within three of the others'."""
+    asked: list[list[float]] = []
+
+    def ask(*_: object, rates: list[float], **__: object) -> dict[str, Any]:
+        asked.append(rates)
+        return {}
+
+    def judge(_spec: object, _rung: int, workers: Any, questions: list[Any], _weights: object) -> list[Any]:
+        return [question.run(workers, {}, False, False) for question in questions]
+
+    monkeypatch.setattr(training, "ask", ask)
+    monkeypatch.setattr(training, "judge", judge)
+    for name in ("vgg19", "vgg19_bn", "resnet50"):
+        training.trajectory(find_spec(name), {}, {}, 0)
+    usual = [training.RATE] * training.STEPS
+    assert asked == [[training.RATE / 10] * training.STEPS, usual, usual]
