@@ -12,7 +12,7 @@ from repro.parity.record import Record, worst
 from repro.specs import find_spec
 
 # About how long a rung takes beside others. A rung that is not here takes as long as the longest
-EFFORT = {0: 1, 1: 1, 2: 1, 3: 2, 4: 3, 5: 15, 6: 6, 7: 10}
+EFFORT = {0: 1, 1: 2, 2: 1, 3: 3, 4: 4, 5: 4, 6: 11, 7: 25}
 WIDE = 98  # columns of a terminal: what is wider has its titles cut
 LEGEND = "= equal, 22 off by 22 % of the rounding that is allowed there, XX DIVERGES"
 
@@ -82,7 +82,7 @@ def cost(model: str, rung: int) -> float:
 def _size(model: str) -> float:
     """Every operator has a price to be called, and every weight one to be handed to the workers."""
     spec = find_spec(model)
-    return len(spec.trace().operators) + spec.params / 70_000
+    return len(spec.trace().operators) + spec.params / 40_000
 
 
 def duration(seconds: float) -> str:
