@@ -22,9 +22,13 @@ print("hello on stdout"); print("hello on stderr", file=sys.stderr)
 def version():
     {version}
     return "1.2"
+class Model(dict):
+    pass
 def create_model(spec):
     {create}
-    return {{}}
+    model = Model()
+    model.spec = spec
+    return model
 def load_weights(model, arrays): model.update(arrays)
 def export_weights(model): return model
 def drop_by(model, draw): pass

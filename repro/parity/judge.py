@@ -22,14 +22,12 @@ from repro.parity.hints import hint
 from repro.parity.record import Point, Record
 from repro.parity.spread import nudged, tolerances
 from repro.specs import Spec
-from repro.workers import Worker
+from repro.workers import LARGE, Worker
 
 Arrays = dict[str, np.ndarray]
 Workers = Mapping[str, Worker]
 
 ATTEMPTS = 3
-# Weights with which three training steps do not fit into 24 GiB: so large a network trains in one backend at once
-LARGE = 150_000_000
 ENTERS, GRADIENT = "enters ", "gradient of "
 STATISTICS = ("running_mean", "running_var")
 

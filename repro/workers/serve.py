@@ -23,6 +23,7 @@ from repro.interface import Arrays, Backend, Draw, Trainer, TrainSettings
 from repro.specs import STATISTICS, find_spec
 from repro.weights import store
 from repro.weights.thin import cut, thinned
+from repro.workers import LARGE
 from repro.workers.users import maker, renamed
 
 SOME, FEW = 1 << 19, 1 << 12  # numbers of an array
@@ -61,29 +62,28 @@ class Session:
         self.make = lambda: self.backend.create_model(spec)
         self.arrays, self.drops = arrays, Drops(seed)
         self.draw, self.names = self.drops, {}
-        self._begin()
-        self.backend.load_weights(self.model, arrays)
+        self.backend.load_weights(self._begin(), arrays)
         return None, {}
 
-    def _begin(self) -> None:
+    def _begin(self) -> Any:
         """Makes the model."""
         self.models, self.doubled = {}, True
-        self._made(False, False)
-
-    @property
-    def model(self) -> Any:
-        return self.models[False, False]
+        return self._made(False, False)
 
     def _made(self, double: bool, thin: bool) -> Any:
         """The model; None where the framework cannot have it so."""
         if double and not self.doubled:
             return None
         if (double, thin) not in self.models:
+            if sum(array.size for array in self.arrays.values()) > LARGE:  # one at a time, but for thin ones
+                self.models = {made: model for made, model in self.models.items() if made[1]}
+                gc.collect()
             try:
                 model = self.backend.to_float64(self.make) if double else self.make()
             except ReproError:
                 if not double:
                     raise
+                self.doubled = False
                 return None
             if thin:
                 self.backend.thin(model, thinned(model.spec, FEW))
@@ -99,9 +99,9 @@ class Session:
         self.make = lambda: self.backend.adopt(make(), source)
         self.draw = lambda name, shape: self.drops("", shape)  # by order alone: names are theirs
         self.names = {}
-        self._begin()
-        spec = self.model.spec
-        exported = self.backend.export_weights(self.model)
+        model = self._begin()
+        spec = model.spec
+        exported = self.backend.export_weights(model)
         self.arrays = {name: exported[name] for name in spec.weights}
         rows = [
             [name, weight.shape, weight.kind, weight.groups, spec.layers[name]] for name, weight in spec.weights.items()
@@ -126,10 +126,10 @@ class Session:
             return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}", {}
 
     def export(self, arrays: Arrays) -> tuple[Any, Arrays]:
-        return None, self.backend.export_weights(self.model)
+        return None, self.backend.export_weights(self._fresh(False))
 
     def operators(self, arrays: Arrays, size: int) -> tuple[Any, Arrays]:
-        return self.backend.operators(self.model, size), {}
+        return self.backend.operators(self._made(False, False), size), {}
 
     def forward(
         self, arrays: Arrays, train: bool = False, double: bool = False, closely: bool = False
