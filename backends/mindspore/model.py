@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -70,9 +70,7 @@ def mode(value: int, hooks: Iterable[Any] = ()) -> Iterator[None]:
     # what is put off is waited for in loops, for ten times as long as it takes; a training step of DenseNet-121 is more
     # than 1,000 calls deep
     mindspore.set_context(mode=value, pynative_synchronize=True, max_call_depth=100_000)
-    with ExitStack() as stack:
-        if value == mindspore.PYNATIVE_MODE:
-            stack.enter_context(on_one_core())
+    with on_one_core() if value == mindspore.PYNATIVE_MODE else nullcontext():
         try:
             yield
         finally:

@@ -26,8 +26,8 @@ from repro.errors import ReproError
 from repro.weights import store
 
 Arrays = dict[str, np.ndarray]
-# Weights of networks of which three frameworks cannot have all in 24 GiB that would be quick: they train one after the
-# other, and each has one model at a time
+# Weights with which three training steps, and models in both precisions, do not fit into 24 GiB: frameworks train so
+# large a network one after the other, and each keeps one model of it
 LARGE = 150_000_000
 TUNED = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # large arrays in huge pages, which are ready in half the time
