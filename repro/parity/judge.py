@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from threading import BoundedSemaphore
 
@@ -60,50 +59,72 @@ def judge(spec: Spec, rung: int, workers: Workers, questions: list[Question], we
     found: dict[str, list[Comparison]] = {backend: [] for backend in workers}
     profiles: dict[str, list[Point]] = {backend: [] for backend in workers}
     reference = ""
-    turns = BoundedSemaphore(1 if sum(array.size for array in weights.values()) > LARGE else len(workers))
-    for question in questions:
-        reference, answers = _answers(question, workers, turns)
-        for backend, comparisons in answers.items():
-            speaker = overall(comparisons)
-            if speaker.verdict == "diverges":
-                pair = {name: worker for name, worker in workers.items() if name in {reference, backend}}
-                speaker = _culprit(_Look(question, pair, turns, ATTEMPTS - 1, True), backend, spec, weights) or speaker
-            suffix = f" ({question.name})" if question.name else ""
-            found[backend].append(replace(speaker, where=speaker.where + suffix))
-            profiles[backend] += [
-                (c.where + suffix, c.max_error and float(f"{c.max_error:.3g}"), float(f"{c.tolerance:.3g}"))
-                for c in comparisons
-            ]
+    large = sum(array.size for array in weights.values()) > LARGE
+    with _Queues(workers, 1 if large else len(workers)) as queues:
+        for question, look in zip(questions, queues.ahead(questions), strict=True):
+            reference, answers = _answers(question, workers, queues, look)
+            for backend, comparisons in answers.items():
+                speaker = overall(comparisons)
+                if speaker.verdict == "diverges":
+                    pair = {name: worker for name, worker in workers.items() if name in {reference, backend}}
+                    close = _Look(question, pair, queues, ATTEMPTS - 1, True)
+                    speaker = _culprit(close, backend, spec, weights) or speaker
+                suffix = f" ({question.name})" if question.name else ""
+                found[backend].append(replace(speaker, where=speaker.where + suffix))
+                profiles[backend] += [
+                    (c.where + suffix, c.max_error and float(f"{c.max_error:.3g}"), float(f"{c.tolerance:.3g}"))
+                    for c in comparisons
+                ]
     for backend, speakers in found.items():
         yield Record.of(spec.name, rung, backend, f"{reference} float64", overall(speakers), profiles[backend])
 
 
-class _Look:
-    """One attempt at a question. turns: as many as backends that may work at the same time."""
+class _Queues:
+    """What is asked of each backend, one after the other, so that none waits until the others have answered."""
 
-    def __init__(self, question: Question, workers: Workers, turns: BoundedSemaphore, attempt: int, closely: bool):
+    def __init__(self, workers: Workers, turns: int):
+        """turns: so many backends may work at the same time."""
+        self.workers = workers
+        self.turns = BoundedSemaphore(turns)
+        self.queues = {backend: ThreadPoolExecutor(1) for backend in workers}
+        self.looks = ThreadPoolExecutor(2)
+
+    def begin(
+        self, question: Question, backend: str, inputs: Arrays, double: bool, closely: bool
+    ) -> Future[dict[str, Arrays]]:
+        def run() -> dict[str, Arrays]:
+            with self.turns:
+                return question.run({backend: self.workers[backend]}, inputs, double, closely)
+
+        return self.queues[backend].submit(run)
+
+    def ahead(self, questions: list[Question]) -> Iterator[_Look]:
+        """First attempts at the questions. While one is compared, or waits for its last backend, the next is asked."""
+        return self.looks.map(lambda question: _Look(question, self.workers, self, 0, False), questions)
+
+    def __enter__(self) -> _Queues:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for queue in (self.looks, *self.queues.values()):
+            queue.shutdown(cancel_futures=True)
+
+
+class _Look:
+    """One attempt at a question."""
+
+    def __init__(self, question: Question, workers: Workers, queues: _Queues, attempt: int, closely: bool):
         given = question.inputs(attempt)
         others = [given | {question.nudge: nudged(given[question.nudge], seed)} for seed in range(question.nudges)]
-        with ExitStack() as stack:
-            # a queue for each backend, so that none waits until the others have answered
-            queues = {backend: stack.enter_context(ThreadPoolExecutor(1)) for backend in workers}
-
-            def run(backend: str, inputs: Arrays, double: bool) -> dict[str, Arrays]:
-                with turns:
-                    return question.run({backend: workers[backend]}, inputs, double, closely)
-
-            def begin(backend: str, inputs: Arrays, double: bool) -> Future[dict[str, Arrays]]:
-                return queues[backend].submit(run, backend, inputs, double)
-
-            double = {backend: begin(backend, given, True) for backend in workers}
-            single = {backend: begin(backend, given, False) for backend in workers}
-            self.reference = next((backend for backend in workers if double[backend].result()), "")
-            if not self.reference:
-                raise ReproError(
-                    f"nothing to hold {', '.join(workers)} against: a backend that computes in float64 (torch or "
-                    "paddle) must take part"
-                )
-            nudges = [begin(self.reference, other, False) for other in others]
+        double = {backend: queues.begin(question, backend, given, True, closely) for backend in workers}
+        single = {backend: queues.begin(question, backend, given, False, closely) for backend in workers}
+        self.reference = next((backend for backend in workers if double[backend].result()), "")
+        if not self.reference:
+            raise ReproError(
+                f"nothing to hold {', '.join(workers)} against: a backend that computes in float64 (torch or "
+                "paddle) must take part"
+            )
+        nudges = [queues.begin(question, self.reference, other, False, closely) for other in others]
         self.tighter = question.double
         self.double = _joined(double.values())
         self.single = _joined(single.values())
@@ -134,14 +155,17 @@ def _checked(name: str, arrays: Arrays, exact: np.ndarray, tolerance: float, dty
     return compare(where, arrays[name], exact, tolerance=tolerance, dtype=dtype)
 
 
-def _answers(question: Question, workers: Workers, turns: BoundedSemaphore) -> tuple[str, dict[str, list[Comparison]]]:
-    """The reference, and each backend's comparisons. What did not diverge on all of ATTEMPTS inputs speaks by one on
-    which it did not."""
+def _answers(
+    question: Question, workers: Workers, queues: _Queues, look: _Look
+) -> tuple[str, dict[str, list[Comparison]]]:
+    """The reference, and each backend's comparisons. What did not diverge on all of ATTEMPTS inputs, of which `look` is
+    the first, speaks by one on which it did not."""
     history: dict[str, list[list[Comparison]]] = {backend: [] for backend in workers}
     suspects, reference = set(workers), ""
     for attempt in range(ATTEMPTS):
-        chosen = {name: worker for name, worker in workers.items() if name in suspects | {reference}}
-        look = _Look(question, chosen, turns, attempt, False)
+        if attempt:
+            chosen = {name: worker for name, worker in workers.items() if name in suspects | {reference}}
+            look = _Look(question, chosen, queues, attempt, False)
         reference = look.reference
         for backend in suspects:
             history[backend].append(look.comparisons(backend))
