@@ -318,9 +318,11 @@ images, labels = np.zeros((2, 3, 32, 32), np.float32), np.zeros(2, np.int64)
 model.classifier.register_forward_hook(lambda *_: seen.append(cores()))
 forward(model, images)
 assert cores() == before
-create_trainer(model, TrainSettings(compiled=False)).step(images, labels, 0.1)
+trainer = create_trainer(model, TrainSettings(compiled=False))
+trainer.step(images, labels, 0.1)
+trainer.predict(images)
 assert cores() == before
-assert len(seen) == 2 and all(len(found) == 1 and len(*found) == 1 for found in seen), seen
+assert len(seen) == 3 and all(len(found) == 1 and len(*found) == 1 for found in seen), seen
 """,
     )
 

@@ -128,7 +128,7 @@ class Trainer:
         self.steps += 1
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        with mode(mindspore.GRAPH_MODE):
+        with mode(mindspore.GRAPH_MODE if self.settings.compiled else mindspore.PYNATIVE_MODE):
             self.network.set_train(False)
             return self.network(Tensor(images)).asnumpy()
 

@@ -27,6 +27,7 @@ from repro.workers import LARGE
 from repro.workers.users import maker, renamed
 
 SOME, FEW = 1 << 19, 1 << 12  # numbers of an array
+AT_ONCE = 64  # images of which classes are predicted
 THIN = {"loss", "update"}  # requests of which nothing large is left behind
 
 
@@ -162,7 +163,7 @@ class Session:
     ) -> tuple[Any, Arrays]:  # fmt: skip
         """Steps from the first weights on images (steps, N, C, H, W) and targets (steps, N): "step 1: loss" and so on,
         and after the steps in `after` "step 1: NAME" of every weight, or if there are none, in the end "SLOT/NAME".
-        Where there are val_images (V, C, H, W), V a multiple of N: their "logits" in evaluation mode in the end."""
+        Where there are val_images (V, C, H, W): their "logits" in evaluation mode in the end."""
         trainer = self._trainer(settings, double)
         if trainer is None:
             return None, {}
@@ -176,8 +177,8 @@ class Session:
         if not after:
             found |= {name: some(array) for name, array in trainer.state().items()}
         if "val_images" in arrays:
-            size = arrays["images"].shape[1]
-            pieces = np.split(_typed(arrays["val_images"], double), len(arrays["val_images"]) // size)
+            val_images = _typed(arrays["val_images"], double)
+            pieces = np.split(val_images, range(AT_ONCE, len(val_images), AT_ONCE))
             found["logits"] = np.concatenate([trainer.predict(images) for images in pieces])
         return self._told(found)
 
