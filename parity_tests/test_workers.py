@@ -178,6 +178,22 @@ def test_a_worker_computes_in_one_thread_unless_it_is_told(fake, monkeypatch: py
     assert (fake(version=told).folder / "threads").read_text() == "3"
 
 
+def test_of_the_largest_networks_one_is_computed_at_a_time_on_all_cores(fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("repro.parity.ladder.LARGE", 10_000)
+    monkeypatch.setattr("os.cpu_count", lambda: 5)
+    worker = fake(version="open('threads', 'w').write(os.environ['OMP_NUM_THREADS'])")
+    first = worker.process.pid
+    assert list(climb("shufflenet_v1_g1_x0_25", [], {"one": worker})) == []
+    assert (worker.folder / "threads").read_text() == "5"
+    second = worker.process.pid
+    list(climb("shufflenet_v1_g1_x0_25", [], {"one": worker}))
+    assert first != second == worker.process.pid
+    monkeypatch.setattr("repro.parity.ladder.LARGE", 1_000_000)
+    list(climb("shufflenet_v1_g1_x0_25", [], {"one": worker}))
+    assert (worker.folder / "threads").read_text() == "1"
+
+
 def test_close_leaves_nothing(fake) -> None:
     worker = fake()
     worker.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -12,7 +13,7 @@ from repro.parity.record import Record
 from repro.parity.training import gradients, losses, optimizers, outcome, trajectory
 from repro.specs import Spec, find_spec
 from repro.weights.init import scramble
-from repro.workers import WorkerError, ask
+from repro.workers import LARGE, WorkerError, ask
 
 # Weights of networks that begin in new processes: MindSpore keeps all the memory that it ever had, in pieces that do
 # not fit the next network; with EfficientNetV2-L as the 83rd that was 14 GB
@@ -36,10 +37,11 @@ def climb(model: str, rungs: list[int], workers: Workers, seed: int = 0) -> Iter
     and what is left out at random. A backend that fails diverges, and the others are compared without it; one that died
     before starts again, and before large networks all do."""
     spec = find_spec(model)
+    threads = (os.cpu_count() or 1) if spec.params > LARGE else 1  # they compute one at a time
     for worker in workers.values():
         if spec.params > ANEW:
             worker.close()
-        worker.revive()
+        worker.revive(threads)
     weights = scramble(spec, seed)
     unmade: dict[str, WorkerError] = {}
     _without_failures(lambda left: ask(left, "create", weights, name=model, options={}, seed=seed), workers, unmade)

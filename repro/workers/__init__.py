@@ -29,10 +29,7 @@ Arrays = dict[str, np.ndarray]
 # Weights with which three training steps, and models in both precisions, do not fit into 24 GiB: frameworks train so
 # large a network one after the other, and each keeps one model of it
 LARGE = 150_000_000
-TUNED = {
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # large arrays in huge pages, which are ready in half the time
-    "OMP_NUM_THREADS": "1",  # several workers compute at once: more threads would wait for each other in loops
-}
+TUNED = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # large arrays in huge pages, which are ready in half the time
 
 
 def interpreter(backend: str) -> str:
@@ -55,6 +52,7 @@ class Worker:
         """timeout: seconds that one request may take, starting included; niceness: how far, of 19, it lets other
         processes go first."""
         self.backend, self.timeout, self.niceness = backend, timeout, niceness
+        self.threads = 1  # several workers compute at once: more threads would wait for each other in loops
         self._start()
 
     def _start(self) -> None:
@@ -76,7 +74,8 @@ class Worker:
                     [self.python, "-m", "repro.workers.serve", module, str(theirs.fileno()), str(self.folder),
                      str(self.niceness)],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, pass_fds=[theirs.fileno()],
-                    env=TUNED | os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+                    env=TUNED | {"OMP_NUM_THREADS": str(self.threads)} | os.environ
+                    | {"PYTHONPATH": os.pathsep.join(paths)},
                 )  # fmt: skip
             except OSError as error:
                 self._folder.cleanup()
@@ -96,10 +95,11 @@ class Worker:
         """Sends a request of repro.workers.serve.Session with JSON details and arrays; returns its result, likewise."""
         return ask({self.backend: self}, what, arrays, **details)[self.backend]
 
-    def revive(self) -> None:
-        """Starts the process again if it has died."""
-        if self.process.poll() is not None:
+    def revive(self, threads: int = 1) -> None:
+        """Starts the process again if it has died, or computes in another number of threads."""
+        if self.process.poll() is not None or threads != self.threads:
             self.close()
+            self.threads = threads
             self._start()
 
     def close(self) -> None:
