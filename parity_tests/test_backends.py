@@ -122,63 +122,6 @@ for bad, options in (("{name}x", {{}}), ("{name}", {{"depth": 3}}), ("{name}", {
 """)  # fmt: skip
 
 
-DEPTHWISE = {
-    "paddle": """
-import paddle
-from backends.paddle import layers
-def both(x, weight, kernel, stride):
-    results = []
-    for largest in (10**9, 0):
-        layers.LARGEST_MAP = largest
-        layer = layers.conv(x.shape[1], x.shape[1], kernel, stride, x.shape[1])
-        assert type(layer) is layers.DepthwiseConv2D
-        layer.weight.set_value(weight)
-        tensor = paddle.to_tensor(x, stop_gradient=False)
-        y = layer(tensor)
-        (y * y).sum().backward()
-        results.append((y.numpy(), tensor.grad.numpy(), layer.weight.grad.numpy()))
-    return results
-""",
-    "mindspore": """
-import mindspore
-from mindspore import Tensor, ops
-from backends.mindspore import layers
-def both(x, weight, kernel, stride):
-    results = []
-    for largest in (10**9, 0):
-        layers.LARGEST_MAP = largest
-        layer = layers.conv(x.shape[1], x.shape[1], kernel, stride, x.shape[1])
-        assert type(layer) is layers.DepthwiseConv2d
-        layer.weight.set_data(Tensor(weight))
-        def energy(tensor):
-            y = layer(tensor)
-            return (y * y).sum(), y
-        gradient = ops.value_and_grad(energy, 0, layer.trainable_params(), has_aux=True)
-        (_, y), (dx, dw) = gradient(Tensor(x))
-        results.append((y.asnumpy(), dx.asnumpy(), dw[0].asnumpy()))
-    return results
-""",
-}
-
-
-@pytest.mark.parametrize("name", DEPTHWISE)
-def test_depthwise_by_matrices_equals_the_kernel(
-    name: str, run_in: Run, require_backend: Callable[[str], None]
-) -> None:
-    require_backend(name)
-    run_in(name, DEPTHWISE[name] + """
-import numpy as np
-rng = np.random.default_rng(0)
-cases = ((1, 1, 5, 1), (2, 2, 5, 2), (3, 5, 3, 1), (8, 8, 3, 2), (7, 4, 5, 2), (9, 9, 3, 1))
-for height, width, kernel, stride in cases:
-    x = rng.standard_normal((3, 6, height, width), np.float32)
-    quick, kernels = both(x, rng.standard_normal((6, 1, kernel, kernel), np.float32), kernel, stride)
-    for a, b in zip(quick, kernels):
-        assert a.shape == b.shape
-        assert np.abs(a - b).max() <= 1e-5 * np.abs(b).max(), (height, width, kernel, stride)
-""")  # fmt: skip
-
-
 STEPS = """
 from dataclasses import replace
 import numpy as np

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,6 +15,8 @@ ACTIVATIONS = {
     "sigmoid": nn.Sigmoid, "hard_sigmoid": nn.Hardsigmoid, "none": nn.Identity,
 }  # fmt: skip
 
+FEW_PIXELS = 16  # above 4x4 the kernels are as quick as the matrices
+
 
 class SameConv2d(nn.Conv2d):
     """Convolution padded as TensorFlow does: ceil(size / stride) outputs, and the odd pixel of padding at the end."""
@@ -21,6 +25,28 @@ class SameConv2d(nn.Conv2d):
         kernel, stride = self.kernel_size[0], self.stride[0]
         rows, columns = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[2:])
         return super().forward(F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)))
+
+
+def by_matrices(conv: nn.Conv2d) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+    """The convolution of images (N, C, H, W) with weights and bias, where few pixels come out as a product of matrices:
+    in float64 torch goes from group to group, which takes three to ten times as long."""
+    kernel, groups, native = conv.kernel_size, conv.groups, conv._conv_forward
+
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if x.dim() != 4 or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
+            return native(x, weight, bias)
+        height, width = (
+            (side + 2 * conv.padding[i] - conv.dilation[i] * (kernel[i] - 1) - 1) // conv.stride[i] + 1
+            for i, side in enumerate(x.shape[2:])
+        )
+        if min(height, width) < 1 or height * width > FEW_PIXELS:
+            return native(x, weight, bias)
+        patches = F.unfold(x, kernel, conv.dilation, conv.padding, conv.stride).unflatten(1, (groups, -1))
+        y = weight.flatten(1).unflatten(0, (groups, -1)) @ patches  # (N, groups, C' / groups, H' * W')
+        y = y.reshape(-1, conv.out_channels, height, width)
+        return y if bias is None else y + bias.view(-1, 1, 1)
+
+    return forward
 
 
 def conv(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from backends.torch.layers import DropPath
+from backends.torch.layers import DropPath, by_matrices
 from backends.torch.models.asymmnet import AsymmNet
 from backends.torch.models.densenet import DenseNet
 from backends.torch.models.efficientnet_v2 import EfficientNetV2
@@ -133,7 +133,11 @@ def export_weights(model: Any) -> Arrays:
 
 def to_float64(make: Callable[[], Any]) -> Any:
     """What `make` makes, in double precision; a deep copy of a model would share what hangs on it."""
-    return make().double()
+    model = make().double()
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.groups > 1:
+            module._conv_forward = by_matrices(module)
+    return model
 
 
 def thin(model: Any, spec: Spec) -> None:
