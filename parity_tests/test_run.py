@@ -45,16 +45,6 @@ def assert_equal_runs(a, b):
     assert metrics(a) == metrics(b)
 
 
-@pytest.mark.parametrize("variable", ["WORLD_SIZE", "PADDLE_TRAINERS_NUM", "MS_WORKER_NUM"])
-def test_one_of_several_processes_is_refused(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(variable, "2")
-    with pytest.raises(ReproError, match=rf"has started 2 processes \({variable}=2\).*one process"):
-        main([*QUICK, "--epochs", "1"])
-    assert not Path("runs").exists()
-    monkeypatch.setenv(variable, "1")
-    assert main([*QUICK, "--epochs", "1"]) == 0
-
-
 def test_a_run_leaves_its_folder(capsys):
     assert main([*QUICK, "--epochs", "3", "--seed", "4"]) == 0
     (folder,) = Path("runs").iterdir()

@@ -7,13 +7,16 @@ from collections import Counter
 
 import numpy as np
 
+from repro.processes import ALONE, Processes
+
 
 class Drops:
     """A repro.interface.Draw: numbers for Backend.drop_by, a function of the seed, the epoch, the layer's name and how
-    often it has been asked in the epoch. So a run that goes on from an epoch drops what it would have dropped."""
+    often it has been asked in the epoch. So a run that goes on from an epoch drops what it would have dropped; and each
+    of several processes drops from its share of a batch what one would drop there."""
 
-    def __init__(self, seed: int):
-        self.seed = seed
+    def __init__(self, seed: int, processes: Processes = ALONE):
+        self.seed, self.processes = seed, processes
         self.begin(0)
 
     def begin(self, epoch: int) -> None:
@@ -23,4 +26,6 @@ class Drops:
     def __call__(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         self.asked[name] += 1
         key = [self.seed, self.epoch, zlib.crc32(name.encode()), self.asked[name]]
-        return np.random.default_rng(key).random(shape, np.float32)
+        images = shape[0] * self.processes.count
+        whole = np.random.default_rng(key).random((images, *shape[1:]), np.float32)
+        return whole[self.processes.share(images)]

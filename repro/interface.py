@@ -53,6 +53,9 @@ class TrainSettings:
     precision: of convolutions and matrix products, in training and in Trainer.predict, by the framework's own mixed
     mode; the loss, the weights and their update stay float32. Of float16, whose smallest numbers are gradients, the
     loss is multiplied by loss_scale before the gradients are taken, and these are divided by it.
+
+    processes: how many make every step together, each on its share of the batch (Backend.join). Gradients and running
+    statistics become their means over all, before anything else. A normalisation by batches sees its share alone.
     """
 
     momentum: float = 0.9  # of sgd and rmsprop
@@ -69,6 +72,7 @@ class TrainSettings:
     ema_warmup: bool = False
     train_only: str = ""
     precision: str = "float32"
+    processes: int = 1
     compiled: bool = (
         True  # in MindSpore, as a graph: the results are the same, and some tens of steps pay for compiling
     )
@@ -93,6 +97,8 @@ class TrainSettings:
         for name, value in {"eps": self.eps, "clip_norm": 1 if self.clip_norm is None else self.clip_norm}.items():
             if not _is_number(value) or not 0 < value < math.inf:
                 raise ReproError(f"{name} is {value!r}; give a number above 0")
+        if type(self.processes) is not int or self.processes < 1:
+            raise ReproError(f"processes are {self.processes!r}; give how many make a step together, from 1 up")
         if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
             raise ReproError(
                 f"nesterov is {self.nesterov} with {self.optimizer} and a momentum of {self.momentum}; "
@@ -174,7 +180,7 @@ class Trainer(Protocol):
 
     def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
         """One step of training on labels, or on soft targets (mixed or distilled ones). Returns the mean cross-entropy
-        and the logits, both from before the update."""
+        and the logits, both from before the update. In several processes all make it, and the loss is that of all."""
 
     def loss(self, logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
         """The mean cross-entropy of a step, and its gradient by the logits."""
@@ -264,6 +270,12 @@ class Backend(Protocol):
         linear layer, in the order of running, the fields of repro.specs.Operator."""
 
     def create_trainer(self, model: Any, settings: TrainSettings) -> Trainer: ...
+
+    def join(self) -> None:
+        """Joins the other processes that the framework's launcher has started; before all else."""
+
+    def totals(self, numbers: np.ndarray) -> np.ndarray:
+        """Of float64 (K,), over all processes that have joined; all must ask."""
 
     def export_onnx(self, model: Any, path: Path, size: int) -> None:
         """Writes the model in evaluation mode as ONNX with one input (N, C, size, size), whose batch size N is free,

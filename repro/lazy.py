@@ -18,6 +18,8 @@ FUNCTIONS = {
     "drop_by": "model",
     "operators": "model",
     "create_trainer": "trainer",
+    "join": "processes",
+    "totals": "processes",
     "export_onnx": "onnx_export",
 }
 

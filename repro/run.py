@@ -7,11 +7,14 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repro.cli import run_command
 from repro.errors import ReproError
+from repro.processes import ALONE, Processes, find
 from repro.training import recipe as recipes
 
 if TYPE_CHECKING:
@@ -19,7 +22,6 @@ if TYPE_CHECKING:
     from repro.specs import Spec
     from repro.training.recipe import Recipe
 
-LAUNCHERS = {"torchrun": "WORLD_SIZE", "paddle.distributed.launch": "PADDLE_TRAINERS_NUM", "msrun": "MS_WORKER_NUM"}
 FREE_AT_RESUME = ("backend", "data", "workers")  # weights pass between backends; moved data shows in the digest
 
 
@@ -34,26 +36,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     recipes.add_flags(parser)
     flags = vars(parser.parse_args(argv))
-    refuse_launchers()
     config, out, resume = (flags.pop(name) for name in ("config", "out", "resume"))
     flags = recipes.convert(flags, "")
     if not resume:
         recipe = recipes.make(recipes.read(config) if config else {}, flags)
-        return train(recipe, new_folder(out, recipe), resume=False)
-    if config or not out:
+    elif config or not out:
         raise ReproError("--resume goes on with the recipe in the run folder: give --out, and no --config")
-    return train(resumed(Path(out), flags), Path(out), resume=True)
-
-
-def refuse_launchers() -> None:
-    """Raises ReproError in one of several processes: each would train all of the network, in the same folder."""
-    for launcher, variable in LAUNCHERS.items():
-        count = os.environ.get(variable, "1")
-        if count != "1":
-            raise ReproError(
-                f"{launcher} has started {count} processes ({variable}={count}), but a run is one process on the CPU; "
-                "start it as python -m repro.run"
-            )
+    else:
+        recipe = resumed(Path(out), flags)
+    processes = find(recipe.backend)
+    if processes.first:
+        return train(recipe, Path(out or "") if resume else new_folder(out, recipe), resume=resume, processes=processes)
+    os.environ["TQDM_DISABLE"] = "1"
+    with redirect_stdout(None):
+        return train(recipe, Path(out or ""), resume=resume, processes=processes)
 
 
 def new_folder(out: str | None, recipe: Recipe) -> Path:
@@ -82,8 +78,9 @@ def resumed(path: Path, flags: dict[str, Any]) -> Recipe:
     return recipe
 
 
-def train(recipe: Recipe, path: Path, *, resume: bool) -> int:
-    """Finds everything that can be wrong before the run folder is made, then trains."""
+def train(recipe: Recipe, path: Path, *, resume: bool, processes: Processes = ALONE) -> int:
+    """Finds everything that can be wrong before the run folder is made, then trains. The path matters to the first
+    process, and to all where they resume."""
     from repro.data import Loader, check_images, open_dataset
     from repro.discovery import load_backend, module_name
     from repro.drops import Drops
@@ -100,36 +97,43 @@ def train(recipe: Recipe, path: Path, *, resume: bool) -> int:
             raise ReproError(f"{recipe.data} does not hold the images that {path} was trained on; give these as --data")
     else:
         progress, weights, state = checkpoints.Progress(dataset.digest), start_weights(recipe, spec), {}
+    processes.share(min(recipe.batch_size, len(dataset.train)))  # tells now if there is no equal one for each
     with console.bar("checking images", len(dataset.train) + len(dataset.val)) as bar:
         check_images(dataset, lambda done, total: bar.update())
 
     backend = load_backend(recipe.backend)
-    drops = Drops(recipe.seed)
+    processes = processes.joined(backend)
+    drops = Drops(recipe.seed, processes)
 
     def make(now: Recipe) -> Trainer:
         model = backend.create_model(parts.spec_of(now, spec.num_classes))
         backend.drop_by(model, drops)
-        return backend.create_trainer(model, parts.settings(now))
+        return backend.create_trainer(model, replace(parts.settings(now), processes=processes.count))
 
     trainer = make(parts.at_epoch(recipe, progress.epoch + 1))
     trainer.load_weights(weights)
     trainer.load_state(state)
 
-    folder = checkpoints.RunFolder(path, provenance(recipe, spec, dataset.classes, backend.version()))
+    kind = checkpoints.RunFolder if processes.first else checkpoints.NoFolder
+    folder = kind(path, provenance(recipe, spec, dataset.classes, backend.version()))
     if recipe.logs:
         viewers.writer(recipe.logs)  # tells now if it is not installed
     with Loader(dataset, batch_size=recipe.batch_size, seed=recipe.seed, workers=recipe.workers) as loader:
         if not resume:
             folder.create(recipe, progress, trainer)
+        together = f" in {processes.count} processes" if processes.count > 1 else ""
         print(
             f"{spec.name} ({spec.params:,} parameters) on {dataset.name}: {len(dataset.train)} images to train on, "
             f"{len(dataset.val)} to validate, {len(dataset.classes)} classes; {recipe.backend} {backend.version()}"
+            f"{together}"
         )
         try:
-            loop.fit(trainer, make, loader, drops, recipe, folder, progress)
+            loop.fit(trainer, make, loader, drops, recipe, folder, progress, processes)
         except KeyboardInterrupt:
             kept = f"{progress.epoch} of {recipe.epochs} epochs are kept"
             raise KeyboardInterrupt(f"{kept}; go on with: python -m repro.run --resume --out {path}") from None
+    if not processes.first:
+        return 0
     summary = folder.summarise(recipe, progress, dataset)
     print(
         f"best validation top-1 {summary['best_val_top1']:.2%} in epoch {progress.best['epoch']}, "

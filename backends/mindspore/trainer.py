@@ -12,8 +12,10 @@ from mindspore import Parameter, Tensor, amp, nn, ops
 from backends.mindspore.model import draw_drops, drop_hooks, export_weights, load_weights, mode
 from backends.mindspore.native_weights import NAMES
 from backends.mindspore.optimizers import Flat, Optimizer, create_optimizer, zeros
+from backends.mindspore.processes import Mean, totals
 from repro.errors import ReproError
 from repro.interface import Arrays, TrainSettings
+from repro.specs import STATISTICS
 
 ROW = 4096  # numbers that are summed up one after the other
 
@@ -25,6 +27,7 @@ class Update(nn.Cell):
         super().__init__(auto_prefix=False)
         self.weights, self.optimizer, self.average = weights, optimizer, average
         self.clip_norm = settings.clip_norm
+        self.mean = Mean(settings.processes) if settings.processes > 1 else None
         self.settings, self.share = settings, zeros("share")  # of a weight in its average
 
     def prepare(self, lr: float, steps: int) -> None:
@@ -37,6 +40,9 @@ class Update(nn.Cell):
         """The loss, which hangs on the updates; and these on all gradients, so that no weight is written before every
         layer has read it."""
         gradient = self.weights(gradients)
+        if self.mean is not None:
+            both = self.mean(ops.cat((gradient, loss.reshape(1))))
+            gradient, loss = both[:-1], both[-1]
         if self.clip_norm is not None:  # ops.clip_by_global_norm has another formula: no 1e-6
             norm = ops.sqrt(total(gradient * gradient))
             gradient = gradient * ops.minimum(self.clip_norm / (norm + 1e-6), 1.0)
@@ -114,7 +120,20 @@ class Trainer:
             self.train_step.set_train(True)
             loss, logits = self.train_step(Tensor(images), typed(targets))
             self.steps += 1
+            if self.settings.processes > 1:
+                self._share_statistics()
             return float(loss.asnumpy()), logits.asnumpy()
+
+    def _share_statistics(self) -> None:
+        """Running statistics become the means over all processes."""
+        own = self.model.parameters_dict()
+        kept = {name: weight for name, weight in self.model.spec.weights.items() if weight.kind in STATISTICS}
+        found = [own[NAMES.name(name, weight)] for name, weight in kept.items()]
+        if found:
+            whole = totals(np.concatenate([parameter.asnumpy() for parameter in found]))
+            pieces = np.split(whole / self.settings.processes, np.cumsum([parameter.size for parameter in found])[:-1])
+            for parameter, piece in zip(found, pieces, strict=True):
+                parameter.set_data(Tensor(piece))
 
     def loss(self, logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
         with mode(mindspore.PYNATIVE_MODE):

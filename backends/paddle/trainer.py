@@ -12,8 +12,10 @@ from paddle.nn import functional as F
 from backends.paddle.model import export_weights, load_weights
 from backends.paddle.native_weights import NAMES
 from backends.paddle.optimizers import create_optimizer, key
+from backends.paddle.processes import means
 from repro.errors import ReproError
 from repro.interface import Arrays, TrainSettings
+from repro.specs import STATISTICS
 
 
 def cross_entropy(logits: paddle.Tensor, targets: paddle.Tensor, smoothing: float) -> paddle.Tensor:
@@ -43,6 +45,9 @@ class Trainer:
         for name, parameter in model.named_parameters():
             parameter.stop_gradient = name not in native
         self.parameters = {native[name]: parameter for name, parameter in model.named_parameters() if name in native}
+        own = model.state_dict()
+        kept = {name: weight for name, weight in self.kinds.items() if weight.kind in STATISTICS}
+        self.statistics = [own[NAMES.name(name, weight)] for name, weight in kept.items()]
         self._reset_optimizer()
         self._reset_averages()
 
@@ -60,8 +65,20 @@ class Trainer:
         logits = self.model(paddle.to_tensor(images))
         loss = cross_entropy(logits, paddle.to_tensor(targets), self.settings.label_smoothing)
         loss.backward()
+        if self.settings.processes > 1:
+            loss = self._shared(loss)
         self._update(lr)
         return float(loss), logits.numpy()
+
+    def _shared(self, loss: paddle.Tensor) -> paddle.Tensor:
+        """The mean over all processes; and gradients and running statistics become theirs."""
+        trained = [parameter for parameter in self.parameters.values() if parameter.grad is not None]
+        loss, *found = means([loss, *(parameter.grad for parameter in trained), *self.statistics])
+        for parameter, mean in zip(trained, found, strict=False):
+            parameter.grad = mean
+        for statistic, mean in zip(self.statistics, found[len(trained) :], strict=True):
+            statistic.set_value(mean)
+        return loss
 
     def loss(self, logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
         tensor = paddle.to_tensor(logits, stop_gradient=False)

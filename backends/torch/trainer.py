@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from backends.torch.model import export_weights, load_weights
 from backends.torch.optimizers import SLOTS, create_optimizer
+from backends.torch.processes import means
 from repro.interface import Arrays, TrainSettings
 
 
@@ -41,6 +42,8 @@ class Trainer:
             for parameter in self.parameters.values():
                 if parameter.grad is not None:
                     parameter.grad /= self.settings.loss_scale
+        if self.settings.processes > 1:
+            loss = self._shared(loss)
         self._update(lr)
         return loss.item(), logits.detach().numpy()
 
@@ -49,6 +52,15 @@ class Trainer:
             return self.model(torch.from_numpy(images))
         with torch.autocast("cpu", getattr(torch, self.settings.precision)):
             return self.model(torch.from_numpy(images)).float()
+
+    def _shared(self, loss: torch.Tensor) -> torch.Tensor:
+        """The mean over all processes; and gradients and running statistics become theirs."""
+        own = [parameter.grad for parameter in self.parameters.values() if parameter.grad is not None]
+        own += [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
+        loss, *found = means([loss, *own])
+        for tensor, mean in zip(own, found, strict=True):
+            tensor.copy_(mean)
+        return loss
 
     def loss(self, logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
         tensor = torch.from_numpy(logits).requires_grad_()

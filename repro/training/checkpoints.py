@@ -127,6 +127,19 @@ class RunFolder:
         return summary
 
 
+class NoFolder(RunFolder):
+    """Of a process beside the first, which writes for all."""
+
+    def create(self, recipe: Recipe, progress: Progress, trainer: Trainer) -> None:
+        pass
+
+    def note_batch(self, names: Sequence[str]) -> None:
+        pass
+
+    def save(self, recipe: Recipe, progress: Progress, trainer: Trainer, judge: Trainer) -> None:
+        pass
+
+
 def load(path: Path, spec: Spec) -> tuple[Progress, Arrays, Arrays]:
     """Progress, weights and optimizer arrays of a run folder's last checkpoint.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from repro.data import Batch, Loader
 from repro.drops import Drops
 from repro.errors import ReproError
 from repro.interface import Trainer
+from repro.processes import ALONE, Processes
 from repro.training import console
 from repro.training.checkpoints import BATCH, Progress, RunFolder
 from repro.training.meters import Meter, cross_entropy
@@ -22,15 +24,15 @@ from repro.training.schedules import learning_rate
 
 def fit(
     trainer: Trainer, make: Callable[[Recipe], Trainer], loader: Loader, drops: Drops, recipe: Recipe,
-    folder: RunFolder, progress: Progress,
+    folder: RunFolder, progress: Progress, processes: Processes = ALONE,
 ) -> None:  # fmt: skip
     """Trains from where `progress` is to the recipe's last epoch, and saves after each. Where the recipe has averages
     of the weights, these are validated and kept as the best.
 
     make: another trainer, for the recipe as it is in some epoch; drops: what their models leave out by; recipe:
-    complete. An epoch is a function of the recipe, its number and the trainer's arrays alone: a run that was resumed
-    ends like one that never stopped. Raises ReproError when a loss is no longer finite; the folder then keeps the epoch
-    before.
+    complete; processes: those that make each step together. An epoch is a function of the recipe, its number, the
+    trainer's arrays and the number of processes alone: a run that was resumed ends like one that never stopped. Raises
+    ReproError when a loss is no longer finite; the folder then keeps the epoch before.
     """
     steps, val_steps = loader.steps, math.ceil(len(loader.dataset.val) / recipe.batch_size)
     before = at_epoch(recipe, progress.epoch + 1)
@@ -52,7 +54,7 @@ def fit(
         drops.begin(epoch)
         batches = loader.train(epoch - 1, transform(now), mixing(now))
         try:
-            train = train_epoch(trainer, console.bar(title, steps, batches), rates, epoch)
+            train = train_epoch(trainer, console.bar(title, steps, batches), rates, epoch, processes)
         except Diverged as error:
             names = loader.names(epoch - 1, error.step)
             folder.note_batch(names)
@@ -63,7 +65,7 @@ def fit(
         if averaged:
             averaged.load_weights(trainer.averages())
         batches = loader.val(transform(recipe))
-        val = validate(judge, console.bar(f"{title} validation", val_steps, batches), recipe, epoch)
+        val = validate(judge, console.bar(f"{title} validation", val_steps, batches), recipe, epoch, processes)
         row = {
             "epoch": epoch,
             "train_loss": train.loss,
@@ -82,16 +84,19 @@ def fit(
         print(console.epoch_line(row, recipe.epochs), flush=True)
 
 
-def train_epoch(trainer: Trainer, batches: Iterable[Batch], rates: Sequence[float], epoch: int) -> Meter:
-    """A step for each batch. The meter sees the batches as they were before their steps, and of mixed labels the one
-    with the larger part. Raises Diverged."""
+def train_epoch(
+    trainer: Trainer, batches: Iterable[Batch], rates: Sequence[float], epoch: int, processes: Processes = ALONE
+) -> Meter:
+    """A step for each batch, on this process's share. The meter sees the batches as they were before their steps, and
+    of mixed labels the one with the larger part. Raises Diverged."""
     meter = Meter()
-    for step, ((images, targets), lr) in enumerate(zip(batches, rates, strict=True), 1):
+    for step, (batch, lr) in enumerate(zip(batches, rates, strict=True), 1):
+        images, targets = (array[processes.share(len(array))] for array in batch)
         loss, logits = trainer.step(images, targets, lr)
         if not math.isfinite(loss):
             raise Diverged(loss, step, epoch)
         meter.add(loss, logits, targets if targets.ndim == 1 else targets.argmax(1))
-    return meter
+    return processes.total(meter)
 
 
 class Diverged(ReproError):
@@ -109,15 +114,17 @@ def _handed_on(trainer: Trainer, other: Trainer) -> Trainer:
     return other
 
 
-def validate(trainer: Trainer, batches: Iterable[Batch], recipe: Recipe, epoch: int) -> Meter:
-    """A prediction for each batch."""
+def validate(
+    trainer: Trainer, batches: Iterable[Batch], recipe: Recipe, epoch: int, processes: Processes = ALONE
+) -> Meter:
+    """A prediction for each batch, which the processes make in turns."""
     meter = Meter()
-    for images, labels in batches:
+    for images, labels in islice(batches, processes.rank, None, processes.count):
         logits = predict_filled(trainer, images, recipe.batch_size)
-        loss = cross_entropy(logits, labels)
-        if not math.isfinite(loss):
-            raise _diverged(f"the validation loss became {loss} after the last step of epoch {epoch}", epoch)
-        meter.add(loss, logits, labels)
+        meter.add(cross_entropy(logits, labels), logits, labels)
+    meter = processes.total(meter)
+    if not math.isfinite(meter.loss):
+        raise _diverged(f"the validation loss became {meter.loss} after the last step of epoch {epoch}", epoch)
     return meter
 
 

@@ -1,0 +1,44 @@
+"""Several processes that train together, by torch.distributed."""
+
+from __future__ import annotations
+
+import atexit
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import distributed
+
+_sent: list[torch.Tensor] = []  # the last
+
+
+def join() -> None:
+    distributed.init_process_group("gloo")
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    """gloo's thread lets go of what it has sent a little later; where it is the last to do so, and Python is ending,
+    the process aborts."""
+    deadline = time.monotonic() + 10
+    while any(tensor._use_count() > 1 for tensor in _sent) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    distributed.destroy_process_group()
+
+
+def _summed(tensor: torch.Tensor) -> torch.Tensor:
+    distributed.all_reduce(tensor)
+    _sent[:] = [tensor]
+    return tensor
+
+
+def totals(numbers: np.ndarray) -> np.ndarray:
+    return _summed(torch.tensor(numbers)).numpy().copy()
+
+
+def means(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Over all processes, in one message."""
+    flat = _summed(torch.cat([tensor.detach().reshape(-1) for tensor in tensors])) / distributed.get_world_size()
+    pieces = flat.split([tensor.numel() for tensor in tensors])
+    return [piece.view_as(tensor) for piece, tensor in zip(pieces, tensors, strict=True)]
