@@ -39,6 +39,15 @@ def test_the_units_are_those_of_the_catalogue() -> None:
         assert all(find_spec(PREFIX + ending).family == "resnet_cifar" for ending, _, _ in rows)
 
 
+def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would look for what another is writing."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(ReproError, match="a sweep trains in one process"):
+        main([*FLAGS, "--epochs", "1"])
+    assert not Path("swept").exists()
+
+
 def test_a_model_is_refused() -> None:
     with pytest.raises(ReproError, match="--model follows from the tables"):
         main([*FLAGS, "--model", "resnet110_cifar"])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from repro.cli import run_command
 from repro.errors import ReproError
+from repro.processes import ALONE, find
 from repro.training import recipe as recipes
 
 PREFIX = "resnet110_cifar"
@@ -64,6 +65,8 @@ def _error(values: dict, flags: dict, ending: str, out: Path) -> float:
     folder = out / f"{PREFIX}{ending}"
     if not (folder / "summary.json").is_file():
         recipe = recipes.make(values, flags | {"model": folder.name})
+        if find(recipe.backend) != ALONE:
+            raise ReproError("a sweep trains in one process; start it without a launcher")
         begun = (folder / "last").is_dir()
         train(resumed(folder, flags) if begun else recipe, folder, resume=begun)
     return 1 - json.loads((folder / "summary.json").read_text())["best_val_top1"]
