@@ -15,7 +15,6 @@ from backends.mindspore.optimizers import Flat, Optimizer, create_optimizer, zer
 from backends.mindspore.processes import Mean, totals
 from repro.errors import ReproError
 from repro.interface import Arrays, TrainSettings
-from repro.specs import STATISTICS
 
 ROW = 4096  # numbers that are summed up one after the other
 
@@ -127,8 +126,7 @@ class Trainer:
     def _share_statistics(self) -> None:
         """Running statistics become the means over all processes."""
         own = self.model.parameters_dict()
-        kept = {name: weight for name, weight in self.model.spec.weights.items() if weight.kind in STATISTICS}
-        found = [own[NAMES.name(name, weight)] for name, weight in kept.items()]
+        found = [own[name] for name in NAMES.statistics(self.model.spec.weights)]
         if found:
             whole = totals(np.concatenate([parameter.asnumpy() for parameter in found]))
             pieces = np.split(whole / self.settings.processes, np.cumsum([parameter.size for parameter in found])[:-1])

@@ -15,7 +15,6 @@ from backends.paddle.optimizers import create_optimizer, key
 from backends.paddle.processes import means
 from repro.errors import ReproError
 from repro.interface import Arrays, TrainSettings
-from repro.specs import STATISTICS
 
 
 def cross_entropy(logits: paddle.Tensor, targets: paddle.Tensor, smoothing: float) -> paddle.Tensor:
@@ -46,8 +45,7 @@ class Trainer:
             parameter.stop_gradient = name not in native
         self.parameters = {native[name]: parameter for name, parameter in model.named_parameters() if name in native}
         own = model.state_dict()
-        kept = {name: weight for name, weight in self.kinds.items() if weight.kind in STATISTICS}
-        self.statistics = [own[NAMES.name(name, weight)] for name, weight in kept.items()]
+        self.statistics = [own[name] for name in NAMES.statistics(self.kinds)]
         self._reset_optimizer()
         self._reset_averages()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from repro.specs import LEAVES, Kind, Weight
+from repro.specs import LEAVES, STATISTICS, Kind, Weight
 
 Arrays = dict[str, np.ndarray]
 
@@ -39,6 +39,14 @@ class NativeNames:
     def turned_shape(self, weight: Weight) -> tuple[int, ...]:
         """The shape that `turn` makes of the weight's."""
         return tuple(weight.shape[axis] for axis in self.axes.get(weight.kind, range(len(weight.shape))))
+
+    def shapes(self, weights: Mapping[str, Weight]) -> dict[str, tuple[int, ...]]:
+        """Of canonical weights, by their native names."""
+        return {self.name(name, weight): self.turned_shape(weight) for name, weight in weights.items()}
+
+    def statistics(self, weights: Mapping[str, Weight]) -> list[str]:
+        """The native names of the running statistics."""
+        return [self.name(name, weight) for name, weight in weights.items() if weight.kind in STATISTICS]
 
     def back(self, array: np.ndarray, weight: Weight) -> np.ndarray:
         """An array of the framework in canonical order: a view, left alone where it has another number of axes."""
