@@ -194,6 +194,23 @@ def test_of_the_largest_networks_one_is_computed_at_a_time_on_all_cores(fake, mo
     assert (worker.folder / "threads").read_text() == "1"
 
 
+@pytest.mark.parametrize(
+    ("large", "rungs", "anew"), [(10_000, [5, 6], True), (10_000, [6, 7], False), (10**6, [5, 6], False)]
+)
+def test_the_largest_networks_begin_once_more(
+    large: int, rungs: list[int], anew: bool, fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On rung 6 they fit into memory, but not with what the rungs before it leave behind."""
+    monkeypatch.setattr("repro.parity.ladder.LARGE", large)
+    monkeypatch.setattr("repro.parity.ladder.ANEW", large)
+    worker = fake()
+    records = climb("shufflenet_v1_g1_x0_25", rungs, {worker.backend: worker})
+    assert next(records).diverges  # it cannot train, which does not matter here
+    before = worker.process.pid
+    assert next(records).diverges  # it cannot train, which does not matter here
+    assert (worker.process.pid != before) is anew
+
+
 def test_close_leaves_nothing(fake) -> None:
     worker = fake()
     worker.close()

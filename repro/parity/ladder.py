@@ -18,6 +18,7 @@ from repro.workers import LARGE, WorkerError, ask
 # Weights of networks that begin in new processes: MindSpore keeps all the memory that it ever had, in pieces that do
 # not fit the next network; with EfficientNetV2-L as the 83rd that was 14 GB
 ANEW = 50_000_000
+MOST = 6  # the rung that takes the most memory: on it the largest begin in new processes once more
 
 Rung = Callable[[Spec, Workers, Arrays, int], Iterator[Record]]
 RUNGS: dict[int, tuple[str, Rung]] = {
@@ -37,15 +38,20 @@ def climb(model: str, rungs: list[int], workers: Workers, seed: int = 0) -> Iter
     and what is left out at random. A backend that fails diverges, and the others are compared without it; one that died
     before starts again, and before large networks all do."""
     spec = find_spec(model)
-    threads = (os.cpu_count() or 1) if spec.params > LARGE else 1  # they compute one at a time
-    for worker in workers.values():
-        if spec.params > ANEW:
-            worker.close()
-        worker.revive(threads)
     weights = scramble(spec, seed)
     unmade: dict[str, WorkerError] = {}
-    _without_failures(lambda left: ask(left, "create", weights, name=model, options={}, seed=seed), workers, unmade)
+
+    def begin() -> None:
+        for worker in workers.values():
+            if spec.params > ANEW:
+                worker.close()
+            worker.revive((os.cpu_count() or 1) if spec.params > LARGE else 1)  # large ones compute one at a time
+        _without_failures(lambda left: ask(left, "create", weights, name=model, options={}, seed=seed), workers, unmade)
+
+    begin()
     for rung in sorted(rungs):
+        if rung == MOST != min(rungs) and spec.params > LARGE:
+            begin()
         failed = dict(unmade)
         records = _without_failures(partial(_records, rung, spec, weights, seed), workers, failed)
         for backend in workers:
