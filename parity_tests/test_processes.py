@@ -57,11 +57,12 @@ def trained(spec, settings, steps, part=slice(None)):
     found = {"losses": np.array(losses, np.float32)} | trainer.weights() | trainer.state()
     return found | {f"average/{name}": array for name, array in trainer.averages().items()}
 
+# the norm of a share's gradients is from 12 to 33, and that of the whole from 8 to 17: all would be clipped
 layers = find_spec("rdnet_tiny", num_classes=5, dropout=0.2, drop_path=0.3)
 layers = replace(layers, stages=layers.stages[:2])
 batches = find_spec("asymmnet_small", num_classes=5, dropout=0.0, width=0.35)
 batches = replace(batches, stages=batches.stages[:2])
-found = {"layers": trained(layers, TrainSettings(clip_norm=CLIP, ema_decay=0.5, label_smoothing=0.1), 3)}
+found = {"layers": trained(layers, TrainSettings(clip_norm=3.5, ema_decay=0.5, label_smoothing=0.1), 3)}
 parts = {"batches": slice(None)} if processes.count > 1 else {"one": slice(4), "other": slice(4, 8)}
 found |= {part: trained(batches, TrainSettings(weight_decay=0.1), 1, rows) for part, rows in parts.items()}
 for part, arrays in found.items():
@@ -76,7 +77,7 @@ def launched(backend: str, logs: Path) -> list[str]:
         port = free.getsockname()[1]
     return [interpreter(backend), "-m", *{
         "torch": ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
-        "paddle": ["paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo", "--log_dir", f"{logs}"],
+        "paddle": ["paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", f"{logs}"],
         "mindspore": [
             "mindspore.parallel.cluster.run", "--worker_num=2", "--local_worker_num=2", f"--master_port={port}",
             f"--log_dir={logs}", "--join=True",
@@ -103,7 +104,7 @@ def close(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> None:
 
 def test_two_processes_train_as_one(backend: str, tmp_path: Path) -> None:
     script, logs = tmp_path / "together.py", tmp_path / "logs"
-    script.write_text(TOGETHER.replace("CLIP", "3.5"))
+    script.write_text(TOGETHER)
     run([interpreter(backend), str(script), backend, str(tmp_path)], logs)
     run([*launched(backend, logs), str(script), backend, str(tmp_path)], logs)
 

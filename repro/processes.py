@@ -48,7 +48,7 @@ class Processes:
         if rest or (size < 2 and self.count > 1):
             raise ReproError(
                 f"a batch of {images} images does not part into {self.count} equal shares of two or more, one for each "
-                "process; give another --batch-size, or start another number"
+                "process; give another --batch-size, or another number of processes"
             )
         return slice(self.rank * size, (self.rank + 1) * size)
 
