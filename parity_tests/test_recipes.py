@@ -83,13 +83,13 @@ import os
 from repro.run import main
 from repro.training import loop
 epoch = loop.train_epoch
-def dying(trainer, batches, rates, number):
+def dying(trainer, batches, rates, number, processes):
     def until():
         for step, batch in enumerate(batches):
             if (number, step) == (3, 1):
                 os.kill(os.getpid(), 9)
             yield batch
-    return epoch(trainer, until(), rates, number)
+    return epoch(trainer, until(), rates, number, processes)
 loop.train_epoch = dying
 main({argv!r})
 """
