@@ -41,9 +41,9 @@ def main(argv: list[str] | None = None) -> int:
     from repro.parity.cache import Cache
     from repro.parity.ladder import RUNGS
     from repro.parity.report import conclude, write
-    from repro.specs import CATALOGUE, find_spec
+    from repro.specs import CATALOGUE, find_spec, smallest
 
-    models = _smallest() if arguments.models == "smallest" else _chosen("model", arguments.models, list(CATALOGUE))
+    models = smallest() if arguments.models == "smallest" else _chosen("model", arguments.models, list(CATALOGUE))
     rungs = sorted(int(rung) for rung in set(_chosen("rung", arguments.rungs or "0,1", [str(rung) for rung in RUNGS])))
     if arguments.seeds < 1:
         raise ReproError(f"--seeds is {arguments.seeds}; give a number above 0")
@@ -102,16 +102,6 @@ def _false_alarms(records: list[Record], seeds: int) -> str:
         f"false alarms: {count} in {seeds} seeds x {len(records) // seeds} comparisons, if the backends are sound; "
         f"the largest share of the rounding allowed was {largest:.2f}"
     )
-
-
-def _smallest() -> list[str]:
-    """Of every family the variant with the fewest MACs."""
-    from repro.specs import CATALOGUE, find_spec
-
-    names: dict[str, str] = {}
-    for spec in sorted(map(find_spec, CATALOGUE), key=lambda spec: (spec.macs, spec.name)):
-        names.setdefault(spec.family, spec.name)
-    return [name for name in CATALOGUE if name in names.values()]
 
 
 def _chosen(thing: str, text: str, known: list[str]) -> list[str]:

@@ -155,3 +155,11 @@ def find_spec(name: str, **options: object) -> Spec:
         if option not in settable:
             raise unknown(f"option of {name}", option, settable)
     return build(**options, name=name)
+
+
+def smallest() -> list[str]:
+    """Of every family the variant with the fewest MACs, in the catalogue's order."""
+    names: dict[str, str] = {}
+    for spec in sorted(map(find_spec, CATALOGUE), key=lambda spec: (spec.macs, spec.name)):
+        names.setdefault(spec.family, spec.name)
+    return [name for name in CATALOGUE if name in names.values()]

@@ -1,0 +1,21 @@
+"""The small ladder: the smallest variant of every family on every rung, as `--models smallest` climbs it."""
+
+from __future__ import annotations
+
+import pytest
+
+from repro.parity.ladder import RUNGS, climb
+from repro.specs import smallest
+from repro.workers import Worker
+
+
+@pytest.mark.parametrize("model", smallest())
+def test_sound_backends_agree(model: str, judged_workers: dict[str, Worker]) -> None:
+    workers = judged_workers
+    records = list(climb(model, list(RUNGS), workers))
+    assert [(record.rung, record.backend) for record in records] == [(r, name) for r in RUNGS for name in workers]
+    assert [record.sentence for record in records if record.diverges] == []
+    assert all(record.verdict == "equal" for record in records if record.rung == 0)
+    # float32 is never equal to float64 by itself: the comparison did take place
+    assert all(record.max_error for record in records if 0 < record.rung < 7)
+    assert all("steps" in record.reason for record in records if record.rung == 7)
