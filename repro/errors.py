@@ -16,3 +16,8 @@ def unknown(thing: str, name: object, known: Iterable[str]) -> ReproError:
     near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names[:12])}"
     return ReproError(f"unknown {thing} {name!r}: {hint}")
+
+
+def first_line(error: Exception) -> str:
+    """Of what a framework's error says, or the name of its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from repro.cli import run_command
-from repro.errors import ReproError
+from repro.errors import ReproError, first_line
 from repro.port import add_source_flags, options_of
 
 if TYPE_CHECKING:
@@ -109,8 +109,7 @@ def write(path: Path, found: Checkpoint, name: str, size: int) -> Comparison:
     except OSError:  # a full disk is nobody's exporter's fault
         raise
     except Exception as error:  # whatever an exporter, the checker or the runtime raises
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ReproError(f"--backend {name} cannot export {spec.name} ({said}); {advice}") from error
+        raise ReproError(f"--backend {name} cannot export {spec.name} ({first_line(error)}); {advice}") from error
     tolerance = tolerances(moved, {"logits": expected})["logits"]
     comparison = compare("logits", np.concatenate(parts), expected, tolerance=tolerance)
     if comparison.verdict == "diverges":

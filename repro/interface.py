@@ -271,6 +271,10 @@ class Backend(Protocol):
 
     def create_trainer(self, model: Any, settings: TrainSettings) -> Trainer: ...
 
+    def use(self, device: str) -> None:
+        """Computes on the "cpu" or the "gpu" from now on, all that is made afterwards; in several processes each has a
+        GPU of its own. Raises what the framework does where there is none."""
+
     def join(self) -> None:
         """Joins the other processes that the framework's launcher has started; before all else."""
 

@@ -18,6 +18,7 @@ FUNCTIONS = {
     "drop_by": "model",
     "operators": "model",
     "create_trainer": "trainer",
+    "use": "processes",
     "join": "processes",
     "totals": "processes",
     "export_onnx": "onnx_export",

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repro.cli import run_command
-from repro.errors import ReproError
+from repro.errors import ReproError, first_line
 from repro.processes import ALONE, Processes, find
 from repro.training import recipe as recipes
 
 if TYPE_CHECKING:
-    from repro.interface import Arrays, Trainer
+    from repro.interface import Arrays, Backend, Trainer
     from repro.specs import Spec
     from repro.training.recipe import Recipe
 
-FREE_AT_RESUME = ("backend", "data", "workers")  # weights pass between backends; moved data shows in the digest
+FREE_AT_RESUME = ("backend", "data", "device", "workers")  # weights pass to any; moved data shows in the digest
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -82,7 +82,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: Processes = AL
     """Finds everything that can be wrong before the run folder is made, then trains. The path matters to the first
     process, and to all where they resume."""
     from repro.data import Loader, check_images, open_dataset
-    from repro.discovery import load_backend, module_name
+    from repro.discovery import module_name
     from repro.drops import Drops
     from repro.training import checkpoints, console, loop, parts, viewers
 
@@ -101,7 +101,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: Processes = AL
     with console.bar("checking images", len(dataset.train) + len(dataset.val)) as bar:
         check_images(dataset, lambda done, total: bar.update())
 
-    backend = load_backend(recipe.backend)
+    backend = start(recipe)
     processes = processes.joined(backend)
     drops = Drops(recipe.seed, processes)
 
@@ -121,11 +121,12 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: Processes = AL
     with Loader(dataset, batch_size=recipe.batch_size, seed=recipe.seed, workers=recipe.workers) as loader:
         if not resume:
             folder.create(recipe, progress, trainer)
-        together = f" in {processes.count} processes" if processes.count > 1 else ""
+        where = " on the GPU" if recipe.device == "gpu" else ""
+        where += f" in {processes.count} processes" if processes.count > 1 else ""
         print(
             f"{spec.name} ({spec.params:,} parameters) on {dataset.name}: {len(dataset.train)} images to train on, "
             f"{len(dataset.val)} to validate, {len(dataset.classes)} classes; {recipe.backend} {backend.version()}"
-            f"{together}"
+            f"{where}"
         )
         try:
             loop.fit(trainer, make, loader, drops, recipe, folder, progress, processes)
@@ -140,6 +141,22 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: Processes = AL
         f"{summary['images_per_second']:,.1f} images/s; all in {path}"
     )
     return 0
+
+
+def start(recipe: Recipe) -> Backend:
+    """The backend, on the device. Raises ReproError where the framework finds none such."""
+    from repro.discovery import load_backend
+
+    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # on a GPU, too, float32 is no less; read as the GPU is found
+    backend = load_backend(recipe.backend)
+    try:
+        backend.use(recipe.device)
+    except Exception as error:  # whatever a framework raises
+        raise ReproError(
+            f"--backend {recipe.backend} cannot compute on the {recipe.device} ({first_line(error)}); "
+            "leave --device out, or take another backend"
+        ) from error
+    return backend
 
 
 def start_weights(recipe: Recipe, spec: Spec) -> Arrays:

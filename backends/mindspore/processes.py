@@ -1,9 +1,16 @@
-"""Several processes that train together, by mindspore.communication."""
+"""Where a process computes, and several that train together, by mindspore.communication."""
 
 from __future__ import annotations
 
+import mindspore
 import numpy as np
 from mindspore import Tensor, communication, nn, ops
+
+
+def use(device: str) -> None:
+    if device == "gpu" and not mindspore.device_context.gpu.is_available():  # which set_device says in many lines
+        raise RuntimeError("this MindSpore was not built for GPUs, or finds none")
+    mindspore.set_device(device.upper())  # a gpu is the one that msrun has given to this process
 
 
 def join() -> None:

@@ -1,4 +1,4 @@
-"""Several processes that train together, by paddle.distributed."""
+"""Where a process computes, and several that train together, by paddle.distributed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import paddle
 from paddle import distributed
+
+
+def use(device: str) -> None:
+    paddle.device.set_device(device)  # a gpu is the one that paddle.distributed.launch has given to this process
 
 
 def join() -> None:

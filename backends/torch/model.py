@@ -122,12 +122,12 @@ def load_weights(model: Any, arrays: Mapping[str, np.ndarray]) -> None:
     own = _native(model)
     with torch.no_grad():
         for name, array in NAMES.to_native(arrays, model.spec.weights).items():
-            own[name].copy_(torch.from_numpy(np.array(array)))
+            own[name].copy_(torch.as_tensor(np.array(array)))
 
 
 def export_weights(model: Any) -> Arrays:
     """Copies of the model's weights under their canonical names."""
-    arrays = {name: value.detach().cpu().numpy().copy() for name, value in _native(model).items()}
+    arrays = {name: value.numpy(force=True).copy() for name, value in _native(model).items()}
     return NAMES.to_canonical(arrays, model.spec.weights)
 
 
@@ -158,7 +158,7 @@ def forward(model: Any, images: np.ndarray, train: bool = False, closely: bool =
 
     def keep(name: str, array: Any) -> None:
         if isinstance(first(array), torch.Tensor):
-            outputs[again(name, outputs)] = first(array).detach().numpy().copy()
+            outputs[again(name, outputs)] = first(array).numpy(force=True).copy()
 
     hooks = [
         module.register_forward_hook(lambda module, _inputs, output: keep(names[module], output)) for module in names
@@ -171,7 +171,7 @@ def forward(model: Any, images: np.ndarray, train: bool = False, closely: bool =
     try:
         model.train(train)
         with torch.no_grad():
-            outputs["logits"] = model(torch.from_numpy(images)).numpy()
+            outputs["logits"] = model(torch.as_tensor(images)).numpy(force=True)
     finally:
         for hook in hooks:
             hook.remove()
@@ -189,7 +189,7 @@ def drop_by(model: Any, draw: Draw) -> None:
         if not layer.training or not rate:
             return output
         drawn = draw(names[layer], (x.shape[0], 1, 1, 1) if path else tuple(x.shape))
-        return x * torch.from_numpy(drawn >= rate) / (1 - rate)
+        return x * torch.as_tensor(drawn >= rate) / (1 - rate)
 
     for module in names:
         if isinstance(module, nn.Dropout):

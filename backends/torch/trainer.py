@@ -45,13 +45,13 @@ class Trainer:
         if self.settings.processes > 1:
             loss = self._shared(loss)
         self._update(lr)
-        return loss.item(), logits.detach().numpy()
+        return loss.item(), logits.numpy(force=True)
 
     def _logits(self, images: np.ndarray) -> torch.Tensor:
         if self.settings.precision == "float32":
-            return self.model(torch.from_numpy(images))
-        with torch.autocast("cpu", getattr(torch, self.settings.precision)):
-            return self.model(torch.from_numpy(images)).float()
+            return self.model(torch.as_tensor(images))
+        with torch.autocast(torch.get_default_device().type, getattr(torch, self.settings.precision)):
+            return self.model(torch.as_tensor(images)).float()
 
     def _shared(self, loss: torch.Tensor) -> torch.Tensor:
         """The mean over all processes; and gradients and running statistics become theirs."""
@@ -63,17 +63,17 @@ class Trainer:
         return loss
 
     def loss(self, logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
-        tensor = torch.from_numpy(logits).requires_grad_()
+        tensor = torch.as_tensor(logits).requires_grad_()
         loss = self._loss(tensor, targets)
-        return loss.item(), torch.autograd.grad(loss, tensor)[0].numpy()
+        return loss.item(), torch.autograd.grad(loss, tensor)[0].numpy(force=True)
 
     def update(self, gradients: Mapping[str, np.ndarray], lr: float) -> None:
         for name, parameter in self.parameters.items():
-            parameter.grad = torch.from_numpy(gradients[name]).to(parameter.dtype, copy=True)
+            parameter.grad = torch.as_tensor(gradients[name]).to(parameter.dtype, copy=True)
         self._update(lr)
 
     def _loss(self, logits: torch.Tensor, targets: np.ndarray) -> torch.Tensor:
-        return F.cross_entropy(logits, torch.from_numpy(targets), label_smoothing=self.settings.label_smoothing)
+        return F.cross_entropy(logits, torch.as_tensor(targets), label_smoothing=self.settings.label_smoothing)
 
     def _update(self, lr: float) -> None:
         """From the gradients that the parameters have."""
@@ -90,7 +90,7 @@ class Trainer:
     def predict(self, images: np.ndarray) -> np.ndarray:
         self.model.eval()
         with torch.inference_mode():
-            return self._logits(images).numpy()
+            return self._logits(images).numpy(force=True)
 
     def weights(self) -> Arrays:
         return export_weights(self.model)
@@ -100,7 +100,7 @@ class Trainer:
         self._reset_averages()
 
     def averages(self) -> Arrays:
-        averages = {name: average.numpy().copy() for name, average in self.average.items()}
+        averages = {name: average.numpy(force=True).copy() for name, average in self.average.items()}
         return self.weights() | averages if averages else {}
 
     def state(self) -> Arrays:
@@ -109,17 +109,17 @@ class Trainer:
             buffers = self.optimizer.state.get(parameter, {})  # empty before the first step
             for slot in self.settings.slots:
                 fresh = torch.full_like(parameter, self.settings.before(slot))
-                arrays[f"{slot}/{name}"] = buffers.get(SLOTS[slot], fresh).detach().numpy().copy()
-        arrays |= {f"ema/{name}": average.numpy().copy() for name, average in self.average.items()}
+                arrays[f"{slot}/{name}"] = buffers.get(SLOTS[slot], fresh).numpy(force=True).copy()
+        arrays |= {f"ema/{name}": average.numpy(force=True).copy() for name, average in self.average.items()}
         return arrays | ({"steps": np.array(self.steps)} if self.settings.counts else {})
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
         arrays = self.settings.full_state(arrays, self.model.spec)
-        tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+        tensors = {name: torch.as_tensor(np.array(array)) for name, array in arrays.items()}
         self.steps = int(arrays.get("steps", 0))
         for name, parameter in self.parameters.items():
             buffers = {SLOTS[slot]: tensors[f"{slot}/{name}"] for slot in self.settings.slots}
-            self.optimizer.state[parameter] = {"step": torch.tensor(float(self.steps)), **buffers}
+            self.optimizer.state[parameter] = {"step": torch.tensor(float(self.steps), device="cpu"), **buffers}
         self.average |= {name: tensors[key] for name in self.average if (key := f"ema/{name}") in tensors}
 
 

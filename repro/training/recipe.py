@@ -21,6 +21,7 @@ LOGS = ("tensorboard", "visualdl")
 RESIZES, MODES = ("squash", "crop"), ("batch", "pair", "elem")
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "rmsprop_tf")
 PRECISIONS = ("float32", "bfloat16", "float16")
+DEVICES = ("cpu", "gpu")
 LARGEST_FILE = 1 << 16  # bytes; a recipe has a few hundred
 
 
@@ -106,6 +107,7 @@ class Recipe:
     )
     ema_warmup: bool = setting(yes_or_no(), "the average forgets the first weights sooner", False)
     precision: str = setting(one_of(*PRECISIONS), "of convolutions and matrix products", "float32")
+    device: str = setting(one_of(*DEVICES), "where the network computes", "cpu")
     seed: int = setting(whole(0, 2**31 - 1), "decides fresh weights, order, augmentation and dropout", 0)
     workers: int = setting(whole(0, 256), "processes that read images (0: none)", 0)
     logs: str | None = setting(one_of(*LOGS), "logs for these viewers, in the run folder", None)
