@@ -20,9 +20,10 @@ from repro.workers import interpreter
 
 PLACED = """
 import sys
+from contextlib import nullcontext
 import numpy as np
 import torch
-from backends.torch import create_model, create_trainer, drop_by
+from backends.torch import create_model, create_trainer, drop_by, forward
 from repro.drops import Drops
 from repro.interface import TrainSettings
 from repro.specs import find_spec
@@ -32,16 +33,23 @@ def numpy(tensor, *, force=False):  # a meta tensor has no numbers
     assert force, "what is on a GPU must be fetched"
     return np.zeros(tensor.shape, str(tensor.dtype).removeprefix("torch."))
 
-torch.Tensor.numpy, torch.Tensor.item = numpy, lambda tensor: 1.0
+def autocast(device, dtype):  # which has no mixed precision
+    assert device == "meta"
+    return nullcontext()
+
+torch.Tensor.numpy, torch.Tensor.item, torch.autocast = numpy, lambda tensor: 1.0, autocast
 torch.set_default_device("meta")
 spec = find_spec("efficientnet_v2_b0", num_classes=4, dropout=0.5, drop_path=0.5)
 weights = initialise(spec, 0)
 images = np.zeros((4, 3, 32, 32), np.float32)
 soft = np.full((4, 4), 0.25, np.float32)
-for optimizer in sys.argv[1:]:
+cases = [(optimizer, "float32") for optimizer in sys.argv[1:]] + [("sgd", "bfloat16")]
+for optimizer, precision in cases:
     model = create_model(spec)
     drop_by(model, Drops(0))
-    settings = TrainSettings(optimizer=optimizer, clip_norm=1.0, ema_decay=0.9, label_smoothing=0.1, weight_decay=0.1)
+    settings = TrainSettings(
+        optimizer=optimizer, precision=precision, clip_norm=1.0, ema_decay=0.9, label_smoothing=0.1, weight_decay=0.1
+    )
     trainer = create_trainer(model, settings)
     trainer.load_weights(weights)
     trainer.load_state({})
@@ -51,6 +59,7 @@ for optimizer in sys.argv[1:]:
         trainer.load_state(trainer.state())
     trainer.update({name: weights[name] for name in settings.trained(spec)}, 0.1)
     assert trainer.loss(soft, np.arange(4))[1].shape == trainer.predict(images).shape == (4, 4)
+    assert forward(model, images)["logits"].shape == (4, 4)
     assert trainer.weights().keys() == trainer.averages().keys() == weights.keys()
     held = [*model.parameters(), *model.buffers(), *trainer.average.values()]
     assert {tensor.device.type for tensor in held} == {"meta"}

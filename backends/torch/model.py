@@ -122,7 +122,7 @@ def load_weights(model: Any, arrays: Mapping[str, np.ndarray]) -> None:
     own = _native(model)
     with torch.no_grad():
         for name, array in NAMES.to_native(arrays, model.spec.weights).items():
-            own[name].copy_(torch.as_tensor(np.array(array)))
+            own[name].copy_(torch.from_numpy(np.array(array)))
 
 
 def export_weights(model: Any) -> Arrays:
