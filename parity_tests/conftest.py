@@ -35,7 +35,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """VGG first: it takes 16 GB and minutes, and frameworks keep what memory they have once had."""
+    """VGG first: it takes minutes, and memory that later the other processes would have a part of."""
     items.sort(key=lambda item: not (item.path.stem == "test_small_ladder" and "[vgg" in item.name))
 
 

@@ -17,16 +17,16 @@ LABELS = open_dataset("digits", split="every-fifth", seed=0).val.labels
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], tuple[int, ...]]]:
-    """Who was asked to train at the same time, and on images of which shape. A backend is the share that it gets
-    right, whatever it is given, of the images in a row; those behind a * do better from the second attempt on."""
-    found: list[tuple[list[str], tuple[int, ...]]] = []
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], tuple[int, ...], str]]:
+    """Who was asked to train at the same time, on images of which shape, and by what. A backend is the share of the
+    images in a row that it gets right, whatever it is given; those behind a * do better from the second attempt on."""
+    found: list[tuple[list[str], tuple[int, ...], str]] = []
 
     def ask(workers: dict[str, Any], what: str, arrays: Any = None, **details: Any) -> dict[str, tuple[Any, Any]]:
         if what == "create":
             assert details["options"] == {"num_classes": 10}
             return dict.fromkeys(workers, (None, {}))
-        found.append((list(workers), arrays["images"].shape))
+        found.append((list(workers), arrays["images"].shape, details["settings"]["optimizer"]))
         answers = {}
         for backend in workers:
             labels = LABELS[: len(arrays["val_images"])]
@@ -47,18 +47,20 @@ def verdicts(*backends: str, name: str = NAME) -> list[str]:
 def test_what_chance_allows(asked: list) -> None:
     # 364 images, of which 90 % are right: a standard error of 2.2 points of the difference, four of which are allowed
     assert verdicts("0.9", "0.90", "0.83", "0.97") == ["equal", "equal", "rounding", "rounding"]
-    assert asked == [(["0.9", "0.90", "0.83", "0.97"], (89, 16, 3, 32, 32))]
+    assert asked == [(["0.9", "0.90", "0.83", "0.97"], (89, 16, 3, 32, 32), "adam")]
 
 
-@pytest.mark.parametrize(("name", "steps"), [("resnet50", 30), ("resnet164_cifar", 5)])
-def test_large_networks_take_fewer_steps(name: str, steps: int, asked: list) -> None:
+@pytest.mark.parametrize(
+    ("name", "steps", "optimizer"), [("resnet50", 30, "adam"), ("resnet164_cifar", 5, "adam"), ("vgg16", 5, "sgd")]
+)
+def test_large_networks_take_fewer_steps(name: str, steps: int, optimizer: str, asked: list) -> None:
     assert verdicts("0.9", "0.90", name=name) == ["equal", "equal"]
-    assert asked == [(["0.9", "0.90"], (steps, 16, 3, 32, 32))]
+    assert asked == [(["0.9", "0.90"], (steps, 16, 3, 32, 32), optimizer)]
 
 
 def test_another_accuracy_is_tried_in_another_order_and_then_diverges(asked: list) -> None:
     assert verdicts("0.9", "0.7", "0.89") == ["equal", "diverges", "rounding"]
-    assert [backends for backends, _ in asked] == [["0.9", "0.7", "0.89"], ["0.9", "0.7"], ["0.9", "0.7"]]
+    assert [backends for backends, *_ in asked] == [["0.9", "0.7", "0.89"], ["0.9", "0.7"], ["0.9", "0.7"]]
 
 
 def test_an_accuracy_may_be_chance(asked: list) -> None:

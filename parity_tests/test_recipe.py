@@ -41,7 +41,7 @@ def test_every_field_has_a_flag_and_survives_the_file(tmp_path):
         "--momentum", "0", "--nesterov", "true", "--alpha", "0.9", "--eps", "1e-3", "--weight-decay", "1e-5",
         "--spare-bias-and-norm", "true",
         "--clip-norm", "1", "--label-smoothing", "0.1", "--ema-decay", "0.99", "--ema-warmup", "true",
-        "--precision", "float16", "--seed", "7", "--workers", "2", "--logs", "tensorboard",
+        "--precision", "float16", "--device", "gpu", "--seed", "7", "--workers", "2", "--logs", "tensorboard",
     )  # fmt: skip
     assert list(changed) == list(recipes.FIELDS)
     made = recipes.make({}, changed)

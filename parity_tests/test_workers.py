@@ -195,12 +195,13 @@ def test_of_the_largest_networks_one_is_computed_at_a_time_on_all_cores(fake, mo
 
 
 @pytest.mark.parametrize(
-    ("large", "rungs", "anew"), [(10_000, [5, 6], True), (10_000, [6, 7], False), (10**6, [5, 6], False)]
+    ("large", "rungs", "anew"),
+    [(10_000, [5, 6], True), (10_000, [6, 7], True), (10_000, [4, 5], False), (10**6, [5, 6], False)],
 )
 def test_the_largest_networks_begin_once_more(
     large: int, rungs: list[int], anew: bool, fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On rung 6 they fit into memory, but not with what the rungs before it leave behind."""
+    """On rungs 6 and 7 they fit into memory, but not with what the rungs before leave behind."""
     monkeypatch.setattr("repro.parity.ladder.LARGE", large)
     monkeypatch.setattr("repro.parity.ladder.ANEW", large)
     worker = fake()

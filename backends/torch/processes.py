@@ -22,7 +22,7 @@ def use(device: str) -> None:
 
 
 def join() -> None:
-    distributed.init_process_group("cpu:gloo,cuda:nccl")
+    distributed.init_process_group("nccl" if torch.get_default_device().type == "cuda" else "gloo")
     atexit.register(_leave)
 
 

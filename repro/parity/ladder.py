@@ -18,7 +18,7 @@ from repro.workers import LARGE, WorkerError, ask
 # Weights of networks that begin in new processes: MindSpore keeps all the memory that it ever had, in pieces that do
 # not fit the next network; with EfficientNetV2-L as the 83rd that was 14 GB
 ANEW = 50_000_000
-MOST = 6  # the rung that takes the most memory: on it the largest begin in new processes once more
+MOST = 6  # from this rung on, each takes so much memory that the largest begin in new processes once more
 
 Rung = Callable[[Spec, Workers, Arrays, int], Iterator[Record]]
 RUNGS: dict[int, tuple[str, Rung]] = {
@@ -50,7 +50,7 @@ def climb(model: str, rungs: list[int], workers: Workers, seed: int = 0) -> Iter
 
     begin()
     for rung in sorted(rungs):
-        if rung == MOST != min(rungs) and spec.params > LARGE:
+        if rung >= MOST and rung != min(rungs) and spec.params > LARGE:
             begin()
         failed = dict(unmade)
         records = _without_failures(partial(_records, rung, spec, weights, seed), workers, failed)

@@ -16,7 +16,7 @@ from repro.parity.record import Record
 from repro.specs import Spec, find_spec
 from repro.training.schedules import learning_rate
 from repro.weights.init import initialise
-from repro.workers import ask
+from repro.workers import LARGE, ask
 
 STEPS, RATE, DECAY = 5, 0.01, 0.01  # a decay that shows within a few steps
 LIKELY = 4.0
@@ -173,7 +173,8 @@ def _accuracies(spec: Spec, workers: Workers, seed: int) -> tuple[dict[str, floa
         changes={"norm_momentum": 0.1})  # fmt: skip
     given = {"images": images, "targets": targets, "val_images": val_images}
     rates = [learning_rate("cosine", LEARNING, step, steps, 1) for step in range(steps)]
-    answers = ask(workers, "train", given, settings=_settings(optimizer="adam"), rates=rates)
+    settings = _settings(optimizer="sgd" if small.params > LARGE else "adam")  # whose moments would take 8 GB
+    answers = ask(workers, "train", given, settings=settings, rates=rates)
     top1 = {backend: float((a["logits"].argmax(1) == labels).mean()) for backend, (_, a) in answers.items()}
     return top1, steps, len(labels)
 

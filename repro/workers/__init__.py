@@ -26,9 +26,9 @@ from repro.errors import ReproError
 from repro.weights import store
 
 Arrays = dict[str, np.ndarray]
-# Weights with which three training steps, and models in both precisions, do not fit into 24 GiB: frameworks train so
-# large a network one after the other, and each keeps one model of it
-LARGE = 150_000_000
+# Weights with which three training steps at a time, and models in both precisions, take more than half of 24 GiB:
+# frameworks train so large a network one after the other, and each keeps one model of it
+LARGE = 100_000_000
 TUNED = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # large arrays in huge pages, which are ready in half the time
 
 
