@@ -59,10 +59,10 @@ class Processes:
 
     def total(self, meter: Meter) -> Meter:
         """What all have counted; all must ask."""
-        import numpy as np  # not before --help
-
         if self.count == 1:
             return meter
+        import numpy as np  # not before --help
+
         assert self.backend, "they have not joined"
         images, loss, first, among_five = self.backend.totals(np.array(astuple(meter), np.float64)).tolist()
         return replace(meter, images=int(images), total_loss=loss, first=int(first), among_five=int(among_five))
