@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from repro.discovery import SHIPPED
 from repro.errors import ReproError
 from repro.specs import CATALOGUE, Trace, find_spec
 from repro.specs.efficientnet_v2 import Block, efficientnet_v2
@@ -250,3 +252,33 @@ rates = [block.drop_path.rate for stage in create_model("efficientnet_v2_s", dro
 assert len(rates) == 40
 assert all(abs(rate - 0.4 * i / 40) < 1e-12 for i, rate in enumerate(rates)), rates
 """)  # fmt: skip
+
+
+def test_a_training_step_agrees(run_in: Run, require_backend: Require) -> None:
+    """Losses of two steps, of which the second sees all weights changed; a compiled graph in MindSpore. The third runs
+    with drop path and dropout."""
+    losses = {}
+    for name in SHIPPED:
+        require_backend(name)
+        losses[name] = json.loads(run_in(name, f"""
+import json
+from dataclasses import replace
+import numpy as np
+from backends.{name} import create_model, create_trainer
+from repro.interface import TrainSettings
+from repro.specs import find_spec
+from repro.weights.init import initialise
+spec = find_spec("efficientnet_v2_b0_same", num_classes=4, in_channels=1)
+spec = replace(spec, stages=spec.stages[:4])
+images = np.random.default_rng(0).standard_normal((8, 1, 64, 48)).astype(np.float32)
+losses = []
+for options in (dict(drop_path=0.0, dropout=0.0), dict(drop_path=0.5, dropout=0.5)):
+    trainer = create_trainer(create_model(replace(spec, **options)), TrainSettings(momentum=0.9, weight_decay=0.1))
+    trainer.load_weights(initialise(spec, 0))
+    losses += [trainer.step(images, np.arange(8) % 4, 0.01)[0] for _ in range(2)]
+print(json.dumps(losses))
+""").splitlines()[-1])  # fmt: skip
+    for name, (first, second, *dropped) in losses.items():
+        assert [first, second] == pytest.approx(losses["torch"][:2], rel=1e-3), name
+        assert abs(first - second) > 0.05
+        assert np.isfinite(dropped).all() and abs(dropped[0] - first) > 1e-3, name

@@ -25,7 +25,7 @@ MODELS = (
     "resnet50_v2", "resnet50_v2_keras",
     "resnet110_cifar", "resnet110_cifar_scaled", "resnet110_cifar_scaled_shortcut", "resnet110_cifar_dropout",
     "resnet110_cifar_bn_after", "resnet110_cifar_relu_before", "resnet110_cifar_relu_preact",
-    "resnet110_cifar_full_preact",
+    "resnet110_cifar_full_preact", "vgg16_bn",
 )  # fmt: skip
 
 

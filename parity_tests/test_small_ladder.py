@@ -22,4 +22,3 @@ def test_sound_backends_agree(model: str, judged_workers: dict[str, Worker]) -> 
     assert all(record.verdict == "equal" for record in records if record.rung == 0)
     # float32 is never equal to float64 by itself: the comparison did take place
     assert all(record.max_error for record in records if 0 < record.rung < 7)
-    assert all("steps" in record.reason for record in records if record.rung == 7)

@@ -173,7 +173,7 @@ def _accuracies(spec: Spec, workers: Workers, seed: int) -> tuple[dict[str, floa
         changes={"norm_momentum": 0.1})  # fmt: skip
     given = {"images": images, "targets": targets, "val_images": val_images}
     rates = [learning_rate("cosine", LEARNING, step, steps, 1) for step in range(steps)]
-    settings = _settings(optimizer="sgd" if small.params > LARGE else "adam")  # whose moments would take 8 GB
+    settings = _settings(optimizer="sgd" if small.params > LARGE else "adam")  # which takes MindSpore to 10 GB
     answers = ask(workers, "train", given, settings=settings, rates=rates)
     top1 = {backend: float((a["logits"].argmax(1) == labels).mean()) for backend, (_, a) in answers.items()}
     return top1, steps, len(labels)
