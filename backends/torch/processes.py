@@ -17,7 +17,7 @@ _sent: list[torch.Tensor] = []  # the last
 def use(device: str) -> None:
     if device == "gpu":  # a default device costs every call a little
         gpu = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.zeros(1, device=gpu)  # fails now if there is none
+        torch.cuda.set_device(gpu)  # NCCL looks there; and it fails now if there is none
         torch.set_default_device(gpu)
 
 

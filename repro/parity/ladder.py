@@ -71,5 +71,7 @@ def _without_failures(do: Callable[[Workers], Any], workers: Workers, failed: di
         try:
             return do(left)
         except WorkerError as error:
+            if error.backend not in left:
+                raise
             failed[error.backend] = error
     return None
