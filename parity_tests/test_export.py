@@ -207,7 +207,7 @@ def test_too_small_an_image(tmp_path, capsys):
         (KeyError(), "cannot export asymmnet_small_x0_35 (KeyError); "),
         (
             ModuleNotFoundError("No module named 'onnxscript'"),
-            "'onnxscript'); install what is missing with: pip install 'repro[export]'",
+            "'onnxscript'); install what is missing with: pip install -e '.[export]' in repro's folder",
         ),
         (OSError(28, "No space left on device"), "o.onnx: No space left on device"),
     ],

@@ -22,7 +22,7 @@ COMMANDS = {
     "parity": "compare the backends on shared weights and inputs",
     "port": "carry weights between frameworks",
     "export": "write a checkpoint as ONNX",
-    "bench": "time that, and its memory, beside cp",
+    "bench": "time port, and its memory, beside cp",
 }
 
 
@@ -52,7 +52,7 @@ def main() -> NoReturn:
         run_command(module.main)
     print("usage: repro COMMAND [OPTIONS]\n\ncommands (repro COMMAND --help tells more):")
     for command, purpose in COMMANDS.items():
-        print(f"  {command:8} {purpose}")
+        print(f"  {command:13} {purpose}")
     if name not in ("-h", "--help"):
         print(f"error: unknown command {name!r}", file=sys.stderr)
         sys.exit(2)

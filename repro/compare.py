@@ -99,15 +99,16 @@ def parting(a: FinishedRun, b: FinishedRun) -> str:
 
 
 def draw(runs: Sequence[FinishedRun], names: Sequence[str], path: Path) -> None:
-    """Loss and top-1 side by side; a colour for each run, training dashed and validation drawn through."""
+    """Loss and top-1 side by side; a colour for each run, training dashed and validation solid."""
     import logging
 
     from repro.files import replacing
+    from repro.training.curves import logarithmic
 
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # fonts are looked up once
     from matplotlib import colormaps
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     figure = Figure(figsize=(10, 4.4), layout="constrained")
     colors = colormaps["tab10" if len(runs) <= 10 else "turbo"].resampled(max(len(runs), 10))(range(len(runs)))
@@ -123,13 +124,11 @@ def draw(runs: Sequence[FinishedRun], names: Sequence[str], path: Path) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    loss.set_yscale("log")  # the first epoch may be a hundred times the last
-    loss.yaxis.set_major_formatter("{x:g}")
-    loss.yaxis.set_minor_formatter(LogFormatter())
+    logarithmic(loss)
     top1.yaxis.set_major_formatter(PercentFormatter(1))
     handles, labels = loss.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(runs), 4), frameon=False)
-    figure.suptitle("training dashed, validation drawn through", fontsize=9, x=0.99, ha="right")
+    figure.suptitle("training dashed, validation solid", fontsize=9, x=0.99, ha="right")
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=100)
 

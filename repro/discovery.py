@@ -39,7 +39,8 @@ def load_backend(name: str) -> Backend:
         module.version()
     except ImportError as error:
         raise ReproError(
-            f"backend {name} cannot import its framework ({error}); install it with: pip install 'repro[{name}]'"
+            f"backend {name} cannot import its framework ({error}); install it with: "
+            f"pip install -e '.[{name}]' in repro's folder"
         ) from error
     return cast("Backend", module)
 

@@ -104,7 +104,8 @@ def write(path: Path, found: Checkpoint, name: str, size: int) -> Comparison:
         parts = [session.run(["logits"], {"images": part})[0] for part in (images[:1], images[1:])]
     except ImportError as error:
         raise ReproError(
-            f"--backend {name} cannot export ({error}); install what is missing with: pip install 'repro[export]'"
+            f"--backend {name} cannot export ({error}); install what is missing with: "
+            "pip install -e '.[export]' in repro's folder"
         ) from error
     except OSError:  # a full disk is nobody's exporter's fault
         raise

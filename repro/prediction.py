@@ -150,7 +150,7 @@ def choose_backend(asked: str | None, trained_on: str | None) -> str:
         except ReproError:
             continue
         return name
-    raise ReproError(f"no framework is installed; install one with: pip install 'repro[{names[0]}]'")
+    raise ReproError(f"no framework is installed; install one with: pip install -e '.[{names[0]}]' in repro's folder")
 
 
 def predict(classifier: Classifier, backend: str, images: Iterable[Image]) -> np.ndarray:

@@ -31,7 +31,7 @@ class Article:
     why: str
 
 
-NO_WEIGHTS = "There are no pretrained weights here: the network begins with the paper's own initial weights."
+NO_WEIGHTS = "There are no pretrained weights here: the network begins with fresh ones."
 ARTICLES = {
     "efficientnetv2_mnist": Article(
         "EfficientNetV2 on MNIST", "efficientnet_v2",
@@ -60,9 +60,11 @@ ARTICLES = {
     ),
     "resnet_cifar10": Article(
         "ResNets on CIFAR-10: tables 1 and 2 of He et al.", "resnet_cifar",
-        "The article quotes the paper: an error of 6.37 % with full pre-activation and 6.61 % with the original unit, "
-        "of 110 layers, over 64,000 steps on 50,000 images.",
-        "The data are 12,000 of CIFAR-10's 60,000 images, and a run here has some hundreds of steps.",
+        "Errors of 7.61 % with the original unit and 4.92 % with full pre-activation at 1001 layers, quoted from the "
+        "paper; and, in words, that at 110 layers the identity is the best shortcut, and full pre-activation the best "
+        "order. The paper's errors at 110 layers are 6.61 % and 6.37 %.",
+        "The paper takes 64,000 steps on 50,000 images; the data are 12,000 of CIFAR-10's 60,000 images, and a run "
+        "here has about 1,200 steps.",
     ),
 }  # fmt: skip
 
@@ -184,8 +186,12 @@ def _changes(values: Mapping[str, Any], made: Sequence[Recipe]) -> str:
     """What flags changed of the recipe, in any of the runs."""
     from repro.training import recipe as recipes
 
-    found = {}
+    networks = list(dict.fromkeys(recipe.model for recipe in made))
+    found = {} if values["model"] in networks else {"model": f"the network is {_told(networks)}, not {values['model']}"}
     for recipe in made:
+        for name, value in recipe.options.items():
+            if name not in values.get("options", {}):
+                found[name] = f"{name} is {value}"
         article = recipes.make(values, {name: getattr(recipe, name) for name in ("backend", "model", "data")})
         for key, value in vars(article).items():
             own = getattr(recipe, key)
@@ -198,6 +204,8 @@ def _changes(values: Mapping[str, Any], made: Sequence[Recipe]) -> str:
 def _told(value: Any) -> str:
     if isinstance(value, Mapping):
         return " and ".join(f"{name} {number}" for name, number in value.items())
+    if isinstance(value, list):
+        return " and ".join(value)
     return str(value)
 
 

@@ -25,7 +25,9 @@ def main(argv: list[str] | None = None) -> int:
         description="Compare the backends on shared weights and inputs. Exits with 1 if anything diverges.",
     )
     parser.add_argument(
-        "--models", default="all", help="names joined by commas, all (default), or smallest: that of each family"
+        "--models",
+        default="all",
+        help="names joined by commas, all (default), or smallest: the variant of each family with the fewest MACs",
     )
     parser.add_argument("--rungs", help="rungs of the ladder joined by commas, or all (default: 0,1)")
     parser.add_argument("--backends", help="backends joined by commas, all of which must start (default: all that do)")
@@ -131,7 +133,7 @@ def _start(wanted: str | None, stack: ExitStack) -> dict[str, Worker]:
                 raise
             print(f"NOT COMPARED: {error}", file=sys.stderr)
     if not workers:
-        raise ReproError("no backend could be started; install one with: pip install 'repro[torch]'")
+        raise ReproError("no backend could be started; install one with: pip install -e '.[torch]' in repro's folder")
     return workers
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from repro.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def draw(history: Sequence[dict[str, Any]], title: str, path: Path) -> None:
@@ -35,7 +38,17 @@ def draw(history: Sequence[dict[str, Any]], title: str, path: Path) -> None:
             axes.axhline(best["val_top1"], color=color, lw=0.8, ls=":")
             axes.set_title(f"best {best['val_top1']:.2%}, epoch {best['epoch']}", loc="right", color=color, fontsize=10)
         else:
-            axes.set_ylim(bottom=0)
+            logarithmic(axes)
     figure.suptitle(title)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
+
+
+def logarithmic(axes: Axes) -> None:
+    """For losses, of which the first epoch's may be a hundred times the last's."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())

@@ -89,8 +89,7 @@ class Recipe:
     optimizer: str = setting(one_of(*OPTIMIZERS), "whose formulas are in repro/interface.py", "sgd")
     lr: float = setting(number(0, 1000, above=True), "the first learning rate", 0.05)
     schedule: str = setting(
-        one_of(*SCHEDULES), "how the learning rate falls: with each step, each epoch, each third of the run, or never",
-        "cosine",
+        one_of(*SCHEDULES), "how the learning rate falls after --warmup: docs/recipes.md tells of each", "cosine"
     )  # fmt: skip
     lr_end: float = setting(number(0, 1), "the part of the learning rate that cosine and linear fall to", 0.0)
     warmup: float = setting(number(0, 1000), "epochs in which the learning rate rises first", 0.0)

@@ -19,7 +19,8 @@ def writer(viewer: str) -> Callable[..., Any]:
         return getattr(import_module(module), name)
     except ImportError as error:
         raise ReproError(
-            f"--logs {viewer} needs {module} ({error}); install it with: pip install 'repro[{viewer}]', or leave it out"
+            f"--logs {viewer} needs {module} ({error}); install it with: "
+            f"pip install -e '.[{viewer}]' in repro's folder, or leave it out"
         ) from error
 
 
