@@ -85,6 +85,7 @@ def test_a_run_on_the_gpu(backend: str, tmp_path: Path) -> None:
 
     done = run("gpu")
     if done.returncode == 0:
+        assert " on cuda:0\n" in done.stdout or " on gpu:0\n" in done.stdout or " on GPU\n" in done.stdout
         assert run("cpu").returncode == 0
         (found,), (wanted,) = metrics(tmp_path / "gpu"), metrics(tmp_path / "cpu")
         assert found["train_loss"] == pytest.approx(wanted["train_loss"], rel=0.02)
@@ -106,11 +107,15 @@ def test_the_device_is_chosen_before_anything_is_made(
         told.append("made")
         return spec
 
-    monkeypatch.setattr(made_up.Backend, "use", told.append)
+    def use(device: str) -> str:
+        told.append(device)
+        return f"{device}:0"
+
+    monkeypatch.setattr(made_up.Backend, "use", use)
     monkeypatch.setattr(made_up.Backend, "create_model", create_model)
     assert main([*QUICK, "--epochs", "1", "--out", "run"]) == 0
     assert main([*QUICK, "--epochs", "1", "--out", "other", "--device", "gpu"]) == 0
     assert told == ["cpu", "made", "gpu", "made"]
-    assert capsys.readouterr().out.count("torch 1.0 on the GPU\n") == 1
+    assert capsys.readouterr().out.count("torch 1.0 on gpu:0\n") == 1
     assert main(["--resume", "--out", "other", "--device", "cpu"]) == 0
     assert told[4:] == ["cpu", "made"]

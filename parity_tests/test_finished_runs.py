@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -145,8 +146,21 @@ def test_an_image_that_cannot_be_read_leaves_the_report_as_it_was():
 
 def test_a_report_that_cannot_be_written_leaves_the_one_before(monkeypatch):
     report.main(["runs/short"])
-    monkeypatch.setattr("repro.pictures.confusion", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with monkeypatch.context() as full:
+        full.setattr("repro.pictures.confusion", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+        fails(report.main, ["runs/short"], "cannot write runs/short/report: No space left")
+    assert Path("runs/short/report/confusion.png").is_file()
+    Path("runs/short/report/old").touch()
+    rename = Path.rename
+
+    def until_full(self, target):
+        if self.name == f".report.{os.getpid()}":
+            raise OSError(28, "No space left")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", until_full)
     fails(report.main, ["runs/short"], "cannot write runs/short/report: No space left")
+    assert Path("runs/short/report/old").is_file() and not list(Path("runs/short").glob(".report*"))
 
 
 @pytest.mark.parametrize("count", [2, 10, 100, 150])

@@ -68,6 +68,7 @@ ENDLESS = {
     "dictionary in itself": b"\x80\x02}q\x00X\x01\x00\x00\x00ah\x00s.",
     "deep names": b"\x80\x02" + b"}K\x01" * 100_000 + b"}" + b"s" * 100_000 + b".",
     "long number": b"\x80\x02}L" + b"9" * 100_000 + b"L\nK\x01s.",
+    "wide type": b"\x80\x02)q\x00" + b"h\x00h\x00\x86q\x00" * 40 + b"cnumpy\ndtype\nh\x00\x85R.",  # 2**40 leaves
     "no stop": b"\x80\x02}",
     "no stack": b"\x80\x02tR.",
     "nothing left": b"\x80\x02.",

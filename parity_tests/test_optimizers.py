@@ -125,6 +125,28 @@ for lr in (0.1, 0.2):
     second.load_weights(start)
     second.step(images[0], labels[0], lr)
 assert np.array_equal(second.state()["velocity/stem.conv.weight"], out["momentum/0/gradient/stem.conv.weight"])
+if "{backend}" == "paddle":  # a weight that nothing depends on has no gradient, and stays
+    import paddle
+    from backends.paddle.optimizers import create_optimizer
+    used, unused = paddle.create_parameter([2], "float32"), paddle.create_parameter([2], "float32")
+    before = used.numpy(), unused.numpy()
+    optimizer = create_optimizer([used, unused], TrainSettings(optimizer="rmsprop", weight_decay=0.1), "two")
+    optimizer.set_lr(0.1)
+    (used * used + used).sum().backward()
+    optimizer.step()
+    assert (used.numpy() != before[0]).all() and (unused.numpy() == before[1]).all()
+if "{backend}" == "mindspore":  # nn.Dropout has no place for what is drawn
+    from mindspore import nn
+    from backends.mindspore import adopt, drop_by
+    model = adopt(nn.SequentialCell(nn.Conv2d(3, 3, 1), nn.Dropout(p=0.5)), "theirs")
+    drop_by(model, lambda name, shape: np.zeros(shape, np.float32))
+    from backends.mindspore.model import draw_drops
+    try:
+        draw_drops(model, images[0])
+    except ReproError as error:
+        assert "is nn.Dropout, which draws by itself in a compiled step" in str(error), error
+    else:
+        raise AssertionError("nothing was said")
 np.savez({path!r}, **out)
 """
 Record = Callable[[str], Arrays]

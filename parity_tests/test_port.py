@@ -116,8 +116,11 @@ def test_every_misfit_is_named_and_nothing_written(tmp_path, capsys):
         (["w.h5"], "Keras has no asymmnet_small_x0_35; give another extension than .h5"),
         (["w.pth", "--model", "asymnet_small"], "did you mean"),
         (["w.pth", "--model", MODEL, "--option", "asymrate=1"], "did you mean asymmrate"),
-        (["w.pth", "--model", MODEL, "--option", "asymmrate"], "write KEY=VALUE"),
-        (["w.pth", "--model", MODEL, "--option", "asymmrate=[1"], "not YAML"),
+        (
+            ["w.pth", "--model", MODEL, "--option", "asymmrate"],
+            "--option must be names with a number or text each, as in width=0.5",
+        ),
+        (["w.pth", "--model", MODEL, "--option", "asymmrate=2023-13-45"], "asymmrate must be 0, 1 or 2"),
         (["w.pth", "--model", MODEL, "--option", "num_classes=3"], "num_classes is read off the arrays"),
         (["w.pth", "--model", "asymmnet_large"], "do not fit asymmnet_large with 7 classes and 1 input channels"),
         (["none/w.pth", "--model", MODEL], "No such file or directory"),

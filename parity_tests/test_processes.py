@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -151,6 +151,16 @@ def test_what_the_environment_tells(monkeypatch: pytest.MonkeyPatch) -> None:
                 environment.setenv(launcher.rank, rank)
                 with pytest.raises(ReproError, match=f"{launcher.rank}={rank} is no process of several"):
                     find(backend)
+
+
+def test_others_that_are_not_there_are_one_line() -> None:
+    class Alone:
+        @staticmethod
+        def join() -> None:
+            raise ValueError("environment variable MASTER_ADDR expected\nand more")
+
+    with pytest.raises(ReproError, match=r"process 1 of 2, and cannot join .*\(environment .* expected\); start"):
+        Processes(1, 2).joined(cast("Any", Alone))
 
 
 def test_shares_make_up_a_batch() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -164,6 +165,30 @@ def test_a_finished_run_can_be_resumed_and_stays_as_it_is(capsys):
     assert [path.name for path in after if after[path] != before[path]] == ["summary.json"]
 
 
+def test_a_finished_run_of_stages_can_be_resumed():
+    """There is no stage after the last, in which more than everything would be dropped."""
+    stages = ["--epochs", "2", "--stages", "2", "--first-stage", "dropout=0", "--option", "dropout=0.6"]
+    main([*QUICK, *stages, "--out", "a"])
+    main(["--resume", "--out", "a"])
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "locked/images"])
+def test_a_path_that_cannot_be_looked_at_is_one_line(name, monkeypatch, capsys):
+    stat = os.stat
+
+    def refuse(path, *args, **options):  # as a folder of somebody else's does, if one is not root
+        if str(path).startswith("locked"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return stat(path, *args, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    with pytest.raises(SystemExit) as end:
+        run_command(lambda: main([*QUICK, "--data", name, "--out", "a"]))
+    assert end.value.code == 1 and not Path("a").exists()
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: cannot use {name}: ") and error.endswith("; give another path\n")
+
+
 def test_weights_of_a_run_start_another():
     main([*QUICK, "--epochs", "1", "--out", "a"])
     main([*QUICK, "--epochs", "1", "--out", "b", "--weights", "a/best.safetensors"])
@@ -292,6 +317,21 @@ def test_a_disk_that_is_full_from_the_start_leaves_no_folder():
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not Path("a").exists()
+
+
+def test_of_two_runs_in_one_folder_the_second_ends(monkeypatch):
+    """Both found it free."""
+    main([*QUICK, "--epochs", "1", "--out", "a"])
+    kept = {path: path.read_bytes() for path in Path("a").rglob("*") if path.is_file()}
+    monkeypatch.setattr("repro.run.new_folder", lambda out, recipe: Path(out))
+    fails([*QUICK, "--epochs", "1", "--seed", "1", "--out", "a"], "a is there already; give another --out")
+    assert {path: path.read_bytes() for path in Path("a").rglob("*") if path.is_file()} == kept
+
+
+def test_runs_without_a_name_have_folders_of_their_own():
+    main([*QUICK, "--epochs", "1"])
+    main([*QUICK, "--epochs", "1"])
+    assert len(list(Path("runs").iterdir())) == 2
 
 
 def test_a_disk_that_fills_up_keeps_the_epoch_before(monkeypatch):

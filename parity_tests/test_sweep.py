@@ -32,6 +32,27 @@ def test_every_unit_is_trained_once_and_stands_beside_the_paper(
     main([*FLAGS, "--epochs", "1"])
     assert SoftmaxRegression.steps_taken == taken
     assert printed.endswith(capsys.readouterr().out)
+    for other in (
+        ["--epochs", "2"],
+        ["--epochs", "1", "--backend", "paddle"],
+        ["--epochs", "1", "--option", "depth=14"],
+    ):
+        with pytest.raises(ReproError, match=f"swept/{PREFIX} holds a run whose (epochs|backend|options) is .*; give"):
+            main([*FLAGS, "--epochs", "1", *other])
+    Path(f"swept/{PREFIX}/summary.json").unlink()
+    with pytest.raises(ReproError, match="holds a run whose seed is 0, not 1; give another --out"):
+        main([*FLAGS, "--epochs", "1", "--seed", "1"])
+    main([*FLAGS, "--epochs", "1"])
+    assert SoftmaxRegression.steps_taken == taken and Path(f"swept/{PREFIX}/summary.json").exists()
+
+
+def test_what_is_no_run_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    note = Path(f"swept/{PREFIX}/notes.txt")
+    note.parent.mkdir(parents=True)
+    note.touch()
+    with pytest.raises(ReproError, match=f"swept/{PREFIX} is there already"):
+        main([*FLAGS, "--epochs", "1"])
+    assert note.exists() and len(list(Path("swept").rglob("*"))) == 2
 
 
 def test_the_units_are_those_of_the_catalogue() -> None:

@@ -116,6 +116,12 @@ def test_hang_is_ended(fake) -> None:
     assert worker.process.poll() is not None
 
 
+def test_one_that_hangs_up_and_stays_is_ended(fake) -> None:
+    worker = fake(create="os.closerange(3, 100); time.sleep(600)")
+    with pytest.raises(WorkerError, match="ended with signal 9 during 'create'"):
+        create(worker)
+
+
 def test_exception_in_the_backend(fake) -> None:
     worker = fake(create="raise KeyError('lost')")
     with pytest.raises(WorkerError, match="KeyError: 'lost'"):

@@ -34,12 +34,17 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     except ReproError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 1
-    except KeyboardInterrupt as interrupt:
-        print(f"interrupted{f': {interrupt}' if str(interrupt) else ''}", file=sys.stderr)
-        code = 130
     except BrokenPipeError:  # the reader of our output, such as `head`, has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except OSError as error:
+        if not error.filename:
+            raise
+        print(f"error: cannot use {error.filename}: {error.strerror}; give another path", file=sys.stderr)
+        code = 1
+    except KeyboardInterrupt as interrupt:
+        print(f"interrupted{f': {interrupt}' if str(interrupt) else ''}", file=sys.stderr)
+        code = 130
     sys.exit(code)
 
 

@@ -12,6 +12,9 @@ from typing import Any
 
 from repro.errors import ReproError
 
+UMASK = os.umask(0o077)  # cannot be read without being set, which is none of a thread's business
+os.umask(UMASK)
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -28,7 +31,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary = Path(name)
         os.close(handle)
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp, like the writer of safetensors, makes private files
+        temporary.chmod(0o666 & ~UMASK)  # mkstemp, like the writer of safetensors, makes private files
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
@@ -49,6 +52,7 @@ def filling(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
     """
     target = Path(path).resolve()
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    old = temporary.with_suffix(".old")
     made = False
     try:
         if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not replace)):
@@ -56,8 +60,8 @@ def filling(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
         temporary.mkdir()
         made = True
         yield temporary
-        if replace:
-            shutil.rmtree(target, ignore_errors=True)
+        if replace and target.exists():  # aside first: there is the old or the new one, or the old one's other name
+            target.rename(old)
         temporary.rename(target)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -65,6 +69,9 @@ def filling(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
     finally:
         if made:
             shutil.rmtree(temporary, ignore_errors=True)  # gone by now, where nothing went wrong
+            if old.exists() and not target.exists():
+                old.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -106,9 +113,3 @@ def read_yaml(path: str | Path, thing: str, advice: str, largest: int) -> dict[A
     if not isinstance(values, dict):
         raise ReproError(f"{path} is not a {thing}; write lines of `key: value`")
     return values
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

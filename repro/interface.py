@@ -73,9 +73,7 @@ class TrainSettings:
     train_only: str = ""
     precision: str = "float32"
     processes: int = 1
-    compiled: bool = (
-        True  # in MindSpore, as a graph: the results are the same, and some tens of steps pay for compiling
-    )
+    compiled: bool = True  # in MindSpore, as a graph: the results are the same; some tens of steps pay for compiling
 
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS:
@@ -271,12 +269,13 @@ class Backend(Protocol):
 
     def create_trainer(self, model: Any, settings: TrainSettings) -> Trainer: ...
 
-    def use(self, device: str) -> None:
+    def use(self, device: str) -> str:
         """Computes on the "cpu" or the "gpu" from now on, all that is made afterwards; in several processes each has a
-        GPU of its own. Raises what the framework does where there is none."""
+        GPU of its own. Returns the framework's name for it. Raises what the framework does where there is none."""
 
     def join(self) -> None:
-        """Joins the other processes that the framework's launcher has started; before all else."""
+        """Joins the other processes that the framework's launcher has started; after `use`, before all else. Raises
+        what the framework does where they are not there, or where its launcher wants another device."""
 
     def totals(self, numbers: np.ndarray) -> np.ndarray:
         """Of float64 (K,), over all processes that have joined; all must ask."""

@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from repro.cli import run_command
-from repro.errors import ReproError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -55,7 +54,9 @@ def add_source_flags(parser: argparse.ArgumentParser) -> None:
 
 def options_of(arguments: argparse.Namespace) -> dict[str, object] | None:
     """The model's options among the flags, or None. Raises ReproError for one that is not KEY=VALUE."""
-    return dict(map(_option, arguments.option)) or None
+    from repro.training.recipe import convert
+
+    return convert({"options": arguments.option}, "")["options"] or None
 
 
 def port(arguments: argparse.Namespace) -> None:
@@ -102,18 +103,6 @@ def inspect(source: Path) -> None:
         digest = hashlib.sha256(array.tobytes()).hexdigest()
         print(f"{printable(name):56} {array.shape!s:20} {array.dtype!s:8} {digest[:12]}")
     print(f"{len(arrays)} arrays, {sum(array.size for array in arrays.values()):,} numbers")
-
-
-def _option(text: str) -> tuple[str, object]:
-    import yaml
-
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise ReproError(f"--option {text}: write KEY=VALUE, such as width=0.5")
-    try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ReproError(f"--option {text}: the value is not YAML") from error
 
 
 if __name__ == "__main__":

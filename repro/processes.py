@@ -6,7 +6,7 @@ import os
 from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING
 
-from repro.errors import ReproError
+from repro.errors import ReproError, first_line
 
 if TYPE_CHECKING:
     from repro.interface import Backend
@@ -53,8 +53,15 @@ class Processes:
         return slice(self.rank * size, (self.rank + 1) * size)
 
     def joined(self, backend: Backend) -> Processes:
-        if self.count > 1:
-            backend.join()
+        """Raises ReproError where the others are not there."""
+        try:
+            if self.count > 1:
+                backend.join()
+        except Exception as error:  # whatever a framework raises
+            raise ReproError(
+                f"this is process {self.rank} of {self.count}, and cannot join the others ({first_line(error)}); start "
+                "all by the framework's launcher, or unset its environment variables for one process alone"
+            ) from error
         return replace(self, backend=backend)
 
     def total(self, meter: Meter) -> Meter:

@@ -185,6 +185,7 @@ def _table(runs: Sequence[tuple[FinishedRun, dict[str, Any]]], options: Mapping[
 def _changes(values: Mapping[str, Any], made: Sequence[Recipe]) -> str:
     """What flags changed of the recipe, in any of the runs."""
     from repro.training import recipe as recipes
+    from repro.training.parts import differences
 
     networks = list(dict.fromkeys(recipe.model for recipe in made))
     found = {} if values["model"] in networks else {"model": f"the network is {_told(networks)}, not {values['model']}"}
@@ -193,10 +194,8 @@ def _changes(values: Mapping[str, Any], made: Sequence[Recipe]) -> str:
             if name not in values.get("options", {}):
                 found[name] = f"{name} is {value}"
         article = recipes.make(values, {name: getattr(recipe, name) for name in ("backend", "model", "data")})
-        for key, value in vars(article).items():
-            own = getattr(recipe, key)
-            filled = (key == "image_size" and value is None) or (isinstance(value, tuple) and set(own) == set(value))
-            if key != "options" and own != value and not filled:
+        for key, (value, own) in differences(article, recipe).items():
+            if key != "options":
                 found[key] = f"{key} is {_told(own)}, not {_told(value)}"
     return ", ".join(found.values()) or "nothing"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import time
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def new_folder(out: str | None, recipe: Recipe) -> Path:
     """Where the run will be written; not made yet. Raises ReproError where something is there already."""
-    path = Path(out or f"runs/{recipe.model}-{recipe.backend}-{time.strftime('%Y%m%d-%H%M%S')}")
+    path = Path(out or f"runs/{recipe.model}-{recipe.backend}-{datetime.now():%Y%m%d-%H%M%S-%f}")
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise ReproError(f"{path} is there already; give another --out, or go on with it by --resume")
@@ -101,7 +101,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: Processes = AL
     with console.bar("checking images", len(dataset.train) + len(dataset.val)) as bar:
         check_images(dataset, lambda done, total: bar.update())
 
-    backend = start(recipe)
+    backend, device = start(recipe)
     processes = processes.joined(backend)
     drops = Drops(recipe.seed, processes)
 
@@ -110,7 +110,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: Processes = AL
         backend.drop_by(model, drops)
         return backend.create_trainer(model, replace(parts.settings(now), processes=processes.count))
 
-    trainer = make(parts.at_epoch(recipe, progress.epoch + 1))
+    trainer = make(parts.at_epoch(recipe, min(progress.epoch + 1, recipe.epochs)))
     trainer.load_weights(weights)
     trainer.load_state(state)
 
@@ -121,7 +121,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: Processes = AL
     with Loader(dataset, batch_size=recipe.batch_size, seed=recipe.seed, workers=recipe.workers) as loader:
         if not resume:
             folder.create(recipe, progress, trainer)
-        where = " on the GPU" if recipe.device == "gpu" else ""
+        where = f" on {device}" if recipe.device != "cpu" else ""
         where += f" in {processes.count} processes" if processes.count > 1 else ""
         print(
             f"{spec.name} ({spec.params:,} parameters) on {dataset.name}: {len(dataset.train)} images to train on, "
@@ -143,20 +143,20 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: Processes = AL
     return 0
 
 
-def start(recipe: Recipe) -> Backend:
-    """The backend, on the device. Raises ReproError where the framework finds none such."""
+def start(recipe: Recipe) -> tuple[Backend, str]:
+    """The backend, and its name for the device that it is on. Raises ReproError where the framework finds none such."""
     from repro.discovery import load_backend
 
     os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # on a GPU, too, float32 is no less; read as the GPU is found
     backend = load_backend(recipe.backend)
     try:
-        backend.use(recipe.device)
+        device = backend.use(recipe.device)
     except Exception as error:  # whatever a framework raises
         raise ReproError(
             f"--backend {recipe.backend} cannot compute on the {recipe.device} ({first_line(error)}); "
             "leave --device out, or take another backend"
         ) from error
-    return backend
+    return backend, device
 
 
 def start_weights(recipe: Recipe, spec: Spec) -> Arrays:

@@ -6,11 +6,15 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from repro.cli import run_command
 from repro.errors import ReproError
 from repro.processes import ALONE, find
 from repro.training import recipe as recipes
+
+if TYPE_CHECKING:
+    from repro.training.recipe import Recipe
 
 PREFIX = "resnet110_cifar"
 # the end of a variant's name, what the paper calls the unit, and its error in per cent
@@ -59,17 +63,31 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _error(values: dict, flags: dict, ending: str, out: Path) -> float:
-    """The share of validation images that the best epoch of a run gets wrong, trained where it has not been."""
-    from repro.run import resumed, train
+    """The share of validation images that the best epoch of a run gets wrong, trained where it has not been. Raises
+    ReproError for a folder that holds a run of another recipe, or none."""
+    from repro.run import new_folder, train
+    from repro.training.checkpoints import LAST
+    from repro.training.finished import read_recipe
 
     folder = out / f"{PREFIX}{ending}"
+    recipe = recipes.make(values, flags | {"model": folder.name})
+    if find(recipe.backend) != ALONE:
+        raise ReproError("a sweep trains in one process; start it without a launcher")
+    begun = (folder / LAST).is_file()
+    if begun:
+        _same(recipe, read_recipe(folder), folder)
     if not (folder / "summary.json").is_file():
-        recipe = recipes.make(values, flags | {"model": folder.name})
-        if find(recipe.backend) != ALONE:
-            raise ReproError("a sweep trains in one process; start it without a launcher")
-        begun = (folder / "last").is_dir()
-        train(resumed(folder, flags) if begun else recipe, folder, resume=begun)
+        train(recipe, folder if begun else new_folder(str(folder), recipe), resume=begun)
     return 1 - json.loads((folder / "summary.json").read_text())["best_val_top1"]
+
+
+def _same(recipe: Recipe, stored: Recipe, folder: Path) -> None:
+    """Raises ReproError where a run in the folder was of another recipe: its error is none of this one's table."""
+    from repro.training.parts import differences
+
+    for name, (asked, made) in differences(recipe, stored).items():
+        if name not in ("data", "device", "workers"):
+            raise ReproError(f"{folder} holds a run whose {name} is {made}, not {asked}; give another --out")
 
 
 if __name__ == "__main__":

@@ -229,7 +229,10 @@ def drop_hooks(model: Any) -> list[Any]:
 
 
 def draw_drops(model: Any, images: np.ndarray) -> None:
-    """Draws what the next compiled step drops."""
+    """Draws what the next compiled step drops. Raises ReproError for a layer that has no place to put it in."""
+    for cell, name in getattr(model, "dropping", {}).items():
+        if not isinstance(cell, Dropout):
+            raise ReproError(f"{name} is nn.Dropout, which draws by itself in a compiled step; give compiled=False")
     cells = {cell: name for cell, name in getattr(model, "dropping", {}).items() if cell.rate}
     if cells and model.drawn_for != len(images):  # a forward pass tells the shapes, and which layers run at all
 

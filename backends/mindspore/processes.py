@@ -7,10 +7,11 @@ import numpy as np
 from mindspore import Tensor, communication, nn, ops
 
 
-def use(device: str) -> None:
+def use(device: str) -> str:
     if device == "gpu" and not mindspore.device_context.gpu.is_available():  # which set_device says in many lines
         raise RuntimeError("this MindSpore was not built for GPUs, or finds none")
     mindspore.set_device(device.upper())  # a gpu is the one that msrun has given to this process
+    return mindspore.get_context("device_target")
 
 
 def join() -> None:

@@ -58,6 +58,8 @@ class BatchNorm2D(nn.BatchNorm2D):
         with paddle.no_grad():
             old, new = self._momentum, 1 - self._momentum
             self._mean.set_value(old * self._mean + new * mean)
+            if not x.place.is_cpu_place():  # cuDNN's is unbiased already, at some sizes
+                variance = x.var([0, 2, 3], unbiased=False)
             new *= count / (count - 1) if self.unbiased else 1
             self._variance.set_value(old * self._variance + new * variance)
         return y

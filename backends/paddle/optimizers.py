@@ -54,6 +54,8 @@ class RMSProp:
         s = self.settings
         for parameter in self.parameters:
             gradient = parameter.grad
+            if gradient is None:  # nothing that ran depends on it
+                continue
             if decay := s.decay(parameter.shape):
                 gradient = gradient + decay * parameter
             square = self.arrays[key(parameter, self.name, "square")]

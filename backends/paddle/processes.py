@@ -9,12 +9,16 @@ import paddle
 from paddle import distributed
 
 
-def use(device: str) -> None:
+def use(device: str) -> str:
     paddle.device.set_device(device)  # a gpu is the one that paddle.distributed.launch has given to this process
+    return paddle.device.get_device()
 
 
 def join() -> None:
-    distributed.init_parallel_env()
+    wanted = paddle.device.get_device()
+    distributed.init_parallel_env()  # which chooses a device by itself
+    if (found := paddle.device.get_device()) != wanted:
+        raise RuntimeError(f"paddle.distributed.launch takes {found}, not {wanted}: by its --backend, nccl or gloo")
 
 
 def _summed(tensor: paddle.Tensor) -> paddle.Tensor:

@@ -28,6 +28,16 @@ def cross_entropy(logits: paddle.Tensor, targets: paddle.Tensor, smoothing: floa
     return ((1 - smoothing) * wanted + smoothing * (total - logits.mean(1))).mean()
 
 
+def power(beta: float, steps: int) -> np.float32:
+    """beta ** steps, multiplied up in float32 as Paddle does it."""
+    found = np.float32(1)
+    for _ in range(steps):
+        before, found = found, found * np.float32(beta)
+        if found == before:  # so small that nothing changes any more
+            break
+    return found
+
+
 class Trainer:
     """See repro.interface.Trainer."""
 
@@ -137,14 +147,13 @@ class Trainer:
         arrays = self.settings.full_state(arrays, self.model.spec)
         self._reset_optimizer()
         self.steps = int(arrays.get("steps", 0))
-        # beta ** (steps + 1), multiplied up in float32 as Paddle does it
-        powers = [np.cumprod(np.full(self.steps + 1, beta, np.float32))[-1:] for beta in self.settings.betas]
+        powers = [power(beta, self.steps + 1) for beta in self.settings.betas]
         buffers = {}
         for name, parameter in self.parameters.items():
             for slot in self.settings.slots:
                 buffers[key(parameter, self.name, slot)] = self._native(arrays[f"{slot}/{name}"], name)
-            for number, power in enumerate(powers if self.settings.counts else (), 1):
-                buffers[key(parameter, self.name, f"beta{number}_pow_acc")] = paddle.to_tensor(power)
+            for number, value in enumerate(powers if self.settings.counts else (), 1):
+                buffers[key(parameter, self.name, f"beta{number}_pow_acc")] = paddle.to_tensor([value])
         self.optimizer.set_state_dict(buffers)
         for name in self.average:
             if f"ema/{name}" in arrays:

@@ -14,11 +14,12 @@ from torch import distributed
 _sent: list[torch.Tensor] = []  # the last
 
 
-def use(device: str) -> None:
+def use(device: str) -> str:
     if device == "gpu":  # a default device costs every call a little
         gpu = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(gpu)  # NCCL looks there; and it fails now if there is none
         torch.set_default_device(gpu)
+    return str(torch.get_default_device())
 
 
 def join() -> None:

@@ -3,6 +3,7 @@ correct, and read again."""
 
 from __future__ import annotations
 
+import reprlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -199,13 +200,13 @@ def read(
     for backend, entries in theirs.items():
         section = values.get(backend)
         if not isinstance(section, dict):
-            raise ReproError(f"{path}: {backend} must be lines of `our name: theirs`, not {section!r:.40}")
+            raise ReproError(f"{path}: {backend} must be lines of `our name: theirs`, not {reprlib.repr(section)}")
         names = {entry.name for entry in entries}
         for key, value in section.items():
             if key not in own:
                 raise unknown(f"weight in {path}, {backend}:", key, own)
             if value is not None and not isinstance(value, str):
-                raise ReproError(f"{path}: {backend}: {key} must be a name, not {value!r:.40}")
+                raise ReproError(f"{path}: {backend}: {key} must be a name, not {reprlib.repr(value)}")
             if value is not None and value not in names:
                 raise unknown(f"weight for {key} in {path}, {backend}:", value, names)
         found[backend] = section

@@ -69,11 +69,19 @@ class RunFolder:
 
     def create(self, recipe: Recipe, progress: Progress, trainer: Trainer) -> None:
         """A new or empty folder becomes one that can be resumed, at first from its fresh weights. Raises ReproError,
-        and leaves nothing behind, where it cannot be written."""
+        and leaves nothing behind, where it cannot be written, or is not empty any more."""
         existed = self.path.exists()
+        last = (self.path / LAST).parent
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            if any(self.path.iterdir()):
+                raise FileExistsError
+            last.mkdir()  # which of two runs that begin at once can do, has the folder
+        except FileExistsError as error:
+            raise ReproError(f"{self.path} is there already; give another --out") from error
         except OSError as error:
+            if not existed:
+                shutil.rmtree(self.path, ignore_errors=True)
             raise ReproError(f"cannot make the run folder {self.path}: {error.strerror}; give another --out") from error
         try:
             self.save(recipe, progress, trainer, trainer)
@@ -105,7 +113,6 @@ class RunFolder:
         if recipe.logs and progress.history:
             self.log = self.log or viewers.writer(recipe.logs)(logdir=str(self.path / "logs"))
             viewers.add(self.log, progress.history[-1])
-        (self.path / LAST).parent.mkdir(exist_ok=True)
         store.save(self.path / LAST, arrays, {**self.provenance, "progress": json.dumps(asdict(progress))})
 
     def summarise(self, recipe: Recipe, progress: Progress, dataset: Dataset) -> dict[str, Any]:

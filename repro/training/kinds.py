@@ -90,7 +90,7 @@ def pairs() -> Kind:
         items = value.items() if isinstance(value, Mapping) else (item.split("=", 1) for item in value)
         return {str(key): _number_or_text(item) for key, item in items}
 
-    return Kind("names with a number or text each", convert, {"action": "append", "metavar": "NAME=X"})
+    return Kind("names with a number or text each, as in width=0.5", convert, {"action": "append", "metavar": "NAME=X"})
 
 
 def _number_or_text(value: Any) -> int | float | str:

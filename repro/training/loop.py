@@ -35,7 +35,7 @@ def fit(
     ReproError when a loss is no longer finite; the folder then keeps the epoch before.
     """
     steps, val_steps = loader.steps, math.ceil(len(loader.dataset.val) / recipe.batch_size)
-    before = at_epoch(recipe, progress.epoch + 1)
+    before = at_epoch(recipe, min(progress.epoch + 1, recipe.epochs))
     averaged = None if recipe.ema_decay is None else make(recipe)
     for epoch in range(progress.epoch + 1, recipe.epochs + 1):
         title = f"epoch {epoch}/{recipe.epochs}"

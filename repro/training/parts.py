@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 from repro.data import Mixing, Transform
 from repro.errors import ReproError, unknown
@@ -40,6 +41,20 @@ def complete(recipe: Recipe, spec: Spec) -> Recipe:
         mixing(now)
     settings(recipe).trained(spec)
     return recipe
+
+
+def differences(asked: Recipe, made: Recipe) -> dict[str, tuple[Any, Any]]:
+    """Where a recipe that was completed is another than the one asked for: what was asked, and what was made."""
+
+    def completed(value: Any, name: str) -> bool:
+        known = getattr(made, name)
+        return (value is None and name == "image_size") or (isinstance(value, tuple) and value * len(known) == known)
+
+    return {
+        name: (value, getattr(made, name))
+        for name, value in vars(asked).items()
+        if value != getattr(made, name) and not completed(value, name)
+    }
 
 
 def for_each(channels: int, values: tuple[float, ...]) -> tuple[float, ...]:

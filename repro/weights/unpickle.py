@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 import pickletools
+import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -43,7 +44,7 @@ class PickledDtype:
     def __init__(self, code: object, *_: object) -> None:
         letters = code.lstrip("<=|") if isinstance(code, str) else ""
         if letters not in NUMBERS:
-            raise ValueError(f"an array of type {code!r:.40} is not one of plain little-endian numbers")
+            raise ValueError(f"an array of type {reprlib.repr(code)} is not one of plain little-endian numbers")
         self.code = f"<{letters}"
 
     def build(self, state: object) -> None:

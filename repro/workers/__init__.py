@@ -105,12 +105,16 @@ class Worker:
     def close(self) -> None:
         """Ends the process and removes its folder."""
         self.connection.close()  # a worker ends when nobody listens any more
+        self._ended()
+        self._folder.cleanup()
+
+    def _ended(self) -> int:
+        """The exit code of a process that ends by itself, or else is killed."""
         try:
-            self.process.wait(5)
+            return self.process.wait(5)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait()
-        self._folder.cleanup()
+            return self.process.wait()
 
     def __enter__(self) -> Worker:
         return self
@@ -145,7 +149,7 @@ class Worker:
         return answer["result"], store.load(self.folder / "answer.safetensors")[0] if answer["arrays"] else {}
 
     def _fail(self, what: str) -> Any:
-        code = self.process.wait()
+        code = self._ended()
         end = f"signal {-code}" if code < 0 else f"exit code {code}"
         raise WorkerError(
             self.backend, f"{self._name}: the worker ended with {end} during {what!r}{self._last_words()}"
