@@ -69,6 +69,11 @@ def test_options_are_numbers_where_they_read_as_one_and_text_elsewhere(tmp_path)
     assert recipes.make(recipes.read(file(tmp_path, recipes.to_yaml(made))), {}) == made
 
 
+def test_flags_win_over_single_values_of_the_first_stage() -> None:
+    values = {"first_stage": {"image_size": 32, "magnitude": 1}, "model": "vgg16", "backend": "torch"}
+    assert recipes.make(values, {"first_stage": {"image_size": 24}}).first_stage == {"image_size": 24, "magnitude": 1}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

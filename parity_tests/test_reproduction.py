@@ -44,6 +44,33 @@ def test_a_run_is_kept_and_shown() -> None:
     assert Path("REPRODUCTION.md").read_text() == page
 
 
+def test_what_is_not_whole_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ReproError, match="no such folder: docs/runs; start in the folder of repro, or give --kept"):
+        main([])
+    run([*QUICK, "--epochs", "1", "--out", "runs/a"])
+    main(["shufflenet_flowers=runs/a"])
+    page = Path("REPRODUCTION.md").read_text()
+    folder = Path("docs/runs/shufflenet_flowers/torch-asymmnet_small_x0_35")
+    for file, content in {"summary.json": "{}", "metrics.jsonl": ""}.items():
+        before = (folder / file).read_text()
+        (folder / file).write_text(content)
+        with pytest.raises(ReproError, match=f"{folder} is not what is kept of a run"):
+            main([])
+        (folder / file).write_text(before)
+    main([])
+    assert Path("REPRODUCTION.md").read_text() == page
+
+
+def test_runs_that_differ_are_told_together() -> None:
+    for backend, epochs in {"torch": "1", "paddle": "2"}.items():
+        flags = [*QUICK, "--backend", backend, "--epochs", epochs, "--option", "dropout=0.1"]
+        run([*flags, "--out", f"runs/{backend}"])
+        main([f"efficientnetv2_mnist=runs/{backend}"])
+    text = Path("REPRODUCTION.md").read_text()
+    assert "the network is asymmnet_small_x0_35, not efficientnet_v2_s" in text
+    assert "epochs is 1 or 2, not 6" in text
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [

@@ -218,8 +218,8 @@ def test_a_folder_of_fewer_classes_than_five():
 
 
 DIVERGED = (
-    r"the loss became nan at step 3 of epoch 2, on \d{4}, \d{4}, \d{4}, ... \(all 256 in diverged.txt\) "
-    r"\(last/ holds epoch 1\); start again with a smaller --lr"
+    r"the loss became nan at step 3 of epoch 2, on \d{4}, \d{4}, \d{4}, ... \(all 256 in a/diverged.txt; "
+    r"a/last/checkpoint.safetensors holds epoch 1\); start again with a smaller --lr"
 )
 
 
@@ -317,6 +317,28 @@ def test_a_disk_that_is_full_from_the_start_leaves_no_folder():
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not Path("a").exists()
+
+
+def test_what_a_killed_run_left_half_written_goes():
+    main([*QUICK, "--epochs", "2", "--out", "a"])
+    mine = [Path("a/.notes.12345678"), Path("a/last/notes")]
+    halves = [Path("a/last/.checkpoint.safetensors.abcd_123"), Path("a/.curves.png.x1234567")]
+    for file in mine + halves:
+        file.touch()
+    main(["--resume", "--out", "a"])
+    assert all(file.exists() for file in mine) and not any(file.exists() for file in halves)
+
+
+def test_it_stops_when_the_validation_is_no_number(monkeypatch):
+    monkeypatch.setattr(SoftmaxRegression, "predict", lambda self, images: np.full((len(images), 10), np.nan))
+    with pytest.raises(ReproError) as error:
+        main([*QUICK, "--out", "a"])
+    assert str(error.value).startswith("the validation loss became nan after the last step of epoch 1, on ")
+    assert str(error.value).endswith(
+        "(all 256 in a/diverged.txt; a/last/checkpoint.safetensors holds the weights it began with); "
+        "start again with a smaller --lr"
+    )
+    assert len(Path("a/diverged.txt").read_text().splitlines()) == 256
 
 
 def test_of_two_runs_in_one_folder_the_second_ends(monkeypatch):

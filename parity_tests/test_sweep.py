@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from parity_tests.made_up import SoftmaxRegression
@@ -44,6 +45,24 @@ def test_every_unit_is_trained_once_and_stands_beside_the_paper(
         main([*FLAGS, "--epochs", "1", "--seed", "1"])
     main([*FLAGS, "--epochs", "1"])
     assert SoftmaxRegression.steps_taken == taken and Path(f"swept/{PREFIX}/summary.json").exists()
+
+
+def test_a_unit_that_diverges_fails_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def spoil(trainer: SoftmaxRegression) -> None:
+        trainer.arrays["classifier.bias"][0] = np.nan
+
+    monkeypatch.setattr(SoftmaxRegression, "features", lambda self, images: images.reshape(len(images), -1)[:, :64])
+    monkeypatch.setattr(SoftmaxRegression, "stop", (8, spoil))  # of the second unit, each of which takes 5 steps
+    monkeypatch.setattr(SoftmaxRegression, "steps_taken", 0)
+    main([*FLAGS, "--epochs", "1"])
+    printed = capsys.readouterr()
+    assert "constant scaling, 0.5 and 0.5     fail  12.35" in printed.out and printed.out.count("  fail  ") == 1
+    assert f"{PREFIX}_scaled: the loss became nan at step 3 of epoch 1" in printed.err
+    taken = SoftmaxRegression.steps_taken
+    main([*FLAGS, "--epochs", "1"])  # nor is it tried again
+    assert SoftmaxRegression.steps_taken == taken and printed.out.endswith(capsys.readouterr().out)
 
 
 def test_what_is_no_run_stays(monkeypatch: pytest.MonkeyPatch) -> None:

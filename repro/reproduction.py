@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from repro.training.recipe import Recipe
 
 KEPT = ("config.yaml", "metrics.jsonl", "summary.json")
+SUMMARY = ("framework_version", "dataset", "train_images", "val_images", "epochs", "best_val_top1", "seconds")
 BACKENDS = ("torch", "paddle", "mindspore")  # in the order of the tables
 
 
@@ -83,6 +84,8 @@ def main(argv: list[str] | None = None) -> int:
     pairs = [_pair(text) for text in arguments.runs]
     for name, run in pairs:
         keep(name, run, arguments.kept)
+    if not arguments.kept.is_dir():
+        raise ReproError(f"no such folder: {arguments.kept}; start in the folder of repro, or give --kept")
     write(arguments.kept, arguments.out)
     print(f"{arguments.out}: {len(pairs)} more, {len(list(arguments.kept.glob('*/*/summary.json')))} runs in all")
     return 0
@@ -156,8 +159,14 @@ def _read(folder: Path) -> tuple[FinishedRun, dict[str, Any]]:
     from repro.training.checkpoints import Progress
     from repro.training.finished import FinishedRun, read_recipe
 
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    summary = json.loads((folder / "summary.json").read_text())
+    try:
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        summary = json.loads((folder / "summary.json").read_text())
+        _ = [(row["val_top1"], row["train_top1"]) for row in rows], [summary[name] for name in SUMMARY], rows[0]
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise ReproError(
+            f"{folder} is not what is kept of a run ({error!r}); remove it, and keep the run anew"
+        ) from error
     return FinishedRun(folder, read_recipe(folder), Progress("", rows)), summary
 
 
@@ -187,24 +196,23 @@ def _changes(values: Mapping[str, Any], made: Sequence[Recipe]) -> str:
     from repro.training import recipe as recipes
     from repro.training.parts import differences
 
-    networks = list(dict.fromkeys(recipe.model for recipe in made))
-    found = {} if values["model"] in networks else {"model": f"the network is {_told(networks)}, not {values['model']}"}
+    networks = dict.fromkeys(recipe.model for recipe in made)
+    found = {} if values["model"] in networks else {"the network": (values["model"], networks)}
     for recipe in made:
-        for name, value in recipe.options.items():
-            if name not in values.get("options", {}):
-                found[name] = f"{name} is {value}"
         article = recipes.make(values, {name: getattr(recipe, name) for name in ("backend", "model", "data")})
         for key, (value, own) in differences(article, recipe).items():
             if key != "options":
-                found[key] = f"{key} is {_told(own)}, not {_told(value)}"
-    return ", ".join(found.values()) or "nothing"
+                found.setdefault(key, (_told(value), {}))[1][_told(own)] = None
+        for name, value in recipe.options.items():
+            if name not in article.options:
+                found.setdefault(name, ("", {}))[1][str(value)] = None
+    told = [f"{key} is {' or '.join(own)}{f', not {value}' * bool(value)}" for key, (value, own) in found.items()]
+    return ", ".join(told) or "nothing"
 
 
 def _told(value: Any) -> str:
     if isinstance(value, Mapping):
         return " and ".join(f"{name} {number}" for name, number in value.items())
-    if isinstance(value, list):
-        return " and ".join(value)
     return str(value)
 
 

@@ -92,9 +92,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: Processes = AL
     spec = parts.spec_of(recipe, len(dataset.classes))
     recipe = parts.complete(recipe, spec)
     if resume:
-        progress, weights, state = checkpoints.load(path / checkpoints.LAST, spec)
-        if progress.digest != dataset.digest:
-            raise ReproError(f"{recipe.data} does not hold the images that {path} was trained on; give these as --data")
+        progress, weights, state = checkpoints.load(path / checkpoints.LAST, spec, dataset)
     else:
         progress, weights, state = checkpoints.Progress(dataset.digest), start_weights(recipe, spec), {}
     processes.share(min(recipe.batch_size, len(dataset.train)))  # tells now if there is no equal one for each
@@ -119,7 +117,9 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: Processes = AL
     if recipe.logs:
         viewers.writer(recipe.logs)  # tells now if it is not installed
     with Loader(dataset, batch_size=recipe.batch_size, seed=recipe.seed, workers=recipe.workers) as loader:
-        if not resume:
+        if resume:
+            folder.tidy()
+        else:
             folder.create(recipe, progress, trainer)
         where = f" on {device}" if recipe.device != "cpu" else ""
         where += f" in {processes.count} processes" if processes.count > 1 else ""

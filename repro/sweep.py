@@ -4,7 +4,7 @@ errors on CIFAR-10."""
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,16 +58,17 @@ def main(argv: list[str] | None = None) -> int:
     for title, rows in TABLES.items():
         print(f"\n{title}\n{'':32}  here  paper")
         for ending, unit, published in rows:
-            print(f"{unit:32} {100 * errors[ending]:5.2f}  {published:>5}")
+            print(f"{unit:32} {errors[ending]:>5}  {published:>5}")
     return 0
 
 
-def _error(values: dict, flags: dict, ending: str, out: Path) -> float:
-    """The share of validation images that the best epoch of a run gets wrong, trained where it has not been. Raises
-    ReproError for a folder that holds a run of another recipe, or none."""
+def _error(values: dict, flags: dict, ending: str, out: Path) -> str:
+    """In per cent, of the best epoch of a run, trained where it has not been; "fail" where it diverged, as the paper
+    has it. Raises ReproError for a folder that holds a run of another recipe, or none."""
     from repro.run import new_folder, train
-    from repro.training.checkpoints import LAST
-    from repro.training.finished import read_recipe
+    from repro.training.checkpoints import BATCH, LAST
+    from repro.training.finished import read_recipe, read_run
+    from repro.training.loop import Diverged
 
     folder = out / f"{PREFIX}{ending}"
     recipe = recipes.make(values, flags | {"model": folder.name})
@@ -76,9 +77,15 @@ def _error(values: dict, flags: dict, ending: str, out: Path) -> float:
     begun = (folder / LAST).is_file()
     if begun:
         _same(recipe, read_recipe(folder), folder)
+        if (folder / BATCH).is_file():
+            return "fail"
     if not (folder / "summary.json").is_file():
-        train(recipe, folder if begun else new_folder(str(folder), recipe), resume=begun)
-    return 1 - json.loads((folder / "summary.json").read_text())["best_val_top1"]
+        try:
+            train(recipe, folder if begun else new_folder(str(folder), recipe), resume=begun)
+        except Diverged as error:
+            print(f"{folder.name}: {error}", file=sys.stderr)
+            return "fail"
+    return f"{100 * (1 - read_run(folder).progress.best['val_top1']):.2f}"
 
 
 def _same(recipe: Recipe, stored: Recipe, folder: Path) -> None:

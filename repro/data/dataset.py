@@ -50,7 +50,7 @@ def open_dataset(source: str | Path, *, split: str | float = EVERY_FIFTH, seed: 
     classes, parts, own = _find(source)
     if len(parts) == 2:
         if fraction is not None:
-            raise ReproError(f"{source} has {own} of its own; leave the split {split} out")
+            raise ReproError(f"{source} has {own} of its own; leave the split {split} out, or give {EVERY_FIFTH}")
         return Dataset(name, classes, *parts, split=own)
     (whole,) = parts
     val = np.zeros(len(whole), bool)

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from repro.data.dataset import Dataset, open_dataset
+from repro.data.dataset import EVERY_FIFTH, Dataset, open_dataset
 from repro.data.idx import sets
 from repro.errors import ReproError
 from repro.files import filling
@@ -23,6 +23,10 @@ def write_split(source: Path, out: Path, fraction: float, seed: int, *, link: bo
         raise ReproError(
             f"{source} is no folder of CLASS/IMAGE, whose files could be copied; it can be trained on as it is"
         )
+    if not 0 < fraction < 1:
+        raise ReproError(f"--fraction must be between 0 and 1, such as 0.3, not {fraction:g}")
+    if (own := open_dataset(source).split) != EVERY_FIFTH:
+        raise ReproError(f"{source} has {own} of its own: it is split already")
     dataset = open_dataset(source, split=fraction, seed=seed)
     if out.resolve().is_relative_to(source.resolve()):
         raise ReproError(f"{out} is inside {source}, and would become a class of it; give a folder elsewhere")

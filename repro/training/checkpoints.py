@@ -34,6 +34,7 @@ from repro.weights import store
 from repro.weights.check import check
 
 CONFIG, CLASSES = "config.yaml", "class_indices.json"
+METRICS_FILE, CURVES = "metrics.jsonl", "curves.png"
 BATCH = "diverged.txt"
 BEST, LAST = "best.safetensors", "last/checkpoint.safetensors"
 METRICS = ("epoch", "train_loss", "train_top1", "train_top5", "val_loss", "val_top1", "val_top5", "lr", "seconds")
@@ -91,6 +92,12 @@ class RunFolder:
                 self.path.mkdir()
             raise
 
+    def tidy(self) -> None:
+        """Removes what a run that was killed as it wrote has left half-written."""
+        for file in (CONFIG, CLASSES, METRICS_FILE, CURVES, BEST, LAST):
+            for left in (self.path / file).parent.glob(f".{Path(file).name}.????????"):
+                left.unlink()
+
     def note_batch(self, names: Sequence[str]) -> None:
         """The images of the batch at which the run ends."""
         write_text(self.path / BATCH, "".join(f"{name}\n" for name in names))
@@ -103,8 +110,8 @@ class RunFolder:
         write_text(self.path / CLASSES, json.dumps(classes, indent=2) + "\n")
         if progress.history:
             title = f"{recipe.model} on {Path(recipe.data).name}, {recipe.backend}"
-            curves.draw(progress.history, title, self.path / "curves.png")
-            write_text(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in progress.history))
+            curves.draw(progress.history, title, self.path / CURVES)
+            write_text(self.path / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in progress.history))
             if progress.best is progress.history[-1]:
                 best = {"epoch": str(progress.epoch), "val_top1": str(progress.best["val_top1"])}
                 store.save(self.path / BEST, judge.weights(), {**self.provenance, **best})
@@ -140,6 +147,9 @@ class NoFolder(RunFolder):
     def create(self, recipe: Recipe, progress: Progress, trainer: Trainer) -> None:
         pass
 
+    def tidy(self) -> None:
+        pass
+
     def note_batch(self, names: Sequence[str]) -> None:
         pass
 
@@ -147,13 +157,16 @@ class NoFolder(RunFolder):
         pass
 
 
-def load(path: Path, spec: Spec) -> tuple[Progress, Arrays, Arrays]:
+def load(path: Path, spec: Spec, dataset: Dataset | None = None) -> tuple[Progress, Arrays, Arrays]:
     """Progress, weights and optimizer arrays of a run folder's last checkpoint.
 
-    Raises ReproError for a file that is not one, or is one of another network.
+    Raises ReproError for a file that is not one, or is one of another network or of other images than the data set's.
     """
     arrays, metadata = store.load(path)
     progress = progress_in(metadata, path)
+    if dataset and progress.digest != dataset.digest:
+        run = path.parent.parent
+        raise ReproError(f"{dataset.name} does not hold the images that {run} was trained on; give these as --data")
     weights = {name.removeprefix("weights/"): array for name, array in arrays.items() if name.startswith("weights/")}
     check(weights, spec)
     prefix = "optimizer/"

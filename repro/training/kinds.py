@@ -82,7 +82,7 @@ def split() -> Kind:
     def convert(value: Any) -> str | float:
         return value if value == "every-fifth" else fraction.convert(value)
 
-    return Kind("every-fifth or a fraction such as 0.2", convert, {"metavar": "every-fifth|X"})
+    return Kind("every-fifth or a fraction above 0 and up to 0.9, such as 0.2", convert, {"metavar": "every-fifth|X"})
 
 
 def pairs() -> Kind:

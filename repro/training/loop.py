@@ -15,7 +15,7 @@ from repro.errors import ReproError
 from repro.interface import Trainer
 from repro.processes import ALONE, Processes
 from repro.training import console
-from repro.training.checkpoints import BATCH, Progress, RunFolder
+from repro.training.checkpoints import BATCH, LAST, Progress, RunFolder
 from repro.training.meters import Meter, cross_entropy
 from repro.training.parts import at_epoch, mixing, transform
 from repro.training.recipe import Recipe
@@ -32,7 +32,7 @@ def fit(
     make: another trainer, for the recipe as it is in some epoch; drops: what their models leave out by; recipe:
     complete; processes: those that make each step together. An epoch is a function of the recipe, its number, the
     trainer's arrays and the number of processes alone: a run that was resumed ends like one that never stopped. Raises
-    ReproError when a loss is no longer finite; the folder then keeps the epoch before.
+    Diverged when a loss is no longer finite; the folder then keeps the epoch before.
     """
     steps, val_steps = loader.steps, math.ceil(len(loader.dataset.val) / recipe.batch_size)
     before = at_epoch(recipe, min(progress.epoch + 1, recipe.epochs))
@@ -55,17 +55,20 @@ def fit(
         batches = loader.train(epoch - 1, transform(now), mixing(now))
         try:
             train = train_epoch(trainer, console.bar(title, steps, batches), rates, epoch, processes)
+            trained = time.perf_counter()
+            judge = averaged or trainer
+            if averaged:
+                averaged.load_weights(trainer.averages())
+            batches = loader.val(transform(recipe))
+            val = validate(judge, console.bar(f"{title} validation", val_steps, batches), recipe, epoch, processes)
         except Diverged as error:
-            names = loader.names(epoch - 1, error.step)
+            names = loader.names(epoch - 1, error.step or steps)
             folder.note_batch(names)
-            told = f"{error}, on {', '.join(names[:3])}{', ...' * (len(names) > 3)} (all {len(names)} in {BATCH})"
-            raise _diverged(told, epoch) from None
-        trained = time.perf_counter()
-        judge = averaged or trainer
-        if averaged:
-            averaged.load_weights(trainer.averages())
-        batches = loader.val(transform(recipe))
-        val = validate(judge, console.bar(f"{title} validation", val_steps, batches), recipe, epoch, processes)
+            kept = f"epoch {epoch - 1}" if epoch > 1 else "the weights it began with"
+            raise Diverged(
+                f"{error}, on {', '.join(names[:3])}{', ...' * (len(names) > 3)} (all {len(names)} in "
+                f"{folder.path / BATCH}; {folder.path / LAST} holds {kept}); start again with a smaller --lr"
+            ) from None
         row = {
             "epoch": epoch,
             "train_loss": train.loss,
@@ -94,16 +97,16 @@ def train_epoch(
         images, targets = (array[processes.share(len(array))] for array in batch)
         loss, logits = trainer.step(images, targets, lr)
         if not math.isfinite(loss):
-            raise Diverged(loss, step, epoch)
+            raise Diverged(f"the loss became {loss} at step {step} of epoch {epoch}", step)
         meter.add(loss, logits, targets if targets.ndim == 1 else targets.argmax(1))
     return processes.total(meter)
 
 
 class Diverged(ReproError):
-    """step: of the epoch, counted from 1."""
+    """A loss that is no longer finite. step: of the epoch, counted from 1; 0: in validation."""
 
-    def __init__(self, loss: float, step: int, epoch: int):
-        super().__init__(f"the loss became {loss} at step {step} of epoch {epoch}")
+    def __init__(self, text: str, step: int = 0):
+        super().__init__(text)
         self.step = step
 
 
@@ -117,14 +120,14 @@ def _handed_on(trainer: Trainer, other: Trainer) -> Trainer:
 def validate(
     trainer: Trainer, batches: Iterable[Batch], recipe: Recipe, epoch: int, processes: Processes = ALONE
 ) -> Meter:
-    """A prediction for each batch, which the processes make in turns."""
+    """A prediction for each batch, which the processes make in turns. Raises Diverged."""
     meter = Meter()
     for images, labels in islice(batches, processes.rank, None, processes.count):
         logits = predict_filled(trainer, images, recipe.batch_size)
         meter.add(cross_entropy(logits, labels), logits, labels)
     meter = processes.total(meter)
     if not math.isfinite(meter.loss):
-        raise _diverged(f"the validation loss became {meter.loss} after the last step of epoch {epoch}", epoch)
+        raise Diverged(f"the validation loss became {meter.loss} after the last step of epoch {epoch}")
     return meter
 
 
@@ -132,8 +135,3 @@ def predict_filled(trainer: Trainer, images: np.ndarray, size: int) -> np.ndarra
     """Logits of a batch that is filled up with zeros to `size` images, so that backends that compile see one shape."""
     missing = size - len(images)
     return trainer.predict(np.pad(images, [(0, missing), (0, 0), (0, 0), (0, 0)]))[: len(images)]
-
-
-def _diverged(what: str, epoch: int) -> ReproError:
-    kept = f"last/ holds epoch {epoch - 1}" if epoch > 1 else "last/ holds the weights it began with"
-    return ReproError(f"{what} ({kept}); start again with a smaller --lr")

@@ -9,7 +9,8 @@ from repro.data import Mixing, Transform
 from repro.errors import ReproError, unknown
 from repro.interface import TrainSettings
 from repro.specs import Spec, find_spec
-from repro.training.recipe import GROWING, Recipe
+from repro.training.recipe import GROWING, Recipe, convert
+from repro.training.schedules import FALLING
 
 
 def complete(recipe: Recipe, spec: Spec) -> Recipe:
@@ -17,15 +18,22 @@ def complete(recipe: Recipe, spec: Spec) -> Recipe:
 
     Raises ReproError for values that do not go together.
     """
-    for name, value in recipe.first_stage.items():
+    for name in recipe.first_stage:
         if name not in GROWING:
             raise unknown("value of the first stage", name, GROWING)
-        if not isinstance(value, (int, float)):
-            raise ReproError(f"first_stage: {name} is {value!r}; give a number")
     if bool(recipe.first_stage) != (recipe.stages > 1):
         raise ReproError(
             f"stages is {recipe.stages} and first_stage has {len(recipe.first_stage)} values; progressive learning has "
             "two stages or more, and values to begin with"
+        )
+    if recipe.stages > recipe.epochs:
+        raise ReproError(f"stages is {recipe.stages} and epochs is {recipe.epochs}; a stage takes an epoch or more")
+    if recipe.ema_warmup and recipe.ema_decay is None:
+        raise ReproError("ema_warmup is for averages of the weights, and ema_decay is not given; leave it out")
+    if recipe.lr_end and recipe.schedule not in FALLING:
+        raise ReproError(
+            f"lr_end is {recipe.lr_end:g}, and the schedule {recipe.schedule} does not heed it; leave it out, or take "
+            f"one of {', '.join(FALLING)}"
         )
     if recipe.fresh_head and not recipe.weights:
         raise ReproError("fresh_head is for a network that --weights fills; leave it out")
@@ -35,6 +43,12 @@ def complete(recipe: Recipe, spec: Spec) -> Recipe:
         mean=for_each(recipe.channels, recipe.mean),
         std=for_each(recipe.channels, recipe.std),
     )
+    for name, first in recipe.first_stage.items():
+        last = last_value(recipe, name)
+        if name != "dropout":
+            convert({name: first}, "first_stage")
+        if not isinstance(first, (int, float)) or not 0 <= first <= last:
+            raise ReproError(f"first_stage: {name} is {first!r}, and grows to {last:g}; give a number from 0 to that")
     for epoch in range(1, recipe.epochs + 1, max(1, recipe.epochs // recipe.stages)):
         now = at_epoch(recipe, epoch)
         spec_of(now, spec.num_classes).trace(transform(now).image_size)  # refuses what not every framework would
@@ -70,14 +84,18 @@ def at_epoch(recipe: Recipe, epoch: int) -> Recipe:
     stage = (epoch - 1) * recipe.stages // recipe.epochs
     values: dict[str, float] = {}
     for name, first in recipe.first_stage.items():
-        last = spec_of(recipe, 1000).dropout if name == "dropout" else getattr(recipe, name)
-        values[name] = float(first) + (last - float(first)) * stage / (recipe.stages - 1)
+        values[name] = float(first) + (last_value(recipe, name) - float(first)) * stage / (recipe.stages - 1)
     if "image_size" in values:
         values["image_size"] = round(values["image_size"])
     options = dict(recipe.options)
     if "dropout" in values:
         options["dropout"] = values.pop("dropout")
     return replace(recipe, options=options, **values)  # type: ignore[arg-type]
+
+
+def last_value(recipe: Recipe, name: str) -> float:
+    """Of what grows, in the last stage."""
+    return spec_of(recipe, 1000).dropout if name == "dropout" else getattr(recipe, name)
 
 
 def spec_of(recipe: Recipe, classes: int) -> Spec:

@@ -161,10 +161,10 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def make(values: Mapping[str, Any], flags: Mapping[str, Any]) -> Recipe:
-    """The recipe of converted values, over which the flags win; options are merged one by one."""
+    """The recipe of converted values, over which the flags win; options and the first stage are merged one by one."""
     merged = {**values, **flags}
-    if "options" in values and "options" in flags:
-        merged["options"] = {**values["options"], **flags["options"]}
+    for name in {"options", "first_stage"} & values.keys() & flags.keys():
+        merged[name] = {**values[name], **flags[name]}
     for name, item in FIELDS.items():
         if name not in merged and item.default is item.default_factory is dataclasses.MISSING:
             raise ReproError(f"{_flag(name)} is missing: {item.metadata['help']}")

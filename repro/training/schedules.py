@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-SCHEDULES = ("cosine", "cosine-epoch", "linear", "step", "step-half", "exponential", "constant")
+FALLING = ("cosine", "cosine-epoch", "linear")  # as far as `end`
+SCHEDULES = (*FALLING, "step", "step-half", "exponential", "constant")
 
 
 def learning_rate(
@@ -17,7 +18,7 @@ def learning_rate(
     step after the last; "cosine-epoch" does so with every epoch; "linear" falls in a straight line; "step" falls to a
     tenth after each third; "step-half" at the half and at three quarters (He et al., arXiv:1512.03385, section 4.2);
     "exponential" to 0.97 every 2.4 epochs (Tan and Le, arXiv:2104.00298, section 5.1); "constant" stays at `base`.
-    `end` is the part of `base` that takes the place of 0 in the first three.
+    `end` is the part of `base` that takes the place of 0 in these three.
     """
     rising = round(warmup * steps)
     if step < rising:

@@ -22,16 +22,19 @@ def fits(name: str, array: np.ndarray, spec: Spec) -> bool:
     return name in spec.weights and array.shape == spec.weights[name].shape and is_float(array)
 
 
-def check(arrays: Mapping[str, np.ndarray], spec: Spec, names: Mapping[str, str] | None = None) -> None:
+def check(
+    arrays: Mapping[str, np.ndarray], spec: Spec, names: Mapping[str, str] | None = None, source: str = "these weights"
+) -> None:
     """Raises ReproError with every missing, unexpected and wrongly shaped name, and each of whose numbers one is
     not floating or not finite.
 
-    names: canonical name -> what the file that the arrays come from calls it, where that is something else.
+    names: canonical name -> what the file that the arrays come from calls it, where that is something else. source:
+    what to call them.
     """
     found = list(complaints(arrays, spec.weights, names))
     if found:
         raise ReproError(
-            f"these weights do not fit {spec.name} with {spec.num_classes} classes and {spec.in_channels} input "
+            f"{source} do not fit {spec.name} with {spec.num_classes} classes and {spec.in_channels} input "
             f"channels; of {len(spec.weights)} names, {len(found)} complaints: {'; '.join(found)}"
         )
 

@@ -35,6 +35,8 @@ def file_format(path: Path) -> str:
     for name, files in backends().items():
         extensions |= dict.fromkeys(files.EXTENSIONS, name)
     extensions |= dict.fromkeys(keras.EXTENSIONS, KERAS)
+    if path.is_dir():
+        raise ReproError(f"{path} is a folder; give a file in it, such as the best.safetensors of a run")
     if path.suffix not in extensions:
         raise ReproError(f"{path} has none of the extensions {', '.join(extensions)}; rename it to what it holds")
     return extensions[path.suffix]

@@ -94,7 +94,7 @@ def read_checkpoint(
         say(f"note: the network of {chosen.publisher} {chosen.note}; its logits differ there")
     reader = _Reader(chosen, chosen.fitted(spec, native_names(chosen.format), parts.weights))
     weights, spec = reader.weights(parts.weights, num_classes, partial, say)
-    check(weights, spec, reader.names)
+    check(weights, spec, reader.names, f"the weights of {path}")
     checkpoint = Checkpoint(
         spec,
         {name: weights[name] for name in spec.weights},
