@@ -11,8 +11,12 @@ import pytest
 from parity_tests.faults import Fault, plant, registered
 from repro.errors import ReproError
 from repro.parity.__main__ import main
+from repro.parity.forward import evaluation, structure
 from repro.parity.ladder import climb
-from repro.workers import Worker
+from repro.parity.record import Record
+from repro.specs import find_spec
+from repro.weights.init import scramble
+from repro.workers import Worker, ask
 
 # One of every structure that the small ladder does not climb: other widths and depths have other numbers in the same
 # code. `repro.parity --models all` has the rest, see docs/parity.md.
@@ -23,16 +27,30 @@ MODELS = (
     "shufflenet_v1_g8_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x0_5_torchvision",
     "efficientnet_v2_b0_same", "efficientnet_v2_s_article",
     "resnet50_v2", "resnet50_v2_keras",
-    "resnet110_cifar", "resnet110_cifar_scaled", "resnet110_cifar_scaled_shortcut", "resnet110_cifar_dropout",
-    "resnet110_cifar_bn_after", "resnet110_cifar_relu_before", "resnet110_cifar_relu_preact",
-    "resnet110_cifar_full_preact", "vgg16_bn",
+    "resnet110_cifar", "vgg16_bn",
+)  # fmt: skip
+UNITS = (
+    "resnet110_cifar_scaled", "resnet110_cifar_scaled_shortcut", "resnet110_cifar_dropout", "resnet110_cifar_bn_after",
+    "resnet110_cifar_relu_before", "resnet110_cifar_relu_preact", "resnet110_cifar_full_preact",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_rungs_0_and_1(model: str, judged_workers: dict[str, Worker]) -> None:
-    workers = judged_workers
-    records = list(climb(model, [0, 1], workers))
+    assert_equal(list(climb(model, [0, 1], judged_workers)), judged_workers)
+
+
+@pytest.mark.parametrize("model", UNITS)
+def test_units_of_other_depth(model: str, judged_workers: dict[str, Worker]) -> None:
+    """What another unit changes shows in 20 layers as in 110."""
+    spec = find_spec(model, depth=20)
+    weights = scramble(spec, 0)
+    ask(judged_workers, "create", weights, name=model, options={"depth": 20}, seed=0)
+    rungs = (structure, evaluation)
+    assert_equal([record for rung in rungs for record in rung(spec, judged_workers, weights, 0)], judged_workers)
+
+
+def assert_equal(records: list[Record], workers: dict[str, Worker]) -> None:
     assert [(record.rung, record.backend) for record in records] == [
         (rung, name) for rung in (0, 1) for name in workers
     ]
