@@ -17,24 +17,31 @@ from repro.workers import interpreter
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 SMALL = ["--model", "asymmnet_small_x0_35", "--image-size", "40", "--batch-size", "6", "--epochs", "3"]
+# instead of a recipe's own network, where there is a smaller one of the same structure
+SMALLER = {
+    "efficientnet_v2_s": "efficientnet_v2_b0",
+    "shufflenet_v2_x1_0": "shufflenet_v2_x0_5",
+    "shufflenet_v2_x1_0_torchvision": "shufflenet_v2_x0_5_torchvision",
+    "asymmnet_large": "asymmnet_small_x0_35",
+}
 
 # in one process, because loading the framework takes longer than the steps; and eager, because compiling does, too
 STEPS = """
-import json, sys
 from dataclasses import replace
 from pathlib import Path
 from repro.run import main
 from repro.training import parts, recipe
-settings, read = parts.settings, recipe.read
+settings = parts.settings
 parts.settings = lambda recipe: replace(settings(recipe), compiled=False)
 for path in sorted(Path({configs!r}).glob("*.yaml")):
-    values = read(path)
-    values.pop("options", None)
-    if "first_stage" in values:
-        values["first_stage"]["image_size"] = 32
-    recipe.read = lambda _: values
-    main(["--backend", {backend!r}, "--config", str(path), "--data", "photos", "--split", "0.2", *{flags!r},
-          "--lr", "1e-3", "--out", f"{backend}/{{path.stem}}"])
+    values = recipe.read(path)
+    model = values["model"]
+    flags = ["--model", {smaller!r}.get(model, model), "--image-size", "40", "--batch-size", "6"]
+    flags += ["--option", "depth=8"] if "cifar" in path.stem else []
+    grows = ["--epochs", "3", "--stages", "3", "--first-stage", "image_size=32"]
+    flags += grows if "first_stage" in values else ["--epochs", "2"]
+    main(["--backend", {backend!r}, "--config", str(path), "--data", "photos", "--split", "0.2", *flags,
+          "--lr", "1e-4", "--out", f"{backend}/{{path.stem}}"])
 """
 
 
@@ -65,11 +72,11 @@ def test_every_recipe_runs_alike(
     names = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
     for backend in ("torch", "paddle", "mindspore"):
         require_backend(backend)
-        run_in(backend, STEPS.format(configs=str(CONFIGS), backend=backend, flags=SMALL))
+        run_in(backend, STEPS.format(configs=str(CONFIGS), backend=backend, smaller=SMALLER))
         for name in names:
             rows, reference = metrics(photos / backend / name), metrics(photos / "torch" / name)
-            assert len(rows) == 3 and all(np.isfinite(row["val_loss"]) for row in rows)
-            assert rows[0]["train_loss"] == pytest.approx(reference[0]["train_loss"], rel=0.02), (backend, name)
+            assert len(rows) in (2, 3) and all(np.isfinite(row["val_loss"]) for row in rows)
+            assert rows[0]["train_loss"] == pytest.approx(reference[0]["train_loss"], rel=0.01), (backend, name)
         assert (photos / backend / "shufflenet_flowers" / "logs").is_dir()
 
 
