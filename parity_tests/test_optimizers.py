@@ -135,6 +135,9 @@ if "{backend}" == "paddle":  # a weight that nothing depends on has no gradient,
     (used * used + used).sum().backward()
     optimizer.step()
     assert (used.numpy() != before[0]).all() and (unused.numpy() == before[1]).all()
+    from backends.paddle.trainer import power
+    assert power(0.999, 1000) == np.cumprod(np.full(1000, 0.999, np.float32))[-1]
+    assert 0 <= power(0.999, 10**13) < 1e-40  # as a file may claim, and at once
 if "{backend}" == "mindspore":  # nn.Dropout has no place for what is drawn
     from mindspore import nn
     from backends.mindspore import adopt, drop_by

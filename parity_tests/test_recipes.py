@@ -39,7 +39,7 @@ for path in sorted(Path({configs!r}).glob("*.yaml")):
     flags = ["--model", {smaller!r}.get(model, model), "--image-size", "40", "--batch-size", "6"]
     flags += ["--option", "depth=8"] if "cifar" in path.stem else []
     grows = ["--epochs", "3", "--stages", "3", "--first-stage", "image_size=32"]
-    flags += grows if "first_stage" in values else ["--epochs", "2"]
+    flags += grows if "first_stage" in values else ["--epochs", "1"]
     main(["--backend", {backend!r}, "--config", str(path), "--data", "photos", "--split", "0.2", *flags,
           "--lr", "1e-4", "--out", f"{backend}/{{path.stem}}"])
 """
@@ -75,7 +75,7 @@ def test_every_recipe_runs_alike(
         run_in(backend, STEPS.format(configs=str(CONFIGS), backend=backend, smaller=SMALLER))
         for name in names:
             rows, reference = metrics(photos / backend / name), metrics(photos / "torch" / name)
-            assert len(rows) in (2, 3) and all(np.isfinite(row["val_loss"]) for row in rows)
+            assert len(rows) in (1, 3) and all(np.isfinite(row["val_loss"]) for row in rows)
             assert rows[0]["train_loss"] == pytest.approx(reference[0]["train_loss"], rel=0.01), (backend, name)
         assert (photos / backend / "shufflenet_flowers" / "logs").is_dir()
 

@@ -35,7 +35,7 @@ def read(path: Path) -> Arrays:
     path = Path(path)
     with reading(path, "a PyTorch file (the zip format since 1.6)"):
         if not zipfile.is_zipfile(path):
-            raise ValueError("it is no zip; load it in PyTorch and save its state_dict again")
+            raise ValueError("it is no whole zip: cut short, or from before 1.6 (save its state_dict again in PyTorch)")
         with zipfile.ZipFile(path) as archive:
             return _Reader(archive, mapped(path)).arrays()
 
