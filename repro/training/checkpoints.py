@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,8 @@ class RunFolder:
             raise ReproError(f"{self.path} is there already; give another --out") from error
         except OSError as error:
             if not existed:
-                shutil.rmtree(self.path, ignore_errors=True)
+                with suppress(OSError):  # unless it is another's by now
+                    self.path.rmdir()
             raise ReproError(f"cannot make the run folder {self.path}: {error.strerror}; give another --out") from error
         try:
             self.save(recipe, progress, trainer, trainer)
