@@ -150,8 +150,10 @@ Written by `python -m repro.reproduction` from the runs in [docs/runs](docs/runs
 
     python -m repro.run --backend BACKEND --config configs/NAME.yaml --data DATA ...
 
-on 2 CPU cores of a shared machine, two runs at a time. The same batches reach every backend, to the bit. Top-1 is
-that of the epoch that was best in validation.
+on 2 CPU cores of a shared machine, two runs at a time or beside other work, so that the minutes of two rows do not
+compare the frameworks. The same batches reach every backend, to the bit; rounding differs, which training magnifies,
+so that the rows of one network end some points apart, as runs with other seeds do. Top-1 is that of the epoch that was
+best in validation.
 """
 
 
