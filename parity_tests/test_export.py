@@ -169,7 +169,7 @@ def test_the_size_that_a_checkpoint_was_trained_at(flat, checkpoint, tmp_path, c
         (["none/o.onnx"], "No such file or directory"),
         (["o.onnx", "--model", "asymnet_small"], "did you mean"),
         (["o.onnx", "--model", "asymmnet_large"], "asymmnet_large"),
-        (["o.onnx", "--option", "width"], "write KEY=VALUE"),
+        (["o.onnx", "--option", "width"], "--option must be names with a number or text each"),
         (["o.onnx", "--from", "tim"], "unknown layout 'tim': did you mean timm"),
         (["o.onnx", "--image-size", "0"], "give --image-size a number from 1 to 4096"),
         (["o.onnx", "--image-size", "5000"], "give --image-size a number from 1 to 4096"),
