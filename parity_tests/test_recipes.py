@@ -75,7 +75,8 @@ def test_every_recipe_runs_alike(
         run_in(backend, STEPS.format(configs=str(CONFIGS), backend=backend, smaller=SMALLER))
         for name in names:
             rows, reference = metrics(photos / backend / name), metrics(photos / "torch" / name)
-            assert len(rows) in (1, 3) and all(np.isfinite(row["val_loss"]) for row in rows)
+            assert len(rows) == (3 if name.startswith("efficientnetv2") else 1)
+            assert all(np.isfinite(row["val_loss"]) for row in rows)
             assert rows[0]["train_loss"] == pytest.approx(reference[0]["train_loss"], rel=0.01), (backend, name)
         assert (photos / backend / "shufflenet_flowers" / "logs").is_dir()
 
