@@ -15,9 +15,9 @@ from typing import cast
 import pytest
 
 from parity_tests import made_up
-from repro import discovery
-from repro.discovery import SHIPPED
-from repro.workers import Worker, interpreter
+from repro.interface import discovery
+from repro.interface.discovery import SHIPPED
+from repro.workers.client import Worker, interpreter
 
 # A shell that starts pytest in the background has it ignore Ctrl-C, and so would every process that a test starts
 signal.signal(signal.SIGINT, signal.default_int_handler)

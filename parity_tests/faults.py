@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from parity_tests.faults_backend import FAULTY
-from repro import discovery
+from repro.interface import discovery
 from repro.parity.ladder import RUNGS, climb
 from repro.parity.record import Record
-from repro.workers import Worker
+from repro.workers.client import Worker
 
 LADDER = [0, 1, 2, 3, 4, 5, 6]  # beyond is what sound backends differ in, too
 

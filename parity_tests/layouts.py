@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from parity_tests.packages import ADAPT, FILES, SETUPS, Package, packages
-from repro.discovery import SHIPPED
-from repro.parity.compare import compare
-from repro.parity.spread import rounding
+from repro.interface.discovery import SHIPPED
+from repro.parity.comparison import compare
+from repro.parity.tolerance import rounding
 from repro.specs import find_spec
 from repro.weights.layouts import PUBLISHED, Layout
-from repro.weights.port import Checkpoint, read_checkpoint, write_checkpoint
-from repro.workers import Worker, ask
+from repro.weights.porting import Checkpoint, read_checkpoint, write_checkpoint
+from repro.workers.client import Worker, ask
 
 
 @dataclass(frozen=True)

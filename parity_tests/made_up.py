@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from repro.drops import Drops
+from repro.interface.drops import Drops
 from repro.training.meters import cross_entropy
 
 MODEL = "asymmnet_small_x0_35"

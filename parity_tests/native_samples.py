@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from repro.discovery import SHIPPED, native_weights
+from repro.interface.discovery import SHIPPED, native_weights
 from repro.specs import Weight
 
 BACKENDS = list(SHIPPED)

@@ -16,7 +16,7 @@ import numpy as np
 
 from repro.specs import find_spec
 from repro.weights.layouts import Layout
-from repro.workers import interpreter
+from repro.workers.client import interpreter
 
 # In MindSpore: gives MindCV's layers, which are in the order of the forward pass, the weights of our operators
 FILL = """

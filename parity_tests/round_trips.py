@@ -24,14 +24,13 @@ from pathlib import Path
 import ml_dtypes  # noqa: F401 - NumPy then knows the name bfloat16
 import numpy as np
 
+from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.specs import CATALOGUE, Spec, find_spec
+from repro.untrusted import mapped
 from repro.weights.formats import KERAS, SAFETENSORS, extensions
 from repro.weights.layouts import layouts_of
-from repro.weights.port import Checkpoint, read_checkpoint, write_checkpoint
-from repro.weights.untrusted import mapped
-
-Arrays = dict[str, np.ndarray]
+from repro.weights.porting import Checkpoint, read_checkpoint, write_checkpoint
 
 # the bits of the exponent; all of them are set in infinities and NaN alone
 EXPONENTS = {"float32": 0x7F80_0000, "float16": 0x7C00, "bfloat16": 0x7F80, "float64": 0x7FF0_0000_0000_0000}

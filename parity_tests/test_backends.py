@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from repro.discovery import SHIPPED
-from repro.weights import store
+from repro.interface.discovery import SHIPPED
+from repro.weights import safetensors_file
 
 Run = Callable[[str, str], str]
 
@@ -120,7 +120,7 @@ import numpy as np
 from backends.{backend} import create_model, create_trainer
 from repro.interface import TrainSettings
 from repro.specs import find_spec
-from repro.weights import store
+from repro.weights import safetensors_file
 from repro.weights.init import initialise
 spec = find_spec("asymmnet_small", num_classes=5, dropout=0.0, width=0.5)
 spec = replace(spec, stages=(*spec.stages[:2], spec.stages[2][:2]))
@@ -135,7 +135,7 @@ for i in range(2):
     out |= {{f"{{i}}/{{name}}": array for name, array in (trainer.weights() | trainer.state()).items()}}
 out["predict"] = trainer.predict(images[0])
 assert np.array_equal(out["predict"], trainer.predict(images[0]))
-store.save({path!r}, out)
+safetensors_file.save({path!r}, out)
 """
 
 
@@ -146,7 +146,7 @@ def test_training_steps_agree(run_in: Run, require_backend: Callable[[str], None
         require_backend(name)
         path = str(tmp_path / f"{name}.safetensors")
         run_in(name, STEPS.format(backend=name, path=path))
-        results[name] = store.load(path)[0]
+        results[name] = safetensors_file.load(path)[0]
     reference = results.pop("torch")
     for name, result in results.items():
         assert set(result) == set(reference)
@@ -282,7 +282,7 @@ import json
 from dataclasses import replace
 import numpy as np
 from backends.{backend} import create_model, create_trainer, drop_by, export_weights
-from repro.drops import Drops
+from repro.interface.drops import Drops
 from repro.interface import TrainSettings
 from repro.specs import find_spec
 from repro.weights.init import initialise

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from repro.discovery import native_weights
 from repro.errors import ReproError
 from repro.interface import TrainSettings
+from repro.interface.discovery import native_weights
 from repro.port import main
 from repro.specs import STATISTICS, find_spec
-from repro.weights import store
+from repro.weights import safetensors_file
 from repro.weights.formats import write_file
 from repro.weights.init import scramble
-from repro.weights.port import Checkpoint, read_checkpoint, write_checkpoint
-from repro.workers import interpreter
+from repro.weights.porting import Checkpoint, read_checkpoint, write_checkpoint
+from repro.workers.client import interpreter
 
 MODEL = "mobilenet_v2_x0_35"
 SPEC = find_spec(MODEL, num_classes=5)
@@ -251,10 +251,10 @@ def test_the_run_folders_checkpoint_comes_back_from_everywhere(suffix: str, tmp_
     arrays |= {f"optimizer/{name}": array for name, array in settings.full_state(state, SPEC).items()}
     metadata = {"model": MODEL, "options": "{}"}
     first, there, back = tmp_path / "last.safetensors", tmp_path / f"there{suffix}", tmp_path / "back.safetensors"
-    store.save(first, arrays, metadata)
+    safetensors_file.save(first, arrays, metadata)
     main([str(first), str(there)])
     main([str(there), str(back), "--model", MODEL])
-    found = store.load(back)[0]
+    found = safetensors_file.load(back)[0]
     averages = {name: AVERAGES[name] if name in TRAINED else WEIGHTS[name] for name in WEIGHTS}
     for name, average in averages.items():
         assert found.pop(f"ema/{name}").tobytes() == average.tobytes(), name

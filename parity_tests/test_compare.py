@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from repro.parity.compare import Comparison, compare, overall
+from repro.parity.comparison import Comparison, compare, overall
 
 
 def draw(*shape: int) -> np.ndarray:

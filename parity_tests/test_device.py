@@ -16,7 +16,7 @@ from parity_tests.made_up import QUICK, metrics
 from repro.interface import OPTIMIZERS
 from repro.run import main
 from repro.specs import Spec
-from repro.workers import interpreter
+from repro.workers.client import interpreter
 
 PLACED = """
 import sys
@@ -24,7 +24,7 @@ from contextlib import nullcontext
 import numpy as np
 import torch
 from backends.torch import create_model, create_trainer, drop_by, forward
-from repro.drops import Drops
+from repro.interface.drops import Drops
 from repro.interface import TrainSettings
 from repro.specs import find_spec
 from repro.weights.init import initialise

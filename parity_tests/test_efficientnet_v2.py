@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from repro.discovery import SHIPPED
 from repro.errors import ReproError
+from repro.interface.discovery import SHIPPED
 from repro.specs import CATALOGUE, Trace, find_spec
 from repro.specs.efficientnet_v2 import Block, efficientnet_v2
 from repro.weights.init import initialise

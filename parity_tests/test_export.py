@@ -10,11 +10,11 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from repro import discovery
 from repro.errors import ReproError
 from repro.export import _complete, main
+from repro.interface import discovery
 from repro.specs import find_spec
-from repro.weights import store
+from repro.weights import safetensors_file
 from repro.weights.init import scramble
 
 SIZE = 32
@@ -43,7 +43,7 @@ def logits(path: Path, images: np.ndarray = IMAGES) -> np.ndarray:
 def test_every_backend_exports_or_says_why_not(backend, tmp_path, run_in):
     for model in MODELS[backend]:
         spec = find_spec(model)
-        store.save(
+        safetensors_file.save(
             tmp_path / f"{model}.safetensors",
             scramble(spec, 3),
             {"model": model, "classes": '["rose"]', "image_size": "96"},
@@ -137,7 +137,7 @@ def flat(monkeypatch):
 @pytest.fixture
 def checkpoint(tmp_path):
     path = tmp_path / "weights.safetensors"
-    store.save(path, scramble(find_spec("asymmnet_small_x0_35"), 5), {"image_size": str(SIZE)})
+    safetensors_file.save(path, scramble(find_spec("asymmnet_small_x0_35"), 5), {"image_size": str(SIZE)})
     return path
 
 
@@ -191,12 +191,12 @@ def test_what_is_no_checkpoint(name, content, tmp_path, capsys):
 def test_a_file_that_lies_about_its_size(size, tmp_path, capsys):
     """No number of a file makes an image of that size."""
     path = tmp_path / "weights.safetensors"
-    store.save(path, scramble(find_spec("asymmnet_small_x0_35"), 5), {"image_size": size})
+    safetensors_file.save(path, scramble(find_spec("asymmnet_small_x0_35"), 5), {"image_size": size})
     assert "give --image-size" in refusal(capsys, path, tmp_path / "o.onnx")
 
 
 def test_too_small_an_image(tmp_path, capsys):
-    store.save(tmp_path / "w.safetensors", scramble(find_spec("densenet121"), 0))
+    safetensors_file.save(tmp_path / "w.safetensors", scramble(find_spec("densenet121"), 0))
     assert "at least" in refusal(capsys, tmp_path / "w.safetensors", tmp_path / "o.onnx", "--image-size", "8")
 
 

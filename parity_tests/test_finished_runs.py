@@ -16,12 +16,13 @@ from PIL import Image
 
 from parity_tests.made_up import MODEL, QUICK, Backend
 from parity_tests.test_run import photos
-from repro import compare, discovery, report
+from repro import compare, report
 from repro.data import Part, open_dataset
 from repro.errors import ReproError
-from repro.pictures import captioned, confusion, sheet
+from repro.interface import discovery
+from repro.plots.pictures import captioned, confusion, sheet
 from repro.run import main as train
-from repro.weights import store
+from repro.weights import safetensors_file
 
 
 @pytest.fixture(scope="module")
@@ -85,11 +86,11 @@ def test_a_report_counts_every_class(capsys):
 def test_a_report_of_a_run_without_mistakes_has_no_sheet_of_them():
     photos("photos")
     train([*QUICK, "--data", "photos", "--epochs", "1", "--out", "a"])
-    arrays, metadata = store.load("a/best.safetensors")
+    arrays, metadata = safetensors_file.load("a/best.safetensors")
     arrays["classifier.weight"] = np.zeros((3, 1280), np.float32)
     arrays["classifier.weight"][[1, 2], [0, 0]] = 1, 2  # by the first pixel's red, which is 0, 60 or 120 of 255
     arrays["classifier.bias"] = np.array([0, 0.8, 1.2], np.float32)
-    store.save("a/best.safetensors", arrays, metadata)
+    safetensors_file.save("a/best.safetensors", arrays, metadata)
     assert report.main(["a"]) == 0
     assert json.loads(Path("a/report/classes.json").read_text())["accuracy"] == 1
     assert Path("a/report/confusion.png").is_file() and not Path("a/report/mistakes.png").exists()
@@ -102,7 +103,7 @@ def test_the_sheet_shows_the_most_confident_mistakes_first(monkeypatch):
         told.append((image, lines))
         return image
 
-    monkeypatch.setattr("repro.pictures.captioned", captioned)
+    monkeypatch.setattr("repro.plots.pictures.captioned", captioned)
     images = {name: Image.new("RGB", (4, 4), color) for name, color in (("a", 1), ("b", 2), ("c", 3))}
     part = Part(("a", "b", "c"), np.array([0, 0, 1]), images.get)  # type: ignore[arg-type]
     found = np.array([[0.4, 0.6, 0.0], [0.9, 0.1, 0.0], [0.03, 0.07, 0.9]])
@@ -147,7 +148,7 @@ def test_an_image_that_cannot_be_read_leaves_the_report_as_it_was():
 def test_a_report_that_cannot_be_written_leaves_the_one_before(monkeypatch):
     report.main(["runs/short"])
     with monkeypatch.context() as full:
-        full.setattr("repro.pictures.confusion", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+        full.setattr("repro.plots.pictures.confusion", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
         fails(report.main, ["runs/short"], "cannot write runs/short/report: No space left")
     assert Path("runs/short/report/confusion.png").is_file()
     Path("runs/short/report/old").touch()
@@ -184,7 +185,7 @@ def test_captions_are_cut_to_fit_and_thin_images_stay_visible():
 def test_chinese_class_names_are_drawn_where_a_font_has_them(monkeypatch):
     from matplotlib import font_manager
 
-    monkeypatch.setattr("repro.pictures.CHINESE", ("Drawn Here",))
+    monkeypatch.setattr("repro.plots.pictures.CHINESE", ("Drawn Here",))
     boxes = captioned(Image.new("RGB", (50, 50)), ["花"], 160)
     square = TTGlyphPen(None)
     square.moveTo((0, 0))
@@ -235,11 +236,11 @@ def test_runs_side_by_side(capsys):
 def changed(run: str, epoch: int, **factors: float) -> None:
     """Multiplies numbers of an epoch of a run."""
     path = f"{run}/last/checkpoint.safetensors"
-    arrays, metadata = store.load(path)
+    arrays, metadata = safetensors_file.load(path)
     progress = json.loads(metadata["progress"])
     for name, factor in factors.items():
         progress["history"][epoch - 1][name] *= factor
-    store.save(
+    safetensors_file.save(
         path, {name: np.array(array) for name, array in arrays.items()}, metadata | {"progress": json.dumps(progress)}
     )
 
@@ -275,13 +276,13 @@ def test_what_cannot_be_compared_is_one_line(capsys):
     fails(compare.main, ["runs/long", "runs/short", "--out", "c.jpg"], "--out c.jpg: the picture is a .png")
     fails(compare.main, ["runs/long", "runs/short", "--out", "nowhere/c.png"], "cannot write nowhere/c.png")
     path = "runs/short/last/checkpoint.safetensors"
-    arrays, metadata = store.load("runs/other/last/checkpoint.safetensors")
+    arrays, metadata = safetensors_file.load("runs/other/last/checkpoint.safetensors")
     for text, message in (
         (json.dumps(json.loads(metadata["progress"]) | {"history": []}), "runs/short has no finished epoch yet"),
         ("{}", "was not written by a training run"),
         ("no JSON", "was not written by a training run"),
     ):
-        store.save(path, arrays, metadata | {"progress": text})
+        safetensors_file.save(path, arrays, metadata | {"progress": text})
         fails(compare.main, ["runs/long", "runs/short"], message)
     with pytest.raises(SystemExit):
         compare.main(["runs/long"])

@@ -14,9 +14,9 @@ import yaml
 from parity_tests.foreign_samples import PACKAGES, SOURCES
 from repro.errors import ReproError
 from repro.parity.__main__ import main
-from repro.parity.adopted import adopt, climb, fill
 from repro.parity.record import Record
-from repro.workers import Worker, WorkerError
+from repro.parity.user_models import adopt, climb, fill
+from repro.workers.client import Worker, WorkerError
 
 SHAPE = (2, 3, 9, 7)
 Compare = Callable[..., dict[tuple[int, str], Record]]

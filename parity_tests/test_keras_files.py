@@ -15,12 +15,12 @@ import h5py
 import numpy as np
 import pytest
 
+from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.specs import find_spec
-from repro.weights import keras
+from repro.weights import keras_file
 from repro.weights.layouts.keras import LAYOUTS
 
-Arrays = dict[str, np.ndarray]
 Build = Callable[[h5py.File], object]
 rng = np.random.default_rng(0)
 MODEL: Arrays = {
@@ -81,7 +81,7 @@ def zipped(weights: bytes) -> bytes:
 def read(tmp_path: Path, content: bytes) -> Arrays:
     path = tmp_path / "file.h5"
     path.write_bytes(content)
-    return keras.read(path)
+    return keras_file.read(path)
 
 
 def same(found: Arrays, expected: Arrays) -> bool:
@@ -109,17 +109,17 @@ def test_containers(container: str, tmp_path: Path) -> None:
 def test_round_trip(tmp_path: Path) -> None:
     arrays = MODEL | {"half.kernel": np.ones((2, 0), np.float16), "scalar.count": np.array(3, np.int64)}
     arrays["big.kernel"] = np.asfortranarray(np.arange(6, dtype=">f8").reshape(2, 3))
-    keras.write(tmp_path / "a.h5", arrays)
+    keras_file.write(tmp_path / "a.h5", arrays)
     expected = arrays | {"big.kernel": arrays["big.kernel"].astype("<f8")}
-    assert same(keras.read(tmp_path / "a.h5"), expected)
-    keras.write(tmp_path / "b.h5", arrays)
+    assert same(keras_file.read(tmp_path / "a.h5"), expected)
+    keras_file.write(tmp_path / "b.h5", arrays)
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
 def test_what_keras_goes_by(tmp_path: Path) -> None:
     """The lists of names, in the order of the layers and of their variables."""
     names = ("a.bias", "a.kernel", "b_0_conv.kernel", "b_1_conv.kernel", "b_3_conv.kernel", "n.moving_mean", "n.beta")
-    keras.write(tmp_path / "a.h5", {name: np.ones(1, np.float32) for name in names})
+    keras_file.write(tmp_path / "a.h5", {name: np.ones(1, np.float32) for name in names})
     with h5py.File(tmp_path / "a.h5") as file:
         assert list(file.attrs["layer_names"]) == [b"a", b"b_1_conv", b"b_0_conv", b"b_3_conv", b"n"]
         assert list(file["a"].attrs["weight_names"]) == [b"a/kernel:0", b"a/bias:0"]
@@ -163,14 +163,14 @@ def test_variables_that_only_have_a_number(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_written(name: str, array: np.ndarray, reason: str, tmp_path: Path) -> None:
     with pytest.raises(ReproError, match=reason):
-        keras.write(tmp_path / "a.h5", {name: array})
+        keras_file.write(tmp_path / "a.h5", {name: array})
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["a.keras", "a.weights.h5"])
 def test_extensions_of_keras_3_cannot_be_written(name: str, tmp_path: Path) -> None:
     with pytest.raises(ReproError, match=r"give a name that ends with plain \.h5"):
-        keras.write(tmp_path / name, MODEL)
+        keras_file.write(tmp_path / name, MODEL)
     assert not list(tmp_path.iterdir())
 
 
@@ -200,7 +200,7 @@ import numpy as np
 folder = Path(sys.argv[1])
 def variables(model):
     return {f"{layer.name}.{weight.name}": np.asarray(weight) for layer in model.layers for weight in layer.weights}
-model = keras.applications.ResNet50V2(weights=None)
+model = keras_file.applications.ResNet50V2(weights=None)
 """
 SAVE = """
 rng = np.random.default_rng(0)
@@ -236,10 +236,12 @@ def test_keras_reads_and_writes_the_same(tmp_path: Path) -> None:
     spec = find_spec("resnet50_v2_keras")
     run_keras(SAVE, tmp_path)
     truth = dict(np.load(tmp_path / "truth.npz"))
-    assert {name: array.shape for name, array in truth.items()} == layout.shapes(spec, keras.NAMES)
+    assert {name: array.shape for name, array in truth.items()} == layout.shapes(spec, keras_file.NAMES)
     for name in ("model.keras", "model.h5", "model.weights.h5"):
-        assert same(keras.read(tmp_path / name), truth), name
-    names = layout.names(spec, keras.NAMES)
-    ours = {name: layout.canonical(name, truth[names[name]], kind, keras.NAMES) for name, kind in spec.weights.items()}
-    keras.write(tmp_path / "ours.h5", layout.published(ours, spec, keras.NAMES))
+        assert same(keras_file.read(tmp_path / name), truth), name
+    names = layout.names(spec, keras_file.NAMES)
+    ours = {
+        name: layout.canonical(name, truth[names[name]], kind, keras_file.NAMES) for name, kind in spec.weights.items()
+    }
+    keras_file.write(tmp_path / "ours.h5", layout.published(ours, spec, keras_file.NAMES))
     run_keras(LOAD, tmp_path)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from repro.errors import ReproError
-from repro.weights import keras
+from repro.weights import keras_file
 
 Build = Callable[[h5py.File], object]
 ARRAYS = {"a.kernel": np.ones((1, 1, 2, 3), np.float32), "a.bias": np.ones(3, np.float32)}
@@ -45,7 +45,7 @@ def refused(build: Build) -> Callable[[Path], bytes]:
 
 def secret(folder: Path) -> Path:
     """A file beside the hostile one, which nobody may read through it."""
-    keras.write(folder / "secret.h5", ARRAYS)
+    keras_file.write(folder / "secret.h5", ARRAYS)
     return folder / "secret.h5"
 
 
@@ -148,10 +148,10 @@ def test_hostile(case: str, tmp_path: Path) -> None:
     build, reason = HOSTILE[case]
     (tmp_path / "file.h5").write_bytes(build(tmp_path))
     with pytest.raises(ReproError, match=f"as a Keras .h5 or .keras file: .*{reason}") as caught:
-        keras.read(tmp_path / "file.h5")
+        keras_file.read(tmp_path / "file.h5")
     assert "\n" not in str(caught.value)
 
 
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ReproError, match="is missing; give a Keras"):
-        keras.read(tmp_path / "none.h5")
+        keras_file.read(tmp_path / "none.h5")

@@ -9,16 +9,16 @@ import pytest
 
 from parity_tests.layouts import cases, compare_with_package
 from parity_tests.packages import Package, packages
-from repro.discovery import SHIPPED, native_weights
 from repro.errors import ReproError
+from repro.interface.discovery import SHIPPED, native_weights
 from repro.port import main
 from repro.specs import Spec, find_spec
-from repro.weights import layouts, store
+from repro.weights import layouts, safetensors_file
 from repro.weights.formats import native_names, write_file
 from repro.weights.init import initialise, scramble
 from repro.weights.layouts import PUBLISHED, Layout, identify, layout_named, publishers, recognise
-from repro.weights.port import read_checkpoint, write_checkpoint
-from repro.workers import Worker
+from repro.weights.porting import read_checkpoint, write_checkpoint
+from repro.workers.client import Worker
 
 EVERY = [(layout, model) for layout in PUBLISHED for model in layout.models]
 SMALL = [(layout, model) for layout, model in EVERY if find_spec(model).params < 5e6]
@@ -113,7 +113,7 @@ def test_what_is_recognised_is_said(tmp_path: Path, capsys) -> None:
     path = published("torchvision", tmp_path / "w.pth")
     assert main([str(path), str(tmp_path / "w.safetensors"), "--model", MODEL]) == 0
     assert "recognised the names of torchvision\n" in capsys.readouterr().out
-    arrays, metadata = store.load(tmp_path / "w.safetensors")
+    arrays, metadata = safetensors_file.load(tmp_path / "w.safetensors")
     assert all(np.array_equal(arrays[name], WEIGHTS[name]) for name in WEIGHTS)
     assert (metadata["source_layout"], metadata["layout"], metadata["ported_from"]) == (
         "torchvision", "canonical", "w.pth",
@@ -130,7 +130,7 @@ def test_any_layout_to_any_other(tmp_path: Path, capsys) -> None:
         target = tmp_path / f"{number + 1}{suffixes.get(publisher, '.safetensors')}"
         assert main([str(path), str(target), "--model", MODEL, "--to", publisher]) == 0
         path = target
-    found, _ = store.load(path)
+    found, _ = safetensors_file.load(path)
     assert all(found[name].tobytes() == WEIGHTS[name].tobytes() for name in WEIGHTS)
     said = capsys.readouterr().out
     for publisher in chain[:-1]:
@@ -141,10 +141,10 @@ def test_any_layout_to_any_other(tmp_path: Path, capsys) -> None:
 def test_safetensors_may_hold_any_names(publisher: str, tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     write_checkpoint(path, read_checkpoint(published("timm", tmp_path / "a.pth"), MODEL, say=str), publisher)
-    assert store.load(path)[1]["layout"] == publisher
+    assert safetensors_file.load(path)[1]["layout"] == publisher
     for bare in (False, True):  # what others write says nothing of its layout
         if bare:
-            store.save(path, store.load(path)[0])
+            safetensors_file.save(path, safetensors_file.load(path)[0])
         found = read_checkpoint(path, MODEL, say=str)
         assert all(np.array_equal(found.weights[name], WEIGHTS[name]) for name in WEIGHTS)
 
@@ -168,7 +168,7 @@ def test_two_layouts_that_fit_are_both_named(tmp_path: Path, monkeypatch) -> Non
 
 def test_padding_cannot_be_seen_in_the_names(tmp_path: Path) -> None:
     spec = find_spec("efficientnet_v2_b0", num_classes=3)
-    store.save(tmp_path / "w.safetensors", initialise(spec, 0))
+    safetensors_file.save(tmp_path / "w.safetensors", initialise(spec, 0))
     with pytest.raises(ReproError, match="its arrays fit efficientnet_v2_b0, efficientnet_v2_b0_same; add --model"):
         read_checkpoint(tmp_path / "w.safetensors", say=str)
     with pytest.raises(ReproError, match="its arrays fit no variant entirely; add --model NAME"):

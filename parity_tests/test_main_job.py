@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from repro.specs import find_spec
-from repro.training.checkpoints import BEST, CLASSES, CONFIG, LAST, METRICS
-from repro.weights.port import read_weights
-from repro.workers import interpreter
+from repro.training.run_folder import BEST, CLASSES, CONFIG, LAST, METRICS
+from repro.weights.porting import read_weights
+from repro.workers.client import interpreter
 
 MODEL = "asymmnet_small_x0_5"
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from parity_tests.packages import FILL
-from repro.discovery import SHIPPED
 from repro.errors import ReproError
+from repro.interface.discovery import SHIPPED
 from repro.specs import CATALOGUE, find_spec
 from repro.specs.mobilenet_v2 import InvertedResidual, mobilenet_v2
 

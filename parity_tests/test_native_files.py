@@ -25,10 +25,10 @@ from parity_tests.native_samples import (
     weights,
     written,
 )
-from repro.discovery import native_weights
 from repro.errors import ReproError
+from repro.interface.discovery import native_weights
 from repro.weights.unpickle import arrays_in, unpickle
-from repro.workers import interpreter
+from repro.workers.client import interpreter
 
 # What a plain user of the framework writes. Each loads sys.argv[1], runs one image of ones, prints the outcome and
 # saves the state again as sys.argv[2].
@@ -167,7 +167,7 @@ def test_a_dictionary_of_dictionaries_of_itself_is_walked_once():
 
 def test_reading_and_writing_import_no_framework(tmp_path):
     program = (
-        "import sys, numpy; from pathlib import Path; from repro.discovery import native_weights, SHIPPED\n"
+        "import sys, numpy; from pathlib import Path; from repro.interface.discovery import native_weights, SHIPPED\n"
         "for name in SHIPPED:\n"
         "    module = native_weights(name); path = Path(sys.argv[1] + module.EXTENSIONS[0])\n"
         "    module.write(path, {'a': numpy.ones(2)}); module.read(path)\n"

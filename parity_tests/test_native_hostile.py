@@ -31,8 +31,8 @@ from parity_tests.native_samples import (
     torch_file,
     written,
 )
-from repro.discovery import native_weights
 from repro.errors import ReproError
+from repro.interface.discovery import native_weights
 
 
 class Call:

@@ -11,11 +11,11 @@ import pytest
 from repro.errors import ReproError
 from repro.port import main
 from repro.specs import STATISTICS, find_spec
-from repro.weights import store
+from repro.weights import safetensors_file
+from repro.weights.adam_steps import MOST, steps_made
 from repro.weights.formats import native_names, write_file
 from repro.weights.init import scramble
-from repro.weights.port import read_checkpoint
-from repro.weights.steps import MOST, steps_made
+from repro.weights.porting import read_checkpoint
 
 MODEL = "mobilenet_v2_x0_35"
 SPEC = find_spec(MODEL, num_classes=5)
@@ -30,7 +30,7 @@ def test_paddles_optimizer_in_the_same_file_and_in_its_own(tmp_path: Path, requi
 import paddle
 from backends.paddle import create_model
 from backends.paddle.native_weights import NAMES
-from repro.weights import store
+from repro.weights import safetensors_file
 model, other = create_model({MODEL!r}, num_classes=5), create_model({MODEL!r}, num_classes=5)
 adam = paddle.optimizer.Adam(0.1, parameters=model.parameters())
 sgd = paddle.optimizer.SGD(paddle.optimizer.lr.CosineAnnealingDecay(0.1, 10), parameters=model.parameters())
@@ -50,10 +50,10 @@ for native, parameter in model.named_parameters():
     for slot in ("moment1", "moment2") if not parameter.stop_gradient else ():
         moment = state[f"{{parameter.name}}_{{slot}}_0"].numpy()
         arrays[f"{{slot}}/{{name}}"] = NAMES.back(moment, model.spec.weights[name])
-store.save(f"{{folder}}/expected.safetensors", arrays)
+safetensors_file.save(f"{{folder}}/expected.safetensors", arrays)
 """
     run_in("paddle", code)
-    expected = store.load(tmp_path / "expected.safetensors")[0]
+    expected = safetensors_file.load(tmp_path / "expected.safetensors")[0]
     assert len(expected) == 2 * len(TRAINED)
     for name in ("both", "own"):
         said: list[str] = []

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from repro.interface import Arrays, TrainSettings
+from repro.arrays import Arrays
+from repro.interface import TrainSettings
 from repro.specs import STATISTICS, find_spec
 
 SETTINGS: dict[str, dict] = {

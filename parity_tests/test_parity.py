@@ -16,7 +16,7 @@ from repro.parity.ladder import climb
 from repro.parity.record import Record
 from repro.specs import find_spec
 from repro.weights.init import scramble
-from repro.workers import Worker, ask
+from repro.workers.client import Worker, ask
 
 # One of every structure that the small ladder does not climb: other widths and depths have other numbers in the same
 # code. `repro.parity --models all` has the rest, see docs/parity.md.

@@ -13,12 +13,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from repro import discovery
+from repro.interface import discovery
 from repro.parity import cache as cache_module
 from repro.parity.__main__ import main
 from repro.parity.cache import Cache, code, folder
-from repro.parity.compare import Verdict
-from repro.parity.matrix import Matrix, Progress, cost, mark
+from repro.parity.comparison import Verdict
+from repro.parity.console import Matrix, Progress, cost, mark
 from repro.parity.record import Record, worst
 from repro.specs import CATALOGUE, find_spec
 
@@ -282,12 +282,12 @@ def test_other_versions_backends_seeds_and_rungs_are_other_results(entry: Path) 
 def test_what_a_result_depends_on() -> None:
     names = {"/".join(Path(path).parts[-3:]) for path in code("backends.torch", "asymmnet")}
     for needed in (
-        "repro/parity/ladder.py", "repro/parity/judge.py", "repro/parity/compare.py", "repro/workers/__init__.py",
+        "repro/parity/ladder.py", "repro/parity/judge.py", "repro/parity/comparison.py", "repro/workers/__init__.py",
         "repro/workers/serve.py", "repro/weights/init.py", "repro/data/loader.py", "repro/specs/base.py",
         "repro/specs/asymmnet.py", "torch/models/asymmnet.py", "backends/torch/layers.py", "backends/torch/trainer.py",
     ):  # fmt: skip
         assert any(name.endswith(needed) for name in names), needed
-    for idle in ("specs/vgg.py", "models/vgg.py", "catalogue.py", "matrix.py", "page.py", "backends/paddle"):
+    for idle in ("specs/vgg.py", "models/vgg.py", "catalogue.py", "console.py", "page.py", "backends/paddle"):
         assert not any(idle in name for name in names), idle
 
 

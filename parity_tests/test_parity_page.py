@@ -20,7 +20,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from repro.parity.compare import Verdict
+from repro.parity.comparison import Verdict
 from repro.parity.page import page
 from repro.parity.record import Point, Record
 

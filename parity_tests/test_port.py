@@ -11,14 +11,14 @@ import sys
 import numpy as np
 import pytest
 
-from repro.discovery import SHIPPED, native_weights
 from repro.errors import ReproError
+from repro.interface.discovery import SHIPPED, native_weights
 from repro.port import main
 from repro.specs import find_spec
-from repro.weights import store
+from repro.weights import safetensors_file
 from repro.weights.init import scramble
-from repro.weights.port import read_weights, write_weights
-from repro.workers import interpreter
+from repro.weights.porting import read_weights, write_weights
+from repro.workers.client import interpreter
 
 MODEL = "asymmnet_small_x0_35"
 SPEC = find_spec(MODEL, num_classes=7, in_channels=1)
@@ -37,7 +37,7 @@ def same(left, right):
 @pytest.fixture
 def canonical(tmp_path):
     path = tmp_path / "canonical.safetensors"
-    store.save(path, WEIGHTS)
+    safetensors_file.save(path, WEIGHTS)
     return path
 
 
@@ -67,7 +67,7 @@ def test_a_canonical_file_says_where_it_came_from(canonical, tmp_path, capsys):
     paddle, again, torch = (tmp_path / name for name in ("w.pdparams", "again.safetensors", "w.pth"))
     main([str(canonical), str(paddle), "--model", "asymmnet_small", "--option", "width=0.35"])
     main([str(paddle), str(again), "--model", "asymmnet_small", "--option", "width=0.35"])
-    metadata = store.load(again)[1]
+    metadata = safetensors_file.load(again)[1]
     assert {key: metadata[key] for key in ("model", "num_classes", "in_channels", "ported_from")} == {
         "model": "asymmnet_small", "num_classes": "7", "in_channels": "1", "ported_from": "w.pdparams",
     }  # fmt: skip
@@ -133,7 +133,7 @@ def test_mistakes(arguments, message, canonical, tmp_path, capsys):
 @pytest.mark.parametrize("options", ["{", "[1]", "[" * 100_000, '{"num_classes": 3}', '{"size": "large"}'])
 def test_foreign_metadata(options, tmp_path, capsys):
     path = tmp_path / "w.safetensors"
-    store.save(path, WEIGHTS, {"model": MODEL, "options": options})
+    safetensors_file.save(path, WEIGHTS, {"model": MODEL, "options": options})
     assert "option" in refusal(capsys, path, tmp_path / "w.pth")
 
 

@@ -14,14 +14,14 @@ import pytest
 from PIL import Image
 
 from parity_tests.made_up import MODEL, QUICK, Backend, SoftmaxRegression
-from repro import discovery
+from repro.classifier import PREPARATION, choose_backend, predict, predict_filled, read_classifier, softmax
 from repro.data import Transform
 from repro.errors import ReproError
+from repro.interface import discovery
 from repro.predict import main
-from repro.prediction import PREPARATION, choose_backend, predict, predict_filled, read_classifier, softmax
 from repro.run import main as train
-from repro.weights import store
-from repro.weights.port import read_weights, write_weights
+from repro.weights import safetensors_file
+from repro.weights.porting import read_weights, write_weights
 
 BEST = "a/best.safetensors"
 SAID = ["--image-size", "8", "--mean", "0.5", "0.5", "0.5", "--std", "0.5", "0.5", "0.5", "--classes", "names.txt"]
@@ -126,8 +126,8 @@ def test_it_prepares_images_as_the_run_did(monkeypatch):
         return np.zeros((2, 3))
 
     monkeypatch.setattr(SoftmaxRegression, "predict", look)
-    arrays, metadata = store.load(BEST)
-    store.save("b.safetensors", arrays, metadata | {"mean": "[0.1, 0.2, 0.3]", "image_size": "9"})
+    arrays, metadata = safetensors_file.load(BEST)
+    safetensors_file.save("b.safetensors", arrays, metadata | {"mean": "[0.1, 0.2, 0.3]", "image_size": "9"})
     predict(read_classifier(Path("b.safetensors")), "torch", [Image.new("RGB", (30, 20), (255, 0, 51))] * 2)
     expected = [(1 - 0.1) / 0.5, (0 - 0.2) / 0.5, (0.2 - 0.3) / 0.5]
     assert seen[0].shape == (2, 3, 9, 9) and seen[0].dtype == np.float32
@@ -136,7 +136,7 @@ def test_it_prepares_images_as_the_run_did(monkeypatch):
 
 def test_a_checkpoint_says_everything_that_prepares_an_image():
     """A field of Transform that the metadata carry, and read_classifier would not read, would change predictions."""
-    _, metadata = store.load(BEST)
+    _, metadata = safetensors_file.load(BEST)
     assert {field.name for field in fields(Transform)} & metadata.keys() <= set(PREPARATION)
     assert {"image_size", "mean", "std"} <= set(PREPARATION)
 
@@ -262,14 +262,14 @@ def test_bad_input_is_one_line_and_changes_nothing(argv, message):
     ],
 )
 def test_metadata_are_not_trusted(key, text, message):
-    arrays, metadata = store.load(BEST)
-    store.save("b.safetensors", arrays, metadata | {key: text})
+    arrays, metadata = safetensors_file.load(BEST)
+    safetensors_file.save("b.safetensors", arrays, metadata | {key: text})
     fails(["b.safetensors", "photos"], message)
 
 
 def test_names_that_would_confuse_a_terminal_are_shown_without_harm(capsys):
-    arrays, metadata = store.load(BEST)
-    store.save("b.safetensors", arrays, metadata | {"classes": json.dumps(["a\x1b[2J", "\ud800", "c\nd"])})
+    arrays, metadata = safetensors_file.load(BEST)
+    safetensors_file.save("b.safetensors", arrays, metadata | {"classes": json.dumps(["a\x1b[2J", "\ud800", "c\nd"])})
     lines = shown(capsys, "b.safetensors", "photos/red/0.png", "--csv", "p.csv")
     assert {line.split(None, 1)[1] for line in lines} == {"a?[2J", "?", "c?d"}
 
@@ -317,7 +317,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 from repro.data.digits import digits
-from repro.prediction import predict, read_classifier
+from repro.classifier import predict, read_classifier
 
 (part,) = digits().parts
 found = predict(read_classifier(Path({path!r})), {backend!r}, [part.image(index) for index in range(40)])
@@ -339,7 +339,7 @@ def test_torch_and_paddle_say_the_same(require_backend, run_in, tmp_path):
     for name, weight in spec.weights.items():
         if weight.kind == "norm_var":  # where every variance is 1, every logit is nearly 0
             arrays[name] *= np.float32(0.15)
-    store.save(path, arrays, told)
+    safetensors_file.save(path, arrays, told)
     found = {}
     for backend in ("torch", "paddle"):
         require_backend(backend)

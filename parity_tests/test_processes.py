@@ -14,14 +14,14 @@ import pytest
 
 from parity_tests import made_up
 from parity_tests.made_up import QUICK, metrics
-from repro.drops import Drops
 from repro.errors import ReproError
 from repro.interface import TrainSettings
-from repro.processes import ALONE, LAUNCHERS, Processes, find
+from repro.interface.drops import Drops
+from repro.interface.processes import ALONE, LAUNCHERS, Processes, find
 from repro.run import main
 from repro.training.meters import Meter
-from repro.weights import store
-from repro.workers import interpreter
+from repro.weights import safetensors_file
+from repro.workers.client import interpreter
 
 # a network that normalises each image by itself ends as in one process; of one that normalises batches, a step is the
 # mean of steps on the two shares
@@ -29,12 +29,12 @@ TOGETHER = """
 import sys
 from dataclasses import replace
 import numpy as np
-from repro.discovery import load_backend
-from repro.drops import Drops
+from repro.interface.discovery import load_backend
+from repro.interface.drops import Drops
 from repro.interface import TrainSettings
-from repro.processes import find
+from repro.interface.processes import find
 from repro.specs import find_spec
-from repro.weights import store
+from repro.weights import safetensors_file
 from repro.weights.init import initialise
 
 name, out = sys.argv[1:]
@@ -68,7 +68,7 @@ found = {"layers": trained(layers, settings, 3)}
 parts = {"batches": slice(None)} if processes.count > 1 else {"one": slice(4), "other": slice(4, 8)}
 found |= {part: trained(batches, TrainSettings(weight_decay=0.1), 1, rows) for part, rows in parts.items()}
 for part, arrays in found.items():
-    store.save(f"{out}/{part}-{processes.rank}-of-{processes.count}.safetensors", arrays)
+    safetensors_file.save(f"{out}/{part}-{processes.rank}-of-{processes.count}.safetensors", arrays)
 """
 
 
@@ -111,7 +111,7 @@ def test_two_processes_train_as_one(backend: str, tmp_path: Path) -> None:
     run([*launched(backend, logs), str(script), backend, str(tmp_path)], logs)
 
     def arrays(name: str) -> dict[str, np.ndarray]:
-        return store.load(tmp_path / f"{name}.safetensors")[0]
+        return safetensors_file.load(tmp_path / f"{name}.safetensors")[0]
 
     close(arrays("layers-0-of-2"), arrays("layers-0-of-1"))
     one, other = arrays("one-0-of-1"), arrays("other-0-of-1")

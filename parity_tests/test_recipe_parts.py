@@ -9,8 +9,8 @@ import pytest
 
 from repro.data import Mixing
 from repro.errors import ReproError
-from repro.training import parts
 from repro.training import recipe as recipes
+from repro.training import resolve
 from repro.training.recipe import Recipe
 
 CONFIGS = sorted(Path(__file__).parent.parent.joinpath("configs").glob("*.yaml"))
@@ -22,35 +22,35 @@ GROWS = replace(
 
 
 def completed(recipe: Recipe) -> Recipe:
-    return parts.complete(recipe, parts.spec_of(recipe, 10))
+    return resolve.complete(recipe, resolve.spec_of(recipe, 10))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_recipe_is_complete(path: Path) -> None:
     assert len(CONFIGS) == 10
     recipe = completed(recipes.make(recipes.read(path), {"backend": "torch"}))
-    assert parts.transform(recipe).channels == len(recipe.mean)
+    assert resolve.transform(recipe).channels == len(recipe.mean)
     assert completed(recipe) == recipe
     assert f"--config configs/{path.name}" in path.read_text()
 
 
 def test_what_grows_goes_evenly_from_the_first_stage_to_the_recipe() -> None:
-    found = [parts.at_epoch(completed(GROWS), epoch) for epoch in range(1, 7)]
+    found = [resolve.at_epoch(completed(GROWS), epoch) for epoch in range(1, 7)]
     assert [now.image_size for now in found] == [32, 32, 48, 48, 64, 64]
     assert [now.magnitude for now in found] == pytest.approx([2, 2, 5, 5, 8, 8])
     dropout = [now.options["dropout"] for now in found]
     assert dropout == pytest.approx([0.1, 0.1, 0.15, 0.15, 0.2, 0.2])  # the variant's own in the end
     assert all(now.options["drop_path"] == 0.1 for now in found)
-    mixed = [parts.mixing(now) for now in found]
+    mixed = [resolve.mixing(now) for now in found]
     assert mixed[:2] == [None, None] and mixed[2:] == [Mixing(mixup=alpha) for alpha in (0.2, 0.2, 0.4, 0.4)]
-    assert parts.at_epoch(PLAIN, 3) is PLAIN
+    assert resolve.at_epoch(PLAIN, 3) is PLAIN
 
 
 def test_one_number_is_for_every_channel() -> None:
     recipe = completed(replace(PLAIN, mean=(0.2,), std=(0.3,)))
     assert (recipe.mean, recipe.std) == ((0.2,) * 3, (0.3,) * 3)
     grey = completed(replace(PLAIN, channels=1))
-    assert (grey.mean, parts.spec_of(grey, 10).in_channels, parts.transform(grey).channels) == ((0.5,), 1, 1)
+    assert (grey.mean, resolve.spec_of(grey, 10).in_channels, resolve.transform(grey).channels) == ((0.5,), 1, 1)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from repro.weights import store
-from repro.workers import interpreter
+from repro.weights import safetensors_file
+from repro.workers.client import interpreter
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 SMALL = ["--model", "asymmnet_small_x0_35", "--image-size", "40", "--batch-size", "6", "--epochs", "3"]
@@ -30,9 +30,10 @@ STEPS = """
 from dataclasses import replace
 from pathlib import Path
 from repro.run import main
-from repro.training import parts, recipe
-settings = parts.settings
-parts.settings = lambda recipe: replace(settings(recipe), compiled=False)
+from repro.training import recipe
+from repro.training import resolve
+settings = resolve.settings
+resolve.settings = lambda recipe: replace(settings(recipe), compiled=False)
 for path in sorted(Path({configs!r}).glob("*.yaml")):
     values = recipe.read(path)
     model = values["model"]
@@ -117,7 +118,7 @@ def test_a_run_that_was_killed_ends_like_one_that_never_was(
     assert len(metrics(photos / killed)) == 2
     run_in(backend, f"from repro.run import main; main(['--resume', '--out', {killed!r}])")
     for name in ("best.safetensors", "last/checkpoint.safetensors"):
-        one, other = (store.load(photos / run / name)[0] for run in (whole, killed))
+        one, other = (safetensors_file.load(photos / run / name)[0] for run in (whole, killed))
         assert one.keys() == other.keys()
         for key in one:
             assert np.array_equal(one[key], other[key]), (name, key)

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from repro.discovery import SHIPPED
 from repro.errors import ReproError
+from repro.interface.discovery import SHIPPED
 from repro.specs import CATALOGUE, find_spec
 from repro.specs.resnet_cifar import ACTIVATIONS, resnet_cifar
-from repro.weights import store
+from repro.weights import safetensors_file
 from repro.weights.init import initialise
 
 Run = Callable[[str, str], str]
@@ -235,7 +235,7 @@ STAGES = """
 import numpy as np
 from backends.torch import create_model, load_weights
 from backends.torch.model import forward, to_float64
-from repro.weights import store
+from repro.weights import safetensors_file
 from repro.weights.init import scramble
 for activation in {activations}:
     model = create_model("resnet110_cifar", depth=14, activation=activation, num_classes=10)
@@ -245,7 +245,8 @@ for activation in {activations}:
     double = to_float64(lambda: create_model(model.spec))
     load_weights(double, arrays)
     outputs = forward(double, x)
-    store.save(f"{folder}/{{activation}}.safetensors", arrays | {{"stage/" + name: y for name, y in outputs.items()}})
+    stages = {{"stage/" + name: y for name, y in outputs.items()}}
+    safetensors_file.save(f"{folder}/{{activation}}.safetensors", arrays | stages)
 """
 
 
@@ -254,7 +255,7 @@ def test_units_as_the_paper_draws_them(run_in: Run, require_backend: Require, tm
     require_backend("torch")
     run_in("torch", STAGES.format(activations=list(ACTIVATIONS), folder=tmp_path))
     for activation, unit in UNITS.items():
-        arrays, _ = store.load(tmp_path / f"{activation}.safetensors")
+        arrays, _ = safetensors_file.load(tmp_path / f"{activation}.safetensors")
         x = arrays["stage/stem"]
         assert (x.min() < 0) == (activation in ("relu_preact", "full_preact"))
         for name in ("stages.0.0", "stages.0.1", "stages.1.0", "stages.1.1", "stages.2.0", "stages.2.1"):

@@ -11,7 +11,7 @@ import pytest
 from parity_tests import round_trips
 from parity_tests.round_trips import EXPONENTS, draw, formats, main
 from repro.specs import CATALOGUE, find_spec, vgg
-from repro.weights import port
+from repro.weights import porting
 
 MODELS = [
     "asymmnet_small_x0_35", "densenet121", "efficientnet_v2_b0", "mobilenet_v2_x0_35", "mobilenet_v3_small_x0_35",
@@ -62,7 +62,7 @@ def test_the_bits_are_of_every_kind_but_not_finite(dtype: str) -> None:
 
 def test_one_other_bit_shows(monkeypatch, capsys) -> None:
     """In one array of one format."""
-    write = port.write_file
+    write = porting.write_file
 
     def another_bit(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
         if path.suffix == ".ckpt":
@@ -71,7 +71,7 @@ def test_one_other_bit_shows(monkeypatch, capsys) -> None:
             arrays = arrays | {"stem.norm.gamma": changed}
         write(path, arrays, metadata)
 
-    monkeypatch.setattr(port, "write_file", another_bit)
+    monkeypatch.setattr(porting, "write_file", another_bit)
     assert main(["--models", "shufflenet_v1_g1_x0_25", "--dtypes", "float32"]) == 1
     said = capsys.readouterr().out
     assert "| shufflenet_v1 | 1 | 246 | 7 of 16 DIFFER |" in said

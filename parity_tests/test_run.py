@@ -21,7 +21,7 @@ from repro.data import open_dataset
 from repro.errors import ReproError
 from repro.run import main
 from repro.specs import find_spec
-from repro.weights import store
+from repro.weights import safetensors_file
 from repro.weights.formats import native_names, write_file
 from repro.weights.init import initialise
 from repro.weights.layouts import layout_named
@@ -39,7 +39,10 @@ def stop_at(monkeypatch, step, what):
 
 def assert_equal_runs(a, b):
     for name in ("best.safetensors", "last/checkpoint.safetensors"):
-        (arrays, meta), (others, other_meta) = store.load(Path(a, name)), store.load(Path(b, name))
+        (arrays, meta), (others, other_meta) = (
+            safetensors_file.load(Path(a, name)),
+            safetensors_file.load(Path(b, name)),
+        )
         assert arrays.keys() == others.keys()
         assert all(np.array_equal(array, others[key]) for key, array in arrays.items())
         assert {**meta, "progress": 0} == {**other_meta, "progress": 0}
@@ -67,7 +70,7 @@ def test_a_run_leaves_its_folder(capsys):
         "best_val_top1": max(row["val_top1"] for row in rows), "seed": 4,
     }  # fmt: skip
     assert Image.open(folder / "curves.png").size == (1200, 480)
-    _, metadata = store.load(folder / "best.safetensors")
+    _, metadata = safetensors_file.load(folder / "best.safetensors")
     assert (metadata["model"], metadata["num_classes"], json.loads(metadata["classes"])[3]) == (MODEL, "10", "3")
     shown = capsys.readouterr()
     assert shown.err == "" and len(shown.out.splitlines()) == 5  # what is trained, an epoch each, the end
@@ -78,8 +81,10 @@ def test_averages_are_what_is_validated_and_kept(monkeypatch):
     monkeypatch.setattr(SoftmaxRegression, "averages", lambda self: START | {"classifier.bias": BIAS}, raising=False)
     main([*QUICK, "--epochs", "2", "--ema-decay", "0.9", "--out", "a"])
     assert metrics("a")[1]["val_top1"] == pytest.approx(metrics("a")[0]["val_top1"])  # always the fourth class
-    assert np.array_equal(store.load("a/best.safetensors")[0]["classifier.bias"], BIAS)
-    assert not np.array_equal(store.load("a/last/checkpoint.safetensors")[0]["weights/classifier.bias"], BIAS)
+    assert np.array_equal(safetensors_file.load("a/best.safetensors")[0]["classifier.bias"], BIAS)
+    assert not np.array_equal(
+        safetensors_file.load("a/last/checkpoint.safetensors")[0]["weights/classifier.bias"], BIAS
+    )
 
 
 def test_a_new_stage_goes_on_with_a_network_of_another_dropout(monkeypatch):
@@ -93,8 +98,11 @@ def test_a_new_stage_goes_on_with_a_network_of_another_dropout(monkeypatch):
     argv = [*QUICK, "--epochs", "4", "--stages", "2", "--first-stage", "dropout=0", "--first-stage", "image_size=8"]
     main([*argv, "--image-size", "16", "--option", "dropout=0.4", "--out", "a"])
     assert made == [0, 0.4]
-    assert store.load("a/last/checkpoint.safetensors")[0]["weights/stem.norm.running_mean"][0] == 4 * STEPS_OF_EPOCH
-    velocity = store.load("a/last/checkpoint.safetensors")[0]["optimizer/velocity/classifier.bias"]
+    assert (
+        safetensors_file.load("a/last/checkpoint.safetensors")[0]["weights/stem.norm.running_mean"][0]
+        == 4 * STEPS_OF_EPOCH
+    )
+    velocity = safetensors_file.load("a/last/checkpoint.safetensors")[0]["optimizer/velocity/classifier.bias"]
     assert velocity.any()
 
 
@@ -107,7 +115,7 @@ def test_a_fresh_head_is_for_other_classes(tmp_path):
     argv = [*QUICK, "--data", "two", "--weights", "a/best.safetensors", "--epochs", "1", "--lr", "1e-9"]
     fails([*argv, "--out", "b"], "tells 10 classes apart, and two has 2.*--fresh-head true")
     main([*argv, "--fresh-head", "true", "--out", "b"])
-    before, after = (store.load(f"{run}/best.safetensors")[0] for run in "ab")
+    before, after = (safetensors_file.load(f"{run}/best.safetensors")[0] for run in "ab")
     assert after["classifier.weight"].shape == (2, 1280)
     fresh = initialise(find_spec(MODEL, num_classes=2), 0)
     assert np.abs(after["classifier.weight"] - fresh["classifier.weight"]).max() < 1e-6
@@ -130,7 +138,7 @@ def test_a_viewer_that_is_not_installed_is_told_of_first(monkeypatch):
 
 def test_best_is_the_first_of_the_highest(monkeypatch):
     main([*QUICK, "--epochs", "2", "--out", "a"])
-    arrays, metadata = store.load("a/best.safetensors")
+    arrays, metadata = safetensors_file.load("a/best.safetensors")
     best = max(metrics("a"), key=lambda row: row["val_top1"])
     assert metadata["epoch"] == str(best["epoch"]) and metadata["val_top1"] == str(best["val_top1"])
     assert arrays["stem.norm.running_mean"][0] == best["epoch"] * 5  # 1433 images are 5 steps of 256
@@ -192,7 +200,7 @@ def test_a_path_that_cannot_be_looked_at_is_one_line(name, monkeypatch, capsys):
 def test_weights_of_a_run_start_another():
     main([*QUICK, "--epochs", "1", "--out", "a"])
     main([*QUICK, "--epochs", "1", "--out", "b", "--weights", "a/best.safetensors"])
-    assert store.load("b/best.safetensors")[0]["stem.norm.running_mean"][0] == 10
+    assert safetensors_file.load("b/best.safetensors")[0]["stem.norm.running_mean"][0] == 10
     assert metrics("b")[0]["train_loss"] < metrics("a")[0]["train_loss"]
 
 
@@ -230,7 +238,7 @@ def test_it_stops_when_the_loss_is_no_number(monkeypatch):
     stop_at(monkeypatch, 8, spoil)
     with pytest.raises(ReproError, match=DIVERGED):
         main([*QUICK, "--out", "a"])
-    assert all(np.isfinite(array).all() for array in store.load("a/last/checkpoint.safetensors")[0].values())
+    assert all(np.isfinite(array).all() for array in safetensors_file.load("a/last/checkpoint.safetensors")[0].values())
     names = Path("a/diverged.txt").read_text().split()
     assert len(set(names)) == 256 and set(names) <= set(open_dataset("digits").train.names)
 
@@ -345,7 +353,7 @@ def test_of_two_runs_in_one_folder_the_second_ends(monkeypatch):
     """Both found it free."""
     main([*QUICK, "--epochs", "1", "--out", "a"])
     kept = {path: path.read_bytes() for path in Path("a").rglob("*") if path.is_file()}
-    monkeypatch.setattr("repro.run.new_folder", lambda out, recipe: Path(out))
+    monkeypatch.setattr("repro.training.session.new_folder", lambda out, recipe: Path(out))
     fails([*QUICK, "--epochs", "1", "--seed", "1", "--out", "a"], "a is there already; give another --out")
     assert {path: path.read_bytes() for path in Path("a").rglob("*") if path.is_file()} == kept
 

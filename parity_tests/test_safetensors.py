@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from repro.errors import ReproError
 from repro.port import main
 from repro.specs import find_spec
-from repro.weights import store
+from repro.weights import safetensors_file
 from repro.weights.init import scramble
 
 FOUR = struct.pack("<4f", 1, 2, 3, 4)
@@ -63,7 +63,7 @@ def assert_refused(path: Path, content: bytes) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(ReproError) as caught:
-            store.load(path)
+            safetensors_file.load(path)
         assert tracemalloc.get_traced_memory()[1] < 20 * len(content) + 2e6
     finally:
         tracemalloc.stop()
@@ -79,7 +79,7 @@ def test_hostile_files_are_refused(what: str, tmp_path: Path) -> None:
 def test_a_good_one_is_read(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     path.write_bytes(file({"__metadata__": {"model": "x"}, "w": entry()}))
-    arrays, metadata = store.load(path)
+    arrays, metadata = safetensors_file.load(path)
     assert arrays["w"].tolist() == [[1, 2], [3, 4]]
     assert metadata == {"model": "x"}
 
@@ -94,7 +94,7 @@ def arrays_of_all_types() -> dict[str, np.ndarray]:
 def test_the_library_reads_what_we_write_and_we_what_it_writes(tmp_path: Path) -> None:
     ours, theirs = tmp_path / "ours.safetensors", tmp_path / "theirs.safetensors"
     arrays = arrays_of_all_types()
-    store.save(ours, arrays, {"model": "x"})
+    safetensors_file.save(ours, arrays, {"model": "x"})
     plain = {name: array for name, array in arrays.items() if name != "bfloat16"}
     with safetensors.safe_open(ours, framework="numpy") as opened:
         assert opened.metadata() == {"model": "x"}
@@ -103,7 +103,7 @@ def test_the_library_reads_what_we_write_and_we_what_it_writes(tmp_path: Path) -
             assert (found.shape, found.dtype, found.tobytes()) == (array.shape, array.dtype, array.tobytes())
     safetensors.numpy.save_file({name: np.ascontiguousarray(array) for name, array in plain.items()}, theirs)
     for path in (ours, theirs):
-        found = store.load(path)[0]
+        found = safetensors_file.load(path)[0]
         assert found.keys() == (arrays if path == ours else plain).keys()
         for name, array in found.items():
             wanted = np.ascontiguousarray(arrays[name]) if path == theirs else arrays[name]
@@ -114,13 +114,13 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     path.write_text("old")
     with pytest.raises(ReproError, match="a holds complex64"):
-        store.save(path, {"a": np.zeros(2, "complex64")})
+        safetensors_file.save(path, {"a": np.zeros(2, "complex64")})
     assert [path.read_text(), *tmp_path.iterdir()] == ["old", path]
 
 
 def test_a_file_cut_short_anywhere_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
-    store.save(path, arrays_of_all_types(), {"model": "x"})
+    safetensors_file.save(path, arrays_of_all_types(), {"model": "x"})
     whole = path.read_bytes()
     for length in {*range(0, len(whole), 13), *range(len(whole) - 40, len(whole))}:
         assert_refused(path, whole[:length])
@@ -130,13 +130,13 @@ def test_a_file_cut_short_anywhere_is_refused(tmp_path: Path) -> None:
 @given(st.data())
 def test_flipped_bytes_do_no_harm(tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "w.safetensors"
-    store.save(path, arrays_of_all_types(), {"model": "x"})
+    safetensors_file.save(path, arrays_of_all_types(), {"model": "x"})
     content = bytearray(path.read_bytes())
     for at in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=4)):
         content[at] = data.draw(st.integers(0, 255))
     path.write_bytes(content)
     try:
-        arrays, _ = store.load(path)
+        arrays, _ = safetensors_file.load(path)
     except ReproError as error:
         assert "\n" not in str(error)
     else:
@@ -153,7 +153,7 @@ def test_weights_that_are_no_numbers_are_refused(suffix: str, value: float, tmp_
     arrays["classifier.bias"][1] = value
     arrays = {name: arrays[name] for name in spec.weights}
     path = tmp_path / "w.safetensors"
-    store.save(path, arrays, {"model": spec.name})
+    safetensors_file.save(path, arrays, {"model": spec.name})
     with pytest.raises(ReproError, match=r"classifier.bias holds NaN or infinity"):
         main([str(path), str(tmp_path / f"a{suffix}")])
     assert not (tmp_path / f"a{suffix}").exists()

@@ -6,7 +6,7 @@ import pytest
 
 from repro.parity.ladder import ANEW, RUNGS, climb
 from repro.specs import find_spec, smallest
-from repro.workers import Worker
+from repro.workers.client import Worker
 
 
 @pytest.mark.parametrize("model", smallest())

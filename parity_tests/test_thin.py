@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from repro.specs import STATISTICS, find_spec
-from repro.weights.check import check
 from repro.weights.init import scramble
-from repro.weights.thin import cut, thinned
+from repro.weights.strict import check
+from repro.weights.truncate import cut, thinned
 
 
 @pytest.mark.parametrize("name", ["asymmnet_large", "vgg16_bn", "rdnet_tiny"])
@@ -43,7 +43,7 @@ from backends.{backend} import create_model, create_trainer, load_weights, thin
 from repro.interface import TrainSettings
 from repro.specs import find_spec
 from repro.weights.init import scramble
-from repro.weights.thin import cut, thinned
+from repro.weights.truncate import cut, thinned
 spec = find_spec("asymmnet_small", num_classes=7, width=0.35)
 models = [create_model(spec), create_model(spec)]
 few = thinned(spec, 500)

@@ -10,16 +10,16 @@ from typing import cast
 import numpy as np
 import pytest
 
-from repro.drops import Drops
 from repro.errors import ReproError
 from repro.interface import Trainer
+from repro.interface.drops import Drops
 from repro.specs import find_spec
-from repro.training import checkpoints, console, loop
+from repro.training import console, loop, run_folder
 from repro.training.loop import Diverged
 from repro.training.meters import Meter, correct, cross_entropy
 from repro.training.recipe import Recipe
 from repro.training.schedules import SCHEDULES, learning_rate
-from repro.weights import store
+from repro.weights import safetensors_file
 from repro.weights.init import initialise
 
 RECIPE = Recipe(backend="torch", model="asymmnet_small", batch_size=4)
@@ -171,14 +171,14 @@ def written(folder, arrays=None, progress=None, **optimizer):
     arrays = {f"weights/{name}": array for name, array in (arrays or initialise(SPEC, 0)).items()}
     path = folder / "checkpoint.safetensors"
     arrays |= {f"optimizer/{name}": array for name, array in optimizer.items()}
-    store.save(path, arrays, {"progress": json.dumps(PROGRESS if progress is None else progress)})
+    safetensors_file.save(path, arrays, {"progress": json.dumps(PROGRESS if progress is None else progress)})
     return path
 
 
 def test_a_checkpoint_is_read_back(tmp_path):
     velocity = {"velocity/classifier.bias": np.arange(10, dtype=np.float32)}
-    progress, weights, state = checkpoints.load(written(tmp_path, **velocity), SPEC)
-    assert progress == checkpoints.Progress("d") and progress.epoch == 0
+    progress, weights, state = run_folder.load(written(tmp_path, **velocity), SPEC)
+    assert progress == run_folder.Progress("d") and progress.epoch == 0
     assert weights.keys() == SPEC.weights.keys() and state.keys() == velocity.keys()
     assert np.array_equal(state["velocity/classifier.bias"], np.arange(10))
 
@@ -192,7 +192,7 @@ def test_a_checkpoint_is_read_back(tmp_path):
         {**PROGRESS, "history": 3},
         {**PROGRESS, "history": [3]},
         {**PROGRESS, "history": [{}]},
-        {**PROGRESS, "history": [dict.fromkeys(checkpoints.METRICS, "1")]},
+        {**PROGRESS, "history": [dict.fromkeys(run_folder.METRICS, "1")]},
         {**PROGRESS, "images": None},
         {**PROGRESS, "digest": 3},
         {**PROGRESS, "more": 3},
@@ -200,32 +200,32 @@ def test_a_checkpoint_is_read_back(tmp_path):
 )
 def test_a_checkpoint_with_false_progress_is_refused(tmp_path, progress):
     with pytest.raises(ReproError, match="was not written by a training run"):
-        checkpoints.load(written(tmp_path, progress=progress), SPEC)
+        run_folder.load(written(tmp_path, progress=progress), SPEC)
 
 
 def test_a_weight_file_is_no_checkpoint(tmp_path):
-    store.save(tmp_path / "w.safetensors", initialise(SPEC, 0))
+    safetensors_file.save(tmp_path / "w.safetensors", initialise(SPEC, 0))
     with pytest.raises(ReproError, match="was not written by a training run"):
-        checkpoints.load(tmp_path / "w.safetensors", SPEC)
+        run_folder.load(tmp_path / "w.safetensors", SPEC)
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     other = initialise(find_spec("asymmnet_small_x0_35", num_classes=7), 0)
     with pytest.raises(ReproError, match=r"classifier.weight has shape \(7, 1280\) instead of \(10, 1280\)"):
-        checkpoints.load(written(tmp_path, other), SPEC)
+        run_folder.load(written(tmp_path, other), SPEC)
 
 
 def test_a_checkpoint_of_an_optimizer_that_counts_and_averages_is_read_back(tmp_path):
     zeros = np.zeros(10, np.float32)
     state = {f"{slot}/classifier.bias": zeros for slot in ("moment1", "moment2", "square", "ema")}
-    found = checkpoints.load(written(tmp_path, **state, steps=np.array(7)), SPEC)[2]
+    found = run_folder.load(written(tmp_path, **state, steps=np.array(7)), SPEC)[2]
     assert found.keys() == {*state, "steps"} and int(found["steps"]) == 7
 
 
 @pytest.mark.parametrize("steps", [np.array(-1), np.zeros(2, np.int64), np.array(0.5), np.zeros(0, np.int64)])
 def test_a_number_of_steps_that_is_none_is_refused(tmp_path, steps):
     with pytest.raises(ReproError, match="steps are no number of steps"):
-        checkpoints.load(written(tmp_path, steps=steps), SPEC)
+        run_folder.load(written(tmp_path, steps=steps), SPEC)
 
 
 @pytest.mark.parametrize(
@@ -233,4 +233,4 @@ def test_a_number_of_steps_that_is_none_is_refused(tmp_path, steps):
 )
 def test_an_optimizer_state_that_does_not_fit_is_refused(tmp_path, optimizer):
     with pytest.raises(ReproError, match="belongs to no weight"):
-        checkpoints.load(written(tmp_path, **optimizer), SPEC)
+        run_folder.load(written(tmp_path, **optimizer), SPEC)

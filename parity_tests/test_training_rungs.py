@@ -9,9 +9,9 @@ import pytest
 
 from repro.parity import training
 from repro.parity.ladder import climb
-from repro.parity.spread import FLOOR, SPREAD, nudged, tolerances
+from repro.parity.tolerance import FLOOR, SPREAD, nudged, tolerances
 from repro.specs import find_spec
-from repro.workers import Worker
+from repro.workers.client import Worker
 
 
 def test_no_false_alarm(judged_workers: dict[str, Worker]) -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from repro.discovery import SHIPPED, native_weights
 from repro.errors import ReproError
 from repro.files import replacing, write_text
+from repro.interface.depthwise import placement
+from repro.interface.discovery import SHIPPED, native_weights
 from repro.specs import Weight, find_spec
-from repro.weights import store
-from repro.weights.check import check
-from repro.weights.depthwise import placement
+from repro.weights import safetensors_file
 from repro.weights.init import initialise, scramble
+from repro.weights.strict import check
 
 SPEC = find_spec("asymmnet_small", num_classes=10)
 
@@ -121,8 +121,8 @@ def test_store_round_trip(tmp_path: Path) -> None:
         "b": np.array(3.5),
         "c": np.zeros((0, 2), np.int64),
     }
-    store.save(tmp_path / "x.safetensors", arrays, {"model": "m"})
-    back, metadata = store.load(tmp_path / "x.safetensors")
+    safetensors_file.save(tmp_path / "x.safetensors", arrays, {"model": "m"})
+    back, metadata = safetensors_file.load(tmp_path / "x.safetensors")
     assert metadata == {"model": "m"}
     for name, array in arrays.items():
         assert back[name].dtype == array.dtype
@@ -132,14 +132,14 @@ def test_store_round_trip(tmp_path: Path) -> None:
 
 def test_store_refuses_a_broken_file(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
-    store.save(path, {"a": np.ones(1000, np.float32)})
+    safetensors_file.save(path, {"a": np.ones(1000, np.float32)})
     whole = path.read_bytes()
     for content in (b"", whole[:4], whole[:50], whole[:-1], b"\xff" * 100, whole + b"more"):
         path.write_bytes(content)
         with pytest.raises(ReproError, match="not a whole safetensors file"):
-            store.load(path)
+            safetensors_file.load(path)
     with pytest.raises(ReproError, match="no such file"):
-        store.load(tmp_path / "nothing")
+        safetensors_file.load(tmp_path / "nothing")
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_a_written_file_has_usual_rights(tmp_path: Path) -> None:
     write_text(tmp_path / "text", "")
-    store.save(tmp_path / "weights", {"a": np.ones(1)})
+    safetensors_file.save(tmp_path / "weights", {"a": np.ones(1)})
     (tmp_path / "usual").write_text("")
     assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from repro import discovery
+from repro.interface import discovery
 from repro.parity.ladder import climb
 from repro.specs import find_spec
 from repro.weights.init import initialise
-from repro.workers import Worker, WorkerError, ask, interpreter
+from repro.workers.client import Worker, WorkerError, ask, interpreter
 
 FAKE = """
 import os, sys, time

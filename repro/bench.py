@@ -23,9 +23,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--model", default="rdnet_large", metavar="NAME", help="default: rdnet_large")
     arguments = parser.parse_args(argv)
 
-    from repro.discovery import backend_names, native_weights
+    from repro.interface.discovery import backend_names, native_weights
     from repro.specs import find_spec
-    from repro.weights import store
+    from repro.weights import safetensors_file
     from repro.weights.init import initialise
 
     spec = find_spec(arguments.model)
@@ -34,10 +34,10 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         first = folder / f"from{suffixes[0]}"
-        store.save(first, initialise(spec, 0), {"model": spec.name})
+        safetensors_file.save(first, initialise(spec, 0), {"model": spec.name})
         size = first.stat().st_size / 2**20
         print(f"{spec.name}: {size:,.0f} MiB, the largest array {largest:,.1f} MiB")
-        idle = _run([sys.executable, "-c", "import numpy, repro.weights.port"])[1]
+        idle = _run([sys.executable, "-c", "import numpy, repro.weights.porting"])[1]
         print(f"Python with NumPy and the readers: {idle:,.0f} MiB\n")
         for suffix in suffixes[1:]:
             _run(_port(first, folder / f"from{suffix}", spec.name))

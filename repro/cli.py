@@ -16,7 +16,7 @@ COMMANDS = {
     "report": "look closely at the best weights of a run",
     "compare": "lay runs side by side",
     "reproduction": "put together what the articles' recipes gave",
-    "sweep": "train the ablations of one paper, and print its tables",
+    "ablation": "train the ablations of one paper, and print its tables",
     "dataset": "look at a data set, or split one",
     "models": "list the variants, or the layers of one, with parameters and MACs",
     "parity": "compare the backends on shared weights and inputs",
@@ -24,6 +24,8 @@ COMMANDS = {
     "export": "write a checkpoint as ONNX",
     "bench": "time port, and its memory, beside cp",
 }
+
+ALIASES = {"sweep": "ablation"}  # former names
 
 
 def run_command(main: Callable[[], int]) -> NoReturn:
@@ -51,6 +53,7 @@ def run_command(main: Callable[[], int]) -> NoReturn:
 def main() -> NoReturn:
     """Hands over to the command named first: `repro run ...` is `python -m repro.run ...`."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    name = ALIASES.get(name, name)
     if name in COMMANDS:
         sys.argv[:2] = [f"repro {name}"]
         module = importlib.import_module("repro.parity.__main__" if name == "parity" else f"repro.{name}")

@@ -12,7 +12,7 @@ from repro.cli import run_command
 from repro.errors import ReproError
 
 if TYPE_CHECKING:
-    from repro.training.finished import FinishedRun
+    from repro.training.run_folder import FinishedRun
 
 ROUNDING = 1e-4  # of a loss: what differs by less may be the order of additions
 
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     if len(arguments.runs) < 2:
         parser.error("give two runs or more")
 
-    from repro.training.finished import read_run
+    from repro.training.run_folder import read_run
 
     if arguments.out and arguments.out.suffix != ".png":
         raise ReproError(f"--out {arguments.out}: the picture is a .png")
@@ -103,7 +103,7 @@ def draw(runs: Sequence[FinishedRun], names: Sequence[str], path: Path) -> None:
     import logging
 
     from repro.files import replacing
-    from repro.training.curves import logarithmic
+    from repro.plots.curves import logarithmic
 
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # fonts are looked up once
     from matplotlib import colormaps

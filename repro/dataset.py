@@ -81,7 +81,7 @@ def grid(arguments: argparse.Namespace) -> int:
 
 def check(arguments: argparse.Namespace) -> int:
     from repro.data import open_dataset
-    from repro.data.check import unreadable
+    from repro.data.image_check import unreadable
     from repro.training import console
 
     dataset = open_dataset(arguments.data)

@@ -13,8 +13,8 @@ from repro.errors import ReproError, first_line
 from repro.port import add_source_flags, options_of
 
 if TYPE_CHECKING:
-    from repro.parity.compare import Comparison
-    from repro.weights.port import Checkpoint
+    from repro.parity.comparison import Comparison
+    from repro.weights.porting import Checkpoint
 
 LARGEST_SIZE = 4096  # pixels; as for training
 
@@ -43,9 +43,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def export(arguments: argparse.Namespace) -> None:
     """Writes the file, or nothing at all."""
-    from repro.discovery import module_name
     from repro.files import replacing
-    from repro.weights.port import read_checkpoint
+    from repro.interface.discovery import module_name
+    from repro.weights.porting import read_checkpoint
 
     destination: Path = arguments.destination
     module_name(arguments.backend)  # a misspelt name shows before a large file is read
@@ -74,9 +74,9 @@ def write(path: Path, found: Checkpoint, name: str, size: int) -> Comparison:
     """
     import numpy as np
 
-    from repro.discovery import backend_names, load_backend
-    from repro.parity.compare import compare
-    from repro.parity.spread import nudged, tolerances
+    from repro.interface.discovery import backend_names, load_backend
+    from repro.parity.comparison import compare
+    from repro.parity.tolerance import nudged, tolerances
 
     backend, spec = load_backend(name), found.spec
     model = backend.create_model(spec)
@@ -142,7 +142,7 @@ def _complete(proto: Any, metadata: dict[str, str]) -> None:
 
 def _image_size(given: int | None, found: Checkpoint) -> int:
     """The flag's, or the file's, or the published size."""
-    from repro.weights.untrusted import printable
+    from repro.untrusted import printable
 
     said = found.metadata.get("image_size", str(found.spec.input_size)) if given is None else str(given)
     size = int(said) if re.fullmatch("[0-9]{1,4}", said) else 0

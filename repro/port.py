@@ -63,7 +63,7 @@ def port(arguments: argparse.Namespace) -> None:
     """Writes the weights of the source to the destination, or nothing at all where they do not fit the model."""
     from repro.weights.formats import extensions, file_format
     from repro.weights.layouts import layout_format
-    from repro.weights.port import destination_layout, read_checkpoint, write_checkpoint
+    from repro.weights.porting import destination_layout, read_checkpoint, write_checkpoint
 
     destination = arguments.destination
     if arguments.to is not None and not destination.suffix:
@@ -93,8 +93,8 @@ def inspect(source: Path) -> None:
     """Prints metadata and, of each array, name, shape, type and the start of its SHA-256."""
     import hashlib
 
-    from repro.weights.port import read_file
-    from repro.weights.untrusted import printable
+    from repro.untrusted import printable
+    from repro.weights.porting import read_file
 
     arrays, metadata = read_file(source)
     for key, text in sorted(metadata.items()):

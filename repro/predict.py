@@ -55,9 +55,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     given = recipes.convert({name: value for name, value in vars(arguments).items() if name in FLAGS}, "")
 
+    from repro.classifier import choose_backend, predict, read_classes, read_classifier, write_csv
     from repro.files import filling, replacing
-    from repro.prediction import choose_backend, predict, read_classes, read_classifier, write_csv
-    from repro.weights.untrusted import printable
+    from repro.untrusted import printable
 
     samples = find_images(arguments.images)
     _check_destinations(arguments.csv, arguments.out)
@@ -92,7 +92,7 @@ def find_images(paths: Iterable[Path]) -> list[Sample]:
     Raises ReproError for a path where nothing is, and for a folder without images.
     """
     from repro.data.decode import EXTENSIONS
-    from repro.weights.untrusted import printable
+    from repro.untrusted import printable
 
     samples = []
     for path in paths:
@@ -139,7 +139,7 @@ def _images(samples: Sequence[Sample], readable: list[Sample], complaints: list[
 
 def _print_each(samples: Sequence[Sample], classes: Sequence[str], found: np.ndarray) -> None:
     """A line for each image, and the accuracy where every one lies in the folder of a class."""
-    from repro.weights.untrusted import printable
+    from repro.untrusted import printable
 
     files = [printable(str(sample.path)) for sample in samples]
     names = [classes[label] for label in found.argmax(axis=1)]
@@ -154,7 +154,7 @@ def _print_each(samples: Sequence[Sample], classes: Sequence[str], found: np.nda
 def _annotate(samples: Sequence[Sample], classes: Sequence[str], found: np.ndarray, folder: Path) -> None:
     """Copies NUMBER_NAME.png, from 256 to 1024 pixels wide, with the class and its probability below the image."""
     from repro.data.decode import decode
-    from repro.pictures import captioned
+    from repro.plots.pictures import captioned
 
     for number, (sample, row) in enumerate(zip(samples, found, strict=True), 1):
         image = decode(sample.path)

@@ -42,12 +42,12 @@ def report(path: Path, backend: str | None = None, data: str | None = None) -> i
     of a run, and for data that are not those of the run."""
     from sklearn.metrics import classification_report, confusion_matrix
 
+    from repro.classifier import choose_backend, probabilities, read_classifier, write_csv
     from repro.data import Loader, open_dataset
     from repro.files import filling, write_text
-    from repro.pictures import confusion
-    from repro.prediction import choose_backend, probabilities, read_classifier, write_csv
+    from repro.plots.pictures import confusion
     from repro.training import console
-    from repro.training.finished import read_run
+    from repro.training.run_folder import read_run
 
     run = read_run(path)
     recipe, best = run.recipe, run.progress.best
@@ -97,7 +97,7 @@ def report(path: Path, backend: str | None = None, data: str | None = None) -> i
 def mistakes(part: Part, found: np.ndarray, classes: Sequence[str]) -> Image | None:
     """The images that were taken for something else with the highest probability, the highest first; None: there are
     none. found: probabilities float64 (N, classes) of the part."""
-    from repro.pictures import captioned, sheet
+    from repro.plots.pictures import captioned, sheet
 
     predicted, sure = found.argmax(axis=1), found.max(axis=1)
     worst = [index for index in (-sure).argsort(kind="stable").tolist() if predicted[index] != part.labels[index]]

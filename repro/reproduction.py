@@ -13,8 +13,8 @@ from repro.cli import run_command
 from repro.errors import ReproError
 
 if TYPE_CHECKING:
-    from repro.training.finished import FinishedRun
     from repro.training.recipe import Recipe
+    from repro.training.run_folder import FinishedRun
 
 KEPT = ("config.yaml", "metrics.jsonl", "summary.json")
 SUMMARY = ("framework_version", "dataset", "train_images", "val_images", "epochs", "best_val_top1", "seconds")
@@ -107,8 +107,8 @@ def _pair(text: str) -> tuple[str, Path]:
 def keep(name: str, run: Path, kept: Path) -> None:
     """Copies what is small of a run into KEPT/NAME/BACKEND-MODEL, without the folders that its data were in."""
     from repro.files import write_text
-    from repro.training.finished import read_recipe
     from repro.training.recipe import to_yaml
+    from repro.training.run_folder import read_recipe
 
     recipe = read_recipe(run)
     folder = kept / name / f"{recipe.backend}-{recipe.model}"
@@ -158,8 +158,7 @@ best in validation.
 
 
 def _read(folder: Path) -> tuple[FinishedRun, dict[str, Any]]:
-    from repro.training.checkpoints import Progress
-    from repro.training.finished import FinishedRun, read_recipe
+    from repro.training.run_folder import FinishedRun, Progress, read_recipe
 
     try:
         rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -196,7 +195,7 @@ def _table(runs: Sequence[tuple[FinishedRun, dict[str, Any]]], options: Mapping[
 def _changes(values: Mapping[str, Any], made: Sequence[Recipe]) -> str:
     """What flags changed of the recipe, in any of the runs."""
     from repro.training import recipe as recipes
-    from repro.training.parts import differences
+    from repro.training.resolve import differences
 
     networks = dict.fromkeys(recipe.model for recipe in made)
     found = {} if values["model"] in networks else {"the network": (values["model"], networks)}

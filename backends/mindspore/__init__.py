@@ -1,6 +1,6 @@
 """MindSpore. `create_model("asymmnet_large", num_classes=16)` is a plain mindspore.nn.Cell."""
 
-from repro.lazy import functions_of
+from repro.interface.lazy import functions_of
 
 __getattr__ = functions_of(__name__)
 

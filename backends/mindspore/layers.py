@@ -5,8 +5,8 @@ from __future__ import annotations
 import mindspore
 from mindspore import Tensor, nn, ops
 
+from repro.interface.depthwise import LARGEST_MAP, placement
 from repro.specs import Padding, Spec
-from repro.weights.depthwise import LARGEST_MAP, placement
 
 
 class Gelu(nn.Cell):

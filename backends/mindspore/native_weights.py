@@ -13,11 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from repro.arrays import Arrays
 from repro.files import replacing
-from repro.weights.native import NativeNames
-from repro.weights.untrusted import BFLOAT16, checked_array, checked_name, mapped, raw, reading, type_words
-
-Arrays = dict[str, np.ndarray]
+from repro.interface.native_names import NativeNames
+from repro.untrusted import BFLOAT16, checked_array, checked_name, mapped, raw, reading, type_words
 
 NAMES = NativeNames(
     {"norm_scale": "gamma", "norm_shift": "beta", "norm_mean": "moving_mean", "norm_var": "moving_variance"}

@@ -13,8 +13,9 @@ from backends.mindspore.model import draw_drops, drop_hooks, export_weights, loa
 from backends.mindspore.native_weights import NAMES
 from backends.mindspore.optimizers import Flat, Optimizer, create_optimizer, zeros
 from backends.mindspore.processes import Mean, totals
+from repro.arrays import Arrays
 from repro.errors import ReproError
-from repro.interface import Arrays, TrainSettings
+from repro.interface import TrainSettings
 
 ROW = 4096  # numbers that are summed up one after the other
 

@@ -6,8 +6,8 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
+from repro.interface.depthwise import LARGEST_MAP, placement
 from repro.specs import Padding, Spec
-from repro.weights.depthwise import LARGEST_MAP, placement
 
 
 class HardSigmoid(nn.Layer):

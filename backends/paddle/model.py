@@ -22,8 +22,10 @@ from backends.paddle.models.shufflenet_v1 import ShuffleNetV1
 from backends.paddle.models.shufflenet_v2 import ShuffleNetV2
 from backends.paddle.models.vgg import VGG
 from backends.paddle.native_weights import NAMES
+from repro.arrays import Arrays
 from repro.errors import ReproError
-from repro.interface import Draw, again, first
+from repro.interface.contract import Draw
+from repro.interface.module_outputs import again, first
 from repro.specs import Spec, find_spec
 from repro.specs.asymmnet import AsymmNetSpec
 from repro.specs.densenet import DenseNetSpec
@@ -35,10 +37,9 @@ from repro.specs.resnet_cifar import ResNetCifarSpec
 from repro.specs.shufflenet_v1 import ShuffleNetV1Spec
 from repro.specs.shufflenet_v2 import ShuffleNetV2Spec
 from repro.specs.vgg import VGGSpec
-from repro.weights.check import check
-from repro.weights.foreign import Part, describe
+from repro.weights.describe import Part, describe
+from repro.weights.strict import check
 
-Arrays = dict[str, np.ndarray]
 MODELS: dict[type[Spec], Any] = {
     AsymmNetSpec: AsymmNet,
     DenseNetSpec: DenseNet,

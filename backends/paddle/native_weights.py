@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from repro.files import replacing
-from repro.weights.native import NativeNames
+from repro.interface.native_names import NativeNames
+from repro.untrusted import BFLOAT16, mapped, raw, reading, type_words
 from repro.weights.unpickle import (
     NUMBERS,
     Arrays,
@@ -24,7 +25,6 @@ from repro.weights.unpickle import (
     pickled,
     unpickle,
 )
-from repro.weights.untrusted import BFLOAT16, mapped, raw, reading, type_words
 
 NAMES = NativeNames({"norm_mean": "_mean", "norm_var": "_variance"}, axes={"linear": (1, 0)})
 EXTENSIONS = (".pdparams",)

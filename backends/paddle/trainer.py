@@ -13,8 +13,9 @@ from backends.paddle.model import export_weights, load_weights
 from backends.paddle.native_weights import NAMES
 from backends.paddle.optimizers import create_optimizer, key
 from backends.paddle.processes import means
+from repro.arrays import Arrays
 from repro.errors import ReproError
-from repro.interface import Arrays, TrainSettings
+from repro.interface import TrainSettings
 
 
 def cross_entropy(logits: paddle.Tensor, targets: paddle.Tensor, smoothing: float) -> paddle.Tensor:

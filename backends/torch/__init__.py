@@ -1,6 +1,6 @@
 """PyTorch. `create_model("asymmnet_large", num_classes=16)` is a plain torch.nn.Module."""
 
-from repro.lazy import functions_of
+from repro.interface.lazy import functions_of
 
 __getattr__ = functions_of(__name__)
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from repro.files import replacing
-from repro.weights.native import NativeNames
+from repro.interface.native_names import NativeNames
+from repro.untrusted import BFLOAT16, checked_array, mapped, raw, reading, sizes, type_words
 from repro.weights.unpickle import Arrays, Calls, Global, arrays_in, empty_dict, literal, pickled, unpickle
-from repro.weights.untrusted import BFLOAT16, checked_array, mapped, raw, reading, sizes, type_words
 
 NAMES = NativeNames({})
 EXTENSIONS = (".pth", ".pt")

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from backends.torch.model import export_weights, load_weights
 from backends.torch.optimizers import SLOTS, create_optimizer
 from backends.torch.processes import means
-from repro.interface import Arrays, TrainSettings
+from repro.arrays import Arrays
+from repro.interface import TrainSettings
 
 
 class Trainer:

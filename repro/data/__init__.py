@@ -4,11 +4,11 @@ Every sample is a function of (seed, epoch, index) alone, so that a backend, ano
 processes see the same bits.
 """
 
-from repro.data.check import check_images
 from repro.data.dataset import Dataset, open_dataset
+from repro.data.image_check import check_images
 from repro.data.loader import Batch, Loader
 from repro.data.mixing import Mixing
-from repro.data.part import Part
+from repro.data.subset import Part
 from repro.data.transform import Transform
 
 __all__ = ["Batch", "Dataset", "Loader", "Mixing", "Part", "Transform", "check_images", "open_dataset"]

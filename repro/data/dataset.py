@@ -12,8 +12,8 @@ import numpy as np
 from repro.data.digits import digits
 from repro.data.folder import folder
 from repro.data.idx import idx, sets
-from repro.data.part import Found, Part
 from repro.data.rng import stream
+from repro.data.subset import Found, Part
 from repro.data.tar import tar
 from repro.errors import ReproError
 

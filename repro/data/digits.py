@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from repro.data.part import Found, numbered
+from repro.data.subset import Found, numbered
 
 
 def digits() -> Found:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from repro.data.decode import EXTENSIONS, decode
-from repro.data.part import Found, Part, Read
+from repro.data.subset import Found, Part, Read
 from repro.errors import ReproError
 
 LAYOUT = "give a folder of CLASS/IMAGE, or of train/CLASS/IMAGE and val/CLASS/IMAGE (or test), or a .tar of these"

@@ -14,9 +14,9 @@ import numpy as np
 
 from repro.data.decode import MAX_PIXELS
 from repro.data.folder import same_classes
-from repro.data.part import Found, Part, numbered
+from repro.data.subset import Found, Part, numbered
 from repro.errors import ReproError
-from repro.weights.untrusted import checked_array, reading
+from repro.untrusted import checked_array, reading
 
 IMAGES, LABELS = "-images-idx3-ubyte", "-labels-idx1-ubyte"
 TRAINING, VALIDATING = ("train",), ("t10k", "test")  # how the names of the two sets end

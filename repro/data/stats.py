@@ -7,8 +7,8 @@ import math
 import numpy as np
 from PIL import Image
 
-from repro.data.check import Progress, each
-from repro.data.part import Part
+from repro.data.image_check import Progress, each
+from repro.data.subset import Part
 from repro.data.transform import Transform
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from repro.data.decode import decode
 from repro.data.folder import arrange, is_image
-from repro.data.part import Found
-from repro.weights.untrusted import printable, reading
+from repro.data.subset import Found
+from repro.untrusted import printable, reading
 
 LARGEST = 2**28  # bytes of one image file
 WHAT = "an uncompressed .tar of images"

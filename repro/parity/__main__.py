@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from repro.cli import run_command
 from repro.errors import ReproError
-from repro.parity import foreign
+from repro.parity import user_command
 
 if TYPE_CHECKING:
     from repro.parity.cache import Cache
     from repro.parity.record import Record
-    from repro.workers import Worker
+    from repro.workers.client import Worker
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,14 +35,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--fresh", action="store_true", help="compute again what is kept from earlier runs")
     parser.add_argument("--json", metavar="FILE", help="write the records to FILE as a JSON list")
     parser.add_argument("--html", metavar="FILE", help="write a page to FILE that shows every verdict and where it is")
-    foreign.add_flags(parser)
+    user_command.add_flags(parser)
     arguments = parser.parse_args(argv)
-    if foreign.asked(arguments):
-        return foreign.run(arguments, sys.argv[1:] if argv is None else argv)
+    if user_command.asked(arguments):
+        return user_command.run(arguments, sys.argv[1:] if argv is None else argv)
 
     from repro.parity.cache import Cache
     from repro.parity.ladder import RUNGS
-    from repro.parity.report import conclude, write
+    from repro.parity.summary import conclude, write
     from repro.specs import CATALOGUE, find_spec, smallest
 
     models = smallest() if arguments.models == "smallest" else _chosen("model", arguments.models, list(CATALOGUE))
@@ -70,8 +70,8 @@ def _compare(
     models: list[str], rungs: list[int], seeds: int, workers: dict[str, Worker], cache: Cache
 ) -> tuple[list[Record], int]:
     """All records, and how many of them are from earlier runs. Prints a line for each variant as it is done."""
+    from repro.parity.console import LEGEND, Matrix, Progress, cost
     from repro.parity.ladder import RUNGS, climb
-    from repro.parity.matrix import LEGEND, Matrix, Progress, cost
 
     matrix = Matrix(models, {rung: RUNGS[rung][0] for rung in rungs}, list(workers))
     print(", ".join(f"{name} {worker.version}" for name, worker in workers.items()))
@@ -120,8 +120,8 @@ def _chosen(thing: str, text: str, known: list[str]) -> list[str]:
 
 def _start(wanted: str | None, stack: ExitStack) -> dict[str, Worker]:
     """A worker for each backend that is asked for, or for each that starts; says loudly which do not."""
-    from repro.discovery import backend_names
-    from repro.workers import Worker, WorkerError
+    from repro.interface.discovery import backend_names
+    from repro.workers.client import Worker, WorkerError
 
     workers: dict[str, Worker] = {}
     for name in _chosen("backend", wanted or "all", backend_names()):

@@ -25,12 +25,12 @@ from urllib.parse import quote
 import numpy as np
 
 import repro
-from repro.discovery import module_name
 from repro.errors import ReproError
 from repro.files import write_text
+from repro.interface.discovery import module_name
 from repro.parity.record import Record
 from repro.specs import CATALOGUE, Spec, find_spec
-from repro.workers import interpreter
+from repro.workers.client import interpreter
 
 ROOT = Path(repro.__path__[0])
 ENTRIES = (ROOT / "parity/ladder.py", ROOT / "workers/serve.py")  # where the comparison and the worker begin

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from repro.parity.compare import Verdict
+from repro.parity.comparison import Verdict
 from repro.parity.judge import Arrays, Question, Workers, judge, place
 from repro.parity.record import Record
 from repro.specs import Spec
-from repro.workers import WorkerError, ask
+from repro.workers.client import WorkerError, ask
 
 # Inputs of rung 1 (N, H, W): sides that halve evenly, and odd ones that are not square
 INPUTS = ((2, 64, 64), (2, 65, 47))

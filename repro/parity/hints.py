@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from repro.weights.thin import cut
+from repro.weights.truncate import cut
 from repro.workers.serve import SOME, some
 
 LIKE = 1e-3  # of the error that is to be explained, what an explanation may leave over

@@ -15,15 +15,15 @@ from threading import BoundedSemaphore
 
 import numpy as np
 
+from repro.arrays import Arrays
 from repro.errors import ReproError
-from repro.parity.compare import Comparison, compare, overall
+from repro.parity.comparison import Comparison, compare, overall
 from repro.parity.hints import hint
 from repro.parity.record import Point, Record
-from repro.parity.spread import nudged, tolerances
+from repro.parity.tolerance import nudged, tolerances
 from repro.specs import Spec
-from repro.workers import LARGE, Worker
+from repro.workers.client import LARGE, Worker
 
-Arrays = dict[str, np.ndarray]
 Workers = Mapping[str, Worker]
 
 ATTEMPTS = 3

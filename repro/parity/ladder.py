@@ -13,7 +13,7 @@ from repro.parity.record import Record
 from repro.parity.training import gradients, losses, optimizers, outcome, trajectory
 from repro.specs import Spec, find_spec
 from repro.weights.init import scramble
-from repro.workers import LARGE, WorkerError, ask
+from repro.workers.client import LARGE, WorkerError, ask
 
 # Weights of networks that begin in new processes: MindSpore keeps all the memory that it ever had, in pieces that do
 # not fit the next network; with EfficientNetV2-L as the 83rd that was 14 GB

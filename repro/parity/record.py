@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from repro.parity.compare import Comparison, Verdict
+from repro.parity.comparison import Comparison, Verdict
 
 Point = tuple[str, float | None, float]  # where, the largest error there (None: no number), and what is allowed there
 

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from repro.data import Loader, Transform, open_dataset
-from repro.parity.compare import Verdict
+from repro.parity.comparison import Verdict
 from repro.parity.forward import BATCH, TRAIN_DOUBLE, in_order, training_side
 from repro.parity.judge import ATTEMPTS, Arrays, Question, Workers, judge
 from repro.parity.record import Record
 from repro.specs import Spec, find_spec
 from repro.training.schedules import learning_rate
 from repro.weights.init import initialise
-from repro.workers import LARGE, ask
+from repro.workers.client import LARGE, ask
 
 STEPS, RATE, DECAY = 5, 0.01, 0.01  # a decay that shows within a few steps
 LIKELY = 4.0

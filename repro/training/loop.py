@@ -5,86 +5,105 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 
 from repro.data import Batch, Loader
-from repro.drops import Drops
 from repro.errors import ReproError
 from repro.interface import Trainer
-from repro.processes import ALONE, Processes
+from repro.interface.drops import Drops
+from repro.interface.processes import ALONE, Processes
 from repro.training import console
-from repro.training.checkpoints import BATCH, LAST, Progress, RunFolder
 from repro.training.meters import Meter, cross_entropy
-from repro.training.parts import at_epoch, mixing, transform
 from repro.training.recipe import Recipe
+from repro.training.resolve import at_epoch, mixing, transform
+from repro.training.run_folder import BATCH, LAST, Progress, RunFolder
 from repro.training.schedules import learning_rate
 
 
-def fit(
-    trainer: Trainer, make: Callable[[Recipe], Trainer], loader: Loader, drops: Drops, recipe: Recipe,
-    folder: RunFolder, progress: Progress, processes: Processes = ALONE,
-) -> None:  # fmt: skip
-    """Trains from where `progress` is to the recipe's last epoch, and saves after each. Where the recipe has averages
-    of the weights, these are validated and kept as the best.
+@dataclass(frozen=True)
+class Run:
+    """Everything that one run trains with."""
 
-    make: another trainer, for the recipe as it is in some epoch; drops: what their models leave out by; recipe:
-    complete; processes: those that make each step together. An epoch is a function of the recipe, its number, the
-    trainer's arrays and the number of processes alone: a run that was resumed ends like one that never stopped. Raises
-    Diverged when a loss is no longer finite; the folder then keeps the epoch before.
+    recipe: Recipe  # complete
+    loader: Loader
+    trainer: Trainer  # holds the weights and the optimizer state of `progress`
+    make_trainer: Callable[[Recipe], Trainer]  # a trainer for the recipe as it is in some epoch
+    drops: Drops  # the source of dropout in all models that make_trainer makes
+    folder: RunFolder
+    progress: Progress  # grows by a row with each epoch
+    processes: Processes = ALONE
+
+
+def fit(run: Run) -> None:
+    """Train from where the progress is to the recipe's last epoch, and save after each epoch.
+
+    With an EMA of the weights, the EMA is validated and kept as the best. An epoch is a function of the recipe, its
+    number, the trainer's arrays and the number of processes alone, so that a resumed run ends like one that never
+    stopped. Raises Diverged when a loss is no longer finite; the folder then keeps the epoch before.
     """
-    steps, val_steps = loader.steps, math.ceil(len(loader.dataset.val) / recipe.batch_size)
+    recipe, progress, trainer = run.recipe, run.progress, run.trainer
     before = at_epoch(recipe, min(progress.epoch + 1, recipe.epochs))
-    averaged = None if recipe.ema_decay is None else make(recipe)
+    averaged = None if recipe.ema_decay is None else run.make_trainer(recipe)
     for epoch in range(progress.epoch + 1, recipe.epochs + 1):
-        title = f"epoch {epoch}/{recipe.epochs}"
-        rates = [
-            learning_rate(
-                recipe.schedule, recipe.lr, (epoch - 1) * steps + step, steps, recipe.epochs, recipe.warmup,
-                recipe.lr_end,
-            )
-            for step in range(steps)
-        ]  # fmt: skip
         now = at_epoch(recipe, epoch)
         if now.options != before.options:
-            trainer = _handed_on(trainer, make(now))
+            trainer = _handed_on(trainer, run.make_trainer(now))
         before = now
-        start = time.perf_counter()
-        drops.begin(epoch)
-        batches = loader.train(epoch - 1, transform(now), mixing(now))
-        try:
-            train = train_epoch(trainer, console.bar(title, steps, batches), rates, epoch, processes)
-            trained = time.perf_counter()
-            judge = averaged or trainer
-            if averaged:
-                averaged.load_weights(trainer.averages())
-            batches = loader.val(transform(recipe))
-            val = validate(judge, console.bar(f"{title} validation", val_steps, batches), recipe, epoch, processes)
-        except Diverged as error:
-            names = loader.names(epoch - 1, error.step or steps)
-            folder.note_batch(names)
-            kept = f"epoch {epoch - 1}" if epoch > 1 else "the weights it began with"
-            raise Diverged(
-                f"{error}, on {', '.join(names[:3])}{', ...' * (len(names) > 3)} (all {len(names)} in "
-                f"{folder.path / BATCH}; {folder.path / LAST} holds {kept}); start again with a smaller --lr"
-            ) from None
-        row = {
-            "epoch": epoch,
-            "train_loss": train.loss,
-            "train_top1": train.top1,
-            "train_top5": train.top5,
-            "val_loss": val.loss,
-            "val_top1": val.top1,
-            "val_top5": val.top5,
-            "lr": rates[0],
-            "seconds": round(time.perf_counter() - start, 3),
-        }
-        progress.history.append(row)
-        progress.images += train.images
-        progress.seconds += trained - start
-        folder.save(recipe, progress, trainer, judge)
+        row = run_epoch(run, trainer, averaged, now, epoch)
+        run.folder.save(recipe, progress, trainer, averaged or trainer)
         print(console.epoch_line(row, recipe.epochs), flush=True)
+
+
+def run_epoch(run: Run, trainer: Trainer, averaged: Trainer | None, now: Recipe, epoch: int) -> dict[str, float]:
+    """Train and validate one epoch, and append its row to the progress, which is returned.
+
+    averaged: a trainer that validates the EMA, if there is one; now: the recipe in this epoch.
+    """
+    recipe, loader, progress = run.recipe, run.loader, run.progress
+    title = f"epoch {epoch}/{recipe.epochs}"
+    steps, val_steps = loader.steps, math.ceil(len(loader.dataset.val) / recipe.batch_size)
+    rates = [
+        learning_rate(
+            recipe.schedule, recipe.lr, (epoch - 1) * steps + step, steps, recipe.epochs, recipe.warmup, recipe.lr_end
+        )
+        for step in range(steps)
+    ]
+    start = time.perf_counter()
+    run.drops.begin(epoch)
+    batches = loader.train(epoch - 1, transform(now), mixing(now))
+    try:
+        train = train_epoch(trainer, console.bar(title, steps, batches), rates, epoch, run.processes)
+        trained = time.perf_counter()
+        if averaged:
+            averaged.load_weights(trainer.averages())
+        val_batches = console.bar(f"{title} validation", val_steps, loader.val(transform(recipe)))
+        val = validate(averaged or trainer, val_batches, recipe, epoch, run.processes)
+    except Diverged as error:
+        names = loader.names(epoch - 1, error.step or steps)
+        run.folder.note_batch(names)
+        kept = f"epoch {epoch - 1}" if epoch > 1 else "the weights it began with"
+        raise Diverged(
+            f"{error}, on {', '.join(names[:3])}{', ...' * (len(names) > 3)} (all {len(names)} in "
+            f"{run.folder.path / BATCH}; {run.folder.path / LAST} holds {kept}); start again with a smaller --lr"
+        ) from None
+    row = {
+        "epoch": epoch,
+        "train_loss": train.loss,
+        "train_top1": train.top1,
+        "train_top5": train.top5,
+        "val_loss": val.loss,
+        "val_top1": val.top1,
+        "val_top5": val.top5,
+        "lr": rates[0],
+        "seconds": round(time.perf_counter() - start, 3),
+    }
+    progress.history.append(row)
+    progress.images += train.images
+    progress.seconds += trained - start
+    return row
 
 
 def train_epoch(

@@ -12,8 +12,8 @@ from typing import Any
 
 from repro.errors import ReproError, unknown
 from repro.files import read_yaml
-from repro.training.kinds import Kind, number, one_of, pairs, per_channel, split, text, whole, yes_or_no
 from repro.training.schedules import SCHEDULES
+from repro.training.value_types import Kind, number, one_of, pairs, per_channel, split, text, whole, yes_or_no
 
 GROWING = ("image_size", "magnitude", "mixup", "dropout")
 LOGS = ("tensorboard", "visualdl")

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from repro.discovery import backend_names, native_weights
+from repro.arrays import Arrays
 from repro.errors import ReproError
-from repro.weights import keras, store
-from repro.weights.native import NativeNames
+from repro.interface.discovery import backend_names, native_weights
+from repro.interface.native_names import NativeNames
+from repro.weights import keras_file, safetensors_file
 
 if TYPE_CHECKING:
     from repro.interface import NativeWeights
 
-Arrays = dict[str, np.ndarray]
 
 SAFETENSORS, KERAS = "safetensors", "keras"
 OPTIMIZER_FILES = {".pdparams": ".pdopt"}  # of weights -> of the optimizer, where the framework keeps it beside them
@@ -34,7 +34,7 @@ def file_format(path: Path) -> str:
     extensions = dict.fromkeys([f".{SAFETENSORS}"], SAFETENSORS)
     for name, files in backends().items():
         extensions |= dict.fromkeys(files.EXTENSIONS, name)
-    extensions |= dict.fromkeys(keras.EXTENSIONS, KERAS)
+    extensions |= dict.fromkeys(keras_file.EXTENSIONS, KERAS)
     if path.is_dir():
         raise ReproError(f"{path} is a folder; give a file in it, such as the best.safetensors of a run")
     if path.suffix not in extensions:
@@ -46,12 +46,12 @@ def extensions(form: str) -> tuple[str, ...]:
     """The extensions of a format's files, the usual one first."""
     if form == SAFETENSORS:
         return (f".{SAFETENSORS}",)
-    return keras.EXTENSIONS if form == KERAS else backends()[form].EXTENSIONS
+    return keras_file.EXTENSIONS if form == KERAS else backends()[form].EXTENSIONS
 
 
 def native_names(form: str) -> NativeNames:
     """What a backend, or Keras, makes of names and axes."""
-    return keras.NAMES if form == KERAS else backends()[form].NAMES
+    return keras_file.NAMES if form == KERAS else backends()[form].NAMES
 
 
 def read_file(path: Path) -> tuple[Arrays, dict[str, str]]:
@@ -59,8 +59,8 @@ def read_file(path: Path) -> tuple[Arrays, dict[str, str]]:
     metadata, which safetensors alone has. The arrays are read-only views of the file where it allows that."""
     form = file_format(path)
     if form == SAFETENSORS:
-        return store.load(path)
-    return (keras if form == KERAS else backends()[form]).read(path), {}
+        return safetensors_file.load(path)
+    return (keras_file if form == KERAS else backends()[form]).read(path), {}
 
 
 def optimizer_file(path: Path) -> Path | None:
@@ -78,6 +78,6 @@ def write_file(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[s
     """Writes arrays under names of the file's format, whole or not at all; only safetensors keeps the metadata."""
     form = file_format(path)
     if form == SAFETENSORS:
-        store.save(path, arrays, metadata)
+        safetensors_file.save(path, arrays, metadata)
     else:
-        (keras if form == KERAS else backends()[form]).write(path, arrays)
+        (keras_file if form == KERAS else backends()[form]).write(path, arrays)

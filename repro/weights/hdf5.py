@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 
-from repro.weights.untrusted import checked_array
+from repro.untrusted import checked_array
 
 NUMBERS: dict[str, str | np.dtype] = {
     f"{kind}{size}": f"<{kind}{size}" for kind in "fiu" for size in (1, 2, 4, 8)[kind == "f" :]

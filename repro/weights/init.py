@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.specs import Spec, Weight
 
-Arrays = dict[str, np.ndarray]
 Rule = Callable[[np.random.Generator, Weight], np.ndarray]
 Special = Callable[[np.random.Generator, str, Mapping[str, Weight]], np.ndarray | float | None]
 

@@ -16,9 +16,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from repro.weights.untrusted import checked_array, checked_name
+from repro.arrays import Arrays
+from repro.untrusted import checked_array, checked_name
 
-Arrays = dict[str, np.ndarray]
 Calls = Mapping[str, Callable[..., object]]  # "module.name" -> what stands in for it
 
 NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")

@@ -17,14 +17,16 @@ from typing import Any, cast
 
 import numpy as np
 
-from repro.drops import Drops
+from repro.arrays import Arrays
 from repro.errors import ReproError
-from repro.interface import Arrays, Backend, Draw, Trainer, TrainSettings
+from repro.interface import Backend, Trainer, TrainSettings
+from repro.interface.contract import Draw
+from repro.interface.drops import Drops
 from repro.specs import STATISTICS, find_spec
-from repro.weights import store
-from repro.weights.thin import cut, thinned
-from repro.workers import LARGE
-from repro.workers.users import maker, renamed
+from repro.weights import safetensors_file
+from repro.weights.truncate import cut, thinned
+from repro.workers.client import LARGE
+from repro.workers.user_models import maker, renamed
 
 SOME, FEW = 1 << 19, 1 << 12  # numbers of an array
 AT_ONCE = 64  # images of which classes are predicted
@@ -254,7 +256,7 @@ def main() -> None:
 
     def answer(result: Any, arrays: Arrays) -> None:
         if arrays:
-            store.save(folder / "answer.safetensors", arrays)
+            safetensors_file.save(folder / "answer.safetensors", arrays)
         connection.send_bytes(json.dumps({"result": result, "arrays": bool(arrays)}).encode())
 
     def refuse(error: Exception) -> None:
@@ -279,7 +281,7 @@ def main() -> None:
         except EOFError:
             return None
         try:
-            arrays = store.load(message["arrays"])[0] if message["arrays"] else {}
+            arrays = safetensors_file.load(message["arrays"])[0] if message["arrays"] else {}
             answer(*getattr(session, message["request"])(arrays, **message["details"]))
             if message["request"] not in THIN:
                 gc.collect()  # models, hooks and optimizers hold each other, and large ones should not wait

@@ -9,11 +9,9 @@ from typing import Any, cast
 
 import numpy as np
 
+from repro.arrays import Arrays
+from repro.interface.native_names import NativeNames
 from repro.specs import Spec, Weight
-from repro.weights.native import NativeNames
-
-Arrays = dict[str, np.ndarray]
-
 
 CONV_NORM = {"conv": "0", "norm": "1"}  # places in a sequence of the two, which many publishers have
 

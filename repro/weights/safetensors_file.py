@@ -14,11 +14,10 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.files import replacing
-from repro.weights.untrusted import BFLOAT16, checked_array, mapped, raw, type_words
-
-Arrays = dict[str, np.ndarray]
+from repro.untrusted import BFLOAT16, checked_array, mapped, raw, type_words
 
 TYPES: dict[str, str | np.dtype] = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": BFLOAT16, "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",

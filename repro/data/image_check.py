@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from repro.data.dataset import Dataset
 from repro.data.decode import REMEDY
-from repro.data.part import Part
+from repro.data.subset import Part
 from repro.errors import ReproError
 
 Progress = Callable[[int, int], object]  # called after each image with the number done and their total

@@ -12,18 +12,18 @@ from typing import cast
 
 import numpy as np
 
-from repro.discovery import SHIPPED
 from repro.errors import ReproError
+from repro.interface.discovery import SHIPPED
 from repro.parity import mapping
 from repro.parity.forward import BATCH, DOUBLE, TRAIN_DOUBLE, evaluated, in_order, trained
 from repro.parity.judge import Arrays, Question, Workers, judge
 from repro.parity.mapping import Entry, Found
 from repro.parity.record import Record
 from repro.specs import STATISTICS, Kind, Weight
-from repro.specs.foreign import ForeignSpec
+from repro.specs.user_model import ForeignSpec
 from repro.weights.init import scramble
-from repro.workers import ask
-from repro.workers.users import renamed
+from repro.workers.client import ask
+from repro.workers.user_models import renamed
 
 Names = dict[str, dict[str, str]]  # backend -> the first model's name of a weight or module -> its own
 Say = Callable[[str], object]

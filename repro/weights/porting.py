@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 
 import repro
+from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.specs import Spec, find_spec
-from repro.weights import groups
-from repro.weights.beside import canonical_averages, canonical_optimizer, optimizer_beside
-from repro.weights.check import check, complaints, fits
+from repro.weights import checkpoint_groups
 from repro.weights.formats import SAFETENSORS, extensions, file_format, native_names, read_file, write_file
 from repro.weights.init import initialise
 from repro.weights.layouts import AUTO, CANONICAL, Layout, identify, layout_named, layouts_of, recognise
+from repro.weights.optimizer_state import canonical_averages, canonical_optimizer, optimizer_beside
+from repro.weights.strict import check, complaints, fits
 
-Arrays = dict[str, np.ndarray]
 Say = Callable[[str], object]
 
 
@@ -66,7 +66,7 @@ def read_checkpoint(
     found, metadata = read_file(path)
     if not weights_only:
         found |= optimizer_beside(path, found, say)
-    parts = groups.split(found, say)
+    parts = checkpoint_groups.split(found, say)
     parts.weights = _without_counters(parts.weights, say)
     if model is None and "model" not in metadata:
         model = identify(parts.weights, form, path)
@@ -139,7 +139,7 @@ def write_weights(
 
 def write_checkpoint(path: str | Path, checkpoint: Checkpoint, to: str | None = None) -> Layout:
     """Writes the file, whole or not at all, in the layout of destination_layout, which it returns. Averages and an
-    optimizer make the file a nested one: see repro.weights.groups."""
+    optimizer make the file a nested one: see repro.weights.checkpoint_groups."""
     path = Path(path)
     spec = checkpoint.spec
     layout = destination_layout(path, spec, to)
@@ -150,7 +150,7 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, to: str | None = 
     def named(arrays: Arrays) -> Arrays:
         return layout.published(arrays, spec, native)
 
-    contents = groups.join(
+    contents = checkpoint_groups.join(
         named(checkpoint.weights),
         named(checkpoint.averages),
         {slot: named(arrays) for slot, arrays in checkpoint.slots.items()},

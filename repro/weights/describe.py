@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from repro.interface.native_names import NativeNames
 from repro.specs import Weight
-from repro.specs.foreign import ForeignSpec
-from repro.weights.native import NativeNames
+from repro.specs.user_model import ForeignSpec
 
 
 class Part(NamedTuple):

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from repro.arrays import Arrays
 from repro.errors import ReproError
 
-Arrays = dict[str, np.ndarray]
 Say = Callable[[str], object]
 
 # where the weights are in files that hold more; the first that is there is taken

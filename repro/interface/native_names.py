@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from repro.arrays import Arrays
 from repro.specs import LEAVES, STATISTICS, Kind, Weight
-
-Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class NativeNames:
 
     def to_canonical(self, arrays: Mapping[str, np.ndarray], weights: Mapping[str, Weight]) -> Arrays:
         """Native arrays under canonical names. Names that belong to no weight are kept as they are, and missing ones
-        left out: repro.weights.check.check tells of both."""
+        left out: repro.weights.strict.check tells of both."""
         native = {self.name(name, weight): name for name, weight in weights.items()}
         return {
             native.get(name, name): np.asarray(self.back(array, weights[native[name]]), order="C")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from repro.weights.check import is_float
+from repro.weights.strict import is_float
 
 MOST = 2**31 - 1  # what MindSpore's own counter holds
 BETAS = (0.9, 0.999)  # the defaults of all frameworks

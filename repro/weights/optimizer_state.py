@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from repro.arrays import Arrays
 from repro.specs import STATISTICS, Spec
-from repro.weights.check import fits
+from repro.weights.adam_steps import steps_made
+from repro.weights.checkpoint_groups import POWERS, Groups
 from repro.weights.formats import optimizer_file, read_optimizer
-from repro.weights.groups import POWERS, Groups
-from repro.weights.steps import steps_made
+from repro.weights.strict import fits
 
-Arrays = dict[str, np.ndarray]
 Say = Callable[[str], object]
 
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-Arrays = dict[str, np.ndarray]
-
 # An error may be that many times the largest of the reference's own. The largest seen in a sound backend was 7.6, in
 # Paddle's sums of 25,088 products (VGG's first linear layer)
 SPREAD = 16.0

@@ -12,18 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from repro import discovery
+from repro.arrays import Arrays
 from repro.data import Transform
 from repro.errors import ReproError
-from repro.interface import Arrays, TrainSettings
+from repro.interface import TrainSettings, discovery
 from repro.specs import Spec
 from repro.training import recipe as recipes
-from repro.training.checkpoints import CLASSES
-from repro.training.finished import read_recipe
 from repro.training.loop import predict_filled
-from repro.training.parts import for_each
-from repro.weights.port import read_weights
-from repro.weights.untrusted import printable
+from repro.training.resolve import for_each
+from repro.training.run_folder import CLASSES, read_recipe
+from repro.untrusted import printable
+from repro.weights.porting import read_weights
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,7 +46,7 @@ class Classifier:
 
 
 def read_classifier(path: Path, run: Path | None = None, given: Mapping[str, Any] | None = None) -> Classifier:
-    """The classifier in a checkpoint of any format that repro.weights.port reads.
+    """The classifier in a checkpoint of any format that repro.weights.porting reads.
 
     What the file does not say about itself, or says wrongly, comes from the folder of a `run` and from `given`, which
     wins: "classes" (names in the order of the outputs), and model, options and the fields of Transform as in a Recipe.

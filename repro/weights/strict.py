@@ -9,7 +9,7 @@ import numpy as np
 
 from repro.errors import ReproError
 from repro.specs import Spec, Weight
-from repro.weights.untrusted import BFLOAT16, printable
+from repro.untrusted import BFLOAT16, printable
 
 
 def is_float(array: np.ndarray) -> bool:

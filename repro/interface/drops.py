@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 
-from repro.processes import ALONE, Processes
+from repro.interface.processes import ALONE, Processes
 
 
 class Drops:

@@ -20,13 +20,12 @@ from typing import Any
 import h5py
 import numpy as np
 
+from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.files import replacing
+from repro.interface.native_names import NativeNames
+from repro.untrusted import LONGEST_NAME, checked_name, mapped, reading, type_words
 from repro.weights.hdf5 import NUMBERS, array_of, check, datasets, holds
-from repro.weights.native import NativeNames
-from repro.weights.untrusted import LONGEST_NAME, checked_name, mapped, reading, type_words
-
-Arrays = dict[str, np.ndarray]
 
 NAMES = NativeNames(
     {

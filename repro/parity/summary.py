@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from repro.files import write_text
-from repro.parity.matrix import duration
+from repro.parity.console import duration
 from repro.parity.page import page
 from repro.parity.record import Record
 

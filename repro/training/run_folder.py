@@ -24,15 +24,18 @@ from typing import Any
 
 import numpy as np
 
+from repro.arrays import Arrays
 from repro.data import Dataset
 from repro.errors import ReproError
 from repro.files import write_text
-from repro.interface import Arrays, Trainer
+from repro.interface import Trainer
+from repro.plots import curves
 from repro.specs import Spec
-from repro.training import curves, viewers
+from repro.training import loggers
+from repro.training import recipe as recipes
 from repro.training.recipe import Recipe, to_yaml
-from repro.weights import store
-from repro.weights.check import check
+from repro.weights import safetensors_file
+from repro.weights.strict import check
 
 CONFIG, CLASSES = "config.yaml", "class_indices.json"
 METRICS_FILE, CURVES = "metrics.jsonl", "curves.png"
@@ -116,13 +119,13 @@ class RunFolder:
             write_text(self.path / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in progress.history))
             if progress.best is progress.history[-1]:
                 best = {"epoch": str(progress.epoch), "val_top1": str(progress.best["val_top1"])}
-                store.save(self.path / BEST, judge.weights(), {**self.provenance, **best})
+                safetensors_file.save(self.path / BEST, judge.weights(), {**self.provenance, **best})
         arrays = {f"weights/{name}": array for name, array in trainer.weights().items()}
         arrays |= {f"optimizer/{name}": array for name, array in trainer.state().items()}
         if recipe.logs and progress.history:
-            self.log = self.log or viewers.writer(recipe.logs)(logdir=str(self.path / "logs"))
-            viewers.add(self.log, progress.history[-1])
-        store.save(self.path / LAST, arrays, {**self.provenance, "progress": json.dumps(asdict(progress))})
+            self.log = self.log or loggers.writer(recipe.logs)(logdir=str(self.path / "logs"))
+            loggers.add(self.log, progress.history[-1])
+        safetensors_file.save(self.path / LAST, arrays, {**self.provenance, "progress": json.dumps(asdict(progress))})
 
     def summarise(self, recipe: Recipe, progress: Progress, dataset: Dataset) -> dict[str, Any]:
         """Writes and returns summary.json. seconds: of all epochs, with validation."""
@@ -164,7 +167,7 @@ def load(path: Path, spec: Spec, dataset: Dataset | None = None) -> tuple[Progre
 
     Raises ReproError for a file that is not one, or is one of another network or of other images than the data set's.
     """
-    arrays, metadata = store.load(path)
+    arrays, metadata = safetensors_file.load(path)
     progress = progress_in(metadata, path)
     if dataset and progress.digest != dataset.digest:
         run = path.parent.parent
@@ -194,3 +197,33 @@ def progress_in(metadata: Mapping[str, str], path: Path) -> Progress:
         return progress
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ReproError(f"{path} was not written by a training run; give the folder of one") from error
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    path: Path
+    recipe: Recipe
+    progress: Progress  # of an epoch at least
+
+    @property
+    def best_weights(self) -> Path:
+        return self.path / BEST
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe of a run folder. Raises ReproError for a folder that is none."""
+    if not (path / CONFIG).is_file():
+        raise ReproError(f"{path} is not a run folder (it has no {CONFIG}); give one that repro.run has written")
+    return recipes.make(recipes.read(path / CONFIG), {})
+
+
+def read_run(path: Path) -> FinishedRun:
+    """The recipe, and what came of it so far. No weights are read.
+
+    Raises ReproError for a folder that is none of a run, or of one that has not finished an epoch.
+    """
+    recipe = read_recipe(path)
+    progress = progress_in(safetensors_file.load(path / LAST)[1], path / LAST)
+    if not progress.history:
+        raise ReproError(f"{path} has no finished epoch yet; go on with it: python -m repro.run --resume --out {path}")
+    return FinishedRun(path, recipe, progress)

@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from repro.specs import STATISTICS, Spec
-from repro.specs.foreign import ForeignSpec
+from repro.specs.user_model import ForeignSpec
 
 
 def thinned(spec: Spec, most: int) -> ForeignSpec:

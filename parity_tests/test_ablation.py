@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from parity_tests.made_up import SoftmaxRegression
+from repro.ablation import PREFIX, TABLES, main
 from repro.errors import ReproError
 from repro.specs import find_spec
-from repro.sweep import PREFIX, TABLES, main
 
 pytestmark = pytest.mark.usefixtures("made_up_backend")
 FLAGS = ["--backend", "torch", "--option", "depth=8", "--image-size", "8", "--batch-size", "256", "--out", "swept"]

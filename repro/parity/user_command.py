@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repro.discovery import SHIPPED
 from repro.errors import ReproError
+from repro.interface.discovery import SHIPPED
 
 if TYPE_CHECKING:
     from repro.parity.record import Record
@@ -52,10 +52,10 @@ def run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         raise ReproError(f"--seeds is {arguments.seeds}; give a number above 0")
     rungs = _rungs(arguments.rungs)
 
-    from repro.parity.adopted import adopt, climb, fill
-    from repro.parity.matrix import LEGEND, Matrix
-    from repro.parity.report import conclude, write
-    from repro.workers import Worker
+    from repro.parity.console import LEGEND, Matrix
+    from repro.parity.summary import conclude, write
+    from repro.parity.user_models import adopt, climb, fill
+    from repro.workers.client import Worker
 
     start = time.monotonic()
 

@@ -1,0 +1,255 @@
+"""One training run, from a recipe to a run folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repro.errors import ReproError, first_line
+from repro.interface.processes import ALONE, Processes, find
+from repro.training import recipe as recipes
+
+if TYPE_CHECKING:
+    from repro.arrays import Arrays
+    from repro.data import Dataset
+    from repro.interface import Backend, Trainer
+    from repro.specs import Spec
+    from repro.training.loop import Run
+    from repro.training.recipe import Recipe
+    from repro.training.run_folder import Progress
+
+FREE_AT_RESUME = ("backend", "data", "device", "workers")  # weights pass to any; moved data shows in the digest
+
+
+def run_in_this_process(recipe: Recipe, out: str | None, *, resume: bool) -> None:
+    """Train under whatever launcher started this process. Only the main process prints.
+
+    Args:
+        recipe: The recipe as the user gave it.
+        out: The run folder; None for a new one under runs/, named after model, backend and time.
+        resume: Whether to continue the run in `out`.
+
+    Raises:
+        ReproError: For anything that the user can mend, before the run folder is made wherever possible.
+    """
+    processes = find(recipe.backend)
+    if processes.first:
+        train(recipe, Path(out or "") if resume else new_folder(out, recipe), resume=resume, processes=processes)
+        return
+    os.environ["TQDM_DISABLE"] = "1"
+    with redirect_stdout(None):
+        train(recipe, Path(out or ""), resume=resume, processes=processes)
+
+
+def new_folder(out: str | None, recipe: Recipe) -> Path:
+    """The path of a new run folder, which is not made yet. Raises ReproError where something is there already."""
+    path = Path(out or f"runs/{recipe.model}-{recipe.backend}-{datetime.now():%Y%m%d-%H%M%S-%f}")
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ReproError(f"{path} is there already; give another --out, or go on with it by --resume")
+    except OSError as error:
+        raise ReproError(f"cannot look into {path}: {error.strerror}; give another --out") from error
+    return path
+
+
+def resumed_recipe(path: Path, flags: dict[str, Any]) -> Recipe:
+    """The recipe of a run folder, with the few flags that may change when it is resumed.
+
+    Raises ReproError for a folder without a run, and for a flag that would make it another run.
+    """
+    from repro.training.run_folder import read_recipe
+
+    stored = read_recipe(path)
+    recipe = recipes.make(vars(stored), flags)
+    for name in flags:
+        if name not in FREE_AT_RESUME and getattr(recipe, name) != getattr(stored, name):
+            raise ReproError(
+                f"{name} cannot change from {getattr(stored, name)} to {getattr(recipe, name)} at --resume; "
+                f"for a new run from these weights: --weights {path}/best.safetensors"
+            )
+    return recipe
+
+
+def train(recipe: Recipe, path: Path, *, resume: bool, processes: Processes = ALONE) -> None:
+    """Train from the first weights or from the last checkpoint to the recipe's last epoch.
+
+    Everything that can be wrong is found before the run folder is made, and cheap checks come before expensive ones.
+
+    Args:
+        recipe: The recipe, complete or not.
+        path: The run folder. Other processes than the main one need it only to resume.
+        resume: Whether to continue from the checkpoint in `path`.
+        processes: The processes that train together.
+    """
+    from repro.data import Loader, check_images
+    from repro.training import console, loop, resolve
+
+    recipe, spec, dataset = resolve_recipe(recipe, processes)
+    progress, weights, state = first_state(recipe, spec, dataset, path, resume=resume)
+    backend, device = start_backend(recipe)
+    with console.bar("checking images", len(dataset.train) + len(dataset.val)) as bar:
+        check_images(dataset, lambda done, total: bar.update())
+    processes = processes.joined(backend)
+
+    make_trainer, drops = trainer_factory(backend, recipe, spec, processes)
+    trainer = make_trainer(resolve.at_epoch(recipe, min(progress.epoch + 1, recipe.epochs)))
+    trainer.load_weights(weights)
+    trainer.load_state(state)
+
+    folder = folder_for(path, recipe, spec, dataset, backend, processes)
+    with Loader(dataset, batch_size=recipe.batch_size, seed=recipe.seed, workers=recipe.workers) as loader:
+        if resume:
+            folder.tidy()
+        else:
+            folder.create(recipe, progress, trainer)
+        run = loop.Run(recipe, loader, trainer, make_trainer, drops, folder, progress, processes)
+        print(_headline(run, spec, backend, device))
+        try:
+            loop.fit(run)
+        except KeyboardInterrupt:
+            kept = f"{progress.epoch} of {recipe.epochs} epochs are kept"
+            raise KeyboardInterrupt(f"{kept}; go on with: python -m repro.run --resume --out {path}") from None
+    if processes.first:
+        summary = folder.summarise(recipe, progress, dataset)
+        print(
+            f"best validation top-1 {summary['best_val_top1']:.2%} in epoch {progress.best['epoch']}, "
+            f"{summary['images_per_second']:,.1f} images/s; all in {path}"
+        )
+
+
+def resolve_recipe(recipe: Recipe, processes: Processes) -> tuple[Recipe, Spec, Dataset]:
+    """The complete recipe, the network and the data set. No image is decoded, and no framework imported."""
+    from repro.data import open_dataset
+    from repro.interface.discovery import module_name
+    from repro.training import loggers, resolve
+
+    module_name(recipe.backend)
+    if recipe.logs:
+        loggers.writer(recipe.logs)
+    resolve.spec_of(recipe, 1000)  # a misspelt name shows before the data are opened
+    dataset = open_dataset(recipe.data, split=recipe.split, seed=recipe.seed)
+    spec = resolve.spec_of(recipe, len(dataset.classes))
+    recipe = resolve.complete(recipe, spec)
+    processes.share(min(recipe.batch_size, len(dataset.train)))  # raises where the batch cannot be split evenly
+    return recipe, spec, dataset
+
+
+def first_state(
+    recipe: Recipe, spec: Spec, dataset: Dataset, path: Path, *, resume: bool
+) -> tuple[Progress, Arrays, Arrays]:
+    """Progress, canonical weights and optimizer arrays that the run starts from."""
+    from repro.training import run_folder
+
+    if resume:
+        return run_folder.load(path / run_folder.LAST, spec, dataset)
+    return run_folder.Progress(dataset.digest), start_weights(recipe, spec), {}
+
+
+def start_backend(recipe: Recipe) -> tuple[Backend, str]:
+    """The backend, and its own name for the device that it computes on.
+
+    Raises ReproError where the framework is missing or finds no such device.
+    """
+    from repro.interface.discovery import load_backend
+
+    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # full float32 on a GPU, too; read when the GPU is initialised
+    backend = load_backend(recipe.backend)
+    try:
+        device = backend.use(recipe.device)
+    except Exception as error:  # whatever a framework raises
+        raise ReproError(
+            f"--backend {recipe.backend} cannot compute on the {recipe.device} ({first_line(error)}); "
+            "leave --device out, or take another backend"
+        ) from error
+    return backend, device
+
+
+def trainer_factory(backend: Backend, recipe: Recipe, spec: Spec, processes: Processes) -> Any:
+    """A function from a recipe, as it is in some epoch, to a trainer; and the source of its dropout."""
+    from repro.interface.drops import Drops
+    from repro.training import resolve
+
+    drops = Drops(recipe.seed, processes)
+
+    def make_trainer(now: Recipe) -> Trainer:
+        model = backend.create_model(resolve.spec_of(now, spec.num_classes))
+        backend.drop_by(model, drops)
+        return backend.create_trainer(model, replace(resolve.settings(now), processes=processes.count))
+
+    return make_trainer, drops
+
+
+def folder_for(path: Path, recipe: Recipe, spec: Spec, dataset: Dataset, backend: Backend, processes: Processes) -> Any:
+    """The run folder; for another process than the main one, an object that writes nothing."""
+    from repro.training import run_folder
+
+    kind = run_folder.RunFolder if processes.first else run_folder.NoFolder
+    return kind(path, provenance(recipe, spec, dataset.classes, backend.version()))
+
+
+def start_weights(recipe: Recipe, spec: Spec) -> Arrays:
+    """The canonical weights before the first step: those of --weights, or freshly initialised ones.
+
+    Fresh weights are the same in every backend. Raises ReproError for weights of another network.
+    """
+    from repro.weights.init import initialise
+    from repro.weights.porting import read_weights
+
+    fresh = initialise(spec, recipe.seed)
+    if recipe.weights is None:
+        return fresh
+    found, weights, _ = read_weights(recipe.weights, recipe.model, recipe.options)
+    if found.num_classes != spec.num_classes and not recipe.fresh_head:
+        raise ReproError(
+            f"{recipe.weights} tells {found.num_classes} classes apart, and {recipe.data} has {spec.num_classes}; "
+            "give weights and data that fit each other, or --fresh-head true for a fresh classifier"
+        )
+    if found.in_channels != spec.in_channels:
+        raise ReproError(
+            f"{recipe.weights} takes images of {found.in_channels} channels, not {spec.in_channels}; "
+            f"give --channels {found.in_channels}"
+        )
+    if found.norm_eps != spec.norm_eps:
+        raise ReproError(
+            f"{recipe.weights} is of a network that normalises with an epsilon of {found.norm_eps:g}, not "
+            f"{spec.norm_eps:g}; add --option norm_eps={found.norm_eps:g}"
+        )
+    head = spec.classifier.rpartition(".")[0] + "."
+    return {
+        name: fresh[name] if recipe.fresh_head and name.startswith(head) else array for name, array in weights.items()
+    }
+
+
+def provenance(recipe: Recipe, spec: Spec, classes: Sequence[str], version: str) -> dict[str, str]:
+    """The metadata of the run's weight files: enough to rebuild the network and to prepare images for it."""
+    return {
+        "model": recipe.model,
+        "options": json.dumps(recipe.options),
+        "num_classes": str(spec.num_classes),
+        "in_channels": str(spec.in_channels),
+        "classes": json.dumps(classes),
+        "image_size": str(recipe.image_size),
+        "resize": json.dumps(recipe.resize),
+        "channels": str(recipe.channels),
+        "mean": json.dumps(recipe.mean),
+        "std": json.dumps(recipe.std),
+        "backend": recipe.backend,
+        "framework_version": version,
+    }
+
+
+def _headline(run: Run, spec: Spec, backend: Backend, device: str) -> str:
+    """One line that says what is trained on what, and where."""
+    recipe, dataset = run.recipe, run.loader.dataset
+    where = f" on {device}" if recipe.device != "cpu" else ""
+    where += f" in {run.processes.count} processes" if run.processes.count > 1 else ""
+    return (
+        f"{spec.name} ({spec.params:,} parameters) on {dataset.name}: {len(dataset.train)} images to train on, "
+        f"{len(dataset.val)} to validate, {len(dataset.classes)} classes; {recipe.backend} {backend.version()}{where}"
+    )
