@@ -125,8 +125,8 @@ def load_weights(model, arrays):
             value.copy_(change(value.clone()))
 
 
-def drop_by(model, draw):
-    sound.drop_by(model, draw)
+def set_dropout_source(model, draw):
+    sound.set_dropout_source(model, draw)
     for arrange in model.dropped:
         arrange(draw)
 

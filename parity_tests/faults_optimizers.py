@@ -126,11 +126,11 @@ SGDS = (
           "    plain = t._update\n"
           "    def update(lr):\n"
           "        before = {n: p.detach().clone() for n, p in t.parameters.items()}\n"
-          "        averages, t.average = t.average, {}\n"
+          "        averages, t.ema = t.ema, {}\n"
           "        plain(lr)\n"
-          "        t.average = averages\n"
+          "        t.ema = averages\n"
           "        for n, a in averages.items():\n"
-          "            a.lerp_(before[n], t.settings.average_share(0))\n"
+          "            a.lerp_(before[n], t.settings.ema_weight(0))\n"
           "    t._update = update\n"
           "trainer(stale)", f"step 1: average of * ({CLIPPED})"),
     Fault("averages of another decay", S, "", 5, "settings(ema_decay=lambda s: s.ema_decay and 0.99)",
@@ -141,10 +141,10 @@ SGDS = (
           "def still(t):\n"
           "    plain = t._update\n"
           "    def update(lr):\n"
-          "        held = t.average.get('stages.1.1.reduce.conv.weight', torch.zeros(1)).clone()\n"
+          "        held = t.ema.get('stages.1.1.reduce.conv.weight', torch.zeros(1)).clone()\n"
           "        plain(lr)\n"
-          "        if t.average:\n"
-          "            t.average['stages.1.1.reduce.conv.weight'] = held\n"
+          "        if t.ema:\n"
+          "            t.ema['stages.1.1.reduce.conv.weight'] = held\n"
           "    t._update = update\n"
           "trainer(still)", f"step 1: average of stages.1.1.reduce.conv.weight ({CLIPPED})"),
     Fault("averages that warm up", S, "", 5,

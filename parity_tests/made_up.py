@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from repro.interface.drops import Drops
+from repro.interface.dropout_source import SeededDropout
 from repro.training.meters import cross_entropy
 
 MODEL = "asymmnet_small_x0_35"
@@ -19,7 +19,7 @@ class SoftmaxRegression:
     """A Trainer that trains the spec's classifier alone, on noisy pixels: the noise is drawn as what dropout leaves
     out. One running statistic counts the steps."""
 
-    draw: Drops
+    draw: SeededDropout
     stop: tuple[int, Callable] | None = None  # number of the step, what then happens
     steps_taken = 0
 
@@ -74,7 +74,7 @@ class Backend:
     use = staticmethod(lambda device: device)
 
     @staticmethod
-    def drop_by(model, draw):
+    def set_dropout_source(model, draw):
         SoftmaxRegression.draw = draw
 
     create_trainer = staticmethod(SoftmaxRegression)

@@ -281,20 +281,20 @@ DROPPING = """
 import json
 from dataclasses import replace
 import numpy as np
-from backends.{backend} import create_model, create_trainer, drop_by, export_weights
-from repro.interface.drops import Drops
+from backends.{backend} import create_model, create_trainer, set_dropout_source, export_weights
+from repro.interface.dropout_source import SeededDropout
 from repro.interface import TrainSettings
 from repro.specs import find_spec
 from repro.weights.init import initialise
 spec = find_spec("efficientnet_v2_b0", num_classes=4, in_channels=1, dropout=0.5, drop_path=0.5)
 spec = replace(spec, stages=[[replace(block, depth=1) for block in stage] for stage in spec.stages[:3]])
-model, drops = create_model(spec), Drops(3)
-drop_by(model, drops)
+model, drops = create_model(spec), SeededDropout(3)
+set_dropout_source(model, drops)
 trainer = create_trainer(model, TrainSettings(momentum=0.0))
 images = np.random.default_rng(0).standard_normal((6, 1, 32, 32)).astype(np.float32)
 losses = []
 for epoch in range({start}, 4):
-    drops.begin(epoch)
+    drops.begin_epoch(epoch)
     for count in (4, 4, 6) if epoch == 3 else (4, 4):
         trainer.load_weights(initialise(spec, 0))  # what is dropped is looked at, and nothing else
         losses.append(trainer.step(images[:count], np.arange(count) % 4, 0.01)[0])

@@ -45,7 +45,7 @@ def whole() -> Checkpoint:
 def assert_whole(path: Path) -> None:
     found = read_checkpoint(path, MODEL, say=str)
     assert same(found.weights, WEIGHTS)
-    assert same(found.averages, AVERAGES)
+    assert same(found.ema, AVERAGES)
     assert found.slots.keys() == SLOTS.keys()
     assert all(same(found.slots[slot], arrays) for slot, arrays in SLOTS.items())
     assert found.steps == STEPS
@@ -65,7 +65,7 @@ def test_averages_and_optimizer_go_along(suffix: str, tmp_path: Path, capsys) ->
     assert main([str(tmp_path / f"a{suffix}"), str(tmp_path / "c.pth"), "--model", MODEL, "--weights-only"]) == 0
     assert same(native_weights("torch").read(tmp_path / "c.pth"), WEIGHTS)
     found = read_checkpoint(tmp_path / "c.pth", MODEL, say=str)
-    assert not found.averages
+    assert not found.ema
     assert not found.slots
     assert found.steps is None
 
@@ -90,7 +90,7 @@ def test_averages_under_the_usual_names(wrapper: str, tmp_path: Path, capsys) ->
     write_file(tmp_path / "a.pth", arrays, {})
     found = read_checkpoint(tmp_path / "a.pth", MODEL)
     assert same(found.weights, WEIGHTS)
-    assert same(found.averages, AVERAGES)
+    assert same(found.ema, AVERAGES)
     said = capsys.readouterr().out
     assert "took the weights under 'state_dict'" in said
     assert f"took the moving averages under '{wrapper}'" in said
@@ -248,7 +248,7 @@ def test_the_run_folders_checkpoint_comes_back_from_everywhere(suffix: str, tmp_
     state = {f"{slot}/{name}": SLOTS[slot][name] for slot in settings.slots for name in TRAINED}
     state |= {f"ema/{name}": AVERAGES[name] for name in TRAINED} | {"steps": np.array(STEPS)}
     arrays = {f"weights/{name}": array for name, array in WEIGHTS.items()}
-    arrays |= {f"optimizer/{name}": array for name, array in settings.full_state(state, SPEC).items()}
+    arrays |= {f"optimizer/{name}": array for name, array in settings.complete_state(state, SPEC).items()}
     metadata = {"model": MODEL, "options": "{}"}
     first, there, back = tmp_path / "last.safetensors", tmp_path / f"there{suffix}", tmp_path / "back.safetensors"
     safetensors_file.save(first, arrays, metadata)
@@ -270,5 +270,5 @@ def test_averages_that_are_not_all_there_are_left_out_aloud(tmp_path: Path, caps
     arrays = {f"weights/{name}": array for name, array in WEIGHTS.items()}
     some = {f"ema/{name}": AVERAGES[name] for name in TRAINED[1:]}
     write_file(tmp_path / "a.pth", arrays | some, {})
-    assert not read_checkpoint(tmp_path / "a.pth", MODEL).averages
+    assert not read_checkpoint(tmp_path / "a.pth", MODEL).ema
     assert f"left out the moving averages: {TRAINED[0]} is missing" in capsys.readouterr().out

@@ -23,8 +23,8 @@ import sys
 from contextlib import nullcontext
 import numpy as np
 import torch
-from backends.torch import create_model, create_trainer, drop_by, forward
-from repro.interface.drops import Drops
+from backends.torch import create_model, create_trainer, set_dropout_source, forward
+from repro.interface.dropout_source import SeededDropout
 from repro.interface import TrainSettings
 from repro.specs import find_spec
 from repro.weights.init import initialise
@@ -46,7 +46,7 @@ soft = np.full((4, 4), 0.25, np.float32)
 cases = [(optimizer, "float32") for optimizer in sys.argv[1:]] + [("sgd", "bfloat16")]
 for optimizer, precision in cases:
     model = create_model(spec)
-    drop_by(model, Drops(0))
+    set_dropout_source(model, SeededDropout(0))
     settings = TrainSettings(
         optimizer=optimizer, precision=precision, clip_norm=1.0, ema_decay=0.9, label_smoothing=0.1, weight_decay=0.1
     )
@@ -57,11 +57,11 @@ for optimizer, precision in cases:
         loss, logits = trainer.step(images, targets, 0.1)
         assert logits.shape == (4, 4)
         trainer.load_state(trainer.state())
-    trainer.update({name: weights[name] for name in settings.trained(spec)}, 0.1)
+    trainer.update({name: weights[name] for name in settings.trained_shapes(spec)}, 0.1)
     assert trainer.loss(soft, np.arange(4))[1].shape == trainer.predict(images).shape == (4, 4)
     assert forward(model, images)["logits"].shape == (4, 4)
-    assert trainer.weights().keys() == trainer.averages().keys() == weights.keys()
-    held = [*model.parameters(), *model.buffers(), *trainer.average.values()]
+    assert trainer.weights().keys() == trainer.ema_weights().keys() == weights.keys()
+    held = [*model.parameters(), *model.buffers(), *trainer.ema.values()]
     assert {tensor.device.type for tensor in held} == {"meta"}
 print("placed")
 """

@@ -98,7 +98,7 @@ OTHERS = {
 }
 WRAPPER = """
 from backends import {backend} as sound
-from backends.{backend} import drop_by, export_weights, forward, load_weights, operators, to_float64, version
+from backends.{backend} import set_dropout_source, export_weights, forward, load_weights, operators, to_float64, version
 from {backend} import nn
 
 def create_model(spec):

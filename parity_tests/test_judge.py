@@ -29,11 +29,11 @@ def answer(workers: Any, double: bool) -> Answer:
 def test_no_backend_waits_for_another_to_be_asked_the_next_question() -> None:
     asked = Event()
 
-    def first(workers: Any, inputs: object, double: bool, closely: bool) -> Answer:
+    def first(workers: Any, inputs: object, double: bool, every_module: bool) -> Answer:
         assert "torch" in workers or asked.wait(20), "torch was asked nothing while paddle was busy"
         return answer(workers, double)
 
-    def second(workers: Any, inputs: object, double: bool, closely: bool) -> Answer:
+    def second(workers: Any, inputs: object, double: bool, every_module: bool) -> Answer:
         if "torch" in workers:
             asked.set()
         return answer(workers, double)
@@ -45,7 +45,7 @@ def test_no_backend_waits_for_another_to_be_asked_the_next_question() -> None:
 def test_after_a_failure_nothing_more_is_asked() -> None:
     asked = []
 
-    def run(workers: Any, inputs: object, double: bool, closely: bool) -> Answer:
+    def run(workers: Any, inputs: object, double: bool, every_module: bool) -> Answer:
         asked.append(workers)
         sleep(0.1)
         raise ReproError("it broke")
@@ -58,7 +58,7 @@ def test_after_a_failure_nothing_more_is_asked() -> None:
 def test_large_networks_take_turns() -> None:
     busy: list[str] = []
 
-    def run(workers: Any, inputs: object, double: bool, closely: bool) -> Answer:
+    def run(workers: Any, inputs: object, double: bool, every_module: bool) -> Answer:
         busy.append(*workers)
         sleep(0.01)
         assert len(busy) == 1

@@ -93,7 +93,7 @@ for name, options in settings.items():
         keep(f"{{name}}/{{step}}/gradient", {{key[9:]: array for key, array in probe.state().items()}})
         loss, logits = subject.step(images[step], targets[step], rates[step])
         out[f"{{name}}/{{step}}/loss"], out[f"{{name}}/{{step}}/logits"] = np.float64(loss), logits
-        keep(f"{{name}}/{{step}}/averages", subject.averages())
+        keep(f"{{name}}/{{step}}/averages", subject.ema_weights())
     keep(f"{{name}}/{steps}/weights", subject.weights())
     keep(f"{{name}}/{steps}/state", subject.state())
     if name in {resumed}:
@@ -113,9 +113,9 @@ for name, options in settings.items():
                 raise AssertionError(broken)
         after = subject.weights() | subject.state()
         assert all(np.array_equal(before[key], after[key]) for key in before | after)
-        averages = subject.averages()
+        averages = subject.ema_weights()
         subject.load_weights(start)
-        again = subject.averages()
+        again = subject.ema_weights()
         assert again.keys() == averages.keys() and all(np.array_equal(again[key], start[key]) for key in again)
 # a second trainer of the same model has a state of its own
 model = create_model(spec)

@@ -39,7 +39,7 @@ for precision, compiled in {cases}:
         loss, logits = trainer.step(images, np.zeros(8, np.int64), 1.0)
         after = trainer.weights()
         assert all(array.dtype == np.float32 for array in (before, logits, *after.values()))
-        change = np.concatenate([(after[name] - weights[name]).ravel() for name in settings.trained(spec)])
+        change = np.concatenate([(after[name] - weights[name]).ravel() for name in settings.trained_shapes(spec)])
         found.append((sure, precision, loss, before.tolist(), logits.tolist(), change.tolist()))
 print(json.dumps(found))
 """

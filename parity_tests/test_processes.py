@@ -16,8 +16,8 @@ from parity_tests import made_up
 from parity_tests.made_up import QUICK, metrics
 from repro.errors import ReproError
 from repro.interface import TrainSettings
-from repro.interface.drops import Drops
-from repro.interface.processes import ALONE, LAUNCHERS, Processes, find
+from repro.interface.dropout_source import SeededDropout
+from repro.interface.processes import LAUNCHERS, SINGLE_PROCESS, ProcessGroup, process_group
 from repro.run import main
 from repro.training.meters import Meter
 from repro.weights import safetensors_file
@@ -30,32 +30,32 @@ import sys
 from dataclasses import replace
 import numpy as np
 from repro.interface.discovery import load_backend
-from repro.interface.drops import Drops
+from repro.interface.dropout_source import SeededDropout
 from repro.interface import TrainSettings
-from repro.interface.processes import find
+from repro.interface.processes import process_group
 from repro.specs import find_spec
 from repro.weights import safetensors_file
 from repro.weights.init import initialise
 
 name, out = sys.argv[1:]
 backend = load_backend(name)
-processes = find(name).joined(backend)
+processes = process_group(name).initialised(backend)
 rng = np.random.default_rng(0)
 images = rng.standard_normal((3, 8, 3, 32, 32)).astype(np.float32)
 labels = rng.integers(0, 5, (3, 8))
 
 def trained(spec, settings, steps, part=slice(None)):
-    drops = Drops(0, processes)
+    drops = SeededDropout(0, processes)
     model = backend.create_model(spec)
-    backend.drop_by(model, drops)
-    trainer = backend.create_trainer(model, replace(settings, processes=processes.count))
+    backend.set_dropout_source(model, drops)
+    trainer = backend.create_trainer(model, replace(settings, world_size=processes.world_size))
     trainer.load_weights(initialise(spec, 0))
     losses = []
     for x, y in zip(images[:steps, part], labels[:steps, part]):
-        share = processes.share(len(x))
+        share = processes.local_slice(len(x))
         losses.append(trainer.step(x[share], y[share], 0.1)[0])
     found = {"losses": np.array(losses, np.float32)} | trainer.weights() | trainer.state()
-    return found | {f"average/{name}": array for name, array in trainer.averages().items()}
+    return found | {f"average/{name}": array for name, array in trainer.ema_weights().items()}
 
 # the norm of a share's gradients is from 12 to 33, and that of the whole from 8 to 17: all would be clipped
 layers = find_spec("rdnet_tiny", num_classes=5, dropout=0.2, drop_path=0.3)
@@ -65,10 +65,10 @@ settings = TrainSettings(clip_norm=3.5, ema_decay=0.5, label_smoothing=0.1, comp
 batches = find_spec("asymmnet_small", num_classes=5, dropout=0.0, width=0.35)
 batches = replace(batches, stages=batches.stages[:2])
 found = {"layers": trained(layers, settings, 3)}
-parts = {"batches": slice(None)} if processes.count > 1 else {"one": slice(4), "other": slice(4, 8)}
+parts = {"batches": slice(None)} if processes.world_size > 1 else {"one": slice(4), "other": slice(4, 8)}
 found |= {part: trained(batches, TrainSettings(weight_decay=0.1), 1, rows) for part, rows in parts.items()}
 for part, arrays in found.items():
-    safetensors_file.save(f"{out}/{part}-{processes.rank}-of-{processes.count}.safetensors", arrays)
+    safetensors_file.save(f"{out}/{part}-{processes.rank}-of-{processes.world_size}.safetensors", arrays)
 """
 
 
@@ -137,22 +137,22 @@ def test_the_command_under_a_launcher(backend: str, tmp_path: Path) -> None:
 
 
 def test_what_the_environment_tells(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert find("torch") is ALONE
+    assert process_group("torch") is SINGLE_PROCESS
     for backend, launcher in LAUNCHERS.items():
         with monkeypatch.context() as environment:
-            environment.setenv(launcher.count, "1")
-            assert find(backend) is ALONE
-            environment.setenv(launcher.count, "3")
-            environment.setenv(launcher.rank, "2")
-            assert find(backend) == Processes(2, 3)
+            environment.setenv(launcher.world_size_variable, "1")
+            assert process_group(backend) is SINGLE_PROCESS
+            environment.setenv(launcher.world_size_variable, "3")
+            environment.setenv(launcher.rank_variable, "2")
+            assert process_group(backend) == ProcessGroup(2, 3)
             for other in {*LAUNCHERS, "theirs"} - {backend}:
                 with pytest.raises(ReproError, match=rf"^{launcher.name} has started 3 processes .* one process$"):
-                    find(other)
+                    process_group(other)
             for count, rank in (("3", "3"), ("three", "0"), ("3", "-1"), ("", "0")):
-                environment.setenv(launcher.count, count)
-                environment.setenv(launcher.rank, rank)
-                with pytest.raises(ReproError, match=f"{launcher.rank}={rank} is no process of several"):
-                    find(backend)
+                environment.setenv(launcher.world_size_variable, count)
+                environment.setenv(launcher.rank_variable, rank)
+                with pytest.raises(ReproError, match=f"{launcher.rank_variable}={rank} is no process of several"):
+                    process_group(backend)
 
 
 def test_others_that_are_not_there_are_one_line() -> None:
@@ -162,20 +162,20 @@ def test_others_that_are_not_there_are_one_line() -> None:
             raise ValueError("environment variable MASTER_ADDR expected\nand more")
 
     with pytest.raises(ReproError, match=r"process 1 of 2, and cannot join .*\(environment .* expected\); start"):
-        Processes(1, 2).joined(cast("Any", Alone))
+        ProcessGroup(1, 2).initialised(cast("Any", Alone))
 
 
 def test_shares_make_up_a_batch() -> None:
-    assert [Processes(rank, 3).share(12) for rank in range(3)] == [slice(0, 4), slice(4, 8), slice(8, 12)]
-    assert ALONE.share(1) == slice(0, 1)
+    assert [ProcessGroup(rank, 3).local_slice(12) for rank in range(3)] == [slice(0, 4), slice(4, 8), slice(8, 12)]
+    assert SINGLE_PROCESS.local_slice(1) == slice(0, 1)
     for images in (3, 13):
         with pytest.raises(ReproError, match=f"a batch of {images} images does not part into 3 equal shares"):
-            Processes(0, 3).share(images)
+            ProcessGroup(0, 3).local_slice(images)
 
 
 def test_shares_drop_what_the_whole_would() -> None:
-    whole = Drops(3)
-    shares = [Drops(3, Processes(rank, 2)) for rank in range(2)]
+    whole = SeededDropout(3)
+    shares = [SeededDropout(3, ProcessGroup(rank, 2)) for rank in range(2)]
     for shape in ((4, 5), (4, 1, 1, 1)):
         parts = [drops("block", (2, *shape[1:])) for drops in shares]
         assert np.array_equal(np.concatenate(parts), whole("block", shape))
@@ -183,9 +183,9 @@ def test_shares_drop_what_the_whole_would() -> None:
 
 def test_a_count_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     meter = Meter(10, 5.5, 3, 7)
-    assert ALONE.total(meter) is meter
-    monkeypatch.setattr(made_up.Backend, "totals", lambda numbers: 2 * numbers, raising=False)
-    total = Processes(1, 2, made_up.Backend).total(meter)  # type: ignore[arg-type]
+    assert SINGLE_PROCESS.reduce_meter(meter) is meter
+    monkeypatch.setattr(made_up.Backend, "all_reduce_sum", lambda numbers: 2 * numbers, raising=False)
+    total = ProcessGroup(1, 2, made_up.Backend).reduce_meter(meter)  # type: ignore[arg-type]
     assert total == Meter(20, 11.0, 6, 14) and isinstance(total.images, int)
 
 
@@ -199,13 +199,13 @@ def test_the_first_process_alone_writes(
     step = made_up.SoftmaxRegression.step
 
     def on_its_share(self: Any, images: np.ndarray, labels: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
-        assert self.settings.processes == 2 and len(labels) == 128
+        assert self.settings.world_size == 2 and len(labels) == 128
         shapes.append(len(images))
         return step(self, images, labels, lr)
 
     monkeypatch.setattr(made_up.SoftmaxRegression, "step", on_its_share)
     monkeypatch.setattr(made_up.Backend, "join", lambda: joined.append(1), raising=False)
-    monkeypatch.setattr(made_up.Backend, "totals", lambda numbers: 2 * numbers, raising=False)
+    monkeypatch.setattr(made_up.Backend, "all_reduce_sum", lambda numbers: 2 * numbers, raising=False)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", str(rank))
     monkeypatch.setenv("TQDM_DISABLE", "0")
@@ -222,4 +222,4 @@ def test_the_first_process_alone_writes(
 def test_how_many_processes_a_step_has() -> None:
     for count in (0, 1.5, True, "2"):
         with pytest.raises(ReproError, match="processes"):
-            TrainSettings(processes=count)  # type: ignore[arg-type]
+            TrainSettings(world_size=count)  # type: ignore[arg-type]

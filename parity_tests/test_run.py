@@ -78,7 +78,7 @@ def test_a_run_leaves_its_folder(capsys):
 
 def test_averages_are_what_is_validated_and_kept(monkeypatch):
     """Of another trainer, which is given them after each epoch."""
-    monkeypatch.setattr(SoftmaxRegression, "averages", lambda self: START | {"classifier.bias": BIAS}, raising=False)
+    monkeypatch.setattr(SoftmaxRegression, "ema_weights", lambda self: START | {"classifier.bias": BIAS}, raising=False)
     main([*QUICK, "--epochs", "2", "--ema-decay", "0.9", "--out", "a"])
     assert metrics("a")[1]["val_top1"] == pytest.approx(metrics("a")[0]["val_top1"])  # always the fourth class
     assert np.array_equal(safetensors_file.load("a/best.safetensors")[0]["classifier.bias"], BIAS)

@@ -39,9 +39,9 @@ def session(doubles: bool = True) -> serve.Session:
         return Model("double")
 
     backend = SimpleNamespace(
-        create_model=lambda spec: Model("single"), to_float64=to_float64, drop_by=lambda model, draw: None,
+        create_model=lambda spec: Model("single"), to_float64=to_float64, set_dropout_source=lambda model, draw: None,
         load_weights=lambda model, arrays: model.arrays.update(arrays), export_weights=lambda model: model.arrays,
-        forward=lambda model, images, train, closely: {"kind": np.array(model.precision)},
+        forward=lambda model, images, train, every_module: {"kind": np.array(model.precision)},
         operators=lambda model, size: [],
     )  # fmt: skip
     Model.alive.clear()

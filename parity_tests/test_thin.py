@@ -11,14 +11,14 @@ import pytest
 from repro.specs import STATISTICS, find_spec
 from repro.weights.init import scramble
 from repro.weights.strict import check
-from repro.weights.truncate import cut, thinned
+from repro.weights.truncate import cut, truncated
 
 
 @pytest.mark.parametrize("name", ["asymmnet_large", "vgg16_bn", "rdnet_tiny"])
 @pytest.mark.parametrize("most", [1, 100, 4096])
 def test_thinned(name: str, most: int) -> None:
     spec = find_spec(name)
-    thin = thinned(spec, most)
+    thin = truncated(spec, most)
     assert list(thin.weights) == list(spec.weights)
     for weight, short in zip(spec.weights.values(), thin.weights.values(), strict=True):
         assert (short.kind, short.groups, len(short.shape)) == (weight.kind, weight.groups, len(weight.shape))
@@ -43,10 +43,10 @@ from backends.{backend} import create_model, create_trainer, load_weights, thin
 from repro.interface import TrainSettings
 from repro.specs import find_spec
 from repro.weights.init import scramble
-from repro.weights.truncate import cut, thinned
+from repro.weights.truncate import cut, truncated
 spec = find_spec("asymmnet_small", num_classes=7, width=0.35)
 models = [create_model(spec), create_model(spec)]
-few = thinned(spec, 500)
+few = truncated(spec, 500)
 thin(models[1], few)
 assert models[1].spec is few
 weights = scramble(spec, 0)
@@ -57,10 +57,10 @@ for options in (dict(optimizer="adamw", spare_bias_and_norm=True), dict(nesterov
         trainer = create_trainer(model, TrainSettings(weight_decay=0.1, compiled=False, **options))
         rng = np.random.default_rng(1)
         for step in range(2):
-            shapes = trainer.settings.trained(spec).items()
+            shapes = trainer.settings.trained_shapes(spec).items()
             gradients = {{n: rng.standard_normal(shape, np.float32) for n, shape in shapes}}
             trainer.update({{n: cut(g, model.spec.weights[n].shape) for n, g in gradients.items()}}, 0.1)
-        found.append([trainer.weights(), trainer.averages(), trainer.state()])
+        found.append([trainer.weights(), trainer.ema_weights(), trainer.state()])
     for whole, short in zip(*found):
         assert set(whole) == set(short)
         for key, array in short.items():
@@ -71,6 +71,6 @@ for options in (dict(optimizer="adamw", spare_bias_and_norm=True), dict(nesterov
 
 def test_what_was_cut_fits_what_is_thin() -> None:
     spec = find_spec("asymmnet_small")
-    thin = thinned(spec, 10)
+    thin = truncated(spec, 10)
     weights = scramble(spec, 0)
     check({name: cut(weights[name], weight.shape) for name, weight in thin.weights.items()}, thin)

@@ -46,9 +46,9 @@ def test_a_bad_setting_is_one_line(options: dict, message: str) -> None:
 
 def test_a_state_of_other_settings_is_refused() -> None:
     adam = TrainSettings(optimizer="adam")
-    state = adam.full_state({}, SPEC)
+    state = adam.complete_state({}, SPEC)
     assert state["steps"].shape == () and len(state) == 2 * len(TRAINED) + 1
-    assert adam.full_state(state, SPEC).keys() == state.keys()
+    assert adam.complete_state(state, SPEC).keys() == state.keys()
     name = TRAINED[0]
     for broken, message in (
         ({key: array for key, array in state.items() if key != "steps"}, "steps is missing"),
@@ -56,6 +56,6 @@ def test_a_state_of_other_settings_is_refused() -> None:
         (state | {f"moment2/{name}": np.zeros(1)}, f"moment2/{name} is of another shape"),
     ):
         with pytest.raises(ReproError, match=re.escape(message)):
-            adam.full_state(broken, SPEC)
+            adam.complete_state(broken, SPEC)
     with pytest.raises(ReproError, match=r"ema/classifier.bias is missing"):
-        TrainSettings(ema_decay=0.9).full_state(TrainSettings().full_state({}, SPEC), SPEC)
+        TrainSettings(ema_decay=0.9).complete_state(TrainSettings().complete_state({}, SPEC), SPEC)

@@ -35,11 +35,11 @@ def test_a_dropout_of_mindspores_own_is_refused_where_steps_are_compiled(
     run_in("mindspore", """
 import numpy as np
 from mindspore import nn
-from backends.mindspore import adopt, drop_by
+from backends.mindspore import adopt, set_dropout_source
 from backends.mindspore.model import draw_drops
 from repro.errors import ReproError
 model = adopt(nn.SequentialCell(nn.Conv2d(3, 3, 1), nn.Dropout(p=0.5)), "theirs")
-drop_by(model, lambda name, shape: np.zeros(shape, np.float32))
+set_dropout_source(model, lambda name, shape: np.zeros(shape, np.float32))
 try:
     draw_drops(model, np.zeros((2, 3, 8, 8), np.float32))
 except ReproError as error:

@@ -12,7 +12,7 @@ import pytest
 
 from repro.errors import ReproError
 from repro.interface import Trainer
-from repro.interface.drops import Drops
+from repro.interface.dropout_source import SeededDropout
 from repro.specs import find_spec
 from repro.training import console, loop, run_folder
 from repro.training.loop import Diverged
@@ -145,15 +145,15 @@ def test_validation_stops_at_broken_logits():
 
 def test_what_is_dropped_depends_on_seed_epoch_layer_and_step():
     def drawn(seed: int, epoch: int) -> list[bytes]:
-        drops = Drops(seed)
+        drops = SeededDropout(seed)
         drops("before", (1,))
-        drops.begin(epoch)
+        drops.begin_epoch(epoch)
         return [drops(name, (2, 3)).tobytes() for name in ("a", "b", "a")]
 
     every = [drawn(seed, epoch) for seed in range(5) for epoch in range(5)]
     assert len({draw for three in every for draw in three}) == 3 * 25
     assert drawn(3, 4) == drawn(3, 4)
-    numbers = Drops(0)("a", (1000,))
+    numbers = SeededDropout(0)("a", (1000,))
     assert numbers.dtype == np.float32 and 0 <= numbers.min() < 0.01 and 0.99 < numbers.max() < 1
 
 

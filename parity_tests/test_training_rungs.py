@@ -9,7 +9,7 @@ import pytest
 
 from repro.parity import training
 from repro.parity.ladder import climb
-from repro.parity.tolerance import FLOOR, SPREAD, nudged, tolerances
+from repro.parity.tolerance import FLOOR, SPREAD, perturbed, tolerances
 from repro.specs import find_spec
 from repro.workers.client import Worker
 
@@ -38,11 +38,11 @@ def test_tolerance_grows_with_what_float32_loses() -> None:
 
 def test_nudged_images_differ_in_their_last_bits() -> None:
     images = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype("float32")
-    other = nudged(images, 1)
+    other = perturbed(images, 1)
     assert other.dtype == np.float32
     assert (other != images).all()
     assert np.abs(other - images).max() <= np.spacing(np.abs(images).max())
-    assert not np.array_equal(other, nudged(images, 2))
+    assert not np.array_equal(other, perturbed(images, 2))
 
 
 def test_networks_without_normalisation_take_smaller_steps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ def create_model(spec):
     return model
 def load_weights(model, arrays): model.update(arrays)
 def export_weights(model): return model
-def drop_by(model, draw): pass
+def set_dropout_source(model, draw): pass
 """
 
 

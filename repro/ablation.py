@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from repro.cli import run_command
 from repro.errors import ReproError
-from repro.interface.processes import ALONE, find
+from repro.interface.processes import SINGLE_PROCESS, process_group
 from repro.training import recipe as recipes
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _error(values: dict, flags: dict, ending: str, out: Path) -> str:
 
     folder = out / f"{PREFIX}{ending}"
     recipe = recipes.make(values, flags | {"model": folder.name})
-    if find(recipe.backend) != ALONE:
+    if process_group(recipe.backend) != SINGLE_PROCESS:
         raise ReproError("a sweep trains in one process; start it without a launcher")
     begun = (folder / LAST).is_file()
     if begun:

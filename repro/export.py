@@ -76,14 +76,14 @@ def write(path: Path, found: Checkpoint, name: str, size: int) -> Comparison:
 
     from repro.interface.discovery import backend_names, load_backend
     from repro.parity.comparison import compare
-    from repro.parity.tolerance import nudged, tolerances
+    from repro.parity.tolerance import perturbed, tolerances
 
     backend, spec = load_backend(name), found.spec
     model = backend.create_model(spec)
     backend.load_weights(model, found.weights)
     images = np.random.default_rng(0).standard_normal((3, spec.in_channels, size, size), np.float32)
     expected = backend.forward(model, images)["logits"]
-    moved = [{"logits": backend.forward(model, nudged(images, seed))["logits"]} for seed in range(3)]
+    moved = [{"logits": backend.forward(model, perturbed(images, seed))["logits"]} for seed in range(3)]
 
     others = " or ".join(other for other in backend_names() if other != name)
     advice = f"the network is the same in every backend: try --backend {others}"

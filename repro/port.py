@@ -82,7 +82,7 @@ def port(arguments: argparse.Namespace) -> None:
     print(f"read {len(found.weights)} arrays of {found.spec.name}, {found.spec.num_classes} classes, "
           f"from {arguments.source}")  # fmt: skip
     layout = write_checkpoint(destination, found, arguments.to)
-    beside = [*(["ema"] if found.averages else []), *(f"optimizer/{slot}" for slot in found.slots)]
+    beside = [*(["ema"] if found.ema else []), *(f"optimizer/{slot}" for slot in found.slots)]
     beside += [] if found.steps is None else ["optimizer/steps"]
     print(
         f"wrote {destination} ({layout.publisher})" + (f", with {', '.join(beside)} beside weights" if beside else "")

@@ -27,8 +27,8 @@ from backends.mindspore.models.vgg import VGG
 from backends.mindspore.native_weights import NAMES
 from repro.arrays import Arrays
 from repro.errors import ReproError
-from repro.interface.contract import Draw
-from repro.interface.module_outputs import again, first
+from repro.interface.contract import DropoutSource
+from repro.interface.module_outputs import first_output, unique_name
 from repro.specs import Spec, find_spec
 from repro.specs.asymmnet import AsymmNetSpec
 from repro.specs.densenet import DenseNetSpec
@@ -132,7 +132,7 @@ def _parts(model: nn.Cell) -> Iterator[Part]:
                 yield Part(path, _type(cell), leaf, value.name, value.shape, getattr(cell, "group", 1), True)
 
 
-def adopt(model: Any, title: str) -> Any:
+def wrap_user_model(model: Any, title: str) -> Any:
     """A model that is not ours, with a `spec` of its weights and one tensor as its output."""
     if not isinstance(model, nn.Cell):
         raise ReproError(f"{title} is a {type(model).__name__}, which is no mindspore.nn.Cell")
@@ -140,11 +140,11 @@ def adopt(model: Any, title: str) -> Any:
         raise ReproError(f"{title} has an attribute `spec` of its own; give it another name")
 
     def output(_cell: Any, _inputs: Any, found: Any) -> Tensor:
-        if not isinstance(first(found), Tensor):
+        if not isinstance(first_output(found), Tensor):
             raise ReproError(
                 f"{title} puts out a {type(found).__name__}; let it be the logits, or a tuple of them first"
             )
-        return first(found)
+        return first_output(found)
 
     norms = (cell for _, cell in model.cells_and_names() if isinstance(cell, nn.layer.normalization._BatchNorm))
     momenta = (norm.momentum for norm in norms)  # kept as torch counts
@@ -172,7 +172,7 @@ def to_float64(make: Callable[[], Any]) -> Any:
     raise ReproError("mindspore has no float64 convolution or batch normalisation on the CPU")
 
 
-def thin(model: Any, spec: Spec) -> None:
+def truncate(model: Any, spec: Spec) -> None:
     """Cuts parameters to the shapes of the spec, which becomes the model's; it cannot run any more."""
     shapes = NAMES.shapes(spec.weights)
     for parameter in model.trainable_params():
@@ -187,20 +187,20 @@ def _run(model: Any, images: np.ndarray, hooks: list[Any], train: bool = False) 
         return model(Tensor(images)).asnumpy()
 
 
-def forward(model: Any, images: np.ndarray, train: bool = False, closely: bool = False) -> Arrays:
-    """Every stage's output, and the logits, of images (N, C, H, W), in evaluation or training mode. closely: what
+def forward(model: Any, images: np.ndarray, train: bool = False, every_module: bool = False) -> Arrays:
+    """Every stage's output, and the logits, of images (N, C, H, W), in evaluation or training mode. every_module: what
     enters and leaves every cell."""
     outputs: Arrays = {}
     cells = {name: cell for name, cell in model.cells_and_names() if name}
-    names = {cells[name]: name for name in (cells if closely else model.spec.trace(images.shape[2]).stages)}
+    names = {cells[name]: name for name in (cells if every_module else model.spec.trace(images.shape[2]).stages)}
 
     def keep(name: str, array: Any) -> None:
-        if isinstance(first(array), Tensor):
-            outputs[again(name, outputs)] = first(array).asnumpy().copy()
+        if isinstance(first_output(array), Tensor):
+            outputs[unique_name(name, outputs)] = first_output(array).asnumpy().copy()
 
     hooks = drop_hooks(model)
     hooks += [cell.register_forward_hook(lambda cell, _inputs, output: keep(names[cell], output)) for cell in names]
-    if closely:
+    if every_module:
         hooks += [
             cell.register_forward_pre_hook(lambda cell, inputs: keep(f"enters {names[cell]}", inputs)) for cell in names
         ]
@@ -208,7 +208,7 @@ def forward(model: Any, images: np.ndarray, train: bool = False, closely: bool =
     return outputs | {"logits": logits}
 
 
-def drop_by(model: Any, draw: Draw) -> None:
+def set_dropout_source(model: Any, draw: DropoutSource) -> None:
     """Dropout and drop-path layers leave out what draw(name, shape) puts below their rate."""
     names = {cell: name for name, cell in model.cells_and_names() if isinstance(cell, (Dropout, nn.Dropout))}
     model.draw, model.dropping, model.drawn_for = draw, names, 0  # images in a batch

@@ -63,7 +63,7 @@ class Optimizer(nn.Cell):
     def __init__(self, shapes: Sequence[tuple[int, ...]], settings: TrainSettings):
         super().__init__(auto_prefix=False)
         sizes = [math.prod(shape) for shape in shapes]
-        self.slots = {slot: filled(slot, settings.before(slot), sum(sizes)) for slot in settings.slots}
+        self.slots = {slot: filled(slot, settings.initial_value(slot), sum(sizes)) for slot in settings.slots}
         self.velocity = self.slots.get("velocity")
         self.momentum, self.eps = settings.momentum, settings.eps
         self.decays = settings.weight_decay > 0

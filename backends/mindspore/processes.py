@@ -7,14 +7,14 @@ import numpy as np
 from mindspore import Tensor, communication, nn, ops
 
 
-def use(device: str) -> str:
+def use_device(device: str) -> str:
     if device == "gpu" and not mindspore.device_context.gpu.is_available():  # which set_device says in many lines
         raise RuntimeError("this MindSpore was not built for GPUs, or finds none")
     mindspore.set_device(device.upper())  # a gpu is the one that msrun has given to this process
     return mindspore.get_context("device_target")
 
 
-def join() -> None:
+def init_distributed() -> None:
     communication.init()
 
 
@@ -29,5 +29,5 @@ class Mean(nn.Cell):
         return self.summed(vector) / self.count
 
 
-def totals(numbers: np.ndarray) -> np.ndarray:
+def all_reduce_sum(numbers: np.ndarray) -> np.ndarray:
     return ops.AllReduce()(Tensor(numbers)).asnumpy()

@@ -12,7 +12,7 @@ from mindspore import Parameter, Tensor, amp, nn, ops
 from backends.mindspore.model import draw_drops, drop_hooks, export_weights, load_weights, mode
 from backends.mindspore.native_weights import NAMES
 from backends.mindspore.optimizers import Flat, Optimizer, create_optimizer, zeros
-from backends.mindspore.processes import Mean, totals
+from backends.mindspore.processes import Mean, all_reduce_sum
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.interface import TrainSettings
@@ -25,16 +25,16 @@ class Update(nn.Cell):
 
     def __init__(self, weights: Flat, optimizer: Optimizer, settings: TrainSettings, average: Parameter | None):
         super().__init__(auto_prefix=False)
-        self.weights, self.optimizer, self.average = weights, optimizer, average
+        self.weights, self.optimizer, self.ema = weights, optimizer, average
         self.clip_norm = settings.clip_norm
-        self.mean = Mean(settings.processes) if settings.processes > 1 else None
+        self.mean = Mean(settings.world_size) if settings.world_size > 1 else None
         self.settings, self.share = settings, zeros("share")  # of a weight in its average
 
     def prepare(self, lr: float, steps: int) -> None:
         """Sets what the next step depends on beside arrays. steps: how many were made before it."""
         self.optimizer.prepare(lr, steps)
-        if self.average is not None:
-            self.share.set_data(Tensor(self.settings.average_share(steps), mindspore.float32))
+        if self.ema is not None:
+            self.share.set_data(Tensor(self.settings.ema_weight(steps), mindspore.float32))
 
     def construct(self, loss: Tensor, gradients: tuple[Tensor, ...]) -> Tensor:
         """The loss, which hangs on the updates; and these on all gradients, so that no weight is written before every
@@ -47,8 +47,8 @@ class Update(nn.Cell):
             norm = ops.sqrt(total(gradient * gradient))
             gradient = gradient * ops.minimum(self.clip_norm / (norm + 1e-6), 1.0)
         weight = self.optimizer(self.weights(ops.depend(self.weights.parameters, gradient)), gradient)
-        if self.average is not None:
-            loss = ops.depend(loss, ops.assign(self.average, self.average + self.share * (weight - self.average)))
+        if self.ema is not None:
+            loss = ops.depend(loss, ops.assign(self.ema, self.ema + self.share * (weight - self.ema)))
         return ops.depend(loss, self.weights.write(weight))
 
 
@@ -96,16 +96,16 @@ class Trainer:
         if settings.precision == "float16":
             self.network = amp.auto_mixed_precision(model, "O2", mindspore.float16)  # normalisation stays float32
         self.settings = settings
-        canonical = {NAMES.name(name, model.spec.weights[name]): name for name in settings.trained(model.spec)}
+        canonical = {NAMES.name(name, model.spec.weights[name]): name for name in settings.trained_shapes(model.spec)}
         trained = [parameter for parameter in model.trainable_params() if parameter.name in canonical]
         self.flat = Flat(trained, settings.compiled)
         self.names = [canonical[parameter.name] for parameter in self.flat.parameters]
         size = sum(self.flat.sizes)
         self.optimizer = create_optimizer([parameter.shape for parameter in self.flat.parameters], settings)
-        self.average = None if settings.ema_decay is None else zeros("ema", size)
+        self.ema = None if settings.ema_decay is None else zeros("ema", size)
         self._reset_averages()
         self.cross_entropy = nn.CrossEntropyLoss(label_smoothing=float(settings.label_smoothing))
-        self.whole_update = Update(self.flat, self.optimizer, settings, self.average)
+        self.whole_update = Update(self.flat, self.optimizer, settings, self.ema)
         self.train_step = Step(self.network, self.cross_entropy, self.whole_update, settings.loss_scale)
         self.steps = 0
 
@@ -120,7 +120,7 @@ class Trainer:
             self.train_step.set_train(True)
             loss, logits = self.train_step(Tensor(images), typed(targets))
             self.steps += 1
-            if self.settings.processes > 1:
+            if self.settings.world_size > 1:
                 self._share_statistics()
             return float(loss.asnumpy()), logits.asnumpy()
 
@@ -129,8 +129,8 @@ class Trainer:
         own = self.model.parameters_dict()
         found = [own[name] for name in NAMES.statistics(self.model.spec.weights)]
         if found:
-            whole = totals(np.concatenate([parameter.asnumpy() for parameter in found]))
-            pieces = np.split(whole / self.settings.processes, np.cumsum([parameter.size for parameter in found])[:-1])
+            whole = all_reduce_sum(np.concatenate([parameter.asnumpy() for parameter in found]))
+            pieces = np.split(whole / self.settings.world_size, np.cumsum([parameter.size for parameter in found])[:-1])
             for parameter, piece in zip(found, pieces, strict=True):
                 parameter.set_data(Tensor(piece))
 
@@ -158,15 +158,15 @@ class Trainer:
         self._reset_averages()
 
     def _reset_averages(self) -> None:
-        if self.average is not None:
+        if self.ema is not None:
             weights = [parameter.asnumpy().ravel() for parameter in self.flat.parameters]
-            self.average.set_data(Tensor(np.concatenate(weights)))
+            self.ema.set_data(Tensor(np.concatenate(weights)))
 
-    def averages(self) -> Arrays:
-        return {} if self.average is None else self.weights() | self._parts(self.average)
+    def ema_weights(self) -> Arrays:
+        return {} if self.ema is None else self.weights() | self._parts(self.ema)
 
     def _vectors(self) -> dict[str, Parameter]:
-        return self.optimizer.slots | ({} if self.average is None else {"ema": self.average})
+        return self.optimizer.slots | ({} if self.ema is None else {"ema": self.ema})
 
     def _parts(self, vector: Parameter) -> Arrays:
         """Copies under the names of the weights, and in their shapes."""
@@ -180,10 +180,10 @@ class Trainer:
             for slot, vector in self._vectors().items()
             for name, array in self._parts(vector).items()
         }
-        return arrays | ({"steps": np.array(self.steps)} if self.settings.counts else {})
+        return arrays | ({"steps": np.array(self.steps)} if self.settings.counts_steps else {})
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
-        arrays = self.settings.full_state(arrays, self.model.spec)
+        arrays = self.settings.complete_state(arrays, self.model.spec)
         self.steps = int(arrays.get("steps", 0))
         for slot, vector in self._vectors().items():
             parts = [arrays[key].ravel() for name in self.names if (key := f"{slot}/{name}") in arrays]

@@ -24,8 +24,8 @@ from backends.paddle.models.vgg import VGG
 from backends.paddle.native_weights import NAMES
 from repro.arrays import Arrays
 from repro.errors import ReproError
-from repro.interface.contract import Draw
-from repro.interface.module_outputs import again, first
+from repro.interface.contract import DropoutSource
+from repro.interface.module_outputs import first_output, unique_name
 from repro.specs import Spec, find_spec
 from repro.specs.asymmnet import AsymmNetSpec
 from repro.specs.densenet import DenseNetSpec
@@ -92,7 +92,7 @@ def _parts(model: nn.Layer) -> Iterator[Part]:
                 yield Part(path, _type(layer), leaf, name, value.shape, groups, trained)
 
 
-def adopt(model: Any, title: str) -> Any:
+def wrap_user_model(model: Any, title: str) -> Any:
     """A model that is not ours, with a `spec` of its weights and one tensor as its output."""
     if not isinstance(model, nn.Layer):
         raise ReproError(f"{title} is a {type(model).__name__}, which is no paddle.nn.Layer")
@@ -100,11 +100,11 @@ def adopt(model: Any, title: str) -> Any:
         raise ReproError(f"{title} has an attribute `spec` of its own; give it another name")
 
     def output(_layer: Any, _inputs: Any, found: Any) -> paddle.Tensor:
-        if not isinstance(first(found), paddle.Tensor):
+        if not isinstance(first_output(found), paddle.Tensor):
             raise ReproError(
                 f"{title} puts out a {type(found).__name__}; let it be the logits, or a tuple of them first"
             )
-        return first(found)
+        return first_output(found)
 
     norms = (layer for layer in model.sublayers() if isinstance(layer, (nn.layer.norm._BatchNormBase, nn.BatchNorm)))
     momenta = (1 - norm._momentum for norm in norms)
@@ -137,7 +137,7 @@ def to_float64(make: Callable[[], Any]) -> Any:
         paddle.set_default_dtype(before)
 
 
-def thin(model: Any, spec: Spec) -> None:
+def truncate(model: Any, spec: Spec) -> None:
     """Cuts parameters to the shapes of the spec, which becomes the model's; it cannot run any more."""
     shapes = NAMES.shapes(spec.weights)
     for name, parameter in model.named_parameters():
@@ -146,21 +146,21 @@ def thin(model: Any, spec: Spec) -> None:
     model.spec = spec
 
 
-def forward(model: Any, images: np.ndarray, train: bool = False, closely: bool = False) -> Arrays:
-    """Every stage's output, and the logits, of images (N, C, H, W), in evaluation or training mode. closely: what
+def forward(model: Any, images: np.ndarray, train: bool = False, every_module: bool = False) -> Arrays:
+    """Every stage's output, and the logits, of images (N, C, H, W), in evaluation or training mode. every_module: what
     enters and leaves every layer."""
     outputs: Arrays = {}
     layers = dict(model.named_sublayers())
-    names = {layers[name]: name for name in (layers if closely else model.spec.trace(images.shape[2]).stages)}
+    names = {layers[name]: name for name in (layers if every_module else model.spec.trace(images.shape[2]).stages)}
 
     def keep(name: str, array: Any) -> None:
-        if isinstance(first(array), paddle.Tensor):
-            outputs[again(name, outputs)] = first(array).numpy().copy()
+        if isinstance(first_output(array), paddle.Tensor):
+            outputs[unique_name(name, outputs)] = first_output(array).numpy().copy()
 
     hooks = [
         layer.register_forward_post_hook(lambda layer, _inputs, output: keep(names[layer], output)) for layer in names
     ]
-    if closely:
+    if every_module:
         hooks += [
             layer.register_forward_pre_hook(lambda layer, inputs: keep(f"enters {names[layer]}", inputs))
             for layer in names
@@ -175,7 +175,7 @@ def forward(model: Any, images: np.ndarray, train: bool = False, closely: bool =
     return outputs
 
 
-def drop_by(model: Any, draw: Draw) -> None:
+def set_dropout_source(model: Any, draw: DropoutSource) -> None:
     """Dropout and drop-path layers leave out what draw(name, shape) puts below their rate."""
     names = {layer: name for name, layer in model.named_sublayers()}
 

@@ -41,7 +41,7 @@ class RMSProp:
     def __init__(self, parameters: list[paddle.Tensor], settings: TrainSettings, name: str):
         self.parameters, self.settings, self.name, self.lr = parameters, settings, name, 0.0
         self.arrays = {
-            key(p, name, slot): paddle.full_like(p, settings.before(slot))
+            key(p, name, slot): paddle.full_like(p, settings.initial_value(slot))
             for p in parameters
             for slot in settings.slots
         }

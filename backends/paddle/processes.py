@@ -9,12 +9,12 @@ import paddle
 from paddle import distributed
 
 
-def use(device: str) -> str:
+def use_device(device: str) -> str:
     paddle.device.set_device(device)  # a gpu is the one that paddle.distributed.launch has given to this process
     return paddle.device.get_device()
 
 
-def join() -> None:
+def init_distributed() -> None:
     wanted = paddle.device.get_device()
     distributed.init_parallel_env()  # which chooses a device by itself
     if (found := paddle.device.get_device()) != wanted:
@@ -26,11 +26,11 @@ def _summed(tensor: paddle.Tensor) -> paddle.Tensor:
     return tensor
 
 
-def totals(numbers: np.ndarray) -> np.ndarray:
+def all_reduce_sum(numbers: np.ndarray) -> np.ndarray:
     return _summed(paddle.to_tensor(numbers)).numpy()
 
 
-def means(tensors: Sequence[paddle.Tensor]) -> list[paddle.Tensor]:
+def all_reduce_mean(tensors: Sequence[paddle.Tensor]) -> list[paddle.Tensor]:
     """Over all processes, in one message."""
     flat = _summed(paddle.concat([tensor.detach().reshape([-1]) for tensor in tensors])) / distributed.get_world_size()
     pieces = flat.split([tensor.size for tensor in tensors])

@@ -12,7 +12,7 @@ from paddle.nn import functional as F
 from backends.paddle.model import export_weights, load_weights
 from backends.paddle.native_weights import NAMES
 from backends.paddle.optimizers import create_optimizer, key
-from backends.paddle.processes import means
+from backends.paddle.processes import all_reduce_mean
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.interface import TrainSettings
@@ -51,7 +51,7 @@ class Trainer:
         self.model = model
         self.settings = settings
         self.kinds = model.spec.weights
-        native = {NAMES.name(name, self.kinds[name]): name for name in settings.trained(model.spec)}
+        native = {NAMES.name(name, self.kinds[name]): name for name in settings.trained_shapes(model.spec)}
         for name, parameter in model.named_parameters():
             parameter.stop_gradient = name not in native
         self.parameters = {native[name]: parameter for name, parameter in model.named_parameters() if name in native}
@@ -67,14 +67,14 @@ class Trainer:
 
     def _reset_averages(self) -> None:
         averaged = {} if self.settings.ema_decay is None else self.parameters
-        self.average = {name: parameter.detach().clone() for name, parameter in averaged.items()}
+        self.ema = {name: parameter.detach().clone() for name, parameter in averaged.items()}
 
     def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
         self.model.train()
         logits = self.model(paddle.to_tensor(images))
         loss = cross_entropy(logits, paddle.to_tensor(targets), self.settings.label_smoothing)
         loss.backward()
-        if self.settings.processes > 1:
+        if self.settings.world_size > 1:
             loss = self._shared(loss)
         self._update(lr)
         return float(loss), logits.numpy()
@@ -82,7 +82,7 @@ class Trainer:
     def _shared(self, loss: paddle.Tensor) -> paddle.Tensor:
         """The mean over all processes; and gradients and running statistics become theirs."""
         trained = [parameter for parameter in self.parameters.values() if parameter.grad is not None]
-        loss, *found = means([loss, *(parameter.grad for parameter in trained), *self.statistics])
+        loss, *found = all_reduce_mean([loss, *(parameter.grad for parameter in trained), *self.statistics])
         for parameter, mean in zip(trained, found, strict=False):
             parameter.grad = mean
         for statistic, mean in zip(self.statistics, found[len(trained) :], strict=True):
@@ -107,8 +107,8 @@ class Trainer:
             paddle.nn.utils.clip_grad_norm_(list(self.parameters.values()), self.settings.clip_norm)
         self.optimizer.step()
         self.optimizer.clear_grad(set_to_zero=False)
-        for name, average in self.average.items():
-            average.lerp_(self.parameters[name].detach(), self.settings.average_share(self.steps))
+        for name, average in self.ema.items():
+            average.lerp_(self.parameters[name].detach(), self.settings.ema_weight(self.steps))
         self.steps += 1
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -129,8 +129,8 @@ class Trainer:
     def _native(self, array: np.ndarray, name: str) -> paddle.Tensor:
         return paddle.to_tensor(np.array(NAMES.turn(array, self.kinds[name]), np.float32, order="C"))
 
-    def averages(self) -> Arrays:
-        averages = {name: self._canonical(average, name) for name, average in self.average.items()}
+    def ema_weights(self) -> Arrays:
+        averages = {name: self._canonical(average, name) for name, average in self.ema.items()}
         return self.weights() | averages if averages else {}
 
     def state(self) -> Arrays:
@@ -138,14 +138,14 @@ class Trainer:
         buffers = self.optimizer.state_dict()  # empty before the first step, unless loaded
         for name, parameter in self.parameters.items():
             for slot in self.settings.slots:
-                fresh = paddle.full_like(parameter, self.settings.before(slot))
+                fresh = paddle.full_like(parameter, self.settings.initial_value(slot))
                 buffer = buffers.get(key(parameter, self.name, slot), fresh)
                 arrays[f"{slot}/{name}"] = self._canonical(buffer, name)
-        arrays |= {f"ema/{name}": self._canonical(average, name) for name, average in self.average.items()}
-        return arrays | ({"steps": np.array(self.steps)} if self.settings.counts else {})
+        arrays |= {f"ema/{name}": self._canonical(average, name) for name, average in self.ema.items()}
+        return arrays | ({"steps": np.array(self.steps)} if self.settings.counts_steps else {})
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
-        arrays = self.settings.full_state(arrays, self.model.spec)
+        arrays = self.settings.complete_state(arrays, self.model.spec)
         self._reset_optimizer()
         self.steps = int(arrays.get("steps", 0))
         powers = [power(beta, self.steps + 1) for beta in self.settings.betas]
@@ -153,12 +153,12 @@ class Trainer:
         for name, parameter in self.parameters.items():
             for slot in self.settings.slots:
                 buffers[key(parameter, self.name, slot)] = self._native(arrays[f"{slot}/{name}"], name)
-            for number, value in enumerate(powers if self.settings.counts else (), 1):
+            for number, value in enumerate(powers if self.settings.counts_steps else (), 1):
                 buffers[key(parameter, self.name, f"beta{number}_pow_acc")] = paddle.to_tensor([value])
         self.optimizer.set_state_dict(buffers)
-        for name in self.average:
+        for name in self.ema:
             if f"ema/{name}" in arrays:
-                self.average[name] = self._native(arrays[f"ema/{name}"], name)
+                self.ema[name] = self._native(arrays[f"ema/{name}"], name)
 
 
 def create_trainer(model: Any, settings: TrainSettings) -> Trainer:

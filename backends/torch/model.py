@@ -24,8 +24,8 @@ from backends.torch.models.vgg import VGG
 from backends.torch.native_weights import NAMES
 from repro.arrays import Arrays
 from repro.errors import ReproError
-from repro.interface.contract import Draw
-from repro.interface.module_outputs import again, first
+from repro.interface.contract import DropoutSource
+from repro.interface.module_outputs import first_output, unique_name
 from repro.specs import Spec, find_spec
 from repro.specs.asymmnet import AsymmNetSpec
 from repro.specs.densenet import DenseNetSpec
@@ -92,7 +92,7 @@ def _parts(model: nn.Module) -> Iterator[Part]:
                 yield Part(path, _type(module), leaf, name, value.shape, groups, trained)
 
 
-def adopt(model: Any, title: str) -> Any:
+def wrap_user_model(model: Any, title: str) -> Any:
     """A model that is not ours, with a `spec` of its weights and one tensor as its output."""
     if not isinstance(model, nn.Module):
         raise ReproError(f"{title} is a {type(model).__name__}, which is no torch.nn.Module")
@@ -100,11 +100,11 @@ def adopt(model: Any, title: str) -> Any:
         raise ReproError(f"{title} has an attribute `spec` of its own; give it another name")
 
     def output(_module: Any, _inputs: Any, found: Any) -> torch.Tensor:
-        if not isinstance(first(found), torch.Tensor):
+        if not isinstance(first_output(found), torch.Tensor):
             raise ReproError(
                 f"{title} puts out a {type(found).__name__}; let it be the logits, or a tuple of them first"
             )
-        return first(found)
+        return first_output(found)
 
     norms = (module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
     momenta = (norm.momentum for norm in norms if norm.momentum is not None)
@@ -141,30 +141,32 @@ def to_float64(make: Callable[[], Any]) -> Any:
     return model
 
 
-def thin(model: Any, spec: Spec) -> None:
+def truncate(model: Any, spec: Spec) -> None:
     """Cuts parameters to the shapes of the spec, which becomes the model's; it cannot run any more."""
     for name, parameter in model.named_parameters():
         parameter.data = torch.empty(spec.weights[name].shape, dtype=parameter.dtype)
     model.spec = spec
 
 
-def forward(model: Any, images: np.ndarray, train: bool = False, closely: bool = False) -> Arrays:
-    """Every stage's output, and the logits, of images (N, C, H, W), in evaluation or training mode. closely: what
+def forward(model: Any, images: np.ndarray, train: bool = False, every_module: bool = False) -> Arrays:
+    """Every stage's output, and the logits, of images (N, C, H, W), in evaluation or training mode. every_module: what
     enters and leaves every module."""
     outputs: Arrays = {}
     stages = (
-        [name for name, _ in model.named_modules() if name] if closely else model.spec.trace(images.shape[2]).stages
+        [name for name, _ in model.named_modules() if name]
+        if every_module
+        else model.spec.trace(images.shape[2]).stages
     )
     names = {model.get_submodule(name): name for name in stages}
 
     def keep(name: str, array: Any) -> None:
-        if isinstance(first(array), torch.Tensor):
-            outputs[again(name, outputs)] = first(array).numpy(force=True).copy()
+        if isinstance(first_output(array), torch.Tensor):
+            outputs[unique_name(name, outputs)] = first_output(array).numpy(force=True).copy()
 
     hooks = [
         module.register_forward_hook(lambda module, _inputs, output: keep(names[module], output)) for module in names
     ]
-    if closely:
+    if every_module:
         hooks += [
             module.register_forward_pre_hook(lambda module, inputs: keep(f"enters {names[module]}", inputs))
             for module in names
@@ -179,7 +181,7 @@ def forward(model: Any, images: np.ndarray, train: bool = False, closely: bool =
     return outputs
 
 
-def drop_by(model: Any, draw: Draw) -> None:
+def set_dropout_source(model: Any, draw: DropoutSource) -> None:
     """Dropout and drop-path layers leave out what draw(name, shape) puts below their rate."""
     names = {module: name for name, module in model.named_modules()}
 

@@ -14,7 +14,7 @@ from torch import distributed
 _sent: list[torch.Tensor] = []  # the last
 
 
-def use(device: str) -> str:
+def use_device(device: str) -> str:
     if device == "gpu":  # a default device costs every call a little
         gpu = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(gpu)  # NCCL looks there; and it fails now if there is none
@@ -22,7 +22,7 @@ def use(device: str) -> str:
     return str(torch.get_default_device())
 
 
-def join() -> None:
+def init_distributed() -> None:
     distributed.init_process_group("nccl" if torch.get_default_device().type == "cuda" else "gloo")
     atexit.register(_leave)
 
@@ -42,11 +42,11 @@ def _summed(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-def totals(numbers: np.ndarray) -> np.ndarray:
+def all_reduce_sum(numbers: np.ndarray) -> np.ndarray:
     return _summed(torch.tensor(numbers)).numpy(force=True).copy()
 
 
-def means(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+def all_reduce_mean(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Over all processes, in one message."""
     flat = _summed(torch.cat([tensor.detach().reshape(-1) for tensor in tensors])) / distributed.get_world_size()
     pieces = flat.split([tensor.numel() for tensor in tensors])

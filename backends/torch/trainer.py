@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from backends.torch.model import export_weights, load_weights
 from backends.torch.optimizers import SLOTS, create_optimizer
-from backends.torch.processes import means
+from backends.torch.processes import all_reduce_mean
 from repro.arrays import Arrays
 from repro.interface import TrainSettings
 
@@ -22,7 +22,7 @@ class Trainer:
     def __init__(self, model: Any, settings: TrainSettings):
         self.model = model
         self.settings = settings
-        trained = settings.trained(model.spec)
+        trained = settings.trained_shapes(model.spec)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in trained)
         self.parameters = {name: parameter for name, parameter in model.named_parameters() if name in trained}
@@ -32,7 +32,7 @@ class Trainer:
 
     def _reset_averages(self) -> None:
         averaged = {} if self.settings.ema_decay is None else self.parameters
-        self.average = {name: parameter.detach().clone() for name, parameter in averaged.items()}
+        self.ema = {name: parameter.detach().clone() for name, parameter in averaged.items()}
 
     def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
         self.model.train()
@@ -43,7 +43,7 @@ class Trainer:
             for parameter in self.parameters.values():
                 if parameter.grad is not None:
                     parameter.grad /= self.settings.loss_scale
-        if self.settings.processes > 1:
+        if self.settings.world_size > 1:
             loss = self._shared(loss)
         self._update(lr)
         return loss.item(), logits.numpy(force=True)
@@ -58,7 +58,7 @@ class Trainer:
         """The mean over all processes; and gradients and running statistics become theirs."""
         own = [parameter.grad for parameter in self.parameters.values() if parameter.grad is not None]
         own += [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
-        loss, *found = means([loss, *own])
+        loss, *found = all_reduce_mean([loss, *own])
         for tensor, mean in zip(own, found, strict=True):
             tensor.copy_(mean)
         return loss
@@ -84,8 +84,8 @@ class Trainer:
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()  # at once: the gradients of a large network would wait in memory for its next step
-        for name, average in self.average.items():
-            average.lerp_(self.parameters[name].detach(), self.settings.average_share(self.steps))
+        for name, average in self.ema.items():
+            average.lerp_(self.parameters[name].detach(), self.settings.ema_weight(self.steps))
         self.steps += 1
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -100,8 +100,8 @@ class Trainer:
         load_weights(self.model, arrays)
         self._reset_averages()
 
-    def averages(self) -> Arrays:
-        averages = {name: average.numpy(force=True).copy() for name, average in self.average.items()}
+    def ema_weights(self) -> Arrays:
+        averages = {name: average.numpy(force=True).copy() for name, average in self.ema.items()}
         return self.weights() | averages if averages else {}
 
     def state(self) -> Arrays:
@@ -109,19 +109,19 @@ class Trainer:
         for name, parameter in self.parameters.items():
             buffers = self.optimizer.state.get(parameter, {})  # empty before the first step
             for slot in self.settings.slots:
-                fresh = torch.full_like(parameter, self.settings.before(slot))
+                fresh = torch.full_like(parameter, self.settings.initial_value(slot))
                 arrays[f"{slot}/{name}"] = buffers.get(SLOTS[slot], fresh).numpy(force=True).copy()
-        arrays |= {f"ema/{name}": average.numpy(force=True).copy() for name, average in self.average.items()}
-        return arrays | ({"steps": np.array(self.steps)} if self.settings.counts else {})
+        arrays |= {f"ema/{name}": average.numpy(force=True).copy() for name, average in self.ema.items()}
+        return arrays | ({"steps": np.array(self.steps)} if self.settings.counts_steps else {})
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
-        arrays = self.settings.full_state(arrays, self.model.spec)
+        arrays = self.settings.complete_state(arrays, self.model.spec)
         tensors = {name: torch.as_tensor(np.array(array)) for name, array in arrays.items()}
         self.steps = int(arrays.get("steps", 0))
         for name, parameter in self.parameters.items():
             buffers = {SLOTS[slot]: tensors[f"{slot}/{name}"] for slot in self.settings.slots}
             self.optimizer.state[parameter] = {"step": torch.tensor(float(self.steps), device="cpu"), **buffers}
-        self.average |= {name: tensors[key] for name in self.average if (key := f"ema/{name}") in tensors}
+        self.ema |= {name: tensors[key] for name in self.ema if (key := f"ema/{name}") in tensors}
 
 
 def create_trainer(model: Any, settings: TrainSettings) -> Trainer:

@@ -1,7 +1,7 @@
-"""The contract that a backend fulfils. A backend is a module (backends.torch, ...) with the functions of Backend.
+"""The contract that a backend fulfils. A backend is a package (backends.torch, ...) with the functions of Backend.
 
-Everything that crosses is a NumPy array: images float32 (N, C, H, W), targets int64 (N,) or float32 (N, classes),
-logits float32 (N, classes), weights under their canonical names.
+Everything that crosses it is a NumPy array: images float32 (N, C, H, W), targets int64 (N,) or float32 (N, classes),
+logits float32 (N, classes), and weights under their canonical names.
 """
 
 from __future__ import annotations
@@ -19,113 +19,141 @@ if TYPE_CHECKING:
     from repro.specs import Spec
 
 
+class DropoutSource(Protocol):
+    """The random numbers that decide what dropout and drop path leave out."""
+
+    def __call__(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """Uniform float32 numbers in [0, 1) of this shape, for the layer of this name."""
+
+
 class Trainer(Protocol):
     """A model with its optimizer."""
 
     def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
-        """One step of training on labels, or on soft targets (mixed or distilled ones). Returns the mean cross-entropy
-        and the logits, both from before the update. In several processes all make it, and the loss is that of all."""
+        """Make one training step with labels, or with soft targets as mixup yields them.
+
+        Returns the mean cross-entropy and the logits, both computed before the update. With several processes every
+        rank calls it with its slice of the batch, and the loss is the mean over all ranks.
+        """
 
     def loss(self, logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
-        """The mean cross-entropy of a step, and its gradient by the logits."""
+        """The mean cross-entropy of a step, and its gradient with respect to the logits."""
 
     def update(self, gradients: Mapping[str, np.ndarray], lr: float) -> None:
-        """What a step does once it has the gradients, here given under the canonical names of the trained weights:
-        clips them, and updates weights and averages."""
+        """Clip the given gradients of the trained weights, by canonical name, and update weights and EMA."""
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Logits in evaluation mode. Quick for repeated calls with the same shape."""
+        """Logits in evaluation mode. Repeated calls with the same shape are fast."""
 
     def weights(self) -> Arrays:
-        """Copies of the canonical weights, running statistics among them."""
+        """Copies of the canonical weights, running statistics included."""
 
     def load_weights(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Loads canonical weights. The averages start again from these."""
+        """Load canonical weights. The EMA restarts from them."""
 
-    def averages(self) -> Arrays:
-        """Copies of the canonical weights with the moving average of each trained one; {} without an ema_decay."""
+    def ema_weights(self) -> Arrays:
+        """Copies of the canonical weights with the EMA in place of every trained one; {} without an ema_decay."""
 
     def state(self) -> Arrays:
-        """Copies of all that the next step depends on beside the weights: "SLOT/NAME" with canonical names and shapes
-        for each of TrainSettings.slots, "ema/NAME" where there are averages, and the number of "steps" (int64, no axes)
-        where it counts. TrainSettings.before the first step."""
+        """Copies of everything besides the weights that the next step depends on.
+
+        The names are "SLOT/NAME" for each of TrainSettings.slots, with canonical names and shapes, "ema/NAME" where
+        there is an EMA, and "steps" (int64, no axes) where TrainSettings.counts_steps. Before the first step a slot
+        holds TrainSettings.initial_value.
+        """
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Goes on from what state() of any backend's trainer yielded, after load_weights; {} is a fresh optimizer.
-        Raises ReproError, and changes nothing, for one of other settings."""
+        """Continue from the state() of any backend's trainer, after load_weights; {} is the initial state.
 
-
-class Draw(Protocol):
-    """The random numbers that decide what dropout and drop path leave out."""
-
-    def __call__(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """Uniform float32 numbers in [0, 1) of this shape for the module of this name."""
+        Raises ReproError, and changes nothing, for the state of other settings.
+        """
 
 
 class Backend(Protocol):
     """The functions of a backend's package. Importing the package must not import the framework."""
 
     def version(self) -> str:
-        """The framework's version."""
+        """The version of the framework. Raises ImportError where it is not installed."""
 
     def create_model(
         self, model: str | Spec, *, num_classes: int = 1000, in_channels: int = 3, **options: object
     ) -> Any:
-        """A plain model of the framework (nn.Module, nn.Layer, nn.Cell) with `.spec`, freshly initialised by it."""
+        """A plain model of the framework (nn.Module, nn.Layer, nn.Cell) with a `.spec`, initialised by the framework.
 
-    def adopt(self, model: Any, title: str) -> Any:
-        """A model that is not ours, ready for all of the functions below: its `spec` is a ForeignSpec, and its output
-        the first of what it puts out. Raises ReproError for what is no model of the framework, and later, when it runs,
-        for an output that is no tensor. title: what to call it there."""
-
-    def load_weights(self, model: Any, arrays: Mapping[str, np.ndarray]) -> None: ...
-
-    def export_weights(self, model: Any) -> Arrays: ...
-
-    def to_float64(self, make: Callable[[], Any]) -> Any:
-        """The model that `make` makes, in double precision; raises ReproError where the framework cannot run it."""
-
-    def thin(self, model: Any, spec: Spec) -> None:
-        """Gives the model's trained parameters the shapes that they have in another spec of the same names, and this
-        spec: enough for Trainer.update and Trainer.loss, with little memory. It cannot run any more."""
-
-    def forward(self, model: Any, images: np.ndarray, train: bool = False, closely: bool = False) -> Arrays:
-        """The output of every stage that the spec names (the modules of those names), "logits" among them as the last,
-        in evaluation mode or in training mode, which changes the running statistics.
-
-        closely: of every module, as "NAME", and what each is given, as "enters NAME", in the order of running, where a
-        module that runs again is "NAME (2)".
+        model: the name of a variant, with the options of its family, or a spec. Raises ReproError for an unknown name
+        or an impossible setting.
         """
 
-    def drop_by(self, model: Any, draw: Draw) -> None:
-        """From now on the model's dropout and drop-path layers leave out, in training, what draw(NAME, shape) puts
-        below their rate: each that runs is asked once a step, in any order. The shape is that of what is dropped from,
-        or (N, 1, 1, 1) for a path."""
+    def wrap_user_model(self, model: Any, title: str) -> Any:
+        """A user model, ready for the functions below: its `spec` is a UserModelSpec, its output a single tensor.
+
+        title: what messages call the model. Raises ReproError for an object that is not a model of the framework, and
+        later, when it runs, for an output that is not a tensor.
+        """
+
+    def load_weights(self, model: Any, arrays: Mapping[str, np.ndarray]) -> None:
+        """Copy canonical weights into the model. Raises ReproError, and changes nothing, unless all of them fit."""
+
+    def export_weights(self, model: Any) -> Arrays:
+        """Copies of the model's weights under their canonical names."""
+
+    def to_float64(self, make: Callable[[], Any]) -> Any:
+        """The model that `make` returns, in float64. Raises ReproError where the framework cannot run it."""
+
+    def truncate(self, model: Any, spec: Spec) -> None:
+        """Give the model's trained parameters the shapes of another spec with the same names, and that spec.
+
+        The result cannot run. It serves Trainer.update and Trainer.loss with little memory.
+        """
+
+    def forward(self, model: Any, images: np.ndarray, train: bool = False, every_module: bool = False) -> Arrays:
+        """The output of every stage that the spec names, in the order of computation, with "logits" as the last.
+
+        train: run in training mode, which changes the running statistics; every_module: return the output of every
+        module as "NAME" and its input as "enters NAME" instead; a module that runs again is "NAME (2)".
+        """
+
+    def set_dropout_source(self, model: Any, source: DropoutSource) -> None:
+        """Let the model's dropout and drop-path layers, in training, drop where source(NAME, shape) is below the rate.
+
+        Each layer that runs asks once a step, in any order. The shape is that of the layer's input, or (N, 1, 1, 1)
+        for drop path.
+        """
 
     def operators(self, model: Any, size: int) -> list[dict[str, Any]]:
-        """What the framework itself built, counted by running one image: for each convolution, normalisation and
-        linear layer, in the order of running, the fields of repro.specs.Operator."""
+        """What the framework built, counted by running one image of `size` x `size` pixels.
 
-    def create_trainer(self, model: Any, settings: TrainSettings) -> Trainer: ...
+        Returns the fields of repro.specs.Operator for each convolution, normalisation and linear layer, in the order
+        of computation.
+        """
 
-    def use(self, device: str) -> str:
-        """Computes on the "cpu" or the "gpu" from now on, all that is made afterwards; in several processes each has a
-        GPU of its own. Returns the framework's name for it. Raises what the framework does where there is none."""
+    def create_trainer(self, model: Any, settings: TrainSettings) -> Trainer:
+        """A trainer of the model, which it changes in place."""
 
-    def join(self) -> None:
-        """Joins the other processes that the framework's launcher has started; after `use`, before all else. Raises
-        what the framework does where they are not there, or where its launcher wants another device."""
+    def use_device(self, device: str) -> str:
+        """Compute on the "cpu" or the "gpu" from now on; with several processes, each on a GPU of its own.
 
-    def totals(self, numbers: np.ndarray) -> np.ndarray:
-        """Of float64 (K,), over all processes that have joined; all must ask."""
+        Returns the framework's name of the device. Raises whatever the framework raises where there is none.
+        """
+
+    def init_distributed(self) -> None:
+        """Join the processes that the framework's launcher started. Call it after use_device, before all else.
+
+        Raises whatever the framework raises where the others cannot be reached or the launcher wants another device.
+        """
+
+    def all_reduce_sum(self, numbers: np.ndarray) -> np.ndarray:
+        """All-reduce sum of a float64 vector (K,). Collective: every process must call it."""
 
     def export_onnx(self, model: Any, path: Path, size: int) -> None:
-        """Writes the model in evaluation mode as ONNX with one input (N, C, size, size), whose batch size N is free,
-        and one output, the logits. Raises what the framework's exporter does where that cannot."""
+        """Write the model in evaluation mode as ONNX, with the logits as its only output.
+
+        Its only input is (N, C, size, size) with a free batch size N. Raises whatever the framework's exporter raises.
+        """
 
 
 class NativeWeights(Protocol):
-    """`native_weights` of a backend's package: its files, read and written without the framework."""
+    """The module `native_weights` of a backend's package: native files, without the framework."""
 
     NAMES: NativeNames
     EXTENSIONS: tuple[str, ...]
@@ -134,4 +162,4 @@ class NativeWeights(Protocol):
         """The arrays of a native file under their native names. The file is not trusted."""
 
     def write(self, path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-        """A file that a plain user of the framework loads into the model that create_model returns."""
+        """Write a file that a plain user of the framework can load into the model that create_model returns."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 from repro.errors import ReproError, unknown
 
 if TYPE_CHECKING:
-    from repro.interface import Backend, NativeWeights
+    from repro.interface.contract import Backend, NativeWeights
 
 SHIPPED = {"torch": "backends.torch", "paddle": "backends.paddle", "mindspore": "backends.mindspore"}
 

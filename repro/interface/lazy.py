@@ -9,18 +9,18 @@ from typing import Any
 # the functions of repro.interface.Backend, and the module that holds each in every backend's package
 FUNCTIONS = {
     "create_model": "model",
-    "adopt": "model",
+    "wrap_user_model": "model",
     "load_weights": "model",
     "export_weights": "model",
     "to_float64": "model",
-    "thin": "model",
+    "truncate": "model",
     "forward": "model",
-    "drop_by": "model",
+    "set_dropout_source": "model",
     "operators": "model",
     "create_trainer": "trainer",
-    "use": "processes",
-    "join": "processes",
-    "totals": "processes",
+    "use_device": "processes",
+    "init_distributed": "processes",
+    "all_reduce_sum": "processes",
     "export_onnx": "onnx_export",
 }
 

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def again(name: str, arrays: Mapping[str, object]) -> str:
-    """The name, or "name (2)" and so on where `arrays` has it already."""
-    number, found = 1, name
-    while found in arrays:
+def unique_name(name: str, taken: Mapping[str, object]) -> str:
+    """`name`, or "name (2)", "name (3)" and so on where it is taken: a module may run more than once."""
+    number, candidate = 1, name
+    while candidate in taken:
         number += 1
-        found = f"{name} ({number})"
-    return found
+        candidate = f"{name} ({number})"
+    return candidate
 
 
-def first(value: Any) -> Any:
-    """What a module puts out or is given: the first where there are several."""
+def first_output(value: Any) -> Any:
+    """The value of a module's input or output; the first one where a module takes or returns several."""
     return value[0] if isinstance(value, (tuple, list)) and value else value

@@ -1,4 +1,4 @@
-"""A run in several processes, which the framework's own launcher has started: each computes a part of every batch."""
+"""Data-parallel training in several processes, started by the framework's own launcher."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 from repro.errors import ReproError, first_line
 
 if TYPE_CHECKING:
-    from repro.interface import Backend
+    from repro.interface.contract import Backend
     from repro.training.meters import Meter
 
 
 @dataclass(frozen=True)
 class Launcher:
-    """Its name, and the environment variables in which it tells how many processes there are, and which one this is."""
+    """A framework's launcher, and the environment variables in which it gives world size and rank."""
 
     name: str
-    count: str
-    rank: str
+    world_size_variable: str
+    rank_variable: str
 
 
 LAUNCHERS = {
@@ -30,68 +30,78 @@ LAUNCHERS = {
 
 
 @dataclass(frozen=True)
-class Processes:
-    """count: of all; rank: of this one, counted from 0. The first alone writes and prints. backend: by which they have
-    joined."""
+class ProcessGroup:
+    """The processes that train together. Only rank 0, the main process, writes files and prints.
+
+    backend: the backend whose collectives join the processes; None until they are initialised, and for one process.
+    """
 
     rank: int = 0
-    count: int = 1
+    world_size: int = 1
     backend: Backend | None = None
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
-    def share(self, images: int) -> slice:
-        """This one's of a batch. Raises ReproError where it is not the same for all, or holds less than two."""
-        size, rest = divmod(images, self.count)
-        if rest or (size < 2 and self.count > 1):
+    def local_slice(self, batch_size: int) -> slice:
+        """The slice of the global batch that this rank computes.
+
+        Raises ReproError where the batch cannot be split evenly, or leaves fewer than two images for a rank.
+        """
+        size, rest = divmod(batch_size, self.world_size)
+        if rest or (size < 2 and self.world_size > 1):
             raise ReproError(
-                f"a batch of {images} images does not part into {self.count} equal shares of two or more, one for each "
-                "process; give another --batch-size, or another number of processes"
+                f"batch size {batch_size} cannot be split evenly over {self.world_size} processes (at least 2 images "
+                "each); change --batch-size or the number of processes"
             )
         return slice(self.rank * size, (self.rank + 1) * size)
 
-    def joined(self, backend: Backend) -> Processes:
-        """Raises ReproError where the others are not there."""
+    def initialised(self, backend: Backend) -> ProcessGroup:
+        """The same group, able to communicate. Raises ReproError where the other ranks cannot be reached."""
         try:
-            if self.count > 1:
-                backend.join()
+            if self.world_size > 1:
+                backend.init_distributed()
         except Exception as error:  # whatever a framework raises
             raise ReproError(
-                f"this is process {self.rank} of {self.count}, and cannot join the others ({first_line(error)}); start "
-                "all by the framework's launcher, or unset its environment variables for one process alone"
+                f"rank {self.rank} of {self.world_size} cannot reach the other processes ({first_line(error)}); start "
+                "all of them with the framework's launcher, or unset its environment variables to train in one process"
             ) from error
         return replace(self, backend=backend)
 
-    def total(self, meter: Meter) -> Meter:
-        """What all have counted; all must ask."""
-        if self.count == 1:
+    def reduce_meter(self, meter: Meter) -> Meter:
+        """The sum of every rank's meter. Collective: every rank must call it."""
+        if self.world_size == 1:
             return meter
-        import numpy as np  # not before --help
+        import numpy as np  # imported late, so that --help is quick
 
-        assert self.backend, "they have not joined"
-        images, loss, first, among_five = self.backend.totals(np.array(astuple(meter), np.float64)).tolist()
-        return replace(meter, images=int(images), total_loss=loss, first=int(first), among_five=int(among_five))
-
-
-ALONE = Processes()
+        assert self.backend, "initialised() comes first"
+        images, loss, top1, top5 = self.backend.all_reduce_sum(np.array(astuple(meter), np.float64)).tolist()
+        return replace(meter, images=int(images), total_loss=loss, top1_count=int(top1), top5_count=int(top5))
 
 
-def find(backend: str) -> Processes:
-    """Those that this one is of. Raises ReproError for a launcher of another framework."""
+SINGLE_PROCESS = ProcessGroup()
+
+
+def process_group(backend: str) -> ProcessGroup:
+    """The group that a launcher has put this process into, read from the environment.
+
+    Raises ReproError for the launcher of another framework, and for a rank outside of the world size.
+    """
     for name, launcher in LAUNCHERS.items():
-        count, rank = os.environ.get(launcher.count, "1"), os.environ.get(launcher.rank, "0")
-        if count == "1":
+        world_size = os.environ.get(launcher.world_size_variable, "1")
+        rank = os.environ.get(launcher.rank_variable, "0")
+        if world_size == "1":
             continue
-        told = f"{launcher.count}={count} {launcher.rank}={rank}"
-        if not (count.isdecimal() and rank.isdecimal() and int(rank) < int(count)):
-            raise ReproError(f"{told} is no process of several; unset them, or start with {launcher.name}")
+        variables = f"{launcher.world_size_variable}={world_size} {launcher.rank_variable}={rank}"
+        if not (world_size.isdecimal() and rank.isdecimal() and int(rank) < int(world_size)):
+            raise ReproError(f"{variables} is not a valid rank and world size; unset them, or use {launcher.name}")
         if name != backend:
             own = f"{LAUNCHERS[backend].name}, or " if backend in LAUNCHERS else ""
             raise ReproError(
-                f"{launcher.name} has started {count} processes ({told}), which --backend {backend} cannot join; "
-                f"start it with {own}as one process"
+                f"{launcher.name} started {world_size} processes ({variables}), but --backend is {backend}; "
+                f"start it with {own}as a single process"
             )
-        return Processes(int(rank), int(count))
-    return ALONE
+        return ProcessGroup(int(rank), int(world_size))
+    return SINGLE_PROCESS

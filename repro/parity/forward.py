@@ -49,7 +49,7 @@ def _misshapen(spec: Spec, workers: Workers, backend: str, peer: str, seed: int)
     """The first thing of another size than a sound backend's, and how."""
     pair = {name: workers[name] for name in (backend, peer)}
     try:
-        found = in_order(ask(pair, "forward", _noise(spec, INPUTS[0], seed, 0), closely=True))
+        found = in_order(ask(pair, "forward", _noise(spec, INPUTS[0], seed, 0), every_module=True))
     except WorkerError:  # it does not run on other sizes
         return None
     shapes = {name: array.shape for name, array in found[backend].items()}
@@ -87,13 +87,13 @@ def _noise(spec: Spec, size: tuple[int, int, int], seed: int, attempt: int) -> A
     return {"images": rng.standard_normal((batch, spec.in_channels, height, width), np.float32)}
 
 
-def evaluated(workers: Workers, inputs: Arrays, double: bool, closely: bool) -> dict[str, Arrays]:
-    found = in_order(ask(workers, "forward", inputs, double=double, closely=closely))
+def evaluated(workers: Workers, inputs: Arrays, double: bool, every_module: bool) -> dict[str, Arrays]:
+    found = in_order(ask(workers, "forward", inputs, double=double, every_module=every_module))
     return {backend: _with_statistics_in_place(arrays) for backend, arrays in found.items()}
 
 
-def trained(workers: Workers, inputs: Arrays, double: bool, closely: bool) -> dict[str, Arrays]:
-    found = in_order(ask(workers, "forward", inputs, train=True, double=double, closely=closely))
+def trained(workers: Workers, inputs: Arrays, double: bool, every_module: bool) -> dict[str, Arrays]:
+    found = in_order(ask(workers, "forward", inputs, train=True, double=double, every_module=every_module))
     return {backend: _with_statistics_in_place(arrays) for backend, arrays in found.items()}
 
 

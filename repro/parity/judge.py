@@ -20,7 +20,7 @@ from repro.errors import ReproError
 from repro.parity.comparison import Comparison, compare, overall
 from repro.parity.hints import hint
 from repro.parity.record import Point, Record
-from repro.parity.tolerance import nudged, tolerances
+from repro.parity.tolerance import perturbed, tolerances
 from repro.specs import Spec
 from repro.workers.client import LARGE, Worker
 
@@ -31,8 +31,8 @@ ENTERS, GRADIENT = "enters ", "gradient of "
 STATISTICS = ("running_mean", "running_var")
 
 
-# (workers, inputs, double, closely) -> the arrays of each backend in the order of computing; none of a backend that
-# cannot compute in `double` precision. closely: more of them, to find the first that diverges
+# (workers, inputs, double, every_module) -> the arrays of each backend in the order of computation; {} for a backend
+# that cannot compute in float64 (double)
 Run = Callable[[Workers, Arrays, bool, bool], dict[str, Arrays]]
 
 
@@ -90,11 +90,11 @@ class _Queues:
         self.looks = ThreadPoolExecutor(2)
 
     def begin(
-        self, question: Question, backend: str, inputs: Arrays, double: bool, closely: bool
+        self, question: Question, backend: str, inputs: Arrays, double: bool, every_module: bool
     ) -> Future[dict[str, Arrays]]:
         def run() -> dict[str, Arrays]:
             with self.turns:
-                return question.run({backend: self.workers[backend]}, inputs, double, closely)
+                return question.run({backend: self.workers[backend]}, inputs, double, every_module)
 
         return self.queues[backend].submit(run)
 
@@ -113,18 +113,18 @@ class _Queues:
 class _Look:
     """One attempt at a question."""
 
-    def __init__(self, question: Question, workers: Workers, queues: _Queues, attempt: int, closely: bool):
+    def __init__(self, question: Question, workers: Workers, queues: _Queues, attempt: int, every_module: bool):
         given = question.inputs(attempt)
-        others = [given | {question.nudge: nudged(given[question.nudge], seed)} for seed in range(question.nudges)]
-        double = {backend: queues.begin(question, backend, given, True, closely) for backend in workers}
-        single = {backend: queues.begin(question, backend, given, False, closely) for backend in workers}
+        others = [given | {question.nudge: perturbed(given[question.nudge], seed)} for seed in range(question.nudges)]
+        double = {backend: queues.begin(question, backend, given, True, every_module) for backend in workers}
+        single = {backend: queues.begin(question, backend, given, False, every_module) for backend in workers}
         self.reference = next((backend for backend in workers if double[backend].result()), "")
         if not self.reference:
             raise ReproError(
                 f"nothing to hold {', '.join(workers)} against: a backend that computes in float64 (torch or "
                 "paddle) must take part"
             )
-        nudges = [queues.begin(question, self.reference, other, False, closely) for other in others]
+        nudges = [queues.begin(question, self.reference, other, False, every_module) for other in others]
         self.tighter = question.double
         self.double = _joined(double.values())
         self.single = _joined(single.values())

@@ -18,7 +18,7 @@ ROUNDING = 64.0
 FLOOR = 64 * float(np.finfo(np.float32).eps)
 
 
-def nudged(images: np.ndarray, seed: int) -> np.ndarray:
+def perturbed(images: np.ndarray, seed: int) -> np.ndarray:
     """The images with the last bit of every number moved up or down."""
     up = np.random.default_rng(seed).random(images.shape) < 0.5
     return np.nextafter(images, np.where(up, np.inf, -np.inf).astype(images.dtype))

@@ -57,7 +57,7 @@ def losses(spec: Spec, workers: Workers, weights: Arrays, seed: int) -> Iterator
                 return {"logits": logits, "targets": sums * rng.dirichlet(np.ones(spec.num_classes), len(logits))}
             return {"logits": logits, "targets": rng.integers(0, spec.num_classes, len(logits))}
 
-        def run(chosen: Workers, given: Arrays, double: bool, closely: bool) -> dict[str, Arrays]:
+        def run(chosen: Workers, given: Arrays, double: bool, every_module: bool) -> dict[str, Arrays]:
             return in_order(ask(chosen, "loss", given, settings=_settings(label_smoothing=smoothing), double=double))
 
         return Question(name, inputs, "logits", run, TRAIN_DOUBLE)
@@ -79,7 +79,7 @@ def gradients(spec: Spec, workers: Workers, weights: Arrays, seed: int) -> Itera
         images = rng.standard_normal((1, BATCH, spec.in_channels, side, side), np.float32)
         return {"images": images, "targets": rng.integers(0, spec.num_classes, (1, BATCH))}
 
-    def run(chosen: Workers, given: Arrays, double: bool, closely: bool) -> dict[str, Arrays]:
+    def run(chosen: Workers, given: Arrays, double: bool, every_module: bool) -> dict[str, Arrays]:
         found = in_order(ask(chosen, "train", given, settings=_settings(momentum=0.9), rates=[0.0], double=double))
         order = [(f"velocity/{name}", f"gradient of {name}") for name in reversed(spec.weights)]
         return {
@@ -98,9 +98,9 @@ def optimizers(spec: Spec, workers: Workers, weights: Arrays, seed: int) -> Iter
         def inputs(attempt: int) -> Arrays:
             return {"gradients": np.random.default_rng([seed, attempt]).standard_normal((UPDATED, NUMBERS), np.float32)}
 
-        def run(chosen: Workers, given: Arrays, double: bool, closely: bool) -> dict[str, Arrays]:
+        def run(chosen: Workers, given: Arrays, double: bool, every_module: bool) -> dict[str, Arrays]:
             rates = [learning_rate(schedule, RATE, step, 1, UPDATED, warmup) for step in range(UPDATED)]
-            after = list(range(1, UPDATED + 1)) if closely else [1, UPDATED]
+            after = list(range(1, UPDATED + 1)) if every_module else [1, UPDATED]
             return in_order(
                 ask(chosen, "update", given, settings=_settings(**settings), rates=rates, after=after, double=double)
             )
@@ -124,9 +124,9 @@ def trajectory(spec: Spec, workers: Workers, weights: Arrays, seed: int) -> Iter
     normalised = any(weight.kind == "norm_scale" for weight in spec.weights.values())
     rate = RATE if normalised else RATE / 10  # VGG-19 overflows within three larger steps
 
-    def run(chosen: Workers, given: Arrays, double: bool, closely: bool) -> dict[str, Arrays]:
+    def run(chosen: Workers, given: Arrays, double: bool, every_module: bool) -> dict[str, Arrays]:
         settings = _settings(momentum=0.9, weight_decay=DECAY)
-        after = list(range(1, STEPS + 1)) if closely else [STEPS]
+        after = list(range(1, STEPS + 1)) if every_module else [STEPS]
         answers = ask(chosen, "train", given, settings=settings, rates=[rate] * STEPS, after=after, double=double)
         return {
             backend: {name: array for name, array in arrays.items() if name.startswith("step ")}

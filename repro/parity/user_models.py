@@ -20,7 +20,7 @@ from repro.parity.judge import Arrays, Question, Workers, judge
 from repro.parity.mapping import Entry, Found
 from repro.parity.record import Record
 from repro.specs import STATISTICS, Kind, Weight
-from repro.specs.user_model import ForeignSpec
+from repro.specs.user_model import UserModelSpec
 from repro.weights.init import scramble
 from repro.workers.client import ask
 from repro.workers.user_models import renamed
@@ -45,7 +45,7 @@ class Adopted:
     forward; shape: of the input."""
 
     workers: Workers
-    spec: ForeignSpec
+    spec: UserModelSpec
     names: Names
     events: list[str]
     shape: tuple[int, ...]
@@ -82,7 +82,7 @@ def adopt(workers: Workers, sources: Mapping[str, str], shape: tuple[int, ...], 
         for backend in workers
     ]
     output = sides[first].output
-    spec = ForeignSpec(
+    spec = UserModelSpec(
         name=sources[first],
         num_classes=output[1] if len(output) == 2 else 1,
         norm_momentum=sides[first].momentum,
@@ -96,7 +96,7 @@ def adopt(workers: Workers, sources: Mapping[str, str], shape: tuple[int, ...], 
 def _side(workers: Workers, backend: str, source: str, shape: tuple[int, ...]) -> Side:
     worker = workers[backend]
     described, _ = worker.request("adopt", source=source, folder=str(Path.cwd()))
-    order, arrays = worker.request("forward", _noise(shape, 0, 0), closely=True)
+    order, arrays = worker.request("forward", _noise(shape, 0, 0), every_module=True)
     entries = mapping.in_running_order(described["weights"], order)
     if not entries:
         raise ReproError(f"{source} has no weights; there is nothing to compare it by")
@@ -215,7 +215,9 @@ def _labelled(shape: tuple[int, ...], classes: int, seed: int, attempt: int) -> 
     }
 
 
-def _gradients(spec: ForeignSpec, workers: Workers, given: Arrays, double: bool, closely: bool) -> dict[str, Arrays]:
+def _gradients(
+    spec: UserModelSpec, workers: Workers, given: Arrays, double: bool, every_module: bool
+) -> dict[str, Arrays]:
     """Of every weight, as rung 4 of our own models has them: SGD's velocity after a step of no length. A weight that a
     framework does not train has none."""
     settings = {"momentum": 0.9, "weight_decay": 0.0, "compiled": False}

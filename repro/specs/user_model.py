@@ -9,7 +9,7 @@ from repro.specs.base import Spec, Trace, Weight
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForeignSpec(Spec):
+class UserModelSpec(Spec):
     """described: canonical form of the framework's own name -> weight, in the order of registration; layers: of each
     weight, the path of the module that owns it ("" for the model itself)."""
 

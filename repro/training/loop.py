@@ -13,8 +13,8 @@ import numpy as np
 from repro.data import Batch, Loader
 from repro.errors import ReproError
 from repro.interface import Trainer
-from repro.interface.drops import Drops
-from repro.interface.processes import ALONE, Processes
+from repro.interface.dropout_source import SeededDropout
+from repro.interface.processes import SINGLE_PROCESS, ProcessGroup
 from repro.training import console
 from repro.training.meters import Meter, cross_entropy
 from repro.training.recipe import Recipe
@@ -31,10 +31,10 @@ class Run:
     loader: Loader
     trainer: Trainer  # holds the weights and the optimizer state of `progress`
     make_trainer: Callable[[Recipe], Trainer]  # a trainer for the recipe as it is in some epoch
-    drops: Drops  # the source of dropout in all models that make_trainer makes
+    drops: SeededDropout  # the source of dropout in all models that make_trainer makes
     folder: RunFolder
     progress: Progress  # grows by a row with each epoch
-    processes: Processes = ALONE
+    processes: ProcessGroup = SINGLE_PROCESS
 
 
 def fit(run: Run) -> None:
@@ -72,13 +72,13 @@ def run_epoch(run: Run, trainer: Trainer, averaged: Trainer | None, now: Recipe,
         for step in range(steps)
     ]
     start = time.perf_counter()
-    run.drops.begin(epoch)
+    run.drops.begin_epoch(epoch)
     batches = loader.train(epoch - 1, transform(now), mixing(now))
     try:
         train = train_epoch(trainer, console.bar(title, steps, batches), rates, epoch, run.processes)
         trained = time.perf_counter()
         if averaged:
-            averaged.load_weights(trainer.averages())
+            averaged.load_weights(trainer.ema_weights())
         val_batches = console.bar(f"{title} validation", val_steps, loader.val(transform(recipe)))
         val = validate(averaged or trainer, val_batches, recipe, epoch, run.processes)
     except Diverged as error:
@@ -107,18 +107,22 @@ def run_epoch(run: Run, trainer: Trainer, averaged: Trainer | None, now: Recipe,
 
 
 def train_epoch(
-    trainer: Trainer, batches: Iterable[Batch], rates: Sequence[float], epoch: int, processes: Processes = ALONE
+    trainer: Trainer,
+    batches: Iterable[Batch],
+    rates: Sequence[float],
+    epoch: int,
+    processes: ProcessGroup = SINGLE_PROCESS,
 ) -> Meter:
     """A step for each batch, on this process's share. The meter sees the batches as they were before their steps, and
     of mixed labels the one with the larger part. Raises Diverged."""
     meter = Meter()
     for step, (batch, lr) in enumerate(zip(batches, rates, strict=True), 1):
-        images, targets = (array[processes.share(len(array))] for array in batch)
+        images, targets = (array[processes.local_slice(len(array))] for array in batch)
         loss, logits = trainer.step(images, targets, lr)
         if not math.isfinite(loss):
             raise Diverged(f"the loss became {loss} at step {step} of epoch {epoch}", step)
         meter.add(loss, logits, targets if targets.ndim == 1 else targets.argmax(1))
-    return processes.total(meter)
+    return processes.reduce_meter(meter)
 
 
 class Diverged(ReproError):
@@ -137,14 +141,14 @@ def _handed_on(trainer: Trainer, other: Trainer) -> Trainer:
 
 
 def validate(
-    trainer: Trainer, batches: Iterable[Batch], recipe: Recipe, epoch: int, processes: Processes = ALONE
+    trainer: Trainer, batches: Iterable[Batch], recipe: Recipe, epoch: int, processes: ProcessGroup = SINGLE_PROCESS
 ) -> Meter:
     """A prediction for each batch, which the processes make in turns. Raises Diverged."""
     meter = Meter()
-    for images, labels in islice(batches, processes.rank, None, processes.count):
+    for images, labels in islice(batches, processes.rank, None, processes.world_size):
         logits = predict_filled(trainer, images, recipe.batch_size)
         meter.add(cross_entropy(logits, labels), logits, labels)
-    meter = processes.total(meter)
+    meter = processes.reduce_meter(meter)
     if not math.isfinite(meter.loss):
         raise Diverged(f"the validation loss became {meter.loss} after the last step of epoch {epoch}")
     return meter

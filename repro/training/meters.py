@@ -34,15 +34,15 @@ class Meter:
 
     images: int = 0
     total_loss: float = 0.0
-    first: int = 0
-    among_five: int = 0
+    top1_count: int = 0
+    top5_count: int = 0
 
     def add(self, loss: float, logits: np.ndarray, labels: np.ndarray) -> None:
         """Counts a batch whose mean loss is `loss`."""
         self.images += len(labels)
         self.total_loss += loss * len(labels)
-        self.first += correct(logits, labels, 1)
-        self.among_five += correct(logits, labels, 5)
+        self.top1_count += correct(logits, labels, 1)
+        self.top5_count += correct(logits, labels, 5)
 
     @property
     def loss(self) -> float:
@@ -50,8 +50,8 @@ class Meter:
 
     @property
     def top1(self) -> float:
-        return self.first / self.images
+        return self.top1_count / self.images
 
     @property
     def top5(self) -> float:
-        return self.among_five / self.images
+        return self.top5_count / self.images

@@ -53,7 +53,7 @@ def complete(recipe: Recipe, spec: Spec) -> Recipe:
         now = at_epoch(recipe, epoch)
         spec_of(now, spec.num_classes).trace(transform(now).image_size)  # refuses what not every framework would
         mixing(now)
-    settings(recipe).trained(spec)
+    settings(recipe).trained_shapes(spec)
     return recipe
 
 

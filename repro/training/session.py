@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repro.errors import ReproError, first_line
-from repro.interface.processes import ALONE, Processes, find
+from repro.interface.processes import SINGLE_PROCESS, ProcessGroup, process_group
 from repro.training import recipe as recipes
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def run_in_this_process(recipe: Recipe, out: str | None, *, resume: bool) -> Non
     Raises:
         ReproError: For anything that the user can mend, before the run folder is made wherever possible.
     """
-    processes = find(recipe.backend)
-    if processes.first:
+    processes = process_group(recipe.backend)
+    if processes.is_main:
         train(recipe, Path(out or "") if resume else new_folder(out, recipe), resume=resume, processes=processes)
         return
     os.environ["TQDM_DISABLE"] = "1"
@@ -76,7 +76,7 @@ def resumed_recipe(path: Path, flags: dict[str, Any]) -> Recipe:
     return recipe
 
 
-def train(recipe: Recipe, path: Path, *, resume: bool, processes: Processes = ALONE) -> None:
+def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup = SINGLE_PROCESS) -> None:
     """Train from the first weights or from the last checkpoint to the recipe's last epoch.
 
     Everything that can be wrong is found before the run folder is made, and cheap checks come before expensive ones.
@@ -95,7 +95,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: Processes = AL
     backend, device = start_backend(recipe)
     with console.bar("checking images", len(dataset.train) + len(dataset.val)) as bar:
         check_images(dataset, lambda done, total: bar.update())
-    processes = processes.joined(backend)
+    processes = processes.initialised(backend)
 
     make_trainer, drops = trainer_factory(backend, recipe, spec, processes)
     trainer = make_trainer(resolve.at_epoch(recipe, min(progress.epoch + 1, recipe.epochs)))
@@ -115,7 +115,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: Processes = AL
         except KeyboardInterrupt:
             kept = f"{progress.epoch} of {recipe.epochs} epochs are kept"
             raise KeyboardInterrupt(f"{kept}; go on with: python -m repro.run --resume --out {path}") from None
-    if processes.first:
+    if processes.is_main:
         summary = folder.summarise(recipe, progress, dataset)
         print(
             f"best validation top-1 {summary['best_val_top1']:.2%} in epoch {progress.best['epoch']}, "
@@ -123,7 +123,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: Processes = AL
         )
 
 
-def resolve_recipe(recipe: Recipe, processes: Processes) -> tuple[Recipe, Spec, Dataset]:
+def resolve_recipe(recipe: Recipe, processes: ProcessGroup) -> tuple[Recipe, Spec, Dataset]:
     """The complete recipe, the network and the data set. No image is decoded, and no framework imported."""
     from repro.data import open_dataset
     from repro.interface.discovery import module_name
@@ -136,7 +136,7 @@ def resolve_recipe(recipe: Recipe, processes: Processes) -> tuple[Recipe, Spec, 
     dataset = open_dataset(recipe.data, split=recipe.split, seed=recipe.seed)
     spec = resolve.spec_of(recipe, len(dataset.classes))
     recipe = resolve.complete(recipe, spec)
-    processes.share(min(recipe.batch_size, len(dataset.train)))  # raises where the batch cannot be split evenly
+    processes.local_slice(min(recipe.batch_size, len(dataset.train)))  # raises where the batch cannot be split evenly
     return recipe, spec, dataset
 
 
@@ -161,7 +161,7 @@ def start_backend(recipe: Recipe) -> tuple[Backend, str]:
     os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # full float32 on a GPU, too; read when the GPU is initialised
     backend = load_backend(recipe.backend)
     try:
-        device = backend.use(recipe.device)
+        device = backend.use_device(recipe.device)
     except Exception as error:  # whatever a framework raises
         raise ReproError(
             f"--backend {recipe.backend} cannot compute on the {recipe.device} ({first_line(error)}); "
@@ -170,26 +170,28 @@ def start_backend(recipe: Recipe) -> tuple[Backend, str]:
     return backend, device
 
 
-def trainer_factory(backend: Backend, recipe: Recipe, spec: Spec, processes: Processes) -> Any:
+def trainer_factory(backend: Backend, recipe: Recipe, spec: Spec, processes: ProcessGroup) -> Any:
     """A function from a recipe, as it is in some epoch, to a trainer; and the source of its dropout."""
-    from repro.interface.drops import Drops
+    from repro.interface.dropout_source import SeededDropout
     from repro.training import resolve
 
-    drops = Drops(recipe.seed, processes)
+    drops = SeededDropout(recipe.seed, processes)
 
     def make_trainer(now: Recipe) -> Trainer:
         model = backend.create_model(resolve.spec_of(now, spec.num_classes))
-        backend.drop_by(model, drops)
-        return backend.create_trainer(model, replace(resolve.settings(now), processes=processes.count))
+        backend.set_dropout_source(model, drops)
+        return backend.create_trainer(model, replace(resolve.settings(now), world_size=processes.world_size))
 
     return make_trainer, drops
 
 
-def folder_for(path: Path, recipe: Recipe, spec: Spec, dataset: Dataset, backend: Backend, processes: Processes) -> Any:
+def folder_for(
+    path: Path, recipe: Recipe, spec: Spec, dataset: Dataset, backend: Backend, processes: ProcessGroup
+) -> Any:
     """The run folder; for another process than the main one, an object that writes nothing."""
     from repro.training import run_folder
 
-    kind = run_folder.RunFolder if processes.first else run_folder.NoFolder
+    kind = run_folder.RunFolder if processes.is_main else run_folder.NoFolder
     return kind(path, provenance(recipe, spec, dataset.classes, backend.version()))
 
 
@@ -248,7 +250,7 @@ def _headline(run: Run, spec: Spec, backend: Backend, device: str) -> str:
     """One line that says what is trained on what, and where."""
     recipe, dataset = run.recipe, run.loader.dataset
     where = f" on {device}" if recipe.device != "cpu" else ""
-    where += f" in {run.processes.count} processes" if run.processes.count > 1 else ""
+    where += f" in {run.processes.world_size} processes" if run.processes.world_size > 1 else ""
     return (
         f"{spec.name} ({spec.params:,} parameters) on {dataset.name}: {len(dataset.train)} images to train on, "
         f"{len(dataset.val)} to validate, {len(dataset.classes)} classes; {recipe.backend} {backend.version()}{where}"

@@ -35,11 +35,11 @@ STEPS = "global_step"  # MindSpore's counter, int32 of one element
 
 @dataclass
 class Groups:
-    """weights, averages and slots: arrays under the file's names; numbered: slot -> arrays of torch's optimizer by the
+    """weights, ema and slots: arrays under the file's names; numbered: slot -> arrays of torch's optimizer by the
     number of the parameter; counts: what says how many steps were made; powers: POWERS -> what there is of them."""
 
     weights: Arrays = field(default_factory=dict)
-    averages: Arrays = field(default_factory=dict)
+    ema: Arrays = field(default_factory=dict)
     slots: dict[str, Arrays] = field(default_factory=dict)
     numbered: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
     counts: list[np.ndarray] = field(default_factory=list)
@@ -73,7 +73,7 @@ def split(arrays: Mapping[str, np.ndarray], say: Say) -> Groups:
     quiet = {"": None}
     average = next((last[word] for word in AVERAGES if last.get(word) in nested), None)
     if average:
-        groups.averages = _unprefixed(nested.pop(average), quiet.get)
+        groups.ema = _unprefixed(nested.pop(average), quiet.get)
         say(f"took the moving averages under {average!r}")
     for group in [group for group in nested if group.partition("/")[0] in ("optimizer", "opt")]:
         _take_optimizer(group.partition("/")[2], nested[group], groups)
@@ -111,7 +111,7 @@ def _flat_slots(arrays: Arrays, groups: Groups, say: Say) -> Arrays:
         if slot:
             groups.slots.setdefault(slot, {})[leaf] = array
         elif prefix == "ema" and leaf in arrays:
-            groups.averages[leaf] = array
+            groups.ema[leaf] = array
         else:
             rest[name] = array
     numbers = [name for name, array in rest.items() if groups.slots and array.size == 1 and "." not in name]

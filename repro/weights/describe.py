@@ -9,7 +9,7 @@ import numpy as np
 
 from repro.interface.native_names import NativeNames
 from repro.specs import Weight
-from repro.specs.user_model import ForeignSpec
+from repro.specs.user_model import UserModelSpec
 
 
 class Part(NamedTuple):
@@ -25,7 +25,7 @@ class Part(NamedTuple):
     trained: bool
 
 
-def describe(title: str, names: NativeNames, parts: Iterable[Part], momentum: float) -> ForeignSpec:
+def describe(title: str, names: NativeNames, parts: Iterable[Part], momentum: float) -> UserModelSpec:
     """The weights among the parts: all that is trained, and the running statistics of the normalisations we know. The
     other buffers stay as the model made them. momentum: of the normalisations, as torch counts."""
     described, layers = {}, {}
@@ -41,4 +41,4 @@ def describe(title: str, names: NativeNames, parts: Iterable[Part], momentum: fl
             shape = tuple(shape[axis] for axis in np.argsort(axes))
         described[name] = Weight(shape, kind, part.groups if kind == "conv" else 1)
         layers[name] = part.layer
-    return ForeignSpec(name=title, described=described, layers=layers, norm_momentum=momentum)
+    return UserModelSpec(name=title, described=described, layers=layers, norm_momentum=momentum)

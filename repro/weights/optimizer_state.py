@@ -29,7 +29,7 @@ def optimizer_beside(path: Path, found: Arrays, say: Say) -> Arrays:
     return read_optimizer(path, file)
 
 
-def canonical_averages(averages: Arrays, weights: Arrays, spec: Spec, say: Say) -> Arrays:
+def canonical_ema(averages: Arrays, weights: Arrays, spec: Spec, say: Say) -> Arrays:
     """The averages in the order of the spec, if all fit. A trainer keeps those of what it trains; running statistics
     are the model's own."""
     if not _kept("the moving averages", averages, spec, say):

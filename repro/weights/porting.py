@@ -18,7 +18,7 @@ from repro.weights import checkpoint_groups
 from repro.weights.formats import SAFETENSORS, extensions, file_format, native_names, read_file, write_file
 from repro.weights.init import initialise
 from repro.weights.layouts import AUTO, CANONICAL, Layout, identify, layout_named, layouts_of, recognise
-from repro.weights.optimizer_state import canonical_averages, canonical_optimizer, optimizer_beside
+from repro.weights.optimizer_state import canonical_ema, canonical_optimizer, optimizer_beside
 from repro.weights.strict import check, complaints, fits
 
 Say = Callable[[str], object]
@@ -35,7 +35,7 @@ class Checkpoint:
 
     spec: Spec
     weights: Arrays
-    averages: Arrays = field(default_factory=dict)
+    ema: Arrays = field(default_factory=dict)
     slots: dict[str, Arrays] = field(default_factory=dict)
     steps: int | None = None
     metadata: dict[str, str] = field(default_factory=dict)
@@ -101,8 +101,8 @@ def read_checkpoint(
         metadata=metadata | _provenance(path, spec, options, chosen),
     )
     if not weights_only:
-        averages = reader.some(parts.averages)
-        checkpoint.averages = canonical_averages(averages, checkpoint.weights, spec, say)
+        averages = reader.some(parts.ema)
+        checkpoint.ema = canonical_ema(averages, checkpoint.weights, spec, say)
         checkpoint.slots, checkpoint.steps = canonical_optimizer(parts, reader.some, reader.spec, spec, say)
     return checkpoint
 
@@ -144,7 +144,7 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, to: str | None = 
     spec = checkpoint.spec
     layout = destination_layout(path, spec, to)
     native = native_names(layout.format)
-    if layout.format == "keras" and (checkpoint.averages or checkpoint.slots):
+    if layout.format == "keras" and (checkpoint.ema or checkpoint.slots):
         raise ReproError(f"{path} cannot hold moving averages or an optimizer; use --weights-only")
 
     def named(arrays: Arrays) -> Arrays:
@@ -152,7 +152,7 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, to: str | None = 
 
     contents = checkpoint_groups.join(
         named(checkpoint.weights),
-        named(checkpoint.averages),
+        named(checkpoint.ema),
         {slot: named(arrays) for slot, arrays in checkpoint.slots.items()},
         checkpoint.steps,
         flat=file_format(path) == "mindspore",

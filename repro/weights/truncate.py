@@ -8,17 +8,17 @@ from math import prod
 import numpy as np
 
 from repro.specs import STATISTICS, Spec
-from repro.specs.user_model import ForeignSpec
+from repro.specs.user_model import UserModelSpec
 
 
-def thinned(spec: Spec, most: int) -> ForeignSpec:
+def truncated(spec: Spec, most: int) -> UserModelSpec:
     """The weights of a spec, of which those that are trained are cut to at most so many numbers each. They keep their
     kinds and their number of axes, on which a weight's decay may depend."""
     weights = {
         name: weight if weight.kind in STATISTICS else replace(weight, shape=_cut(weight.shape, most))
         for name, weight in spec.weights.items()
     }
-    return ForeignSpec(name=spec.name, described=weights, layers={}, norm_momentum=spec.norm_momentum)
+    return UserModelSpec(name=spec.name, described=weights, layers={}, norm_momentum=spec.norm_momentum)
 
 
 def _cut(shape: tuple[int, ...], most: int) -> tuple[int, ...]:

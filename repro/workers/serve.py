@@ -20,11 +20,11 @@ import numpy as np
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.interface import Backend, Trainer, TrainSettings
-from repro.interface.contract import Draw
-from repro.interface.drops import Drops
+from repro.interface.contract import DropoutSource
+from repro.interface.dropout_source import SeededDropout
 from repro.specs import STATISTICS, find_spec
 from repro.weights import safetensors_file
-from repro.weights.truncate import cut, thinned
+from repro.weights.truncate import cut, truncated
 from repro.workers.client import LARGE
 from repro.workers.user_models import maker, renamed
 
@@ -46,8 +46,8 @@ class Session:
         self.models: dict[tuple[bool, bool], Any] = {}  # by whether in double precision, and thin
         self.doubled = True  # as far as is known
         self.arrays: Arrays = {}
-        self.drops = Drops(0)
-        self.draw: Draw = self.drops
+        self.drops = SeededDropout(0)
+        self.draw: DropoutSource = self.drops
         self.names: dict[str, str] = {}  # of an adopted model: its own -> what to call it
         self.events: set[str] = set()
 
@@ -63,7 +63,7 @@ class Session:
         seed: of what it leaves out at random, the same for every backend; changes: of the spec."""
         spec = replace(find_spec(name, **options), **(changes or {}))
         self.make = lambda: self.backend.create_model(spec)
-        self.arrays, self.drops = arrays, Drops(seed)
+        self.arrays, self.drops = arrays, SeededDropout(seed)
         self.draw, self.names = self.drops, {}
         self.backend.load_weights(self._begin(), arrays)
         return None, {}
@@ -89,8 +89,8 @@ class Session:
                 self.doubled = False
                 return None
             if thin:
-                self.backend.thin(model, thinned(model.spec, FEW))
-            self.backend.drop_by(model, self.draw)
+                self.backend.truncate(model, truncated(model.spec, FEW))
+            self.backend.set_dropout_source(model, self.draw)
             self.models[double, thin] = model
         return self.models[double, thin]
 
@@ -99,7 +99,7 @@ class Session:
         momentum of its normalisations, and for each weight in the order of registration name, shape, kind, groups and
         path of the module it is of."""
         make = maker(source, folder)
-        self.make = lambda: self.backend.adopt(make(), source)
+        self.make = lambda: self.backend.wrap_user_model(make(), source)
         self.draw = lambda name, shape: self.drops("", shape)  # by order alone: names are theirs
         self.names = {}
         model = self._begin()
@@ -135,13 +135,13 @@ class Session:
         return self.backend.operators(self._made(False, False), size), {}
 
     def forward(
-        self, arrays: Arrays, train: bool = False, double: bool = False, closely: bool = False
+        self, arrays: Arrays, train: bool = False, double: bool = False, every_module: bool = False
     ) -> tuple[Any, Arrays]:
         """What Backend.forward finds, and the running statistics after it, which evaluation must leave alone."""
         model = self._fresh(double)
         if model is None:
             return None, {}
-        outputs = self.backend.forward(model, _typed(arrays["images"], double), train, closely)
+        outputs = self.backend.forward(model, _typed(arrays["images"], double), train, every_module)
         weights = self.backend.export_weights(model)
         outputs |= {name: weights[name] for name, weight in model.spec.weights.items() if weight.kind in STATISTICS}
         return self._told(outputs, self.events)
@@ -207,7 +207,7 @@ class Session:
             if step in after:
                 kept = {name: array for name, array in trainer.weights().items() if name in trained}
                 averages = {
-                    f"average of {name}": array for name, array in trainer.averages().items() if name in trained
+                    f"average of {name}": array for name, array in trainer.ema_weights().items() if name in trained
                 }
                 found |= {f"step {step}: {name}": array for name, array in (kept | averages).items()}
         return list(found), found
@@ -227,7 +227,7 @@ class Session:
         """The model with its first weights and draws again; None where the framework cannot have it so."""
         model = self._made(double, thin)
         if model is not None:
-            self.drops.begin(0)
+            self.drops.begin_epoch(0)
             weights = model.spec.weights.items()
             self.backend.load_weights(model, {name: cut(self.arrays[name], weight.shape) for name, weight in weights})
         return model
