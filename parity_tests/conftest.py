@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -10,14 +11,16 @@ import subprocess
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import cast
+from typing import Any, Protocol, cast
 
 import pytest
 
-from parity_tests import made_up
+from parity_tests.support import made_up
 from repro.interface import discovery
 from repro.interface.discovery import SHIPPED
 from repro.workers.client import Worker, interpreter
+
+ROOT = Path(__file__).resolve().parent.parent
 
 # A shell that starts pytest in the background has it ignore Ctrl-C, and so would every process that a test starts
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -138,9 +141,32 @@ def run_in() -> Callable[[str, str], str]:
     return run
 
 
+class RunProgram(Protocol):
+    def __call__(self, backend: str, program: str, *arguments: object) -> Any:
+        """The result of a function "MODULE:FUNCTION" of parity_tests.programs, run by the backend's interpreter."""
+
+
+@pytest.fixture(scope="session")
+def run_program(tmp_path_factory: pytest.TempPathFactory) -> RunProgram:
+    """Runs a program of parity_tests.programs in a process of the backend's interpreter.
+
+    Arguments and result are JSON; paths are passed as text. An error in the program fails the test with its traceback.
+    """
+
+    def run(backend: str, program: str, *arguments: object) -> Any:
+        result = tmp_path_factory.mktemp("program") / "result.json"
+        environment = os.environ | ({"GLOG_v": "3"} if backend == "mindspore" else {})
+        command = [interpreter(backend), "-m", "parity_tests.programs", program, json.dumps(arguments), str(result)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)
+        assert done.returncode == 0, done.stderr[-10_000:]  # MindSpore prints much after an error
+        return json.loads(result.read_text())
+
+    return run
+
+
 @pytest.fixture
 def made_up_backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Every backend is parity_tests.made_up's, in an empty folder."""
+    """Every backend is parity_tests.support.made_up's, in an empty folder."""
     monkeypatch.setattr(discovery, "load_backend", lambda name: made_up.Backend)
     monkeypatch.setattr(made_up.SoftmaxRegression, "steps_taken", 0)
     monkeypatch.chdir(tmp_path)

@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     given = recipes.convert({name: value for name, value in vars(arguments).items() if name in FLAGS}, "")
 
-    from repro.classifier import choose_backend, predict, read_classes, read_classifier, write_csv
+    from repro.evaluation.classifier import choose_backend, predict, read_classes, read_classifier, write_csv
     from repro.files import filling, replacing
     from repro.untrusted import printable
 

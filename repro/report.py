@@ -42,8 +42,8 @@ def report(path: Path, backend: str | None = None, data: str | None = None) -> i
     of a run, and for data that are not those of the run."""
     from sklearn.metrics import classification_report, confusion_matrix
 
-    from repro.classifier import choose_backend, probabilities, read_classifier, write_csv
     from repro.data import Loader, open_dataset
+    from repro.evaluation.classifier import choose_backend, probabilities, read_classifier, write_csv
     from repro.files import filling, write_text
     from repro.plots.pictures import confusion
     from repro.training import console

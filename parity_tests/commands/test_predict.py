@@ -1,0 +1,349 @@
+"""`python -m repro.predict`, on the small trainer in NumPy that stands for a backend, and once on two real ones."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from parity_tests.support.made_up import MODEL, QUICK, Backend, SoftmaxRegression
+from repro.data import Transform
+from repro.errors import ReproError
+from repro.evaluation.classifier import PREPARATION, choose_backend, predict, predict_filled, read_classifier, softmax
+from repro.interface import discovery
+from repro.predict import main
+from repro.run import main as train
+from repro.weights import safetensors_file
+from repro.weights.porting import read_weights, write_weights
+
+BEST = "a/best.safetensors"
+SAID = ["--image-size", "8", "--mean", "0.5", "0.5", "0.5", "--std", "0.5", "0.5", "0.5", "--classes", "names.txt"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a run, a, of the classes red, green and blue; images like these are in photos."""
+    folder = tmp_path_factory.mktemp("made")
+    for number, name in enumerate(("red", "green", "blue")):
+        (folder / "photos" / name).mkdir(parents=True)
+        for index in range(5):
+            color = [10 * index, 10 * index, 10 * index]
+            color[number] = 250
+            Image.new("RGB", (10, 12), tuple(color)).save(folder / "photos" / name / f"{index}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(discovery, "load_backend", lambda name: Backend)
+        train([*QUICK, "--data", "photos", "--epochs", "4", "--out", "a"])
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def copied(made_up_backend, made):
+    shutil.copytree(made, ".", dirs_exist_ok=True)
+
+
+def shown(capsys, *argv: str) -> list[str]:
+    capsys.readouterr()
+    assert main(list(argv)) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def fails(argv, message):
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    with pytest.raises(ReproError, match=message) as error:
+        main(argv)
+    assert "\n" not in str(error.value)
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+
+
+def test_one_image_shows_every_class_in_falling_order(capsys):
+    lines = [line.split() for line in shown(capsys, BEST, "photos/red/0.png")]
+    assert lines[0][1] == "red" and {name for _, name in lines} == {"red", "green", "blue"}
+    shares = [float(share.rstrip("%")) for share, _ in lines]
+    assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(100, abs=0.02)
+
+
+def test_grey_and_cropped_images_are_prepared_as_in_training(capsys):
+    train([*QUICK, "--data", "photos", "--channels", "1", "--resize", "crop", "--epochs", "1", "--out", "grey"])
+    said = read_classifier(Path("grey/best.safetensors"))
+    assert (said.transform.channels, said.transform.resize, said.transform.mean) == (1, "crop", (0.5,))
+    lines = shown(capsys, "grey/best.safetensors", "photos")
+    write_weights("grey.pth", said.spec, said.weights)  # which says nothing of itself
+    Path("names.txt").write_text("blue\ngreen\nred\n")
+    flags = ["--image-size", "8", "--mean", "0.5", "--std", "0.5", "--classes", "names.txt"]
+    assert shown(capsys, "grey.pth", "photos", "--model", MODEL, *flags, "--resize", "crop") == lines
+
+
+def test_several_are_a_line_each_and_class_folders_are_counted(capsys):
+    lines = shown(capsys, BEST, "photos")
+    assert [line.split()[:2] for line in lines[:2]] == [
+        ["photos/blue/0.png", "blue"], ["photos/blue/1.png", "blue"],
+    ]  # fmt: skip
+    assert lines[-1] == "top-1 100.00%: 15 of 15 images"
+    Path("photos/red/0.png").rename("photos/blue/9.png")
+    assert shown(capsys, BEST, "photos")[-1] == "top-1 93.33%: 14 of 15 images"
+    assert "top-1" not in shown(capsys, BEST, "photos/red")[-1]  # names no class below
+    assert "top-1" not in shown(capsys, BEST, "photos", "photos/red/1.png")[-1]
+    Path("photos/blue").rename("photos/azure")  # is no class
+    assert "top-1" not in shown(capsys, BEST, "photos")[-1]
+
+
+def test_csv_has_every_digit(capsys):
+    shown(capsys, BEST, "photos", "--csv", "p.csv")
+    rows = list(csv.DictReader(Path("p.csv").read_text().splitlines()))
+    assert list(rows[0]) == ["file", "class", "probability", "blue", "green", "red"] and len(rows) == 15
+    classifier = read_classifier(Path(BEST))
+    found = predict(classifier, "torch", [Image.open(row["file"]) for row in rows])
+    assert found.dtype == np.float64 and found.shape == (15, 3)
+    assert np.array_equal(found, [[float(row[name]) for name in classifier.classes] for row in rows])
+    assert all(float(row["probability"]) == max(float(row[name]) for name in classifier.classes) for row in rows)
+    assert np.allclose(found.sum(axis=1), 1, atol=1e-15)
+
+
+def test_copies_carry_what_was_predicted(capsys):
+    Path("copies").mkdir()  # an empty folder will do
+    shown(capsys, BEST, "photos", "--out", "copies")
+    assert sorted(path.name for path in Path("copies").iterdir())[::14] == ["01_0.png", "15_4.png"]
+    copy = Image.open("copies/01_0.png")
+    assert copy.width == 256 and copy.height > 270  # 10 x 12 pixels, enlarged, with a line of text below
+    assert np.asarray(copy)[:256].std(axis=(0, 1)).max() < 128 < np.asarray(copy)[-20:].max()
+    assert np.asarray(copy)[-20:].min() < 100  # ink
+
+
+def test_it_prepares_images_as_the_run_did(monkeypatch):
+    """What the checkpoint says is what the validation of the run saw."""
+    seen = []
+
+    def look(self, images):
+        seen.append(images)
+        return np.zeros((2, 3))
+
+    monkeypatch.setattr(SoftmaxRegression, "predict", look)
+    arrays, metadata = safetensors_file.load(BEST)
+    safetensors_file.save("b.safetensors", arrays, metadata | {"mean": "[0.1, 0.2, 0.3]", "image_size": "9"})
+    predict(read_classifier(Path("b.safetensors")), "torch", [Image.new("RGB", (30, 20), (255, 0, 51))] * 2)
+    expected = [(1 - 0.1) / 0.5, (0 - 0.2) / 0.5, (0.2 - 0.3) / 0.5]
+    assert seen[0].shape == (2, 3, 9, 9) and seen[0].dtype == np.float32
+    assert np.allclose(seen[0], np.reshape(expected, (1, 3, 1, 1)), atol=1e-6)
+
+
+def test_a_checkpoint_says_everything_that_prepares_an_image():
+    """A field of Transform that the metadata carry, and read_classifier would not read, would change predictions."""
+    _, metadata = safetensors_file.load(BEST)
+    assert {field.name for field in fields(Transform)} & metadata.keys() <= set(PREPARATION)
+    assert {"image_size", "mean", "std"} <= set(PREPARATION)
+
+
+def test_batches_have_one_shape():
+    shapes = []
+
+    class Trainer(SoftmaxRegression):
+        def predict(self, images):
+            shapes.append(images.shape)
+            return images.sum(axis=(1, 2, 3))[:, None]
+
+    trainer: Any = Trainer(None, None)
+    assert predict_filled(trainer, np.ones((2, 3, 4, 4), np.float32), 5).tolist() == [[48], [48]]
+    assert shapes == [(5, 3, 4, 4)]
+
+
+def test_more_images_than_a_batch_are_those_one_by_one():
+    classifier = read_classifier(Path(BEST))
+    rng = np.random.default_rng(0)
+    images = [Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)) for _ in range(70)]
+    together = predict(classifier, "torch", images)
+    assert np.allclose(together, np.concatenate([predict(classifier, "torch", [image]) for image in images]), atol=1e-6)
+
+
+def test_softmax():
+    logits = np.array([[1000, 1000, -1000], [0, np.log(3), -np.inf]], np.float32)
+    assert np.allclose(softmax(logits), [[0.5, 0.5, 0], [0.25, 0.75, 0]], atol=1e-7)
+    assert softmax(logits).dtype == np.float64
+    assert np.isnan(softmax(np.array([[np.nan, 1], [np.inf, 1]]))).any(axis=1).all()
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pdparams", ".ckpt"])
+def test_ported_weights_are_told_the_rest(capsys, suffix):
+    spec, arrays, _ = read_weights(BEST)
+    ported = f"b{suffix}"
+    write_weights(ported, spec, arrays)
+    Path("names.txt").write_text("blue\ngreen\n\nred\n")
+    expected = shown(capsys, BEST, "photos")
+    flags = ["--model", MODEL]  # the arrays fit others, too
+    assert shown(capsys, ported, "photos", *flags, *SAID) == expected
+    assert shown(capsys, ported, "photos", "--run", "a") == expected
+    Path("names.json").write_text('{"0": "bleu", "1": "vert", "2": "rouge"}')  # flags win
+    assert shown(capsys, ported, "photos/red/0.png", "--run", "a", "--classes", "names.json")[0].endswith("rouge")
+    fails([ported, "photos", *flags], "does not say its classes, image_size, mean, std; give --classes, --image-size")
+    Path("a/class_indices.json").unlink()  # as in runs of an older version
+    fails([ported, "photos", "--run", "a"], "does not say its classes; give --classes, or")
+
+
+def test_the_last_checkpoint_of_a_run_will_do(capsys):
+    assert shown(capsys, "a/last/checkpoint.safetensors", "photos")[-1] == "top-1 100.00%: 15 of 15 images"
+
+
+def test_unreadable_images_are_listed_and_the_others_predicted(capsys):
+    Path("photos/red/1.png").write_bytes(b"no image")
+    Path("photos/green/2.png").unlink()
+    Path("photos/green/2.png").symlink_to("nowhere")
+    capsys.readouterr()
+    assert main([BEST, "photos", "--csv", "p.csv", "--out", "copies"]) == 1
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1] == "top-1 100.00%: 13 of 13 images" and len(out.splitlines()) == 14
+    assert len(Path("p.csv").read_text().splitlines()) == 14 and len(list(Path("copies").iterdir())) == 13
+    assert "cannot read photos/green/2.png (a link to nowhere)" in err
+    assert "cannot read photos/red/1.png (not an image of a known format)" in err
+    assert main([BEST, "photos/red/1.png", "--csv", "q.csv", "--out", "none"]) == 1
+    assert capsys.readouterr().out == "" and not Path("q.csv").exists() and not Path("none").exists()
+
+
+def test_hidden_files_and_folders_are_left_out(capsys):
+    Path("photos/.cache").mkdir()
+    Path("photos/.cache/1.png").write_bytes(b"no image")
+    Path("photos/red/._1.png").write_bytes(b"no image")
+    assert shown(capsys, BEST, "photos")[-1] == "top-1 100.00%: 15 of 15 images"
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([BEST, "nowhere"], "no such image or folder: nowhere"),
+        ([BEST, "empty"], "empty holds no images"),
+        (["nowhere.safetensors", "photos"], "nowhere.safetensors"),
+        (["photos/red/0.png", "photos"], "none of the extensions"),
+        ([BEST, "photos", "--csv", "nowhere/p.csv"], "--csv nowhere/p.csv: give the name of a file"),
+        ([BEST, "photos", "--csv", "empty"], "--csv empty: give the name of a file"),
+        ([BEST, "photos", "--out", "photos"], "--out photos: give the name of a new or empty folder"),
+        ([BEST, "photos", "--out", "a/config.yaml"], "--out a/config.yaml: give the name of a new"),
+        ([BEST, "photos", "--run", "photos"], "photos is not a run folder"),
+        ([BEST, "photos", "--image-size", "many"], "--image-size must be a whole number"),
+        ([BEST, "photos", "--std", "0", "1", "1"], "--std must be one number or three"),
+        ([BEST, "photos", "--model", "asymnet_small"], "unknown model 'asymnet_small': did you mean"),
+        ([BEST, "photos", "--classes", "nowhere.txt"], "cannot read the classes in nowhere.txt"),
+        ([BEST, "photos", "--classes", "two.txt"], "tells 3 classes apart, and there are names for 2"),
+        ([BEST, "photos", "--classes", "twice.txt"], "the class a is twice in twice.txt"),
+        ([BEST, "photos", "--classes", "none.txt"], "the classes in none.txt are no names"),
+        ([BEST, "photos", "--classes", "photos/red/0.png"], "is no list of classes"),
+        ([BEST, "photos", "--classes", "gap.json"], "gap.json is no list of classes"),
+        ([BEST, "photos", "--classes", "number.json"], "number.json is no list of classes"),
+        ([BEST, "photos", "--classes", "numbers.json"], "the classes in numbers.json are no names"),
+    ],
+)
+def test_bad_input_is_one_line_and_changes_nothing(argv, message):
+    Path("empty").mkdir()
+    texts = {
+        "two.txt": "a\nb\n", "twice.txt": "a\nb\na\n", "none.txt": "\n", "gap.json": '{"0": "a", "2": "b", "3": "c"}',
+        "number.json": "3", "numbers.json": '{"0": 1, "1": 2, "2": 3}',
+    }  # fmt: skip
+    for name, text in texts.items():
+        Path(name).write_text(text)
+    fails(argv, message)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        ("image_size", "9" * 30, "image_size must be a whole number"),
+        ("image_size", "[" * 100_000, "image_size must be a whole number"),
+        ("mean", "[0, 0]", "mean must be one number or three"),
+        ("mean", "[NaN, 0, 0]", "mean must be one number or three"),
+        ("std", "none", "std must be one number or three"),
+        ("classes", "[1, 2, 3]", "the classes in b.safetensors are no names"),
+        ("classes", '["a", "b"]', "tells 3 classes apart, and there are names for 2"),
+        ("classes", '{"a": 1}', "the classes in b.safetensors are no names"),
+    ],
+)
+def test_metadata_are_not_trusted(key, text, message):
+    arrays, metadata = safetensors_file.load(BEST)
+    safetensors_file.save("b.safetensors", arrays, metadata | {key: text})
+    fails(["b.safetensors", "photos"], message)
+
+
+def test_names_that_would_confuse_a_terminal_are_shown_without_harm(capsys):
+    arrays, metadata = safetensors_file.load(BEST)
+    safetensors_file.save("b.safetensors", arrays, metadata | {"classes": json.dumps(["a\x1b[2J", "\ud800", "c\nd"])})
+    lines = shown(capsys, "b.safetensors", "photos/red/0.png", "--csv", "p.csv")
+    assert {line.split(None, 1)[1] for line in lines} == {"a?[2J", "?", "c?d"}
+
+
+def test_images_of_other_channels_are_refused():
+    from repro.specs import find_spec
+    from repro.weights.init import initialise
+
+    spec = find_spec(MODEL, num_classes=3, in_channels=1)
+    write_weights("grey.pth", spec, initialise(spec, 0))
+    fails(["grey.pth", "photos", "--run", "a"], "grey.pth takes images of 1 channels, and these have 3")
+
+
+def test_an_output_that_is_no_number_is_said():
+    spec, arrays, metadata = read_weights(BEST)
+    arrays["classifier.weight"][:] = 3e38
+    write_weights("b.safetensors", spec, arrays, metadata)
+    with np.errstate(over="ignore", invalid="ignore"):
+        fails(["b.safetensors", "photos", "--csv", "p.csv"], "puts out NaN or infinity")
+
+
+def test_the_backend_is_the_one_of_the_training_or_another_that_is_there(monkeypatch):
+    def only(*installed):
+        def load(name):
+            if name not in installed:
+                raise ReproError(f"backend {name} cannot import its framework")
+
+        monkeypatch.setattr(discovery, "load_backend", load)
+
+    only("torch", "paddle")
+    assert [choose_backend(None, trained) for trained in ("paddle", "mindspore", "no such", None)] == [
+        "paddle", "torch", "torch", "torch",
+    ]  # fmt: skip
+    assert choose_backend("paddle", "torch") == "paddle"
+    with pytest.raises(ReproError, match="backend mindspore cannot import"):
+        choose_backend("mindspore", "torch")
+    only()
+    with pytest.raises(ReproError, match="no framework is installed"):
+        choose_backend(None, "torch")
+
+
+CODE = """
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+from repro.data.digits import digits
+from repro.evaluation.classifier import predict, read_classifier
+
+(part,) = digits().parts
+found = predict(read_classifier(Path({path!r})), {backend!r}, [part.image(index) for index in range(40)])
+print(json.dumps(found.tolist()))
+"""
+
+
+def test_torch_and_paddle_say_the_same(require_backend, run_in, tmp_path):
+    from repro.specs import find_spec
+    from repro.weights.init import initialise
+
+    spec = find_spec("asymmnet_small", num_classes=10)
+    path = tmp_path / "fresh.safetensors"
+    told = {
+        "model": spec.name, "classes": json.dumps([str(digit) for digit in range(10)]), "image_size": "32",
+        "mean": "[0.5, 0.5, 0.5]", "std": "[0.5, 0.5, 0.5]",
+    }  # fmt: skip
+    arrays = initialise(spec, 0)
+    for name, weight in spec.weights.items():
+        if weight.kind == "norm_var":  # where every variance is 1, every logit is nearly 0
+            arrays[name] *= np.float32(0.15)
+    safetensors_file.save(path, arrays, told)
+    found = {}
+    for backend in ("torch", "paddle"):
+        require_backend(backend)
+        found[backend] = np.array(json.loads(run_in(backend, CODE.format(path=str(path), backend=backend))))
+    assert found["torch"].shape == (40, 10) and found["torch"].std(axis=0).max() > 0.01
+    assert np.abs(found["torch"] - found["paddle"]).max() < 1e-5
+    assert np.array_equal(found["torch"].argmax(axis=1), found["paddle"].argmax(axis=1))

@@ -1,0 +1,287 @@
+"""Data sets: which images, in which part, and what is said of those that cannot be used."""
+
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import textwrap
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from repro.data import Dataset, Loader, Transform, check_images, open_dataset
+from repro.data.decode import decode
+from repro.errors import ReproError
+
+ROOT = Path(__file__).parents[2]
+REAL = Path(os.environ.get("REPRO_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+
+def write(path: Path, colour: int = 0, size: tuple[int, int] = (5, 4)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (colour, 10, 20)).save(path)
+    return path
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    """Class dog has 11 images and class cat 7; the red of an image is its number."""
+    for name, count in (("dog", 11), ("cat", 7)):
+        for number in range(count):
+            write(tmp_path / "pets" / name / f"{number:02d}.png", number)
+    return tmp_path / "pets"
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return open_dataset("digits")
+
+
+def grey(*rows: list[int]) -> Image.Image:
+    return Image.fromarray(np.array(rows, np.uint8)).convert("RGB")
+
+
+# Which images, and in which part
+
+
+def test_every_fifth_of_each_class_in_the_order_of_names(pets: Path):
+    data = open_dataset(pets)
+    assert data.name == "pets"
+    assert data.classes == ("cat", "dog")
+    assert data.val.names == ("cat/00.png", "cat/05.png", "dog/00.png", "dog/05.png", "dog/10.png")
+    assert data.val.labels.tolist() == [0, 0, 1, 1, 1]
+    assert data.val.labels.dtype == np.int64
+    assert data.train.names[:5] == ("cat/01.png", "cat/02.png", "cat/03.png", "cat/04.png", "cat/06.png")
+    assert len(data.train) == 13
+    assert data.train.image(4).getpixel((0, 0)) == (6, 10, 20)
+
+
+@pytest.mark.parametrize(("split", "cats", "dogs"), [(0.3, 2, 3), ("0.5", 4, 6), (0.01, 1, 1), (0.99, 6, 10)])
+def test_fraction_is_taken_from_each_class(pets: Path, split: str | float, cats: int, dogs: int):
+    data = open_dataset(pets, split=split, seed=1)
+    assert np.bincount(data.val.labels).tolist() == [cats, dogs]
+    assert sorted(data.train.names + data.val.names) == sorted(
+        open_dataset(pets).train.names + open_dataset(pets).val.names
+    )
+    assert data.digest == open_dataset(pets, split=split, seed=1).digest
+    if split == 0.3:
+        assert data.val.names != open_dataset(pets, split=split, seed=2).val.names
+
+
+@pytest.mark.parametrize("split", ["every-sixth", 0, 1, -0.5, "nan", 20])
+def test_other_splits_are_refused(pets: Path, split: str | float):
+    with pytest.raises(ReproError, match=r"split must be every-fifth or a fraction between 0 and 1"):
+        open_dataset(pets, split=split)
+
+
+def test_folders_train_and_val_are_taken_as_they_are(pets: Path, tmp_path: Path):
+    (tmp_path / "both").mkdir()
+    shutil.copytree(pets, tmp_path / "both" / "train")
+    for name in ("cat", "dog"):
+        write(tmp_path / "both" / "val" / name / "00.jpg")
+    data = open_dataset(tmp_path / "both")
+    assert (len(data.train), len(data.val)) == (18, 2)
+    assert data.val.names == ("val/cat/00.jpg", "val/dog/00.jpg")
+    assert data.train.image(3).getpixel((0, 0)) == (3, 10, 20)
+    with pytest.raises(ReproError, match=r"leave the split 0\.2 out"):
+        open_dataset(tmp_path / "both", split=0.2)
+    write(tmp_path / "both" / "train" / "emu" / "1.png")
+    write(tmp_path / "both" / "val" / "fox" / "1.png")
+    with pytest.raises(ReproError, match=r"different classes \(only in train: emu; only in val: fox\)"):
+        open_dataset(tmp_path / "both")
+
+
+def test_digest_tells_splits_apart_and_nothing_else(pets: Path, tmp_path: Path):
+    digest = open_dataset(pets).digest
+    shutil.copytree(pets, tmp_path / "elsewhere" / "pets")
+    assert open_dataset(tmp_path / "elsewhere" / "pets").digest == digest
+    assert open_dataset(pets, split=0.2).digest != digest
+    data = open_dataset(pets)
+    assert replace(data, train=replace(data.train, labels=1 - data.train.labels)).digest != digest
+    (pets / "cat" / "03.png").rename(pets / "dog" / "99.png")
+    assert open_dataset(pets).digest != digest
+
+
+def test_digits(digits: Dataset):
+    assert digits.classes == tuple("0123456789")
+    assert (len(digits.train), len(digits.val)) == (1433, 364)
+    assert np.bincount(digits.val.labels).tolist() == [36, 37, 36, 37, 37, 37, 37, 36, 35, 36]
+    first = np.asarray(digits.val.image(0))
+    assert first.shape == (8, 8, 3)
+    # The first row of the set in grey levels 0..16: 0 0 5 13 9 1 0 0
+    assert first[0].tolist() == [[v] * 3 for v in (0, 0, 80, 207, 143, 16, 0, 0)]
+    assert open_dataset("digits", split=0.2, seed=3).digest != digits.digest
+
+
+def test_hidden_and_other_files_are_left_out(pets: Path):
+    before = open_dataset(pets).digest
+    (pets / "cat" / "._01.png").write_bytes(b"what macOS leaves")
+    (pets / "cat" / "notes.txt").write_text("")
+    (pets / "cat" / "folder.png").mkdir()
+    (pets / "labels.csv").write_text("")
+    (pets / ".cache").mkdir()
+    assert open_dataset(pets).digest == before
+    write(pets / "cat" / "UPPER.JPG")
+    (pets / "cat" / "link.png").symlink_to(pets / "cat" / "01.png")
+    names = open_dataset(pets).train.names + open_dataset(pets).val.names
+    assert {"cat/UPPER.JPG", "cat/link.png"} < set(names)
+    assert len(names) == 20
+
+
+def test_folders_of_another_layout(tmp_path: Path):
+    def told(path: Path) -> str:
+        with pytest.raises(ReproError, match="give a folder of CLASS/IMAGE") as caught:
+            open_dataset(path)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    folder = tmp_path / "data"
+    assert "no such folder" in told(folder)
+    folder.mkdir()
+    assert "has no class folders" in told(folder)
+    image = write(folder / "1.png")
+    assert "has no class folders" in told(folder)
+    assert "is not a folder" in told(image)
+    write(folder / "cat" / "1.png")
+    assert "one class folder only, cat" in told(folder)
+    (folder / "dog").mkdir()
+    assert f"{folder / 'dog'} holds no images" in told(folder)
+    write(folder / "dog" / "1.png")
+    with pytest.raises(ReproError, match=r"class cat of .* has one image"):
+        open_dataset(folder)
+
+
+# Decoding
+
+
+def test_orientation_is_honoured(tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: to be shown a quarter turn clockwise
+    grey([0, 50, 255]).save(tmp_path / "turned.png", exif=exif)
+    assert np.asarray(decode(tmp_path / "turned.png"))[:, :, 0].tolist() == [[0], [50], [255]]
+
+
+def png_of_claimed_size(path: Path, width: int, height: int) -> Path:
+    """A file of some 100 bytes that claims to hold so many pixels."""
+    data = bytearray(write(path).read_bytes())
+    data[16:24] = struct.pack(">II", width, height)  # IHDR begins at 12 with its type
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    path.write_bytes(data)
+    return path
+
+
+def broken_file(kind: str, path: Path) -> None:
+    if kind == "text":
+        path.write_text("<html>404</html>")
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "cut short":
+        whole = write(path, size=(300, 200)).read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+    elif kind == "other format":
+        path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    elif kind == "16 bits":
+        Image.fromarray(np.full((4, 4), 1000, np.uint16)).save(path)
+    elif kind == "link to nowhere":
+        path.symlink_to("gone.png")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "long":
+        png_of_claimed_size(path, 9, 70_000)
+    else:
+        side = int(kind.rsplit(maxsplit=1)[-1])
+        png_of_claimed_size(path, side, side)
+
+
+REASONS = {
+    "text": "not an image of a known format",
+    "empty": "not an image of a known format",
+    "cut short": "truncated",
+    "other format": "not an image of a known format",
+    "16 bits": "more than 8 bits",
+    "link to nowhere": "a link to nowhere",
+    "pipe": "no such file",
+    "bomb of 9000": "9000 x 9000 pixels, more than 67,108,864",
+    "long": "9 x 70000 pixels, more than .* or 65,536 on a side",
+    "bomb of 10000": "10000 x 10000 pixels",  # Pillow warns of it
+    "bomb of 60000": "decompression bomb",  # Pillow refuses it
+}
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # pytest undoes the filter that is set
+@pytest.mark.parametrize("kind", REASONS)
+def test_unusable_images_are_named_with_what_to_do(kind: str, tmp_path: Path):
+    path = tmp_path / "photo.png"
+    broken_file(kind, path)
+    with pytest.raises(ReproError, match=REASONS[kind]) as caught:
+        decode(path)
+    assert str(caught.value).startswith(f"cannot read {path} (")
+    assert str(caught.value).endswith("; replace it or take it out")
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_is_printed_about_odd_images(tmp_path: Path):
+    png_of_claimed_size(tmp_path / "bomb.png", 10000, 10000)
+    palette = Image.new("P", (4, 4))
+    palette.save(tmp_path / "palette.png", transparency=b"\x00\x80")
+    script = """
+        import sys
+        from pathlib import Path
+        from repro.data.decode import decode
+        from repro.errors import ReproError
+        for name in sys.argv[1:]:
+            try:
+                print(decode(Path(name)).mode)
+            except ReproError:
+                print("refused")
+    """
+    command = [sys.executable, "-W", "always", "-c", textwrap.dedent(script)]
+    done = subprocess.run(
+        [*command, tmp_path / "bomb.png", tmp_path / "palette.png"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["refused", "RGB"]
+    assert done.stderr == ""
+
+
+def test_check_images_lists_all_that_are_unreadable(pets: Path):
+    seen: list[tuple[int, int]] = []
+    check_images(open_dataset(pets), lambda done, total: seen.append((done, total)))
+    assert seen == [(number, 18) for number in range(1, 19)]
+
+    (pets / "dog" / "07.png").write_bytes(b"")
+    with pytest.raises(ReproError, match=r"^cannot read .*dog/07\.png \(not an image .*; replace it or take it out"):
+        check_images(open_dataset(pets))
+    for number in range(6):
+        (pets / "cat" / f"{number:02d}.png").write_bytes(b"")
+    with pytest.raises(
+        ReproError, match=r"^cannot read 7 of 18 images: .*, \.\.\.; replace them or take them out"
+    ) as caught:
+        check_images(open_dataset(pets))
+    assert str(caught.value).count(".png") == 5
+
+
+# Photographs
+
+
+def test_real_photographs():
+    folder = REAL / "caltech16"
+    if not folder.is_dir():
+        pytest.skip(f"NOT TESTED ON PHOTOGRAPHS: no {folder}; set REPRO_TEST_DATA to the folder that holds caltech16")
+    data = open_dataset(folder)
+    assert len(data.classes) == 16
+    assert (len(data.train), len(data.val)) == (1447, 370)
+    check_images(data)
+    with Loader(data, batch_size=16) as loader:
+        images, labels = next(loader.train(0, Transform(image_size=64, rotation=10)))
+    assert len(set(labels.tolist())) > 4
+    assert np.abs(images.mean()) < 0.7  # ImageNet's mean and std are about right for any photographs
+    assert 0.7 < images.std() < 1.5

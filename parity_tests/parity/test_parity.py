@@ -1,0 +1,112 @@
+"""Rungs 0 and 1 over every structure, and the command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from parity_tests.faults.fault import Fault
+from parity_tests.faults.garden import plant, registered
+from repro.errors import ReproError
+from repro.parity.__main__ import main
+from repro.parity.forward import evaluation, structure
+from repro.parity.ladder import climb
+from repro.parity.record import Record
+from repro.specs import find_spec
+from repro.weights.init import scramble
+from repro.workers.client import Worker, ask
+
+# One of every structure that the small ladder does not climb: other widths and depths have other numbers in the same
+# code. `repro.parity --models all` has the rest, see docs/parity.md.
+MODELS = (
+    "asymmnet_large", "asymmnet_large_x0_35_r0", "asymmnet_small", "asymmnet_small_x0_5_r2",
+    "mobilenet_v3_large_x0_5", "mobilenet_v3_small",
+    "shufflenet_v1_g1_x0_5", "shufflenet_v1_g2_x1_0", "shufflenet_v1_g3_x0_25", "shufflenet_v1_g4_x1_0",
+    "shufflenet_v1_g8_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x0_5_torchvision",
+    "efficientnet_v2_b0_same", "efficientnet_v2_s_article",
+    "resnet50_v2", "resnet50_v2_keras",
+    "resnet110_cifar", "vgg16_bn",
+)  # fmt: skip
+UNITS = (
+    "resnet110_cifar_scaled", "resnet110_cifar_scaled_shortcut", "resnet110_cifar_dropout", "resnet110_cifar_bn_after",
+    "resnet110_cifar_relu_before", "resnet110_cifar_relu_preact", "resnet110_cifar_full_preact",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_rungs_0_and_1(model: str, judged_workers: dict[str, Worker]) -> None:
+    assert_equal(list(climb(model, [0, 1], judged_workers)), judged_workers)
+
+
+@pytest.mark.parametrize("model", UNITS)
+def test_units_of_other_depth(model: str, judged_workers: dict[str, Worker]) -> None:
+    """What another unit changes shows in 20 layers as in 110."""
+    spec = find_spec(model, depth=20)
+    weights = scramble(spec, 0)
+    ask(judged_workers, "create", weights, name=model, options={"depth": 20}, seed=0)
+    rungs = (structure, evaluation)
+    assert_equal([record for rung in rungs for record in rung(spec, judged_workers, weights, 0)], judged_workers)
+
+
+def assert_equal(records: list[Record], workers: dict[str, Worker]) -> None:
+    assert [(record.rung, record.backend) for record in records] == [
+        (rung, name) for rung in (0, 1) for name in workers
+    ]
+    assert [record for record in records if record.verdict == "diverges"] == []
+    assert all(record.verdict == "equal" for record in records if record.rung == 0)
+    # float32 is never that close to float64 by itself: the comparison did take place
+    assert all(record.max_error for record in records if record.rung == 1)
+
+
+def test_command_writes_records(tmp_path: Path, backend: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "records.json"
+    rungs = "0" if backend == "mindspore" else "0,1"
+    assert main(["--models", "asymmnet_small", "--rungs", rungs, "--backends", backend, "--json", str(path)]) == 0
+    records = json.loads(path.read_text())
+    assert [record["rung"] for record in records] == [int(rung) for rung in rungs.split(",")]
+    assert {"model", "rung", "backend", "reference", "verdict", "max_error", "tolerance", "where"} <= set(records[0])
+    assert "0 diverge" in capsys.readouterr().out
+
+
+def test_command_exits_with_1(
+    capsys: pytest.CaptureFixture[str], require_backend: Callable[[str], None]
+) -> None:  # fmt: skip
+    require_backend("torch")
+    with registered() as (faulty, file):
+        plant(Fault("epsilon", "", "stages.1.1.expand.norm", 1, "at.eps = 1e-3"), file)
+        assert main(["--models", "asymmnet_small_x0_35", "--rungs", "1", "--backends", f"torch,{faulty}"]) == 1
+    assert f"{faulty} diverges from torch float64 first at stages.1.1.expand.norm (64x64)" in capsys.readouterr().out
+
+
+def test_mindspore_alone_has_nothing_to_be_held_against(workers: dict[str, Worker]) -> None:
+    if "mindspore" in workers:
+        with pytest.raises(ReproError, match="nothing to hold mindspore against"):
+            list(climb("asymmnet_small", [1], {"mindspore": workers["mindspore"]}))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--models", "asymnet_large"], "unknown model 'asymnet_large': did you mean asymmnet_large"),
+        (["--rungs", "9"], "unknown rung '9'"),
+        (["--backends", "pytorch"], "unknown backend 'pytorch': did you mean torch"),
+        (["--models", ","], "no model was named"),
+    ],
+)
+def test_bad_arguments(arguments: list[str], message: str) -> None:
+    with pytest.raises(ReproError, match=message):
+        main(arguments)
+
+
+def test_a_missing_backend_is_said_loudly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+                                          require_backend: Callable[[str], None]) -> None:  # fmt: skip
+    require_backend("torch")
+    for name in ("paddle", "mindspore"):
+        monkeypatch.setenv(f"REPRO_{name.upper()}_PYTHON", "/nowhere/python")
+    assert main(["--models", "asymmnet_small", "--rungs", "0"]) == 0
+    errors = capsys.readouterr().err
+    assert "NOT COMPARED: backend paddle: cannot start /nowhere/python" in errors
+    assert "NOT COMPARED: backend mindspore" in errors

@@ -1,0 +1,250 @@
+"""Models that are not ours: mapped weight by weight, compared, and planted faults named in both models' names."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from parity_tests.support.user_model_samples import PACKAGES, SOURCES
+from repro.errors import ReproError
+from repro.parity.__main__ import main
+from repro.parity.record import Record
+from repro.parity.user_models import adopt, climb, fill
+from repro.workers.client import Worker, WorkerError
+
+SHAPE = (2, 3, 9, 7)
+Compare = Callable[..., dict[tuple[int, str], Record]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The user's, with a module for each framework."""
+    folder = tmp_path_factory.mktemp("user")
+    for backend, text in SOURCES.items():
+        (folder / f"{backend}_net.py").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def compare(workers: dict[str, Worker], folder: Path, monkeypatch: pytest.MonkeyPatch,
+            require_backend: Callable[[str], None]) -> Compare:  # fmt: skip
+    """`compare(rungs, torch="build", paddle="eps")` -> (rung, backend) -> record. lines: take what is said; then: a
+    backend and rungs for it and torch alone."""
+    monkeypatch.chdir(folder)
+
+    def run(rungs, file=None, shape=SHAPE, lines=None, then=None, **functions):
+        for backend in functions:
+            require_backend(backend)
+        sources = {name: text if ":" in text else f"{name}_net:{text}" for name, text in functions.items()}
+        said: list[str] = [] if lines is None else lines
+        chosen = {backend: workers[backend] for backend in functions}
+        adopted = adopt(chosen, sources, shape, file, said.append)
+        weights = fill(adopted, 0, said.append)
+        records = list(climb(adopted, rungs, weights, 0))
+        assert [(r.rung, r.backend) for r in records] == [(rung, backend) for rung in rungs for backend in chosen]
+        if then:
+            two = {name: worker for name, worker in chosen.items() if name in ("torch", then[0])}
+            records += climb(replace(adopted, workers=two), then[1], weights, 0)
+        return {(record.rung, record.backend): record for record in records}
+
+    return run
+
+
+def test_other_names_and_orders_agree(compare: Compare) -> None:
+    lines: list[str] = []
+    found = compare([0, 1, 4], lines=lines, torch="build", paddle="build", mindspore="build")
+    assert {key for key, record in found.items() if record.verdict == "diverges"} == set()
+    assert all(record.max_error and len(record.profile) >= 9 for key, record in found.items() if key[0])
+    table = [line.split() for line in lines]
+    assert ["hidden.weight", "8x8", "linear", "between.weight", "d1.weight"] in table
+    assert ["bn2.running_var", "8", "norm_var", "block.1.running_var", "n2.running_var"] in table
+    assert ["conv2.weight", "8x4x3x3", "conv", "block.0.weight", "c2.weight"] in table
+    # of two alike, the one that is registered last runs first, and the other name is no nearer
+    assert ["left.weight", "4x8x1x1", "conv", "parts_a.weight", "a.weight"] in table
+
+
+def test_training_mode_agrees_and_paddle_s_own_variance_does_not(compare: Compare) -> None:
+    found = compare([2], torch="with_extras", paddle="build", mindspore="build")
+    assert found[2, "mindspore"].verdict == "rounding"
+    assert "bn2.running_var" in [where for where, _, _ in found[2, "mindspore"].profile]
+    assert found[2, "paddle"].where == "bn1.running_var, in paddle stem.1.running_var"
+    assert "biased variance?" in found[2, "paddle"].reason
+    assert found[2, "paddle"].reason.endswith("; off in all: bn1.running_var, bn2.running_var, of 13")
+
+
+FAULTS = {
+    "eps": (1, "bn2, in paddle block.1"),
+    "swapped": (1, "enters hidden (after right), in paddle enters between (after parts_b)"),
+    "no_activation": (1, "enters conv2 (after bn1), in paddle enters block.0 (after stem.1)"),
+    "momentum": (2, "bn1.running_var, in paddle stem.1.running_var"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_planted_fault_is_named_in_both_names(fault: str, compare: Compare) -> None:
+    rung, place = FAULTS[fault]
+    found = compare([rung], torch="build", paddle=fault)
+    assert found[rung, "torch"].verdict == "rounding"
+    assert found[rung, "paddle"].verdict == "diverges"
+    assert found[rung, "paddle"].where == place
+
+
+def test_code_that_cannot_have_float64_is_said_and_compared_in_float32(compare: Compare) -> None:
+    lines: list[str] = []
+    found = compare([1], lines=lines, torch="build", paddle="Single")
+    assert found[1, "paddle"].verdict == "rounding"
+    assert any(line.startswith("paddle is not compared in float64: ") for line in lines)
+
+
+def test_mapping_is_written_corrected_and_believed(compare: Compare, tmp_path: Path) -> None:
+    file = tmp_path / "mapping.yaml"
+    compare([0], file, torch="build", paddle="build")
+    values = yaml.safe_load(file.read_text())
+    assert list(values) == ["paddle"]
+    assert len(values["paddle"]) == 19
+    right = dict(values["paddle"])
+    for leaf in ("weight", "bias"):
+        values["paddle"][f"left.{leaf}"], values["paddle"][f"right.{leaf}"] = (
+            right[f"right.{leaf}"], right[f"left.{leaf}"],
+        )  # fmt: skip
+    file.write_text(yaml.safe_dump(values))
+    wrong = compare([1], file, torch="build", paddle="build")[1, "paddle"]
+    assert wrong.where.startswith("left, in paddle parts_b") or "hidden" in wrong.where
+    file.write_text(yaml.safe_dump({"paddle": right}))
+    assert compare([1], file, torch="build", paddle="build")[1, "paddle"].verdict == "rounding"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.pop("fc.bias"), r"fc\.bias \(5,\) bias has no counterpart.*left over: head\.bias.*correct "),
+        (lambda m: m.update({"fc.bias": None}), r"fc\.bias \(5,\) bias has no counterpart"),
+        (lambda m: m.update({"fc.bias": "between.bias"}), r"fc\.bias \(5,\) bias does not fit between\.bias \(8,\)"),
+        (lambda m: m.update({"fc.bias": "heads.bias"}), r"unknown weight for fc\.bias.*did you mean head\.bias"),
+        (lambda m: m.update({"fc.bia": "head.bias"}), r"unknown weight in .*'fc\.bia': did you mean fc\.bias"),
+        (lambda m: m.update({"fc.bias": 3}), r"paddle: fc\.bias must be a name, not 3"),
+        (lambda m: m.update({"bn1.weight": m["bn1.bias"]}), r"bn1\.weight .* is of another kind than stem\.1\.bias"),
+        (lambda m: m.update({"left.bias": m["right.bias"]}), r"left\.bias .* shares parts_b\.bias with another"),
+    ],
+)
+def test_bad_mapping(change, message: str, compare: Compare, tmp_path: Path, good: dict) -> None:
+    file = tmp_path / "mapping.yaml"
+    mapping = dict(good)
+    change(mapping)
+    file.write_text(yaml.safe_dump({"paddle": mapping}))
+    with pytest.raises(ReproError, match=message):
+        compare([1], file, torch="build", paddle="build")
+
+
+@pytest.fixture(scope="module")
+def good() -> dict[str, str]:
+    """The mapping between the two, by hand."""
+    layers = {"conv1": "stem.0", "bn1": "stem.1", "conv2": "block.0", "bn2": "block.1", "left": "parts_a",
+              "right": "parts_b", "hidden": "between", "fc": "head"}  # fmt: skip
+    leaves = ("weight", "bias", "running_mean", "running_var")
+    return {
+        f"{ours}.{leaf}": f"{theirs}.{leaf}"
+        for ours, theirs in layers.items()
+        for leaf in leaves[: 4 if ours.startswith("bn") else 1 if ours == "conv1" else 2]
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("paddle: [1]", "paddle must be lines of `our name: theirs`"),
+        ("mindspore: {}", "paddle must be lines of"),
+        ("padle: {}", "unknown key in .*'padle': did you mean paddle"),
+        ("paddle: {a: b, a: c}", "a stands there twice"),
+        ("paddle: {", "is not YAML"),
+        ("", "is not a mapping"),
+    ],
+)
+def test_bad_mapping_files(text: str, message: str, compare: Compare, tmp_path: Path) -> None:
+    file = tmp_path / "mapping.yaml"
+    file.write_text(text)
+    with pytest.raises(ReproError, match=message):
+        compare([1], file, torch="build", paddle="build")
+
+
+def test_another_shape_has_no_counterpart(compare: Compare) -> None:
+    with pytest.raises(ReproError, match=r"fc\.weight \(6, 8\) linear has no counterpart.*give --mapping FILE"):
+        compare([1], torch="wide", paddle="build")
+
+
+def test_gradients_need_logits(compare: Compare) -> None:
+    with pytest.raises(ReproError, match=r"rung 4 needs logits \(N, classes\) from torch_net:maps; leave it out"):
+        compare([4], torch="maps", paddle="maps")
+    assert compare([1], torch="maps", paddle="maps")[1, "paddle"].verdict == "rounding"
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("nowhere:build", "cannot import nowhere: ModuleNotFoundError: No module named 'nowhere'"),
+        ("torch_net:biuld", "unknown function of torch_net 'biuld': did you mean build"),
+        ("torch_net:number", "torch_net:number is a int; name a function"),
+        ("torch_net:raising", r"torch_net:raising fails: KeyError: 'lost' at .*torch_net\.py:\d+"),
+        ("torch_net:no_model", r"torch_net:no_model is a list, which is no torch\.nn\.Module"),
+        ("torch_net:dictionary", "torch_net:dictionary puts out a dict; let it be the logits"),
+    ],
+)
+def test_bad_models(source: str, message: str, compare: Compare) -> None:
+    with pytest.raises(WorkerError, match=message) as caught:
+        compare([1], torch=source, paddle="build")
+    assert "\n" not in str(caught.value)
+
+
+def test_command_with_another_interpreter(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    require_backend: Callable[[str], None],
+) -> None:  # fmt: skip
+    for backend in ("torch", "paddle"):
+        require_backend(backend)
+    wrapper = tmp_path / "python"
+    python = os.environ.get("REPRO_PADDLE_PYTHON", sys.executable)
+    wrapper.write_text(f'#!/bin/sh\necho used >> "{tmp_path}/used"\nexec "{python}" "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("REPRO_PADDLE_PYTHON", str(wrapper))
+    monkeypatch.chdir(folder)
+    models = ["--torch", "torch_net:build", "--paddle", "paddle_net:no_activation"]
+    flags = [*models, "--input", "2,3,8,8", "--rungs", "0,1"]
+    files = ["--json", str(tmp_path / "out.json"), "--html", str(tmp_path / "out.html")]
+    assert main([*flags, *files]) == 1
+    assert (tmp_path / "used").exists()
+    assert "paddle diverges from torch float64 first at enters conv2 (after bn1), in paddle" in capsys.readouterr().out
+    assert '"rung": 1' in (tmp_path / "out.json").read_text()
+    assert "torch_net:build" in (tmp_path / "out.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--torch", "a:b"], "1 models of your own to compare; name two"),
+        (["--mapping", "m.yaml"], "0 models of your own"),
+        (["--torch", "a.b", "--paddle", "a:b"], r"--torch is 'a\.b'; give MODULE:FUNCTION"),
+        (["--torch", "a:b", "--paddle", "a:b", "--input", "2,3,x"], "--input is '2,3,x'; give a shape"),
+        (["--torch", "a:b", "--paddle", "a:b", "--rungs", "1,5"], "rung '5' is not one for models of your own"),
+        (["--torch", "a:b", "--paddle", "a:b", "--models", "resnet50"], "--models and --backends are for"),
+    ],
+)
+def test_bad_flags(flags: list[str], message: str) -> None:
+    with pytest.raises(ReproError, match=message):
+        main(flags)
+
+
+def test_packages_resnet18(compare: Compare, folder: Path) -> None:
+    """Paddle's agrees but for its variance; MindCV's pads its pooling as TensorFlow does, at even sizes."""
+    (folder / "packages.py").write_text(PACKAGES)
+    functions = {name: f"packages:{name}" for name in SOURCES}
+    found = compare([1], shape=(2, 3, 32, 32), then=("paddle", [2]), **functions)
+    assert found[1, "paddle"].verdict == "rounding"
+    assert found[1, "mindspore"].where == "enters layer1.0.conv1 (after bn1)"
+    assert found[2, "paddle"].where == "bn1.running_var"
+    assert "biased variance?" in found[2, "paddle"].reason

@@ -1,0 +1,136 @@
+"""Who may import whom (the table in docs/design.md), read from the files and seen in a process."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FRAMEWORKS = {"torch", "torchvision", "timm", "paddle", "mindspore", "mindcv"}
+EXPORTERS = {"onnx", "paddle2onnx"}
+CORE_FOR_BACKENDS = (
+    "repro.specs",
+    "repro.weights",
+    "repro.interface",
+    "repro.errors",
+    "repro.files",
+    "repro.arrays",
+    "repro.untrusted",
+)
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module or "")
+    return found
+
+
+def files(*parts: str) -> list[Path]:
+    found = sorted(ROOT.joinpath(*parts).rglob("*.py"))
+    assert found
+    return found
+
+
+def tops(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(path)}
+
+
+@pytest.mark.parametrize("path", files("repro"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_core_knows_no_framework(path: Path) -> None:
+    assert not tops(path) & FRAMEWORKS
+    assert "backends" not in tops(path) or path == ROOT / "repro/workers/client.py"  # whose code it hands on
+
+
+@pytest.mark.parametrize("path", files("repro", "specs"), ids=lambda path: path.name)
+def test_specs_need_the_standard_library_alone(path: Path) -> None:
+    allowed = set(sys.stdlib_module_names)
+    assert all(
+        name.partition(".")[0] in allowed or name.startswith(("repro.specs", "repro.errors")) for name in imports(path)
+    )
+
+
+@pytest.mark.parametrize("path", files("backends"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_backends_know_no_sibling(path: Path) -> None:
+    parts = path.relative_to(ROOT).parts
+    own = parts[1] if len(parts) > 2 else None
+    for name in imports(path):
+        top = name.partition(".")[0]
+        if top == "repro":
+            assert name.startswith(CORE_FOR_BACKENDS), name
+        elif top == "backends":
+            assert name.startswith(f"backends.{own}"), name
+        else:
+            allowed = EXPORTERS if path.name == "onnx_export.py" else set()
+            assert top in {"numpy", own} | allowed or top in sys.stdlib_module_names, name
+
+
+@pytest.mark.parametrize("path", files("parity_tests"), ids=lambda path: path.name)
+def test_tests_import_no_framework(path: Path) -> None:
+    assert not tops(path) & FRAMEWORKS or path.parent.name == "programs"  # which run in a backend's process
+
+
+def test_families_do_not_import_each_other() -> None:
+    for backend in ("torch", "paddle", "mindspore"):
+        for path in files("backends", backend, "models"):
+            assert not any(name.startswith(f"backends.{backend}.models") for name in imports(path)), path
+
+
+def test_same_files_in_every_backend() -> None:
+    names = [{path.relative_to(ROOT / "backends" / backend) for path in files("backends", backend)}
+             for backend in ("torch", "paddle", "mindspore")]  # fmt: skip
+    assert names[0] == names[1] == names[2]
+
+
+def modules_after(code: str) -> set[str]:
+    script = f"{code}\nimport sys; print(*(name.partition('.')[0] for name in sys.modules))"
+    return set(
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    )
+
+
+def test_core_starts_without_a_framework() -> None:
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in files("repro")
+    ]
+    loaded = modules_after("\n".join(f"import {name}" for name in modules))
+    assert "numpy" in loaded
+    assert not loaded & FRAMEWORKS
+
+
+def test_native_files_need_no_framework() -> None:
+    loaded = modules_after(
+        "".join(f"import backends.{name}.native_weights\n" for name in ("torch", "paddle", "mindspore"))
+    )
+    assert not loaded & FRAMEWORKS
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run",
+        "dataset",
+        "predict",
+        "report",
+        "compare",
+        "reproduction",
+        "ablation",
+        "models",
+        "parity",
+        "port",
+        "export",
+    ],
+)
+def test_help_is_quick(command: str) -> None:
+    """Neither a framework nor any of the slow libraries is loaded to print --help."""
+    module = "repro.parity.__main__" if command == "parity" else f"repro.{command}"
+    loaded = modules_after(f"import {module}\ntry: {module}.main(['--help'])\nexcept SystemExit: pass")
+    assert not loaded & (FRAMEWORKS | EXPORTERS | {"numpy", "matplotlib", "sklearn", "scipy"})

@@ -1,0 +1,137 @@
+"""Every layout against the package that it comes from: the package's own model with weights drawn at random, saved by
+the package's own means, ported to the files of all three frameworks, and the logits of all held against one another.
+
+    python -m parity_tests.support.layouts                     # all of them; prints the table of docs/porting.md
+    python -m parity_tests.support.layouts --layouts timm --largest 30e6
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from parity_tests.support.packages import ADAPT, FILES, SETUPS, Package, packages
+from repro.interface.discovery import SHIPPED
+from repro.parity.comparison import compare
+from repro.parity.tolerance import rounding
+from repro.specs import find_spec
+from repro.weights.layouts import PUBLISHED, Layout
+from repro.weights.porting import Checkpoint, read_checkpoint, write_checkpoint
+from repro.workers.client import Worker, ask
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layout and variant. errors: of the package and each backend, in units of the rounding that float32 has."""
+
+    publisher: str
+    expression: str
+    model: str
+    taken: str  # what --from auto recognised
+    errors: dict[str, float]
+    passed: bool
+    remark: str
+
+
+def compare_with_package(layout: Layout, model: str, package: Package, workers: dict[str, Worker]) -> Row:
+    """Ports the package's file to every backend's, reads those back, and compares logits."""
+    said: list[str] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        file, answer = package.make(layout, model, folder)
+        found = read_checkpoint(file, model, say=said.append)
+        ported = {backend: _through_file(found, folder / f"ours{FILES[backend]}") for backend in workers}
+        again = folder / f"again{'.h5' if layout.format == 'keras' else FILES[layout.format]}"
+        write_checkpoint(again, found, layout.publisher)
+        back = read_checkpoint(again, model, layout=layout.publisher, say=said.append)
+        assert _same(back.weights, found.weights), f"{layout.publisher} {model}: other bits after there and back"
+    options = {**layout.options}
+    for backend, arrays in ported.items():
+        assert _same(arrays, found.weights), f"{backend}: other bits after its file"
+        workers[backend].request("create", arrays, name=model, options=options)
+    errors: dict[str, float] = {}
+    passed = True
+    for key in [key for key in answer if key.startswith("images")]:
+        images, theirs = {"images": answer[key]}, answer["logits" + key.removeprefix("images")]
+        exact = workers["torch"].request("forward", images, double=True)[1]["logits"]
+        outputs = {backend: arrays["logits"] for backend, (_, arrays) in ask(workers, "forward", images).items()}
+        tolerance = rounding(outputs["torch"], exact)
+        for who, logits in {"package": theirs, **outputs}.items():
+            verdict = compare(who, logits, exact, tolerance=tolerance)
+            errors[who] = max(errors.get(who, 0.0), verdict.ratio)
+            passed = passed and verdict.verdict != "diverges"
+    remark = "; ".join(filter(None, [layout.note, ADAPT.get((layout.publisher, find_spec(model).family), "")]))
+    if layout.options:
+        remark = "; ".join(filter(None, [remark, ", ".join(f"{k}={v}" for k, v in layout.options.items())]))
+    taken = next((line.removeprefix("recognised the names of ") for line in said if "recognised" in line), "")
+    return Row(layout.publisher, layout.models[model], model, taken, errors, passed, remark)
+
+
+def _through_file(found: Checkpoint, path: Path) -> dict[str, np.ndarray]:
+    write_checkpoint(path, found)
+    arrays = read_checkpoint(path, found.spec.name, say=lambda _: None).weights
+    return {name: np.array(array) for name, array in arrays.items()}
+
+
+def _same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> bool:
+    def bits(array: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+    return left.keys() == right.keys() and all(
+        left[name].dtype == right[name].dtype
+        and left[name].shape == right[name].shape
+        and np.array_equal(bits(left[name]), bits(right[name]))
+        for name in left
+    )
+
+
+def cases(publishers: set[str] | None = None, largest: float = float("inf")) -> list[tuple[Layout, str]]:
+    """Layouts of installed packages with each of their variants, up to a number of parameters."""
+    return [
+        (layout, model)
+        for layout in PUBLISHED
+        if layout.publisher in SETUPS and (publishers is None or layout.publisher in publishers)
+        for model in layout.models
+        if find_spec(model).params <= largest
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layouts", nargs="+", choices=list(SETUPS), help="default: all")
+    parser.add_argument("--largest", type=float, default=float("inf"), metavar="PARAMETERS")
+    parser.add_argument("--models", nargs="+", metavar="NAME", help="default: all")
+    arguments = parser.parse_args()
+    chosen = cases(set(arguments.layouts) if arguments.layouts else None, arguments.largest)
+    chosen = [(layout, model) for layout, model in chosen if not arguments.models or model in arguments.models]
+    failed = 0
+    print(
+        "| layout | its model | variant here | recognised as | package | "
+        + " | ".join(SHIPPED)
+        + " | verdict | remark |"
+    )
+    print("|---|---|---|---|---:|" + "---:|" * len(SHIPPED) + "---|---|")
+    with ExitStack() as stack:
+        workers = {name: stack.enter_context(Worker(name)) for name in SHIPPED}
+        package = stack.enter_context(packages())
+        for layout, model in chosen:
+            row = compare_with_package(layout, model, package(layout.publisher), workers)
+            failed += not row.passed
+            numbers = " | ".join(f"{row.errors[who]:.2f}" for who in ("package", *SHIPPED))
+            print(
+                f"| {row.publisher} | `{row.expression}` | {model} | {row.taken} | {numbers} | "
+                f"{'equal' if row.passed else 'DIVERGES'} | {row.remark} |",
+                flush=True,
+            )
+    print(f"\n{len(chosen)} ported, {failed} diverge", file=sys.stderr)
+    return failed > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

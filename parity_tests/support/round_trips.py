@@ -1,0 +1,153 @@
+"""Every variant through the files of every format in every precision, with not one bit lost.
+
+    python -m parity_tests.support.round_trips
+    python -m parity_tests.support.round_trips --models vgg16 resnet50_v2_keras --dtypes float16 float64
+
+canonical -> A -> canonical: arrays of arbitrary finite bits are written as a file of A, and what is read from it must
+have their bits. A -> B -> A: what was read from A is written as B, and this must be, by its SHA-256, the file of B that
+was written from the canonical arrays; and the same from B to A, so that the way ends with the file it began with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import itertools
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import ml_dtypes  # noqa: F401 - NumPy then knows the name bfloat16
+import numpy as np
+
+from repro.arrays import Arrays
+from repro.errors import ReproError
+from repro.specs import CATALOGUE, Spec, find_spec
+from repro.untrusted import mapped
+from repro.weights.formats import KERAS, SAFETENSORS, extensions
+from repro.weights.layouts import layouts_of
+from repro.weights.porting import Checkpoint, read_checkpoint, write_checkpoint
+
+# the bits of the exponent; all of them are set in infinities and NaN alone
+EXPONENTS = {"float32": 0x7F80_0000, "float16": 0x7C00, "bfloat16": 0x7F80, "float64": 0x7FF0_0000_0000_0000}
+FRAMEWORKS = ("torch", "paddle", "mindspore")
+
+
+@dataclass
+class Outcome:
+    """How many ways there and back were gone, and a line for each that changed something."""
+
+    trips: int
+    differences: list[str]
+
+
+def round_trips(model: str, dtype: str, folder: Path) -> Outcome:
+    """All ways of one variant in one of EXPONENTS. Writes in `folder`, which should have room for twice the weights,
+    and leaves nothing there."""
+    spec = find_spec(model)
+    arrays = draw(spec, dtype)
+    forms = formats(spec, dtype)
+    same: dict[str, bool] = {}
+    written: dict[str, str] = {}  # format -> digest of the file that the canonical arrays make
+    made: dict[tuple[str, str], str] = {}  # two formats -> digest of the file that one of the first makes in the second
+    try:
+        for form in forms:
+            path = folder / f"one{extensions(form)[0]}"
+            with _file(path, Checkpoint(spec, arrays)) as written[form]:
+                found = read_checkpoint(path, model, say=lambda _: None)
+                same[f"canonical -> {form} -> canonical"] = found.spec == spec and same_bits(found.weights, arrays)
+                for other in forms:
+                    if other != form:
+                        ported = replace(found, metadata={})  # which would tell where it came from
+                        with _file(folder / f"other{extensions(other)[0]}", ported) as made[form, other]:
+                            pass
+    except ReproError as error:
+        return Outcome(len(same), [f"{model} {dtype}: {error}"])
+    for (a, b), digest in made.items():
+        same[f"{a} -> {b} -> {a}"] = digest == written[b] and made[b, a] == written[a]
+    return Outcome(len(same), [f"{model} {dtype}: {way}" for way, equal in same.items() if not equal])
+
+
+@contextmanager
+def _file(path: Path, checkpoint: Checkpoint) -> Iterator[str]:
+    """The digest of the file that a checkpoint makes, which is there as long as the block lasts."""
+    try:
+        write_checkpoint(path, checkpoint)
+        yield hashlib.sha256(mapped(path)).hexdigest()
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def formats(spec: Spec, dtype: str) -> list[str]:
+    """Those that hold the variant in this type. HDF5 has no bfloat16."""
+    keras = dtype != "bfloat16" and any(layout.format == KERAS for layout in layouts_of(spec))
+    return [SAFETENSORS, *FRAMEWORKS, *([KERAS] if keras else [])]
+
+
+def draw(spec: Spec, dtype: str) -> Arrays:
+    """An array of finite numbers for each weight, arbitrary bits all of them. The first are the extremes."""
+    rng = np.random.default_rng(0)
+    kind = np.dtype(dtype)
+    bits_of = np.dtype(f"u{kind.itemsize}")
+    exponent = EXPONENTS[dtype]
+    lowest, sign = exponent & -exponent, 1 << (8 * kind.itemsize - 1)
+    # -0.0, the largest, the smallest, the largest below the normal ones, and the negative of these
+    largest, tiny, subnormal = exponent - 1, 1, lowest - 1
+    extremes = np.array([sign, *(s | x for x in (largest, tiny, subnormal) for s in (0, sign))], bits_of)
+    found = {}
+    for name, weight in spec.weights.items():
+        words = rng.bit_generator.random_raw(-(-weight.size * kind.itemsize // 8))
+        bits = words.view(bits_of)[: weight.size]
+        bits[bits & bits_of.type(exponent) == exponent] ^= bits_of.type(lowest)
+        bits[: len(extremes)] = extremes[: weight.size]
+        found[name] = bits.view(kind).reshape(weight.shape)
+    return found
+
+
+def same_bits(left: Arrays, right: Arrays) -> bool:
+    """Whether names, their order, types, shapes and every bit are the same."""
+
+    def bits(array: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+    return list(left) == list(right) and all(
+        (left[name].dtype, left[name].shape) == (right[name].dtype, right[name].shape)
+        and np.array_equal(bits(left[name]), bits(right[name]))
+        for name in left
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=list(CATALOGUE), default=list(CATALOGUE), metavar="NAME")
+    parser.add_argument("--dtypes", nargs="+", choices=list(EXPONENTS), default=list(EXPONENTS))
+    arguments = parser.parse_args(argv)
+    start = time.perf_counter()
+    specs = sorted(map(find_spec, arguments.models), key=lambda spec: spec.family)
+    trips = 0
+    differences: list[str] = []
+    print(f"| family | variants | arrays | {' | '.join(arguments.dtypes)} |")
+    print(f"|---|---:|---:|{'---|' * len(arguments.dtypes)}", flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        for family, group in itertools.groupby(specs, key=lambda spec: spec.family):
+            members = list(group)
+            cells = []
+            for dtype in arguments.dtypes:
+                outcomes = [round_trips(spec.name, dtype, Path(name)) for spec in members]
+                wrong = [line for outcome in outcomes for line in outcome.differences]
+                gone = sum(outcome.trips for outcome in outcomes)
+                cells.append(f"{len(wrong)} of {gone} DIFFER" if wrong else f"{gone} equal")
+                trips, differences = trips + gone, differences + wrong
+            print(f"| {family} | {len(members)} | {sum(len(spec.weights) for spec in members)} | {' | '.join(cells)} |",
+                  flush=True)  # fmt: skip
+    print("\n".join(["", *differences]))
+    print(f"{len(specs)} variants, {trips} round trips, {len(differences)} differ, {time.perf_counter() - start:.0f} s")
+    return 1 if differences else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""Recipes: keys, flags, types, ranges, and files that are not recipes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from repro import interface
+from repro.data import mixing, transform
+from repro.errors import ReproError
+from repro.training import recipe as recipes
+
+NEEDED = {"backend": "torch", "model": "asymmnet_small"}
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def flags(*argv: str) -> dict:
+    parser = argparse.ArgumentParser()
+    recipes.add_flags(parser)
+    return recipes.convert(vars(parser.parse_args(argv)), "")
+
+
+def file(folder: Path, text: str | bytes) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_every_field_has_a_flag_and_survives_the_file(tmp_path):
+    changed = flags(
+        "--backend", "paddle", "--model", "asymmnet_large", "--option", "width=0.5", "--option", "asymmrate=2",
+        "--weights", "w.safetensors", "--fresh-head", "true", "--train-only", "classifier",
+        "--data", "photos", "--split", "0.25", "--channels", "1", "--image-size", "64", "--resize", "crop",
+        "--mean", "0.1", "0.2", "0.3", "--std", "1", "0.2", "0.3", "--pad", "4", "--rotation", "5", "--flip", "0.5",
+        "--rand-augment", "2", "--magnitude", "5", "--cutout", "0.5", "--mixup", "0.8", "--cutmix", "1",
+        "--mix-probability", "0.1", "--mix-switch", "0.3", "--mix-mode", "pair",
+        "--batch-size", "8", "--epochs", "3", "--stages", "2", "--first-stage", "image_size=32", "--optimizer", "adam",
+        "--lr", "1e-3", "--schedule", "constant", "--lr-end", "0.01", "--warmup", "1",
+        "--momentum", "0", "--nesterov", "true", "--alpha", "0.9", "--eps", "1e-3", "--weight-decay", "1e-5",
+        "--spare-bias-and-norm", "true",
+        "--clip-norm", "1", "--label-smoothing", "0.1", "--ema-decay", "0.99", "--ema-warmup", "true",
+        "--precision", "float16", "--device", "gpu", "--seed", "7", "--workers", "2", "--logs", "tensorboard",
+    )  # fmt: skip
+    assert list(changed) == list(recipes.FIELDS)
+    made = recipes.make({}, changed)
+    assert (made.options, made.mean, made.lr, made.split) == (
+        {"width": 0.5, "asymmrate": 2}, (0.1, 0.2, 0.3), 0.001, 0.25,
+    )  # fmt: skip
+    assert all(getattr(made, name) != getattr(recipes.make({}, NEEDED), name) for name in changed if name not in NEEDED)
+    assert recipes.make(recipes.read(file(tmp_path, recipes.to_yaml(made))), {}) == made
+
+
+def test_flags_win_and_options_are_merged(tmp_path):
+    stored = recipes.read(file(tmp_path, "lr: 1e-2\nepochs: 5\noptions: {width: 0.5, dropout: 0.1}\n"))
+    made = recipes.make(stored, flags("--lr", "0.2", "--option", "width=2", *("--backend", "b", "--model", "m")))
+    assert (made.lr, made.epochs, made.options) == (0.2, 5, {"width": 2, "dropout": 0.1})
+
+
+def test_options_are_numbers_where_they_read_as_one_and_text_elsewhere(tmp_path):
+    expected = {"depth": 164, "width": 0.5, "dropout": 1e-4, "block": "bottleneck"}
+    argv = [part for key, value in expected.items() for part in ("--option", f"{key}={value}")]
+    stored = recipes.read(file(tmp_path, "options: {depth: 164, width: 0.5, dropout: 1e-4, block: bottleneck}"))
+    for options in (stored["options"], flags(*argv)["options"]):
+        assert options == expected
+        assert list(map(type, options.values())) == [int, float, float, str]
+    made = recipes.make(NEEDED, stored)
+    assert recipes.make(recipes.read(file(tmp_path, recipes.to_yaml(made))), {}) == made
+
+
+def test_flags_win_over_single_values_of_the_first_stage() -> None:
+    values = {"first_stage": {"image_size": 32, "magnitude": 1}, "model": "vgg16", "backend": "torch"}
+    assert recipes.make(values, {"first_stage": {"image_size": 24}}).first_stage == {"image_size": 24, "magnitude": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("batchsize: 3", "unknown key in .*'batchsize': did you mean batch_size"),
+        ("[1, 2]: 3", "is not YAML"),
+        ("3: 3", "unknown key"),
+        ("lr: fast", "lr must be a number above 0 and up to 1000, not 'fast'"),
+        ("lr: 0", "lr must be a number above 0"),
+        ("lr: .nan", "lr must be"),
+        ("lr: .inf", "lr must be"),
+        ("lr: true", "lr must be"),
+        ("lr:", "lr must be"),
+        ("epochs: 2.5", "epochs must be a whole number from 1"),
+        ("epochs: 0", "epochs must be"),
+        ("epochs: " + "9" * 5000, "epochs must be|is not YAML"),
+        ("batch_size: 1", "batch_size must be a whole number from 2"),
+        ("mean: [0.5, 0.5]", "mean must be one number or three, each a number from 0 to 1"),
+        ("std: [1, 1, 0]", "std must be one number or three, each a number above 0"),
+        ("schedule: cosin", "schedule must be one of cosine, .*, constant, not 'cosin'"),
+        ("split: half", "split must be every-fifth or a fraction"),
+        ("model: 3", "model must be text"),
+        ("options: 3", "options must be names with a number or text each"),
+        ("options: {width: [1]}", "options must be names"),
+        ("options: {width: }", "options must be names"),
+        ("options: {width: ''}", "options must be names"),
+        ("options: {width: true}", "options must be names"),
+        ("lr: 1\nlr: 2", "lr stands there twice"),
+        ("options: {width: 1, width: 2}", "width stands there twice"),
+        ("just text", "is not a recipe"),
+        ("", "is not a recipe"),
+        ("lr: [", "line 1 is not YAML"),
+        ("[" * 20_000, "is not YAML"),
+        ("lr: !!python/object/apply:os.getcwd []", "is not YAML"),
+        (b"lr: \xff", "is not YAML"),
+        ("#" * 70_000, "longer than"),
+    ],
+)
+def test_a_bad_file_is_one_line(tmp_path, text, message):
+    path = file(tmp_path, text)
+    with pytest.raises(ReproError, match=message) as error:
+        recipes.read(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
+def test_a_missing_file():
+    with pytest.raises(ReproError, match=r"cannot read the recipe nowhere\.yaml: No such file"):
+        recipes.read("nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--batch-size", "many"), "--batch-size must be a whole number from 2 to 65536, not 'many'"),
+        (("--option", "width"), "--option must be"),
+        (("--split", "1.5"), "--split must be"),
+    ],
+)
+def test_a_bad_flag_is_named_as_typed(argv, message):
+    with pytest.raises(ReproError, match=message):
+        flags(*argv)
+
+
+def test_a_missing_model_is_asked_for():
+    with pytest.raises(ReproError, match="--model is missing"):
+        recipes.make({"backend": "torch"}, {})
+
+
+def test_the_articles_recipe():
+    made = recipes.make(recipes.read(CONFIGS / "asymmnet_caltech16.yaml"), {"backend": "paddle"})
+    assert (made.image_size, made.rotation, made.batch_size, made.epochs) == (256, 10, 32, 100)
+    assert (made.lr, made.momentum, made.weight_decay, made.flip) == (0.01, 0.9, 2e-4, 0)
+
+
+def test_literal_names_are_those_of_the_rooms_they_belong_to():
+    assert recipes.OPTIMIZERS == interface.OPTIMIZERS
+    assert recipes.PRECISIONS == interface.PRECISIONS
+    assert (recipes.RESIZES, recipes.MODES) == (transform.RESIZES, mixing.MODES)

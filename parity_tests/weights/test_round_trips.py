@@ -1,0 +1,81 @@
+"""Round trips between the formats, one variant of each family; parity_tests.support.round_trips takes all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from parity_tests.support import round_trips
+from parity_tests.support.round_trips import EXPONENTS, draw, formats, main
+from repro.specs import CATALOGUE, find_spec, vgg
+from repro.weights import porting
+
+MODELS = [
+    "asymmnet_small_x0_35", "densenet121", "efficientnet_v2_b0", "mobilenet_v2_x0_35", "mobilenet_v3_small_x0_35",
+    "rdnet_tiny", "resnet50", "resnet110_cifar", "resnet50_v2_keras", "shufflenet_v1_g1_x0_25", "shufflenet_v2_x0_5",
+    "vgg16",
+]  # fmt: skip
+# How a format holds a type has nothing to do with the family: the large ones go in one
+CASES = [
+    (model, dtype) for model in MODELS for dtype in EXPONENTS if dtype == "float16" or find_spec(model).params < 1e7
+]
+
+
+def test_every_family_is_there() -> None:
+    assert {find_spec(model).family for model in MODELS} == {find_spec(model).family for model in CATALOGUE}
+
+
+@pytest.mark.parametrize(("model", "dtype"), CASES)
+def test_not_one_bit_is_lost(model: str, dtype: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(vgg, "HIDDEN", 16)  # or VGG would be half a gigabyte
+    outcome = round_trips.round_trips(model, dtype, tmp_path)
+    assert outcome.differences == []
+    assert outcome.trips == len(formats(find_spec(model), dtype)) ** 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_keras_has_what_it_can_hold() -> None:
+    frameworks = ["safetensors", "torch", "paddle", "mindspore"]
+    assert formats(find_spec("resnet50_v2_keras"), "float64") == [*frameworks, "keras"]
+    assert formats(find_spec("resnet50_v2_keras"), "bfloat16") == frameworks
+    assert formats(find_spec("resnet50_v2"), "float64") == frameworks
+
+
+@pytest.mark.parametrize("dtype", EXPONENTS)
+def test_the_bits_are_of_every_kind_but_not_finite(dtype: str) -> None:
+    limits = ml_dtypes.finfo(dtype)
+    for array in draw(find_spec("mobilenet_v2_x0_35"), dtype).values():
+        assert array.dtype == dtype
+        numbers = array.astype("float64").reshape(-1)
+        assert np.isfinite(numbers).all()
+        assert numbers[0] == 0
+        assert np.signbit(numbers[0])
+        assert [*numbers[1:3], *numbers[3:5]] == [
+            float(limits.max), -float(limits.max), float(limits.smallest_subnormal), -float(limits.smallest_subnormal),
+        ]  # fmt: skip
+        assert 0 < numbers[5] == -numbers[6] < float(limits.smallest_normal)
+        assert len(np.unique(numbers)) > min(array.size, 1000) // 2
+
+
+def test_one_other_bit_shows(monkeypatch, capsys) -> None:
+    """In one array of one format."""
+    write = porting.write_file
+
+    def another_bit(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
+        if path.suffix == ".ckpt":
+            changed = arrays["stem.norm.gamma"].copy()
+            changed.view("uint32")[-1] ^= 1
+            arrays = arrays | {"stem.norm.gamma": changed}
+        write(path, arrays, metadata)
+
+    monkeypatch.setattr(porting, "write_file", another_bit)
+    assert main(["--models", "shufflenet_v1_g1_x0_25", "--dtypes", "float32"]) == 1
+    said = capsys.readouterr().out
+    assert "| shufflenet_v1 | 1 | 246 | 7 of 16 DIFFER |" in said
+    assert "float32: canonical -> mindspore -> canonical\n" in said
+    assert "float32: mindspore -> paddle -> mindspore\n" in said
+    assert "float32: paddle -> mindspore -> paddle\n" in said
+    assert "torch -> paddle" not in said

@@ -1,0 +1,1 @@
+"""Pictures: training curves, sheets of images, confusion matrices."""
