@@ -14,48 +14,16 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn
 
 from backends.mindspore.layers import Dropout
-from backends.mindspore.models.asymmnet import AsymmNet
-from backends.mindspore.models.densenet import DenseNet
-from backends.mindspore.models.efficientnet_v2 import EfficientNetV2
-from backends.mindspore.models.mobilenet_v2 import MobileNetV2
-from backends.mindspore.models.rdnet import RDNet
-from backends.mindspore.models.resnet import ResNet, ResNetV2
-from backends.mindspore.models.resnet_cifar import ResNetCifar
-from backends.mindspore.models.shufflenet_v1 import ShuffleNetV1
-from backends.mindspore.models.shufflenet_v2 import ShuffleNetV2
-from backends.mindspore.models.vgg import VGG
+from backends.mindspore.models import FAMILIES
 from backends.mindspore.native_weights import NAMES
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.interface.contract import DropoutSource
 from repro.interface.module_outputs import first_output, unique_name
 from repro.specs import Spec, find_spec
-from repro.specs.asymmnet import AsymmNetSpec
-from repro.specs.densenet import DenseNetSpec
-from repro.specs.efficientnet_v2 import EfficientNetV2Spec
-from repro.specs.mobilenet_v2 import MobileNetV2Spec
-from repro.specs.rdnet import RDNetSpec
-from repro.specs.resnet import ResNetSpec, ResNetV2Spec
-from repro.specs.resnet_cifar import ResNetCifarSpec
-from repro.specs.shufflenet_v1 import ShuffleNetV1Spec
-from repro.specs.shufflenet_v2 import ShuffleNetV2Spec
-from repro.specs.vgg import VGGSpec
 from repro.weights.describe import Part, describe
 from repro.weights.strict import check
 
-MODELS: dict[type[Spec], Any] = {
-    AsymmNetSpec: AsymmNet,
-    DenseNetSpec: DenseNet,
-    RDNetSpec: RDNet,
-    ShuffleNetV1Spec: ShuffleNetV1,
-    ShuffleNetV2Spec: ShuffleNetV2,
-    EfficientNetV2Spec: EfficientNetV2,
-    MobileNetV2Spec: MobileNetV2,
-    ResNetSpec: ResNet,
-    ResNetV2Spec: ResNetV2,
-    ResNetCifarSpec: ResNetCifar,
-    VGGSpec: VGG,
-}
 KEPT = ".kept"  # ends the names of parameters that are no weights
 TYPES: dict[str, tuple[type, ...]] = {
     "conv": (nn.Conv2d, nn.Conv3d),  # nn.Conv1d's weights have an axis more
@@ -105,17 +73,13 @@ def on_one_core() -> Iterator[None]:
 
 
 def create_model(model: str | Spec, *, num_classes: int = 1000, in_channels: int = 3, **options: object) -> Any:
-    """The network of a variant's name (with its family's options, such as width) or of a spec, as a plain nn.Cell
-    with the attribute `spec`. It holds MindSpore's own random weights: repro.weights.init has the paper's.
+    """Return a plain nn.Cell with the attribute `spec`, holding MindSpore's own random weights.
 
-    Raises ReproError for an unknown name or an impossible setting.
+    model: the name of a variant, with the options of its family, or a spec, which has its options already. The initial
+    weights of the paper are in repro.weights.init. Raises ReproError for an unknown name or an impossible setting.
     """
-    spec = (
-        find_spec(model, num_classes=num_classes, in_channels=in_channels, **options)
-        if isinstance(model, str)
-        else model
-    )
-    return MODELS[type(spec)](spec)
+    spec = find_spec(model, num_classes=num_classes, in_channels=in_channels, **options)
+    return FAMILIES[type(spec)](spec)
 
 
 def _type(cell: Any) -> str:

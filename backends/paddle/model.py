@@ -11,48 +11,16 @@ import paddle
 from paddle import nn
 
 from backends.paddle.layers import DropPath
-from backends.paddle.models.asymmnet import AsymmNet
-from backends.paddle.models.densenet import DenseNet
-from backends.paddle.models.efficientnet_v2 import EfficientNetV2
-from backends.paddle.models.mobilenet_v2 import MobileNetV2
-from backends.paddle.models.rdnet import RDNet
-from backends.paddle.models.resnet import ResNet, ResNetV2
-from backends.paddle.models.resnet_cifar import ResNetCifar
-from backends.paddle.models.shufflenet_v1 import ShuffleNetV1
-from backends.paddle.models.shufflenet_v2 import ShuffleNetV2
-from backends.paddle.models.vgg import VGG
+from backends.paddle.models import FAMILIES
 from backends.paddle.native_weights import NAMES
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.interface.contract import DropoutSource
 from repro.interface.module_outputs import first_output, unique_name
 from repro.specs import Spec, find_spec
-from repro.specs.asymmnet import AsymmNetSpec
-from repro.specs.densenet import DenseNetSpec
-from repro.specs.efficientnet_v2 import EfficientNetV2Spec
-from repro.specs.mobilenet_v2 import MobileNetV2Spec
-from repro.specs.rdnet import RDNetSpec
-from repro.specs.resnet import ResNetSpec, ResNetV2Spec
-from repro.specs.resnet_cifar import ResNetCifarSpec
-from repro.specs.shufflenet_v1 import ShuffleNetV1Spec
-from repro.specs.shufflenet_v2 import ShuffleNetV2Spec
-from repro.specs.vgg import VGGSpec
 from repro.weights.describe import Part, describe
 from repro.weights.strict import check
 
-MODELS: dict[type[Spec], Any] = {
-    AsymmNetSpec: AsymmNet,
-    DenseNetSpec: DenseNet,
-    RDNetSpec: RDNet,
-    ShuffleNetV1Spec: ShuffleNetV1,
-    ShuffleNetV2Spec: ShuffleNetV2,
-    EfficientNetV2Spec: EfficientNetV2,
-    MobileNetV2Spec: MobileNetV2,
-    ResNetSpec: ResNet,
-    ResNetV2Spec: ResNetV2,
-    ResNetCifarSpec: ResNetCifar,
-    VGGSpec: VGG,
-}
 TYPES: dict[str, tuple[type, ...]] = {
     "conv": (nn.Conv1D, nn.Conv2D, nn.Conv3D),
     "norm": (nn.layer.norm._BatchNormBase, nn.BatchNorm, nn.GroupNorm, nn.LayerNorm),
@@ -61,17 +29,13 @@ TYPES: dict[str, tuple[type, ...]] = {
 
 
 def create_model(model: str | Spec, *, num_classes: int = 1000, in_channels: int = 3, **options: object) -> Any:
-    """The network of a variant's name (with its family's options, such as width) or of a spec, as a plain nn.Layer
-    with the attribute `spec`. It holds Paddle's own random weights: repro.weights.init has the paper's.
+    """Return a plain nn.Layer with the attribute `spec`, holding Paddle's own random weights.
 
-    Raises ReproError for an unknown name or an impossible setting.
+    model: the name of a variant, with the options of its family, or a spec, which has its options already. The initial
+    weights of the paper are in repro.weights.init. Raises ReproError for an unknown name or an impossible setting.
     """
-    spec = (
-        find_spec(model, num_classes=num_classes, in_channels=in_channels, **options)
-        if isinstance(model, str)
-        else model
-    )
-    return MODELS[type(spec)](spec)
+    spec = find_spec(model, num_classes=num_classes, in_channels=in_channels, **options)
+    return FAMILIES[type(spec)](spec)
 
 
 def _type(layer: Any) -> str:

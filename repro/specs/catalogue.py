@@ -142,19 +142,22 @@ CATALOGUE: dict[str, partial] = {
 }
 
 
-def find_spec(name: str, **options: object) -> Spec:
-    """The spec of a variant, with `num_classes`, `in_channels` and the family's other options replaced as given.
+def find_spec(model: str | Spec, **options: object) -> Spec:
+    """Return the spec of a variant, with `num_classes`, `in_channels` and the family's other options replaced.
 
-    Raises ReproError for an unknown name or option, with the nearest known ones.
+    A spec is returned as it is: it has its options already. Raises ReproError for an unknown name or option, with the
+    nearest known ones.
     """
-    if name not in CATALOGUE:
-        raise unknown("model", name, CATALOGUE)
-    build = CATALOGUE[name]
+    if isinstance(model, Spec):
+        return model
+    if model not in CATALOGUE:
+        raise unknown("model", model, CATALOGUE)
+    build = CATALOGUE[model]
     settable = set(inspect.signature(build).parameters) - {"name"}
     for option in options:
         if option not in settable:
-            raise unknown(f"option of {name}", option, settable)
-    return build(**options, name=name)
+            raise unknown(f"option of {model}", option, settable)
+    return build(**options, name=model)
 
 
 def smallest() -> list[str]:
