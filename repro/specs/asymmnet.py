@@ -110,24 +110,21 @@ class AsymmNetSpec(Spec):
                     )
 
     def walk(self, net: Trace, x: Shape) -> Shape:
-        def conv_norm(name: str, x: Shape, out: int, kernel: int, stride: int = 1, groups: int = 1) -> Shape:
-            return net.norm(f"{name}.norm", net.conv(f"{name}.conv", x, out, kernel, stride, groups))
-
-        x = net.stage("stem", conv_norm("stem", x, self.stem, 3, stride=2))
+        x = net.stage("stem", net.conv_norm("stem", x, self.stem, 3, stride=2))
         for number, stage in enumerate(self.stages):
             for index, block in enumerate(stage):
                 name = f"stages.{number}.{index}"
                 if block.expands:
-                    conv_norm(f"{name}.expand", x, block.pointwise, 1)
+                    net.conv_norm(f"{name}.expand", x, block.pointwise, 1)
                     x = (block.depthwise, *x[1:])
-                x = conv_norm(
+                x = net.conv_norm(
                     f"{name}.depthwise", x, block.depthwise, block.kernel, block.stride, groups=block.depthwise
                 )
                 if block.squeeze:
                     pooled = net.conv(f"{name}.se.reduce", (block.depthwise, 1, 1), block.squeeze, 1, bias=True)
                     net.conv(f"{name}.se.restore", pooled, block.depthwise, 1, bias=True)
-                x = net.stage(name, conv_norm(f"{name}.project", x, block.channels_out, 1))
-        x = net.stage("last", conv_norm("last", x, self.last, 1))
+                x = net.stage(name, net.conv_norm(f"{name}.project", x, block.channels_out, 1))
+        x = net.stage("last", net.conv_norm("last", x, self.last, 1))
         x = net.stage("hidden", net.conv("hidden", (self.last, 1, 1), self.hidden, 1, bias=self.hidden_bias))
         return net.linear("classifier", x, self.num_classes)
 

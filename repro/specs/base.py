@@ -95,6 +95,12 @@ class Trace:
         self.operators.append(Operator(name, "norm", x, 2 * x[0], 0))
         return x
 
+    def conv_norm(
+        self, name: str, x: Shape, out: int, kernel: int, stride: int = 1, groups: int = 1, padding: Padding = None
+    ) -> Shape:
+        """Convolution without bias, called `name`.conv, and batch normalisation, called `name`.norm."""
+        return self.norm(f"{name}.norm", self.conv(f"{name}.conv", x, out, kernel, stride, groups, padding=padding))
+
     def layer_norm(self, name: str, x: Shape) -> Shape:
         """Normalisation over the channels of each position, without running statistics."""
         self.weights |= {f"{name}.weight": Weight((x[0],), "norm_scale"), f"{name}.bias": Weight((x[0],), "norm_shift")}

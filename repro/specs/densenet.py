@@ -48,7 +48,7 @@ class DenseNetSpec(Spec):
         return self.stages[-1].channels_out
 
     def walk(self, net: Trace, x: Shape) -> Shape:
-        x = net.stage("stem", net.norm("stem.norm", net.conv("stem.conv", x, self.stem, 7, stride=2)))
+        x = net.stage("stem", net.conv_norm("stem", x, self.stem, 7, stride=2))
         x = net.pool(x, 3, 2, padding=1)
         for number, stage in enumerate(self.stages):
             name = f"stages.{number}"

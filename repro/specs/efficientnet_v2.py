@@ -119,31 +119,27 @@ class EfficientNetV2Spec(Spec):
     pool_before_head: bool = False
 
     def walk(self, net: Trace, x: Shape) -> Shape:
-        def conv_norm(name: str, x: Shape, out: int, kernel: int, stride: int = 1, groups: int = 1) -> Shape:
-            y = net.conv(f"{name}.conv", x, out, kernel, stride, groups, padding=self.padding)
-            return net.norm(f"{name}.norm", y)
-
-        def run(block: Block, name: str, x: Shape) -> Shape:
-            if block.fused and not block.expands:
-                return conv_norm(f"{name}.project", x, block.channels_out, 3, block.stride)
-            if block.fused:
-                x = conv_norm(f"{name}.expand", x, block.expanded, 3, block.stride)
-            else:
-                x = conv_norm(f"{name}.expand", x, block.expanded, 1)
-                x = conv_norm(f"{name}.depthwise", x, block.expanded, 3, block.stride, groups=block.expanded)
-                pooled = net.conv(f"{name}.se.reduce", (block.expanded, 1, 1), block.squeeze, 1, bias=self.squeeze_bias)
-                net.conv(f"{name}.se.restore", pooled, block.expanded, 1, bias=self.squeeze_bias)
-            return conv_norm(f"{name}.project", x, block.channels_out, 1)
-
-        x = net.stage("stem", conv_norm("stem", x, self.stem, 3, stride=2))
+        x = net.stage("stem", net.conv_norm("stem", x, self.stem, 3, stride=2, padding=self.padding))
         for number, stage in enumerate(self.stages):
             for index, block in enumerate(stage):
                 name = f"stages.{number}.{index}"
-                x = net.stage(name, run(block, name, x))
+                x = net.stage(name, self._block(net, name, x, block))
         if self.pool_before_head:
             x = (x[0], 1, 1)
-        x = net.stage("head", conv_norm("head", x, self.head, 1))
+        x = net.stage("head", net.conv_norm("head", x, self.head, 1))
         return net.linear("classifier", x, self.num_classes)
+
+    def _block(self, net: Trace, name: str, x: Shape, block: Block) -> Shape:
+        if block.fused and not block.expands:
+            return net.conv_norm(f"{name}.project", x, block.channels_out, 3, block.stride, padding=self.padding)
+        if block.fused:
+            x = net.conv_norm(f"{name}.expand", x, block.expanded, 3, block.stride, padding=self.padding)
+        else:
+            x = net.conv_norm(f"{name}.expand", x, block.expanded, 1)
+            x = net.conv_norm(f"{name}.depthwise", x, block.expanded, 3, block.stride, block.expanded, self.padding)
+            pooled = net.conv(f"{name}.se.reduce", (block.expanded, 1, 1), block.squeeze, 1, bias=self.squeeze_bias)
+            net.conv(f"{name}.se.restore", pooled, block.expanded, 1, bias=self.squeeze_bias)
+        return net.conv_norm(f"{name}.project", x, block.channels_out, 1)
 
 
 def _stages(size: Size, stem: int) -> tuple[tuple[Block, ...], ...]:

@@ -45,18 +45,15 @@ class MobileNetV2Spec(Spec):
     last: int  # channels of the 1x1 convolution before pooling
 
     def walk(self, net: Trace, x: Shape) -> Shape:
-        def conv_norm(name: str, x: Shape, out: int, kernel: int, stride: int = 1, groups: int = 1) -> Shape:
-            return net.norm(f"{name}.norm", net.conv(f"{name}.conv", x, out, kernel, stride, groups))
-
-        x = net.stage("stem", conv_norm("stem", x, self.stem, 3, stride=2))
+        x = net.stage("stem", net.conv_norm("stem", x, self.stem, 3, stride=2))
         for number, stage in enumerate(self.stages):
             for index, block in enumerate(stage):
                 name = f"stages.{number}.{index}"
                 if block.expansion > 1:
-                    x = conv_norm(f"{name}.expand", x, block.expanded, 1)
-                x = conv_norm(f"{name}.depthwise", x, block.expanded, 3, block.stride, groups=block.expanded)
-                x = net.stage(name, conv_norm(f"{name}.project", x, block.channels_out, 1))
-        x = net.stage("last", conv_norm("last", x, self.last, 1))
+                    x = net.conv_norm(f"{name}.expand", x, block.expanded, 1)
+                x = net.conv_norm(f"{name}.depthwise", x, block.expanded, 3, block.stride, groups=block.expanded)
+                x = net.stage(name, net.conv_norm(f"{name}.project", x, block.channels_out, 1))
+        x = net.stage("last", net.conv_norm("last", x, self.last, 1))
         return net.linear("classifier", x, self.num_classes)
 
 

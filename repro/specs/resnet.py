@@ -36,19 +36,16 @@ class ResNetSpec(Spec):
     stages: tuple[tuple[Bottleneck, ...], ...]
 
     def walk(self, net: Trace, x: Shape) -> Shape:
-        def conv_norm(name: str, x: Shape, out: int, kernel: int, stride: int = 1) -> Shape:
-            return net.norm(f"{name}.norm", net.conv(f"{name}.conv", x, out, kernel, stride))
-
-        x = net.stage("stem", conv_norm("stem", x, 64, 7, stride=2))
+        x = net.stage("stem", net.conv_norm("stem", x, 64, 7, stride=2))
         x = net.stage("pool", net.pool(x, 3, 2))
         for number, stage in enumerate(self.stages):
             for index, block in enumerate(stage):
                 name = f"stages.{number}.{index}"
-                y = conv_norm(f"{name}.reduce", x, block.width, 1)
-                y = conv_norm(f"{name}.spatial", y, block.width, 3, block.stride)
-                y = conv_norm(f"{name}.restore", y, block.channels_out, 1)
+                y = net.conv_norm(f"{name}.reduce", x, block.width, 1)
+                y = net.conv_norm(f"{name}.spatial", y, block.width, 3, block.stride)
+                y = net.conv_norm(f"{name}.restore", y, block.channels_out, 1)
                 if block.projected:
-                    conv_norm(f"{name}.shortcut", x, block.channels_out, 1, block.stride)
+                    net.conv_norm(f"{name}.shortcut", x, block.channels_out, 1, block.stride)
                 x = net.stage(name, y)
         return net.linear("classifier", x, self.num_classes)
 
@@ -63,9 +60,6 @@ class ResNetV2Spec(Spec):
     pool_border: Literal["ignored", "zeros"]  # what the stem's maximum takes the border for
 
     def walk(self, net: Trace, x: Shape) -> Shape:
-        def conv_norm(name: str, x: Shape, out: int, kernel: int, stride: int = 1) -> Shape:
-            return net.norm(f"{name}.norm", net.conv(f"{name}.conv", x, out, kernel, stride))
-
         x = net.stage("stem", net.conv("stem", x, 64, 7, stride=2, bias=self.stem_bias))
         x = net.stage("pool", net.pool(x, 3, 2))
         for number, stage in enumerate(self.stages):
@@ -74,8 +68,8 @@ class ResNetV2Spec(Spec):
                 x = net.norm(f"{name}.norm", x)
                 if block.projected:
                     net.conv(f"{name}.shortcut", x, block.channels_out, 1, block.stride, bias=self.bias)
-                y = conv_norm(f"{name}.reduce", x, block.width, 1)
-                y = conv_norm(f"{name}.spatial", y, block.width, 3, block.stride)
+                y = net.conv_norm(f"{name}.reduce", x, block.width, 1)
+                y = net.conv_norm(f"{name}.spatial", y, block.width, 3, block.stride)
                 x = net.stage(name, net.conv(f"{name}.restore", y, block.channels_out, 1, bias=self.bias))
         x = net.stage("norm", net.norm("norm", x))
         return net.linear("classifier", x, self.num_classes)

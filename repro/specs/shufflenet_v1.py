@@ -49,17 +49,14 @@ class ShuffleNetV1Spec(Spec):
     stages: tuple[tuple[Unit, ...], ...]
 
     def walk(self, net: Trace, x: Shape) -> Shape:
-        def conv_norm(name: str, x: Shape, out: int, kernel: int, stride: int = 1, groups: int = 1) -> Shape:
-            return net.norm(f"{name}.norm", net.conv(f"{name}.conv", x, out, kernel, stride, groups))
-
-        x = net.stage("stem", conv_norm("stem", x, self.stem, 3, stride=2))
+        x = net.stage("stem", net.conv_norm("stem", x, self.stem, 3, stride=2))
         x = net.pool(x, 3, 2)
         for number, stage in enumerate(self.stages):
             for index, unit in enumerate(stage):
                 name = f"stages.{number}.{index}"
-                y = conv_norm(f"{name}.reduce", x, unit.middle, 1, groups=unit.reduce_groups)
-                y = conv_norm(f"{name}.depthwise", y, unit.middle, 3, unit.stride, groups=unit.middle)
-                y = conv_norm(f"{name}.expand", y, unit.branch, 1, groups=unit.groups)
+                y = net.conv_norm(f"{name}.reduce", x, unit.middle, 1, groups=unit.reduce_groups)
+                y = net.conv_norm(f"{name}.depthwise", y, unit.middle, 3, unit.stride, groups=unit.middle)
+                y = net.conv_norm(f"{name}.expand", y, unit.branch, 1, groups=unit.groups)
                 x = net.stage(name, (unit.channels_out, *y[1:]))
         return net.linear("classifier", x[:1], self.num_classes, bias=False)
 

@@ -72,22 +72,19 @@ class ShuffleNetV2Spec(Spec):
         return self.structure == "torchvision"
 
     def walk(self, net: Trace, x: Shape) -> Shape:
-        def conv_norm(name: str, x: Shape, out: int, kernel: int, stride: int = 1, groups: int = 1) -> Shape:
-            return net.norm(f"{name}.norm", net.conv(f"{name}.conv", x, out, kernel, stride, groups))
-
-        x = net.stage("stem", conv_norm("stem", x, self.stem, 3, stride=2))
+        x = net.stage("stem", net.conv_norm("stem", x, self.stem, 3, stride=2))
         x = net.pool(x, 3, 2)
         for number, stage in enumerate(self.stages):
             for index, unit in enumerate(stage):
                 name = f"stages.{number}.{index}"
                 if unit.stride == 2:
-                    y = conv_norm(f"{name}.shortcut.0", x, unit.channels_in, 3, 2, groups=unit.channels_in)
-                    conv_norm(f"{name}.shortcut.1", y, unit.shortcut, 1)
-                y = conv_norm(f"{name}.branch.0", (unit.branch_in, *x[1:]), unit.middle, 1)
-                y = conv_norm(f"{name}.branch.1", y, unit.middle, 3, unit.stride, groups=unit.middle)
-                y = conv_norm(f"{name}.branch.2", y, unit.branch_out, 1)
+                    y = net.conv_norm(f"{name}.shortcut.0", x, unit.channels_in, 3, 2, groups=unit.channels_in)
+                    net.conv_norm(f"{name}.shortcut.1", y, unit.shortcut, 1)
+                y = net.conv_norm(f"{name}.branch.0", (unit.branch_in, *x[1:]), unit.middle, 1)
+                y = net.conv_norm(f"{name}.branch.1", y, unit.middle, 3, unit.stride, groups=unit.middle)
+                y = net.conv_norm(f"{name}.branch.2", y, unit.branch_out, 1)
                 x = net.stage(name, (unit.channels_out, *y[1:]))
-        x = net.stage("last", conv_norm("last", x, self.last, 1))
+        x = net.stage("last", net.conv_norm("last", x, self.last, 1))
         return net.linear("classifier", x[:1], self.num_classes, bias=self.classifier_bias)
 
 
