@@ -35,7 +35,7 @@ def reading(path: Path, what: str) -> Iterator[None]:
         raise ReproError(f"cannot read {path} as {what}: {printable(str(error)) or type(error).__name__}") from error
 
 
-def mapped(path: Path) -> memoryview:
+def map_file(path: Path) -> memoryview:
     """The bytes of a file, in memory only while somebody looks at them. Raises ValueError for an empty one."""
     with path.open("rb") as file:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
@@ -55,14 +55,14 @@ def checked_name(name: str) -> str:
 
 def checked_array(data: bytes | memoryview, dtype: str | np.dtype, shape: object) -> np.ndarray:
     """A read-only view of `data` as an array of `dtype`. Raises ValueError unless `shape` accounts for every byte."""
-    sides = sizes(shape)
+    sides = checked_sizes(shape)
     expected = math.prod(sides) * np.dtype(dtype).itemsize
     if expected != len(data):
         raise ValueError(f"an array of shape {sides} and type {dtype} has {expected} bytes, not {len(data)}")
     return np.frombuffer(data, dtype).reshape(sides)
 
 
-def sizes(values: object) -> tuple[int, ...]:
+def checked_sizes(values: object) -> tuple[int, ...]:
     """A claimed shape or tuple of strides. Raises ValueError for anything but up to 32 whole numbers from 0 to 2^62."""
     if not isinstance(values, (tuple, list)) or len(values) > 32:
         raise ValueError("an array's shape is not a short tuple")
@@ -71,7 +71,7 @@ def sizes(values: object) -> tuple[int, ...]:
     return tuple(values)
 
 
-def type_words(
+def dtype_names(
     arrays: Mapping[str, np.ndarray], codes: Mapping[str, str | np.dtype], kind_of_file: str
 ) -> dict[str, str]:
     """What a file calls the type of each array.
@@ -87,7 +87,7 @@ def type_words(
     return found
 
 
-def raw(array: np.ndarray) -> memoryview:
+def raw_bytes(array: np.ndarray) -> memoryview:
     """The little-endian bytes of an array in C order, copied only where it lies otherwise in memory."""
     flat = np.asarray(array, array.dtype.newbyteorder("<"), order="C").reshape(-1)
     return flat.view(np.uint8).data

@@ -21,8 +21,8 @@ from repro.errors import ReproError
 from repro.interface.contract import DropoutSource
 from repro.interface.module_outputs import first_output, unique_name
 from repro.specs import Spec, find_spec
-from repro.weights.describe import Part, describe
-from repro.weights.strict import check
+from repro.weights.describe import FrameworkArray, describe_user_model
+from repro.weights.strict import check_weights
 
 KEPT = ".kept"  # ends the names of parameters that are no weights
 TYPES: dict[str, tuple[type, ...]] = {
@@ -87,13 +87,13 @@ def _type(cell: Any) -> str:
     return next((name for name, types in TYPES.items() if isinstance(cell, types)), "")
 
 
-def _parts(model: nn.Cell) -> Iterator[Part]:
+def _arrays_of(model: nn.Cell) -> Iterator[FrameworkArray]:
     seen: set[int] = set()
     for path, cell in model.cells_and_names():
         for leaf, value in cell._params.items():
             if value is not None and id(value) not in seen:
                 seen.add(id(value))
-                yield Part(path, _type(cell), leaf, value.name, value.shape, getattr(cell, "group", 1), True)
+                yield FrameworkArray(path, _type(cell), leaf, value.name, value.shape, getattr(cell, "group", 1), True)
 
 
 def wrap_user_model(model: Any, title: str) -> Any:
@@ -112,14 +112,14 @@ def wrap_user_model(model: Any, title: str) -> Any:
 
     norms = (cell for _, cell in model.cells_and_names() if isinstance(cell, nn.layer.normalization._BatchNorm))
     momenta = (norm.momentum for norm in norms)  # kept as torch counts
-    model.spec = describe(title, NAMES, _parts(model), next(momenta, 0.1))
+    model.spec = describe_user_model(title, NAMES, _arrays_of(model), next(momenta, 0.1))
     model.register_forward_hook(output)
     return model
 
 
 def load_weights(model: Any, arrays: Mapping[str, np.ndarray]) -> None:
     """Copies canonical weights into the model. Raises ReproError, and changes nothing, unless all of them fit."""
-    check(arrays, model.spec)
+    check_weights(arrays, model.spec)
     own = model.parameters_dict()
     for name, array in NAMES.to_native(arrays, model.spec.weights).items():
         own[name].set_data(Tensor(array.astype(np.float32)))

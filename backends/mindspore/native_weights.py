@@ -16,7 +16,7 @@ import numpy as np
 from repro.arrays import Arrays
 from repro.files import replacing
 from repro.interface.native_names import NativeNames
-from repro.untrusted import BFLOAT16, checked_array, checked_name, mapped, raw, reading, type_words
+from repro.untrusted import BFLOAT16, checked_array, checked_name, dtype_names, map_file, raw_bytes, reading
 
 NAMES = NativeNames(
     {"norm_scale": "gamma", "norm_shift": "beta", "norm_mean": "moving_mean", "norm_var": "moving_variance"}
@@ -38,7 +38,7 @@ def read(path: Path) -> Arrays:
     """
     path = Path(path)
     with reading(path, "a MindSpore .ckpt file"):
-        data = mapped(path)
+        data = map_file(path)
         if data[-17:-10] == b"crc_num":  # save_checkpoint(..., crc_check=True)
             if binascii.crc32(data[:-17]) != int.from_bytes(data[-10:], "big"):
                 raise ValueError("its checksum does not fit")
@@ -141,14 +141,14 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
     Raises ReproError for a type that MindSpore lacks, and where `path` cannot be written.
     """
-    words = type_words(arrays, TYPES, ".ckpt")
+    words = dtype_names(arrays, TYPES, ".ckpt")
     with replacing(path) as temporary, temporary.open("wb") as file:
         for name, array in arrays.items():
             dims = b"".join(_encode(1 << 3 | VARINT) + _encode(side) for side in array.shape)
             content = dims + _prefix(2, len(words[name])) + words[name].encode() + _prefix(3, array.nbytes)
             head = _prefix(1, len(name.encode())) + name.encode() + _prefix(2, len(content) + array.nbytes)
             file.write(_prefix(1, len(head) + len(content) + array.nbytes) + head + content)
-            file.write(raw(array))
+            file.write(raw_bytes(array))
 
 
 def _prefix(number: int, length: int) -> bytes:

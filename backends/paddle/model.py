@@ -18,8 +18,8 @@ from repro.errors import ReproError
 from repro.interface.contract import DropoutSource
 from repro.interface.module_outputs import first_output, unique_name
 from repro.specs import Spec, find_spec
-from repro.weights.describe import Part, describe
-from repro.weights.strict import check
+from repro.weights.describe import FrameworkArray, describe_user_model
+from repro.weights.strict import check_weights
 
 TYPES: dict[str, tuple[type, ...]] = {
     "conv": (nn.Conv1D, nn.Conv2D, nn.Conv3D),
@@ -43,7 +43,7 @@ def _type(layer: Any) -> str:
     return next((name for name, types in TYPES.items() if isinstance(layer, types)), "")
 
 
-def _parts(model: nn.Layer) -> Iterator[Part]:
+def _arrays_of(model: nn.Layer) -> Iterator[FrameworkArray]:
     seen: set[int] = set()
     for path, layer in model.named_sublayers(include_self=True):
         for held in (layer._parameters, layer._buffers):
@@ -53,7 +53,7 @@ def _parts(model: nn.Layer) -> Iterator[Part]:
                 seen.add(id(value))
                 name = f"{path}.{leaf}" if path else leaf
                 groups, trained = getattr(layer, "_groups", 1), held is layer._parameters
-                yield Part(path, _type(layer), leaf, name, value.shape, groups, trained)
+                yield FrameworkArray(path, _type(layer), leaf, name, value.shape, groups, trained)
 
 
 def wrap_user_model(model: Any, title: str) -> Any:
@@ -72,14 +72,14 @@ def wrap_user_model(model: Any, title: str) -> Any:
 
     norms = (layer for layer in model.sublayers() if isinstance(layer, (nn.layer.norm._BatchNormBase, nn.BatchNorm)))
     momenta = (1 - norm._momentum for norm in norms)
-    model.spec = describe(title, NAMES, _parts(model), next(momenta, 0.1))
+    model.spec = describe_user_model(title, NAMES, _arrays_of(model), next(momenta, 0.1))
     model.register_forward_post_hook(output)
     return model
 
 
 def load_weights(model: Any, arrays: Mapping[str, np.ndarray]) -> None:
     """Copies canonical weights into the model. Raises ReproError, and changes nothing, unless all of them fit."""
-    check(arrays, model.spec)
+    check_weights(arrays, model.spec)
     own = model.state_dict()
     for name, array in NAMES.to_native(arrays, model.spec.weights).items():
         own[name].set_value(array.astype(str(own[name].dtype).removeprefix("paddle.")))

@@ -11,7 +11,7 @@ import numpy as np
 
 from repro.files import replacing
 from repro.interface.native_names import NativeNames
-from repro.untrusted import BFLOAT16, mapped, raw, reading, type_words
+from repro.untrusted import BFLOAT16, dtype_names, map_file, raw_bytes, reading
 from repro.weights.unpickle import (
     NUMBERS,
     Arrays,
@@ -65,7 +65,7 @@ def read(path: Path) -> Arrays:
 
 def _tree(path: Path, labels: Labels) -> dict:
     """The dictionary in a file. labels: see _calls."""
-    program = mapped(path)
+    program = map_file(path)
     tree = unpickle(program, _calls(len(program), labels))
     if type(tree) is not dict:
         raise ValueError("it is no dictionary of arrays")
@@ -161,10 +161,10 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     Raises ReproError for a type that NumPy's plain numbers do not cover, and where `path` cannot be written.
     """
     codes: dict[str, str | np.dtype] = {code: f"<{code}" for code in NUMBERS if code != "u2"}
-    words = type_words(arrays, codes | {"u2": BFLOAT16}, ".pdparams")
+    words = dtype_names(arrays, codes | {"u2": BFLOAT16}, ".pdparams")
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(b"\x80\x04")  # protocol 4
-        for piece in pickled(arrays, lambda name: [_header(words[name], arrays[name]), raw(arrays[name]), b"tb"]):
+        for piece in pickled(arrays, lambda name: [_header(words[name], arrays[name]), raw_bytes(arrays[name]), b"tb"]):
             file.write(piece)
 
 

@@ -18,8 +18,8 @@ from repro.errors import ReproError
 from repro.interface.contract import DropoutSource
 from repro.interface.module_outputs import first_output, unique_name
 from repro.specs import Spec, find_spec
-from repro.weights.describe import Part, describe
-from repro.weights.strict import check
+from repro.weights.describe import FrameworkArray, describe_user_model
+from repro.weights.strict import check_weights
 
 TYPES: dict[str, tuple[type, ...]] = {
     "conv": (nn.Conv1d, nn.Conv2d, nn.Conv3d),
@@ -43,7 +43,7 @@ def _type(module: Any) -> str:
     return next((name for name, types in TYPES.items() if isinstance(module, types)), "")
 
 
-def _parts(model: nn.Module) -> Iterator[Part]:
+def _arrays_of(model: nn.Module) -> Iterator[FrameworkArray]:
     seen: set[int] = set()
     for path, module in model.named_modules():
         for held in (module._parameters, module._buffers):
@@ -53,7 +53,7 @@ def _parts(model: nn.Module) -> Iterator[Part]:
                 seen.add(id(value))
                 name = f"{path}.{leaf}" if path else leaf
                 groups, trained = getattr(module, "groups", 1), held is module._parameters
-                yield Part(path, _type(module), leaf, name, value.shape, groups, trained)
+                yield FrameworkArray(path, _type(module), leaf, name, value.shape, groups, trained)
 
 
 def wrap_user_model(model: Any, title: str) -> Any:
@@ -72,7 +72,7 @@ def wrap_user_model(model: Any, title: str) -> Any:
 
     norms = (module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
     momenta = (norm.momentum for norm in norms if norm.momentum is not None)
-    model.spec = describe(title, NAMES, _parts(model), next(momenta, 0.1))
+    model.spec = describe_user_model(title, NAMES, _arrays_of(model), next(momenta, 0.1))
     model.register_forward_hook(output)
     return model
 
@@ -83,7 +83,7 @@ def _native(model: Any) -> dict[str, torch.Tensor]:
 
 def load_weights(model: Any, arrays: Mapping[str, np.ndarray]) -> None:
     """Copies canonical weights into the model. Raises ReproError, and changes nothing, unless all of them fit."""
-    check(arrays, model.spec)
+    check_weights(arrays, model.spec)
     own = _native(model)
     with torch.no_grad():
         for name, array in NAMES.to_native(arrays, model.spec.weights).items():

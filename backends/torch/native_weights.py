@@ -13,7 +13,7 @@ import numpy as np
 
 from repro.files import replacing
 from repro.interface.native_names import NativeNames
-from repro.untrusted import BFLOAT16, checked_array, mapped, raw, reading, sizes, type_words
+from repro.untrusted import BFLOAT16, checked_array, checked_sizes, dtype_names, map_file, raw_bytes, reading
 from repro.weights.unpickle import Arrays, Calls, Global, arrays_in, empty_dict, literal, pickled, unpickle
 
 NAMES = NativeNames({})
@@ -37,7 +37,7 @@ def read(path: Path) -> Arrays:
         if not zipfile.is_zipfile(path):
             raise ValueError("it is no whole zip: cut short, or from before 1.6 (save its state_dict again in PyTorch)")
         with zipfile.ZipFile(path) as archive:
-            return _Reader(archive, mapped(path)).arrays()
+            return _Reader(archive, map_file(path)).arrays()
 
 
 class _Reader:
@@ -103,7 +103,7 @@ def _view(storage: object, offset: object, shape: object, strides: object, *_: o
     """The part of a storage that a tensor shows; offset and strides count elements."""
     if not isinstance(storage, np.ndarray):
         raise ValueError("a tensor has no storage")
-    sides, steps, (start,) = sizes(shape), sizes(strides), sizes((offset,))
+    sides, steps, (start,) = checked_sizes(shape), checked_sizes(strides), checked_sizes((offset,))
     count = math.prod(sides)
     end = start + 1 + sum((side - 1) * step for side, step in zip(sides, steps, strict=True)) if count else start
     if end > len(storage) or count > len(storage):
@@ -119,7 +119,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     A plain dict names no version of batch normalisation, so that torch does not miss `num_batches_tracked`.
     Raises ReproError for a type that torch lacks, and where `path` cannot be written.
     """
-    storages = type_words(arrays, STORAGES, ".pth")
+    storages = dtype_names(arrays, STORAGES, ".pth")
     keys = {name: str(key) for key, name in enumerate(arrays)}
 
     def tensor(name: str) -> list[bytes]:
@@ -129,7 +129,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         _add(archive, "data.pkl", b"\x80\x02" + b"".join(pickled(arrays, tensor)))  # protocol 2
         _add(archive, "byteorder", b"little")
         for name, key in keys.items():
-            _add(archive, f"data/{key}", raw(arrays[name]))
+            _add(archive, f"data/{key}", raw_bytes(arrays[name]))
         _add(archive, "version", b"3\n")
 
 

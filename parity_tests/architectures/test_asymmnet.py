@@ -53,7 +53,7 @@ for rate, expected in ((0, 32 + 1), (1, 1321 + 1), (2, 113211 + 1)):
 
 COMPARE = """
 import numpy as np
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 def difference(ours, them, height, width):
     x = np.random.default_rng(height).standard_normal((1, 3, height, width))
     a, b = ours(x), them(x)
@@ -73,7 +73,7 @@ for size, width in [(size, width) for size in ("large", "small") for width in (0
     ours = create_model(f"mobilenet_v3_{size}", width=width, num_classes=7)
     setting, last = mobilenetv3._mobilenet_v3_conf(f"mobilenet_v3_{size}", width_mult=width)
     theirs = mobilenetv3.MobileNetV3(setting, last, num_classes=7)
-    arrays = scramble(ours.spec, 3)
+    arrays = random_weights(ours.spec, 3)
     load_weights(ours, arrays)
     own = {name: tensor for name, tensor in theirs.state_dict().items() if not name.endswith("num_batches_tracked")}
     assert len(own) == len(arrays)
@@ -103,7 +103,7 @@ paddle.set_default_dtype("float64")
 for size, width in (("large", 0.35), ("small", 0.75)):
     ours = create_model(f"mobilenet_v3_{size}", width=width, num_classes=7)
     theirs = getattr(mobilenetv3, f"mobilenet_v3_{size}")(scale=width, num_classes=7)
-    arrays = scramble(ours.spec, 3)
+    arrays = random_weights(ours.spec, 3)
     load_weights(ours, arrays)
     own, native = theirs.state_dict(), NAMES.to_native(arrays, ours.spec.weights)
     assert len(own) == len(native)
@@ -136,7 +136,7 @@ run = lambda model: lambda x: model.set_train(False)(Tensor(x.astype(np.float32)
 for size, width in (("large", 0.35), ("small", 0.75)):
     spec = find_spec(f"mobilenet_v3_{size}", width=width, num_classes=7)
     theirs = MobileNetV3(size, alpha=width, num_classes=7)
-    arrays = scramble(spec, 3)
+    arrays = random_weights(spec, 3)
     layers = [cell for _, cell in theirs.cells_and_names() if isinstance(cell, (nn.Conv2d, nn.BatchNorm2d, nn.Dense))]
     fill(layers, spec, arrays | {"hidden.weight": arrays["hidden.weight"][:, :, 0, 0]})  # theirs is a linear layer
     ours, equal = create_model(spec), create_model(replace(spec, norm_eps=1e-5))

@@ -114,7 +114,7 @@ SETUP = """
 import re
 import numpy as np
 from repro.specs import find_spec
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 def theirs(name):
     # a transition begins our stage and ends theirs
     name = re.sub(r"^stages[.](.)[.]transition", r"features.transition\\1", name)
@@ -123,7 +123,7 @@ def theirs(name):
     name = re.sub("^norm[.]", "features.norm5.", name)
     return name.replace("stem.conv", "features.conv0").replace("stem.norm", "features.norm0")
 spec = find_spec(model, num_classes=7)
-arrays = scramble(spec, 3)
+arrays = random_weights(spec, 3)
 shapes = (1, 3, 64, 64), (2, 3, 65, 47), (1, 3, 29, 29)
 images = [np.random.default_rng(i).standard_normal(shape) for i, shape in enumerate(shapes)]
 """

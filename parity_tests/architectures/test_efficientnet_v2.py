@@ -222,13 +222,13 @@ def test_the_articles_network_worked_by_hand(backend: str, run_in: Run) -> None:
     run_in(backend, f"""
 import numpy as np
 from backends.{backend} import create_model, forward, load_weights
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 paper, article = (create_model(name, num_classes=4, in_channels=1)
                   for name in ("efficientnet_v2_s_same", "efficientnet_v2_s_article"))
 x = np.random.default_rng(0).standard_normal((2, 1, 64, 90)).astype(np.float32)
-arrays = scramble(article.spec, 0)
+arrays = random_weights(article.spec, 0)
 load_weights(article, arrays)
-load_weights(paper, scramble(paper.spec, 0))
+load_weights(paper, random_weights(paper.spec, 0))
 printed, published = forward(article, x), forward(paper, x)
 for name in ("stages.1.0", "stages.3.0", "stages.5.0"):  # without a shortcut
     assert printed[name].min() == 0 and published[name].min() < 0, name

@@ -16,12 +16,12 @@ import torch
 from dataclasses import replace
 from backends.torch import create_model
 from repro.specs import find_spec
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 
 def pair(spec, theirs):
     with torch.device("meta"):  # both then take the same float64 tensors over
         ours, them = create_model(spec), theirs()
-    arrays = {name: torch.from_numpy(array).double() for name, array in scramble(ours.spec, 3).items()}
+    arrays = {name: torch.from_numpy(array).double() for name, array in random_weights(ours.spec, 3).items()}
     for model in (ours, them):
         own = {name: value for name, value in model.state_dict().items() if not name.endswith("num_batches_tracked")}
         assert [value.shape for value in own.values()] == [array.shape for array in arrays.values()]
@@ -91,10 +91,10 @@ from mindspore import Tensor, nn
 from mindcv.models import efficientnet
 from backends.mindspore import create_model, load_weights
 from repro.specs import find_spec
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 
 def difference(spec, theirs, height, width):
-    ours, arrays = create_model(spec), scramble(spec, 3)
+    ours, arrays = create_model(spec), random_weights(spec, 3)
     load_weights(ours, arrays)
     layers = [cell for _, cell in theirs.cells_and_names() if isinstance(cell, (nn.Conv2d, nn.BatchNorm2d, nn.Dense))]
     fill(layers, spec, arrays)

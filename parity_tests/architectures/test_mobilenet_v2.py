@@ -89,7 +89,7 @@ def test_bad_option(options: dict, message: str) -> None:
 COMPARE = """
 import numpy as np
 from repro.specs import find_spec
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 shapes = (2, 3, 64, 64), (1, 3, 65, 47), (1, 3, 1, 1)
 images = [np.random.default_rng(i).standard_normal(shape) for i, shape in enumerate(shapes)]
 def compare(ours, them, tolerance):
@@ -109,7 +109,7 @@ from backends.torch import create_model, load_weights
 for width in {WIDTHS}:
     ours = create_model("mobilenet_v2", width=width, num_classes=7)
     theirs = torchvision.models.mobilenet_v2(width_mult=width, num_classes=7)
-    arrays = scramble(ours.spec, 3)
+    arrays = random_weights(ours.spec, 3)
     load_weights(ours, arrays)
     own = {{name: tensor for name, tensor in theirs.state_dict().items() if not name.endswith("num_batches_tracked")}}
     assert len(own) == len(arrays)
@@ -134,7 +134,7 @@ from backends.paddle.native_weights import NAMES
 paddle.set_default_dtype("float64")
 ours = create_model("mobilenet_v2", width=0.35, num_classes=7)
 theirs = paddle.vision.models.mobilenet_v2(scale=0.35, num_classes=7)
-arrays = scramble(ours.spec, 3)
+arrays = random_weights(ours.spec, 3)
 load_weights(ours, arrays)
 own, native = theirs.state_dict(), NAMES.to_native(arrays, ours.spec.weights)
 assert len(own) == len(native)
@@ -156,7 +156,7 @@ from mindcv.models.mobilenetv2 import MobileNetV2
 from backends.mindspore import create_model, load_weights
 ours = create_model("mobilenet_v2", width=0.35, num_classes=7)
 theirs = MobileNetV2(alpha=0.35, num_classes=7)
-arrays = scramble(ours.spec, 3)
+arrays = random_weights(ours.spec, 3)
 load_weights(ours, arrays)
 layers = [cell for _, cell in theirs.cells_and_names() if isinstance(cell, (nn.Conv2d, nn.BatchNorm2d, nn.Dense))]
 fill(layers, ours.spec, arrays)

@@ -169,7 +169,7 @@ TIMM = """
 import re
 import timm, torch
 from backends.torch import create_model
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 PARTS = {
     "depthwise": "layers.layers.0", "norm": "layers.layers.1", "expand": "layers.layers.2",
     "project": "layers.layers.4", "se.conv": "layers.layers.5.fc", "scale": "gamma",
@@ -186,7 +186,7 @@ def theirs(name):
 with torch.device("meta"):  # both then take the same float64 tensors over
     ours = create_model("rdnet_tiny", num_classes=7).eval()
     them = timm.create_model("rdnet_tiny", pretrained=False, num_classes=7).eval()
-weights = {name: torch.from_numpy(array).double() for name, array in scramble(ours.spec, 3).items()}
+weights = {name: torch.from_numpy(array).double() for name, array in random_weights(ours.spec, 3).items()}
 ours.load_state_dict(weights, assign=True)
 them.load_state_dict({theirs(name): tensor for name, tensor in weights.items()}, assign=True)
 torch.manual_seed(0)

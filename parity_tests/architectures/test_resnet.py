@@ -101,7 +101,7 @@ def test_operators_worked_by_hand(run_in: Run, backend: str) -> None:
 # torchvision's names, which Paddle and MindCV have too
 RENAME = """
 import numpy as np
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 def torchvision_name(name):
     if name.startswith("stages."):
         _, number, rest = name.split(".", 2)
@@ -133,7 +133,7 @@ def timm_name(name):
     return f"stages.{number}.blocks.{index}.{rest}"
 def compare(name, theirs, rename):
     ours = create_model(name)
-    arrays = scramble(ours.spec, 3)
+    arrays = random_weights(ours.spec, 3)
     load_weights(ours, arrays)
     own = {k: v for k, v in theirs.state_dict().items() if not k.endswith("num_batches_tracked")}
     assert {rename(key) for key in arrays} == set(own)
@@ -168,7 +168,7 @@ from backends.paddle.native_weights import NAMES
 paddle.set_default_dtype("float64")
 def compare(name, theirs):
     ours = create_model(name)
-    arrays = scramble(ours.spec, 3)
+    arrays = random_weights(ours.spec, 3)
     load_weights(ours, arrays)
     own = theirs.state_dict()
     given = {torchvision_name(key): array for key, array in NAMES.to_native(arrays, ours.spec.weights).items()}
@@ -209,7 +209,7 @@ def test_mindcv_agrees_where_the_stem_leaves_an_odd_map(run_in: Run, require_bac
     require_backend("mindspore")
     run_in("mindspore", RENAME + MINDCV + """
 ours, theirs = create_model("resnet50"), resnet50()
-arrays = scramble(ours.spec, 3)
+arrays = random_weights(ours.spec, 3)
 load_weights(ours, arrays)
 own = theirs.parameters_dict()
 given = {torchvision_name(key).replace("downsample", "down_sample").replace("fc.", "classifier."): array

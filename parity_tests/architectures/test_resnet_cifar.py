@@ -236,10 +236,10 @@ import numpy as np
 from backends.torch import create_model, load_weights
 from backends.torch.model import forward, to_float64
 from repro.weights import safetensors_file
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 for activation in {activations}:
     model = create_model("resnet110_cifar", depth=14, activation=activation, num_classes=10)
-    arrays = scramble(model.spec, 1)
+    arrays = random_weights(model.spec, 1)
     load_weights(model, arrays)
     x = np.random.default_rng(0).standard_normal((2, 3, 7, 9))
     double = to_float64(lambda: create_model(model.spec))

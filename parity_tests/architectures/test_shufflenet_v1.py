@@ -199,12 +199,12 @@ from mindspore import Tensor, nn
 from mindcv.models import shufflenetv1
 from backends.mindspore import create_model, load_weights
 from backends.mindspore.native_weights import NAMES
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 
 def pair(groups, size):
     ours = create_model(f"shufflenet_v1_g{groups}_x{size[0]}_{size[1]}")
     theirs = getattr(shufflenetv1, f"shufflenet_v1_g{groups}_{size}")()
-    arrays = scramble(ours.spec, 3)
+    arrays = random_weights(ours.spec, 3)
     load_weights(ours, arrays)
     carried = dict(arrays)
     for name, block in ((f"stages.{i}.{j}", b) for i, s in enumerate(ours.spec.stages) for j, b in enumerate(s)):

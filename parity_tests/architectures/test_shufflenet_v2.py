@@ -173,11 +173,11 @@ def test_equals_torchvision(run_in: Run, require_backend: Callable[[str], None])
         """
 import torch, torchvision
 from backends.torch import create_model, load_weights
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 for width in ("x0_5", "x1_0", "x1_5", "x2_0"):
     ours = create_model(f"shufflenet_v2_{width}_torchvision")
     theirs = getattr(torchvision.models, f"shufflenet_v2_{width}")().eval()
-    arrays = scramble(ours.spec, 3)
+    arrays = random_weights(ours.spec, 3)
     load_weights(ours, arrays)
     own = {key: value for key, value in theirs.state_dict().items() if not key.endswith("num_batches_tracked")}
     assert len(own) == len(arrays)
@@ -198,7 +198,7 @@ import numpy as np
 import paddle
 from backends.paddle import create_model, load_weights, to_float64
 from repro.specs import shufflenet_v2
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 
 def pair(width):
     ours = create_model(f"shufflenet_v2_{width}_torchvision")
@@ -209,7 +209,7 @@ def pair(width):
 
 def difference(ours, theirs, size):
     \"\"\"On the same weights; both run through theirs in the same order.\"\"\"
-    arrays, own = scramble(ours.spec, 3), theirs.state_dict()
+    arrays, own = random_weights(ours.spec, 3), theirs.state_dict()
     load_weights(ours, arrays)
     assert len(own) == len(arrays)
     for (key, target), (name, array) in zip(own.items(), arrays.items()):
@@ -249,12 +249,12 @@ import numpy as np
 from mindspore import Tensor, nn
 from mindcv.models import shufflenetv2
 from backends.mindspore import create_model, load_weights
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 
 def pair(width):
     ours = create_model(f"shufflenet_v2_{width}")
     theirs = getattr(shufflenetv2, f"shufflenet_v2_{width}")()
-    arrays = scramble(ours.spec, 3)
+    arrays = random_weights(ours.spec, 3)
     load_weights(ours, arrays)
     parts = [theirs.first_conv]
     for block in theirs.features:

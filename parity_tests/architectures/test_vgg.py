@@ -80,7 +80,7 @@ def test_grid_worked_by_hand(run_in: Run, backend: str) -> None:
 NAMES = """
 import numpy as np
 from repro.specs import vgg
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 def package_names(spec):
     # torchvision numbers convolutions, normalisations, ReLUs and poolings of all stages through
     names, place = {}, 0
@@ -110,7 +110,7 @@ def compare(name):
         for place, sides in {0: (25088, 16), 3: (16, 16), 6: (16, 1000)}.items():
             theirs.classifier[place] = torch.nn.Linear(*sides)
     theirs.to_empty(device="cpu")
-    arrays = scramble(ours.spec, 3)
+    arrays = random_weights(ours.spec, 3)
     load_weights(ours, arrays)
     names = package_names(ours.spec)
     own = {k: v for k, v in theirs.state_dict().items() if not k.endswith("num_batches_tracked")}
@@ -139,7 +139,7 @@ def compare(name):
     theirs.to(dtype="float64")
     paddle.set_default_dtype("float64")
     ours = create_model(name)
-    arrays = scramble(ours.spec, 3)
+    arrays = random_weights(ours.spec, 3)
     load_weights(ours, arrays)
     names = package_names(ours.spec)
     own = theirs.state_dict()
@@ -182,7 +182,7 @@ from backends.mindspore import create_model, load_weights
 from backends.mindspore.native_weights import NAMES
 mindspore.set_context(mode=mindspore.PYNATIVE_MODE)
 ours, theirs = create_model("vgg19"), vgg19()
-arrays = scramble(ours.spec, 3)
+arrays = random_weights(ours.spec, 3)
 missing = {key for key in arrays if key.endswith("conv.bias")}
 assert sum(arrays[key].size for key in missing) == 5_504
 assert sum(parameter.size for parameter in theirs.trainable_params()) == 143_667_240 - 5_504

@@ -29,12 +29,12 @@ def test_plain_model(backend: str, run_in: Run) -> None:
 {PLAIN[backend]}
 import numpy as np
 from backends.{backend} import create_model, export_weights, load_weights, forward
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 model = create_model("asymmnet_large", num_classes=16)
 assert isinstance(model, Plain)
 assert run(model, np.zeros((2, 3, 40, 33), np.float32)).shape == (2, 16)
 small = create_model("asymmnet_small", num_classes=3, in_channels=1, width=0.6, asymmrate=2)
-arrays = scramble(small.spec, 0)
+arrays = random_weights(small.spec, 0)
 load_weights(small, arrays)
 back = export_weights(small)
 assert set(back) == set(arrays) and all(np.array_equal(back[n], arrays[n]) for n in arrays)
@@ -86,9 +86,9 @@ def test_bad_models_and_weights_are_refused(backend: str, run_in: Run) -> None:
 import numpy as np
 from backends.{backend} import create_model, export_weights, load_weights
 from repro.errors import ReproError
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 model = create_model("asymmnet_small", num_classes=3)
-before, arrays = export_weights(model), scramble(model.spec, 0)
+before, arrays = export_weights(model), random_weights(model.spec, 0)
 last = list(arrays)[-1]
 for broken in (
     {{name: array for name, array in arrays.items() if name != last}},
@@ -183,11 +183,11 @@ import copy
 import numpy as np
 import torch, torchvision
 from backends.torch import create_model, load_weights
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 for name, size in (("mobilenet_v3_large", 64), ("mobilenet_v3_small", 65), ("mobilenet_v3_small", 96)):
     ours = create_model(name)
     theirs = getattr(torchvision.models, name)().eval()
-    arrays = scramble(ours.spec, 3)
+    arrays = random_weights(ours.spec, 3)
     load_weights(ours, arrays)
     # both run through their weights in the order of the forward pass; the SE block and the head are named differently
     own = {k: v for k, v in theirs.state_dict().items() if not k.endswith("num_batches_tracked")}

@@ -15,7 +15,7 @@ from repro.export import _complete, main
 from repro.interface import discovery
 from repro.specs import find_spec
 from repro.weights import safetensors_file
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 
 SIZE = 32
 # With these come depthwise convolutions of large and small maps, every pooling, the shuffle, SAME and zero padding, and
@@ -45,7 +45,7 @@ def test_every_backend_exports_or_says_why_not(backend, tmp_path, run_in):
         spec = find_spec(model)
         safetensors_file.save(
             tmp_path / f"{model}.safetensors",
-            scramble(spec, 3),
+            random_weights(spec, 3),
             {"model": model, "classes": '["rose"]', "image_size": "96"},
         )
     said = run_in(
@@ -137,7 +137,7 @@ def flat(monkeypatch):
 @pytest.fixture
 def checkpoint(tmp_path):
     path = tmp_path / "weights.safetensors"
-    safetensors_file.save(path, scramble(find_spec("asymmnet_small_x0_35"), 5), {"image_size": str(SIZE)})
+    safetensors_file.save(path, random_weights(find_spec("asymmnet_small_x0_35"), 5), {"image_size": str(SIZE)})
     return path
 
 
@@ -191,12 +191,12 @@ def test_what_is_no_checkpoint(name, content, tmp_path, capsys):
 def test_a_file_that_lies_about_its_size(size, tmp_path, capsys):
     """No number of a file makes an image of that size."""
     path = tmp_path / "weights.safetensors"
-    safetensors_file.save(path, scramble(find_spec("asymmnet_small_x0_35"), 5), {"image_size": size})
+    safetensors_file.save(path, random_weights(find_spec("asymmnet_small_x0_35"), 5), {"image_size": size})
     assert "give --image-size" in refusal(capsys, path, tmp_path / "o.onnx")
 
 
 def test_too_small_an_image(tmp_path, capsys):
-    safetensors_file.save(tmp_path / "w.safetensors", scramble(find_spec("densenet121"), 0))
+    safetensors_file.save(tmp_path / "w.safetensors", random_weights(find_spec("densenet121"), 0))
     assert "at least" in refusal(capsys, tmp_path / "w.safetensors", tmp_path / "o.onnx", "--image-size", "8")
 
 

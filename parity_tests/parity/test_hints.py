@@ -7,7 +7,7 @@ import pytest
 
 from repro.parity.hints import hint
 from repro.parity.judge import place
-from repro.workers.serve import SOME, some
+from repro.weights.truncate import SAMPLE_SIZE, sample
 
 MAPS = np.random.default_rng(0).normal(0, 2, (2, 6, 5, 5)).astype("float32")
 SQUARE = np.random.default_rng(1).normal(0, 2, (6, 6, 3, 3)).astype("float32")
@@ -118,7 +118,7 @@ def test_trained(found: np.ndarray, statistic: str, said: str) -> None:
 
 
 def test_part_of_a_weight_has_no_channels() -> None:
-    wanted = np.random.default_rng(0).normal(0, 1, SOME)
+    wanted = np.random.default_rng(0).normal(0, 1, SAMPLE_SIZE)
     assert hint(changed(wanted, 5, 9), wanted, ROUNDING) == ""
     assert hint(changed(wanted[1:], 5, 9), wanted[1:], ROUNDING) == "in channel 5 alone"
 
@@ -126,7 +126,7 @@ def test_part_of_a_weight_has_no_channels() -> None:
 def test_some_of_a_large_weight() -> None:
     """Workers hand over no more."""
     before = np.random.default_rng(0).normal(0, 1, (10, 10))
-    kept = some(before, 8)
+    kept = sample(before, 8)
     assert kept.size == 8
     assert set(kept) <= set(before.reshape(-1))
     wanted = kept + np.random.default_rng(1).normal(0, 1, 8)

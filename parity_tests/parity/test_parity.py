@@ -16,7 +16,7 @@ from repro.parity.forward import evaluation, structure
 from repro.parity.ladder import climb
 from repro.parity.record import Record
 from repro.specs import find_spec
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 from repro.workers.client import Worker, ask
 
 # One of every structure that the small ladder does not climb: other widths and depths have other numbers in the same
@@ -45,7 +45,7 @@ def test_rungs_0_and_1(model: str, judged_workers: dict[str, Worker]) -> None:
 def test_units_of_other_depth(model: str, judged_workers: dict[str, Worker]) -> None:
     """What another unit changes shows in 20 layers as in 110."""
     spec = find_spec(model, depth=20)
-    weights = scramble(spec, 0)
+    weights = random_weights(spec, 0)
     ask(judged_workers, "create", weights, name=model, options={"depth": 20}, seed=0)
     rungs = (structure, evaluation)
     assert_equal([record for rung in rungs for record in rung(spec, judged_workers, weights, 0)], judged_workers)

@@ -10,12 +10,12 @@ import pytest
 
 from repro.errors import ReproError
 from repro.specs import find_spec
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 from repro.workers import serve
 
 NAME = "shufflenet_v1_g1_x0_25"
 SPEC = find_spec(NAME)
-WEIGHTS = scramble(SPEC, 0)
+WEIGHTS = random_weights(SPEC, 0)
 
 
 class Model:

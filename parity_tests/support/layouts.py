@@ -45,11 +45,11 @@ def compare_with_package(layout: Layout, model: str, package: Package, workers: 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         file, answer = package.make(layout, model, folder)
-        found = read_checkpoint(file, model, say=said.append)
+        found = read_checkpoint(file, model, log=said.append)
         ported = {backend: _through_file(found, folder / f"ours{FILES[backend]}") for backend in workers}
         again = folder / f"again{'.h5' if layout.format == 'keras' else FILES[layout.format]}"
         write_checkpoint(again, found, layout.publisher)
-        back = read_checkpoint(again, model, layout=layout.publisher, say=said.append)
+        back = read_checkpoint(again, model, layout=layout.publisher, log=said.append)
         assert _same(back.weights, found.weights), f"{layout.publisher} {model}: other bits after there and back"
     options = {**layout.options}
     for backend, arrays in ported.items():
@@ -75,7 +75,7 @@ def compare_with_package(layout: Layout, model: str, package: Package, workers: 
 
 def _through_file(found: Checkpoint, path: Path) -> dict[str, np.ndarray]:
     write_checkpoint(path, found)
-    arrays = read_checkpoint(path, found.spec.name, say=lambda _: None).weights
+    arrays = read_checkpoint(path, found.spec.name, log=lambda _: None).weights
     return {name: np.array(array) for name, array in arrays.items()}
 
 

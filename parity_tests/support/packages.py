@@ -43,7 +43,7 @@ import json, os, sys
 import numpy as np
 {setup}
 def draw(name, shape, gain, rng):
-    # as repro.weights.init.scramble does: what explodes, gates saturate on, and rounding decides which way
+    # as repro.weights.init.random_weights does: what explodes, gates saturate on, and rounding decides which way
     leaf = name.rpartition(".")[2].rpartition("/")[2]
     if len(shape) > 1:
         return rng.normal(0, (gain / (np.prod(shape) / shape[out_axis(len(shape))])) ** 0.5, shape)

@@ -27,7 +27,7 @@ import numpy as np
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.specs import CATALOGUE, Spec, find_spec
-from repro.untrusted import mapped
+from repro.untrusted import map_file
 from repro.weights.formats import KERAS, SAFETENSORS, extensions
 from repro.weights.layouts import layouts_of
 from repro.weights.porting import Checkpoint, read_checkpoint, write_checkpoint
@@ -58,7 +58,7 @@ def round_trips(model: str, dtype: str, folder: Path) -> Outcome:
         for form in forms:
             path = folder / f"one{extensions(form)[0]}"
             with _file(path, Checkpoint(spec, arrays)) as written[form]:
-                found = read_checkpoint(path, model, say=lambda _: None)
+                found = read_checkpoint(path, model, log=lambda _: None)
                 same[f"canonical -> {form} -> canonical"] = found.spec == spec and same_bits(found.weights, arrays)
                 for other in forms:
                     if other != form:
@@ -77,7 +77,7 @@ def _file(path: Path, checkpoint: Checkpoint) -> Iterator[str]:
     """The digest of the file that a checkpoint makes, which is there as long as the block lasts."""
     try:
         write_checkpoint(path, checkpoint)
-        yield hashlib.sha256(mapped(path)).hexdigest()
+        yield hashlib.sha256(map_file(path)).hexdigest()
     finally:
         path.unlink(missing_ok=True)
 

@@ -17,13 +17,13 @@ from repro.port import main
 from repro.specs import STATISTICS, find_spec
 from repro.weights import safetensors_file
 from repro.weights.formats import write_file
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 from repro.weights.porting import Checkpoint, read_checkpoint, write_checkpoint
 from repro.workers.client import interpreter
 
 MODEL = "mobilenet_v2_x0_35"
 SPEC = find_spec(MODEL, num_classes=5)
-WEIGHTS, AVERAGES = scramble(SPEC, 1), scramble(SPEC, 2)
+WEIGHTS, AVERAGES = random_weights(SPEC, 1), random_weights(SPEC, 2)
 TRAINED = [name for name, weight in SPEC.weights.items() if weight.kind not in STATISTICS]
 RNG = np.random.default_rng(0)
 SLOTS = {
@@ -43,7 +43,7 @@ def whole() -> Checkpoint:
 
 
 def assert_whole(path: Path) -> None:
-    found = read_checkpoint(path, MODEL, say=str)
+    found = read_checkpoint(path, MODEL, log=str)
     assert same(found.weights, WEIGHTS)
     assert same(found.ema, AVERAGES)
     assert found.slots.keys() == SLOTS.keys()
@@ -64,7 +64,7 @@ def test_averages_and_optimizer_go_along(suffix: str, tmp_path: Path, capsys) ->
         assert_whole(tmp_path / f"b{other}")
     assert main([str(tmp_path / f"a{suffix}"), str(tmp_path / "c.pth"), "--model", MODEL, "--weights-only"]) == 0
     assert same(native_weights("torch").read(tmp_path / "c.pth"), WEIGHTS)
-    found = read_checkpoint(tmp_path / "c.pth", MODEL, say=str)
+    found = read_checkpoint(tmp_path / "c.pth", MODEL, log=str)
     assert not found.ema
     assert not found.slots
     assert found.steps is None
@@ -95,7 +95,7 @@ def test_averages_under_the_usual_names(wrapper: str, tmp_path: Path, capsys) ->
     assert "took the weights under 'state_dict'" in said
     assert f"took the moving averages under '{wrapper}'" in said
     write_file(tmp_path / "b.pth", {n: a for n, a in arrays.items() if not n.startswith("state_dict/")}, {})
-    assert same(read_checkpoint(tmp_path / "b.pth", MODEL, say=str).weights, AVERAGES)  # where they are alone
+    assert same(read_checkpoint(tmp_path / "b.pth", MODEL, log=str).weights, AVERAGES)  # where they are alone
 
 
 def test_what_belongs_to_no_weight_is_left_out_aloud(tmp_path: Path, capsys) -> None:
@@ -234,7 +234,7 @@ def test_memory_stays_near_the_largest_array(source: str, target: str, tmp_path:
     del arrays
     tracemalloc.start()
     try:
-        found = read_checkpoint(tmp_path / f"a{source}", spec.name, say=str)
+        found = read_checkpoint(tmp_path / f"a{source}", spec.name, log=str)
         write_checkpoint(tmp_path / f"b{target}", found)
         assert tracemalloc.get_traced_memory()[1] < 1.5 * largest + 4e6
     finally:

@@ -15,7 +15,7 @@ from repro.port import main
 from repro.specs import Spec, find_spec
 from repro.weights import layouts, safetensors_file
 from repro.weights.formats import native_names, write_file
-from repro.weights.init import initialise, scramble
+from repro.weights.init import initialise, random_weights
 from repro.weights.layouts import PUBLISHED, Layout, identify, layout_named, publishers, recognise
 from repro.weights.porting import read_checkpoint, write_checkpoint
 from repro.workers.client import Worker
@@ -83,7 +83,7 @@ def test_every_name_is_there_once(layout: Layout, model: str) -> None:
 def test_there_and_back_is_equal_to_the_bit(layout: Layout, model: str) -> None:
     spec = find_spec(model, num_classes=7, in_channels=1)
     native = native_names(layout.format)
-    arrays = scramble(spec, 0)
+    arrays = random_weights(spec, 0)
     published = layout.published(arrays, spec, native)
     assert {name: array.shape for name, array in published.items()} == layout.shapes(spec, native)
     names = layout.names(spec, native)
@@ -97,7 +97,7 @@ def test_there_and_back_is_equal_to_the_bit(layout: Layout, model: str) -> None:
 
 MODEL = "mobilenet_v2_x0_35"
 SPEC = find_spec(MODEL, num_classes=5)
-WEIGHTS = scramble(SPEC, 1)
+WEIGHTS = random_weights(SPEC, 1)
 
 
 def published(publisher: str, path: Path, **changes: np.ndarray | None) -> Path:
@@ -140,12 +140,12 @@ def test_any_layout_to_any_other(tmp_path: Path, capsys) -> None:
 @pytest.mark.parametrize("publisher", ["timm", "torchvision", "paddle", "mindspore", "paddle.vision", "mindcv"])
 def test_safetensors_may_hold_any_names(publisher: str, tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
-    write_checkpoint(path, read_checkpoint(published("timm", tmp_path / "a.pth"), MODEL, say=str), publisher)
+    write_checkpoint(path, read_checkpoint(published("timm", tmp_path / "a.pth"), MODEL, log=str), publisher)
     assert safetensors_file.load(path)[1]["layout"] == publisher
     for bare in (False, True):  # what others write says nothing of its layout
         if bare:
             safetensors_file.save(path, safetensors_file.load(path)[0])
-        found = read_checkpoint(path, MODEL, say=str)
+        found = read_checkpoint(path, MODEL, log=str)
         assert all(np.array_equal(found.weights[name], WEIGHTS[name]) for name in WEIGHTS)
 
 
@@ -161,8 +161,8 @@ def test_two_layouts_that_fit_are_both_named(tmp_path: Path, monkeypatch) -> Non
     with pytest.raises(
         ReproError, match=r"fit several layouts of mobilenet_v2_x0_35 \(canonical, torch, elsewhere\); say"
     ):
-        read_checkpoint(path, MODEL, say=str)
-    taken = {name: read_checkpoint(path, MODEL, layout=name, say=str).weights for name in ("canonical", "elsewhere")}
+        read_checkpoint(path, MODEL, log=str)
+    taken = {name: read_checkpoint(path, MODEL, layout=name, log=str).weights for name in ("canonical", "elsewhere")}
     assert np.array_equal(taken["canonical"]["stem.norm.bias"], taken["elsewhere"]["stem.norm.weight"])
 
 
@@ -170,7 +170,7 @@ def test_padding_cannot_be_seen_in_the_names(tmp_path: Path) -> None:
     spec = find_spec("efficientnet_v2_b0", num_classes=3)
     safetensors_file.save(tmp_path / "w.safetensors", initialise(spec, 0))
     with pytest.raises(ReproError, match="its arrays fit efficientnet_v2_b0, efficientnet_v2_b0_same; add --model"):
-        read_checkpoint(tmp_path / "w.safetensors", say=str)
+        read_checkpoint(tmp_path / "w.safetensors", log=str)
     with pytest.raises(ReproError, match="its arrays fit no variant entirely; add --model NAME"):
         identify({"a": np.zeros(3)}, "torch", Path("w.pth"))
 
@@ -190,7 +190,7 @@ def test_a_report_uses_the_files_names(tmp_path: Path) -> None:
     changes = {"features__18__1__weight": np.ones(3, "float32"), "features__0__0__weight": None}
     path = published("torchvision", tmp_path / "w.pth", features__0__0__weigth=np.ones(3, "float32"), **changes)
     with pytest.raises(ReproError) as caught:
-        read_checkpoint(path, MODEL, say=str)
+        read_checkpoint(path, MODEL, log=str)
     text = str(caught.value)
     assert "features.0.0.weight (here stem.conv.weight) is missing (is it features.0.0.weigth?)" in text
     assert "features.18.1.weight (here last.norm.weight) has shape (3,) instead of (1280,)" in text
@@ -218,7 +218,7 @@ def test_partial_takes_what_fits_and_says_the_rest(tmp_path: Path, capsys) -> No
     changes = {"features__18__1__weight": np.ones(3, "float32"), "features__0__0__weight": None}
     path = published("torchvision", tmp_path / "w.pth", other=np.ones(3, "float32"), **changes)
     assert main([str(path), str(tmp_path / "w.ckpt"), "--model", MODEL, "--partial", "--num-classes", "9"]) == 0
-    found = read_checkpoint(tmp_path / "w.ckpt", MODEL, say=str)
+    found = read_checkpoint(tmp_path / "w.ckpt", MODEL, log=str)
     fresh = initialise(find_spec(MODEL, num_classes=9), 0)
     made = {"stem.conv.weight", "last.norm.weight", "classifier.weight", "classifier.bias"}
     for name, array in found.weights.items():
@@ -232,10 +232,10 @@ def test_partial_takes_what_fits_and_says_the_rest(tmp_path: Path, capsys) -> No
 def test_partial_needs_something_that_fits(tmp_path: Path) -> None:
     native_weights("torch").write(tmp_path / "w.pth", {"stem.conv.weight": np.ones(3, "float32")})
     with pytest.raises(ReproError, match="nothing in the file fits mobilenet_v2_x0_35"):
-        read_checkpoint(tmp_path / "w.pth", MODEL, partial=True, say=str)
+        read_checkpoint(tmp_path / "w.pth", MODEL, partial=True, log=str)
     native_weights("torch").write(tmp_path / "w.pth", {"a": np.ones(3, "float32")})
     with pytest.raises(ReproError, match=r"none of the names \(a, ...\) is of any layout"):
-        read_checkpoint(tmp_path / "w.pth", MODEL, partial=True, say=str)
+        read_checkpoint(tmp_path / "w.pth", MODEL, partial=True, log=str)
 
 
 @pytest.mark.parametrize("classes", ["0", "-3", "x"])

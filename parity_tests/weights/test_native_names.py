@@ -14,8 +14,8 @@ from repro.interface.depthwise import placement
 from repro.interface.discovery import SHIPPED, native_weights
 from repro.specs import Weight, find_spec
 from repro.weights import safetensors_file
-from repro.weights.init import initialise, scramble
-from repro.weights.strict import check
+from repro.weights.init import initialise, random_weights
+from repro.weights.strict import check_weights
 
 SPEC = find_spec("asymmnet_small", num_classes=10)
 
@@ -53,7 +53,7 @@ def test_kaiming_fan_out_has_its_spread() -> None:
 
 
 def test_scrambled_weights_hide_nothing() -> None:
-    for name, array in scramble(SPEC, 0).items():
+    for name, array in random_weights(SPEC, 0).items():
         assert len(np.unique(array)) > 0.99 * array.size, name
         if SPEC.weights[name].kind == "norm_var":
             assert array.min() > 0
@@ -70,7 +70,7 @@ def test_check_lists_everything() -> None:
     arrays["classifier.weight"] = arrays["classifier.weight"][:9]
     arrays["hidden.weight"] = arrays["hidden.weight"].astype(np.int32)
     with pytest.raises(ReproError) as caught:
-        check(arrays, SPEC)
+        check_weights(arrays, SPEC)
     text = str(caught.value)
     assert "stem.norm.weight is missing (is it stem.norm.scale?)" in text
     assert "stem.norm.scale is unexpected" in text
@@ -82,7 +82,7 @@ def test_check_lists_everything() -> None:
 @pytest.mark.parametrize("backend", SHIPPED)
 def test_native_names_go_both_ways(backend: str) -> None:
     names = native_weights(backend).NAMES
-    arrays = scramble(SPEC, 0)
+    arrays = random_weights(SPEC, 0)
     native = names.to_native(arrays, SPEC.weights)
     assert len(native) == len(arrays)
     back = names.to_canonical(native, SPEC.weights)

@@ -12,14 +12,14 @@ from repro.errors import ReproError
 from repro.port import main
 from repro.specs import STATISTICS, find_spec
 from repro.weights import safetensors_file
-from repro.weights.adam_steps import MOST, steps_made
+from repro.weights.adam_steps import MAX_STEPS, steps_in_file
 from repro.weights.formats import native_names, write_file
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 from repro.weights.porting import read_checkpoint
 
 MODEL = "mobilenet_v2_x0_35"
 SPEC = find_spec(MODEL, num_classes=5)
-WEIGHTS = scramble(SPEC, 1)
+WEIGHTS = random_weights(SPEC, 1)
 TRAINED = [name for name, weight in SPEC.weights.items() if weight.kind not in STATISTICS]
 
 
@@ -57,7 +57,7 @@ safetensors_file.save(f"{{folder}}/expected.safetensors", arrays)
     assert len(expected) == 2 * len(TRAINED)
     for name in ("both", "own"):
         said: list[str] = []
-        found = read_checkpoint(tmp_path / f"{name}.pdparams", MODEL, say=said.append)
+        found = read_checkpoint(tmp_path / f"{name}.pdparams", MODEL, log=said.append)
         flat = {f"{slot}/{name}": array for slot, arrays in found.slots.items() for name, array in arrays.items()}
         assert flat.keys() == expected.keys()
         assert all(flat[key].tobytes() == expected[key].tobytes() for key in expected)
@@ -67,8 +67,8 @@ safetensors_file.save(f"{{folder}}/expected.safetensors", arrays)
     with pytest.raises(
         ReproError, match=r"other.pdopt as a .pdopt file: 'conv.*' belongs to no parameter of the model"
     ):
-        read_checkpoint(tmp_path / "other.pdparams", MODEL, say=str)
-    assert not read_checkpoint(tmp_path / "plain.pdparams", MODEL, say=str).slots  # its file has no arrays
+        read_checkpoint(tmp_path / "other.pdparams", MODEL, log=str)
+    assert not read_checkpoint(tmp_path / "plain.pdparams", MODEL, log=str).slots  # its file has no arrays
 
 
 def paddle_files(folder: Path, optimizer: object) -> Path:
@@ -133,7 +133,7 @@ def test_a_file_with_an_optimizer_of_its_own_does_without_the_one_beside(tmp_pat
     [
         ([np.array(0)], 0, ""),
         ([np.array([7], "int32"), np.array(7.0, "float32")], 7, ""),
-        ([np.array(MOST)], MOST, ""),
+        ([np.array(MAX_STEPS)], MAX_STEPS, ""),
         ([np.array(-1)], None, "it is -1, no whole number from 0 to 2147483647"),
         ([np.array(2.5)], None, "it is 2.5, no whole"),
         ([np.array(np.nan)], None, "it is nan, no whole"),
@@ -147,7 +147,7 @@ def test_a_file_with_an_optimizer_of_its_own_does_without_the_one_beside(tmp_pat
 )
 def test_a_count_is_believed_where_it_is_one(counts: list[np.ndarray], expected: int | None, reason: str) -> None:
     said: list[str] = []
-    assert steps_made(counts, [[], []], said.append) == expected
+    assert steps_in_file(counts, [[], []], said.append) == expected
     assert len(said) == 1
     assert reason in said[0]
 
@@ -159,7 +159,7 @@ def power(beta: float, steps: int) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("steps", [0, 1, 3, 830, 10_000, 50_000, 80_000, 87_000])
 def test_steps_are_worked_out_from_paddles_powers(steps: int) -> None:
-    assert steps_made([], [power(0.9, steps), power(0.999, steps)], str) == steps
+    assert steps_in_file([], [power(0.9, steps), power(0.999, steps)], str) == steps
 
 
 @pytest.mark.parametrize(
@@ -178,6 +178,6 @@ def test_steps_are_worked_out_from_paddles_powers(steps: int) -> None:
 )
 def test_other_powers_tell_nothing(powers: list[list[np.ndarray]]) -> None:
     said: list[str] = []
-    assert steps_made([], powers, said.append) is None
+    assert steps_in_file([], powers, said.append) is None
     assert len(said) == 1
     assert said[0].startswith("left out how many steps the optimizer made: ")

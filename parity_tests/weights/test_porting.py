@@ -16,13 +16,13 @@ from repro.interface.discovery import SHIPPED, native_weights
 from repro.port import main
 from repro.specs import find_spec
 from repro.weights import safetensors_file
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 from repro.weights.porting import read_weights, write_weights
 from repro.workers.client import interpreter
 
 MODEL = "asymmnet_small_x0_35"
 SPEC = find_spec(MODEL, num_classes=7, in_channels=1)
-WEIGHTS = scramble(SPEC, 5)
+WEIGHTS = random_weights(SPEC, 5)
 EXTENSIONS = {name: native_weights(name).EXTENSIONS[0] for name in SHIPPED}
 SUFFIXES = [".safetensors", *EXTENSIONS.values()]
 
@@ -55,7 +55,7 @@ def refusal(capsys, *arguments) -> str:
 
 def test_a_square_linear_layer_is_transposed_by_its_kind(tmp_path):
     spec = find_spec("asymmnet_small", num_classes=1280)
-    arrays = scramble(spec, 1)
+    arrays = random_weights(spec, 1)
     path = tmp_path / "weights.pdparams"
     write_weights(path, spec, arrays)
     native = native_weights("paddle").read(path)

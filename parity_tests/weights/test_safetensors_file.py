@@ -18,7 +18,7 @@ from repro.errors import ReproError
 from repro.port import main
 from repro.specs import find_spec
 from repro.weights import safetensors_file
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 
 FOUR = struct.pack("<4f", 1, 2, 3, 4)
 
@@ -149,7 +149,7 @@ def test_weights_that_are_no_numbers_are_refused(suffix: str, value: float, tmp_
     from repro.weights.formats import write_file
 
     spec = find_spec("mobilenet_v2_x0_35", num_classes=3)
-    arrays = scramble(spec, 0)
+    arrays = random_weights(spec, 0)
     arrays["classifier.bias"][1] = value
     arrays = {name: arrays[name] for name in spec.weights}
     path = tmp_path / "w.safetensors"

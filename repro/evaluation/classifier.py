@@ -54,7 +54,7 @@ def read_classifier(path: Path, run: Path | None = None, given: Mapping[str, Any
     """
     told = (said_by_run(run) if run else {}) | dict(given or {})
     spec, weights, metadata = read_weights(
-        path, told.get("model"), told.get("options"), say=lambda line: print(line, file=sys.stderr)
+        path, told.get("model"), told.get("options"), log=lambda line: print(line, file=sys.stderr)
     )
     known = _said_by_file(metadata, path) | told
     missing = [name for name in ("classes", *REQUIRED) if name not in known]

@@ -59,7 +59,7 @@ class NativeNames:
 
     def to_canonical(self, arrays: Mapping[str, np.ndarray], weights: Mapping[str, Weight]) -> Arrays:
         """Native arrays under canonical names. Names that belong to no weight are kept as they are, and missing ones
-        left out: repro.weights.strict.check tells of both."""
+        left out: repro.weights.strict.check_weights tells of both."""
         native = {self.name(name, weight): name for name, weight in weights.items()}
         return {
             native.get(name, name): np.asarray(self.back(array, weights[native[name]]), order="C")

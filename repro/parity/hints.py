@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from repro.weights.truncate import cut
-from repro.workers.serve import SOME, some
+from repro.weights.truncate import SAMPLE_SIZE, corner, sample
 
 LIKE = 1e-3  # of the error that is to be explained, what an explanation may leave over
 CLEAR = 4  # an error below that many times what is rounding explains nothing
@@ -60,7 +59,7 @@ def hint(
 
 def _as_kept(before: np.ndarray, found: np.ndarray) -> np.ndarray:
     """The weights of which the array has all, some, or the corner."""
-    return cut(before, found.shape) if before.ndim == found.ndim else some(before, found.size)
+    return corner(before, found.shape) if before.ndim == found.ndim else sample(before, found.size)
 
 
 def _trained(
@@ -175,7 +174,7 @@ def _places(wrong: np.ndarray) -> Iterator[str]:
     """Where errors are, if they are not everywhere."""
     if wrong.ndim == 4 and wrong.shape[2] > 2 and wrong.shape[3] > 2 and not wrong[:, :, 1:-1, 1:-1].any():
         yield "at the border alone; another padding?"
-    if wrong.ndim in CHANNEL_AXES and not (wrong.ndim == 1 and wrong.size >= SOME):  # which is part of a weight
+    if wrong.ndim in CHANNEL_AXES and not (wrong.ndim == 1 and wrong.size >= SAMPLE_SIZE):  # which is part of a weight
         axis = CHANNEL_AXES[wrong.ndim]
         channels = np.flatnonzero(wrong.any(axis=tuple(other for other in range(wrong.ndim) if other != axis)))
         first, count = int(channels[0]), len(channels)

@@ -12,7 +12,7 @@ from repro.parity.judge import Arrays, Workers
 from repro.parity.record import Record
 from repro.parity.training import gradients, losses, optimizers, outcome, trajectory
 from repro.specs import Spec, find_spec
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 from repro.workers.client import LARGE, WorkerError, ask
 
 # Weights of networks that begin in new processes: MindSpore keeps all the memory that it ever had, in pieces that do
@@ -38,7 +38,7 @@ def climb(model: str, rungs: list[int], workers: Workers, seed: int = 0) -> Iter
     and what is left out at random. A backend that fails diverges, and the others are compared without it; one that died
     before starts again, and before large networks all do."""
     spec = find_spec(model)
-    weights = scramble(spec, seed)
+    weights = random_weights(spec, seed)
     unmade: dict[str, WorkerError] = {}
 
     def begin() -> None:

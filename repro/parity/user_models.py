@@ -21,7 +21,7 @@ from repro.parity.mapping import Entry, Found
 from repro.parity.record import Record
 from repro.specs import STATISTICS, Kind, Weight
 from repro.specs.user_model import UserModelSpec
-from repro.weights.init import scramble
+from repro.weights.init import random_weights
 from repro.workers.client import ask
 from repro.workers.user_models import renamed
 
@@ -153,7 +153,7 @@ def _layers(ours: Sequence[Entry], theirs: Sequence[Entry], names: Mapping[str, 
 def fill(adopted: Adopted, seed: int, say: Say) -> Arrays:
     """Scrambled weights, which all models get: those that a model starts from, such as means of 0 and variances of 1,
     would not show what is exchanged."""
-    weights = scramble(adopted.spec, seed)
+    weights = random_weights(adopted.spec, seed)
     statistics = [name for name, weight in adopted.spec.weights.items() if weight.kind in STATISTICS]
     for backend, worker in adopted.workers.items():
         events = adopted.events + statistics

@@ -35,7 +35,7 @@ from repro.training import loggers
 from repro.training import recipe as recipes
 from repro.training.recipe import Recipe, to_yaml
 from repro.weights import safetensors_file
-from repro.weights.strict import check
+from repro.weights.strict import check_weights
 
 CONFIG, CLASSES = "config.yaml", "class_indices.json"
 METRICS_FILE, CURVES = "metrics.jsonl", "curves.png"
@@ -173,7 +173,7 @@ def load(path: Path, spec: Spec, dataset: Dataset | None = None) -> tuple[Progre
         run = path.parent.parent
         raise ReproError(f"{dataset.name} does not hold the images that {run} was trained on; give these as --data")
     weights = {name.removeprefix("weights/"): array for name, array in arrays.items() if name.startswith("weights/")}
-    check(weights, spec)
+    check_weights(weights, spec)
     prefix = "optimizer/"
     state = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
     for name, array in state.items():

@@ -8,36 +8,36 @@ import numpy as np
 
 from repro.weights.strict import is_float
 
-MOST = 2**31 - 1  # what MindSpore's own counter holds
+MAX_STEPS = 2**31 - 1  # what MindSpore's own counter holds
 BETAS = (0.9, 0.999)  # the defaults of all frameworks
 TINY = float(np.finfo(np.float32).tiny)  # below it float32 loses digits, or everything
 
 
-def steps_made(
-    counts: Sequence[np.ndarray], powers: Sequence[Sequence[np.ndarray]], say: Callable[[str], object]
+def steps_in_file(
+    counts: Sequence[np.ndarray], powers: Sequence[Sequence[np.ndarray]], log: Callable[[str], object]
 ) -> int | None:
-    """The number of steps by a file's counters or else by Paddle's powers of both betas. `say` is told which, or why
+    """The number of steps by a file's counters or else by Paddle's powers of both betas. `log` is told which, or why
     there is none."""
     try:
         if not counts and not all(powers):
             raise ValueError("the file does not say")
-        steps = counted(counts) if counts else worked_out(*powers)
+        steps = steps_from_counters(counts) if counts else steps_from_beta_powers(*powers)
     except ValueError as error:
-        say(f"left out how many steps the optimizer made: {error}")
+        log(f"left out how many steps the optimizer made: {error}")
         return None
-    say(f"took its {steps} steps" + ("" if counts else f", worked out from the powers of the betas {BETAS}"))
+    log(f"took its {steps} steps" + ("" if counts else f", worked out from the powers of the betas {BETAS}"))
     return steps
 
 
-def counted(counts: Sequence[np.ndarray]) -> int:
+def steps_from_counters(counts: Sequence[np.ndarray]) -> int:
     """What a counter says, or one counter for each parameter. Raises ValueError where they say no one number."""
     steps = _one(counts)
-    if not 0 <= steps <= MOST or steps != int(steps):
-        raise ValueError(f"it is {steps:g}, no whole number from 0 to {MOST}")
+    if not 0 <= steps <= MAX_STEPS or steps != int(steps):
+        raise ValueError(f"it is {steps:g}, no whole number from 0 to {MAX_STEPS}")
     return int(steps)
 
 
-def worked_out(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> int:
+def steps_from_beta_powers(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> int:
     """From Paddle's powers of both betas, one of each for each parameter: beta ** (steps + 1).
 
     Paddle does not keep the betas themselves. These are taken for BETAS, and only where either power is, to the bit,

@@ -16,7 +16,7 @@ import numpy as np
 from repro.arrays import Arrays
 from repro.errors import ReproError
 
-Say = Callable[[str], object]
+Log = Callable[[str], object]
 
 # where the weights are in files that hold more; the first that is there is taken
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "params", "weights")
@@ -34,7 +34,7 @@ STEPS = "global_step"  # MindSpore's counter, int32 of one element
 
 
 @dataclass
-class Groups:
+class CheckpointGroups:
     """weights, ema and slots: arrays under the file's names; numbered: slot -> arrays of torch's optimizer by the
     number of the parameter; counts: what says how many steps were made; powers: POWERS -> what there is of them."""
 
@@ -46,8 +46,8 @@ class Groups:
     powers: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
 
-def split(arrays: Mapping[str, np.ndarray], say: Say) -> Groups:
-    """The groups of a file's arrays. `say` is told which was taken for what, and what was left out.
+def split_groups(arrays: Mapping[str, np.ndarray], log: Log) -> CheckpointGroups:
+    """The groups of a file's arrays. `log` is told which was taken for what, and what was left out.
 
     Raises ReproError where it is not clear which arrays are the weights.
     """
@@ -55,8 +55,8 @@ def split(arrays: Mapping[str, np.ndarray], say: Say) -> Groups:
     for name, array in arrays.items():
         group, _, leaf = name.rpartition("/")
         nested.setdefault(group, {})[leaf] = array
-    groups = Groups()
-    outer = _flat_slots(nested.get("", {}), groups, say)
+    groups = CheckpointGroups()
+    outer = _flat_slots(nested.get("", {}), groups, log)
     if outer:
         nested[""] = outer
     last = {group.rpartition("/")[2]: group for group in nested}
@@ -67,23 +67,23 @@ def split(arrays: Mapping[str, np.ndarray], say: Say) -> Groups:
         raise ReproError(
             f"the file holds several groups of arrays ({', '.join(list(nested)[:8])}); save the weights alone"
         )
-    groups.weights = _unprefixed(nested.pop(main), say)
+    groups.weights = _unprefixed(nested.pop(main), log)
     if main:
-        say(f"took the weights under {main!r}")
+        log(f"took the weights under {main!r}")
     quiet = {"": None}
     average = next((last[word] for word in AVERAGES if last.get(word) in nested), None)
     if average:
         groups.ema = _unprefixed(nested.pop(average), quiet.get)
-        say(f"took the moving averages under {average!r}")
+        log(f"took the moving averages under {average!r}")
     for group in [group for group in nested if group.partition("/")[0] in ("optimizer", "opt")]:
         _take_optimizer(group.partition("/")[2], nested[group], groups)
     left = sum(array.ndim > 0 for group in nested.values() for array in group.values())
     if left:
-        say(f"left out {left} arrays beside them")
+        log(f"left out {left} arrays beside them")
     return groups
 
 
-def _take_optimizer(group: str, arrays: Arrays, groups: Groups) -> None:
+def _take_optimizer(group: str, arrays: Arrays, groups: CheckpointGroups) -> None:
     """Moves what is known of an optimizer's arrays, "" for those that stand by themselves, into the groups."""
     number = re.fullmatch(r"state/(\d+)", group)
     if group in SLOTS:
@@ -101,7 +101,7 @@ def _take_optimizer(group: str, arrays: Arrays, groups: Groups) -> None:
         groups.counts.append(arrays.pop(counter))
 
 
-def _flat_slots(arrays: Arrays, groups: Groups, say: Say) -> Arrays:
+def _flat_slots(arrays: Arrays, groups: CheckpointGroups, log: Log) -> Arrays:
     """MindSpore keeps an optimizer's arrays and averages beside the weights, as "moments.NAME", and its counter and
     settings among them, such as "learning_rate"; returns the others."""
     rest = {}
@@ -120,11 +120,13 @@ def _flat_slots(arrays: Arrays, groups: Groups, say: Say) -> Arrays:
         groups.counts.append(rest[STEPS])
         numbers.remove(STEPS)
     if numbers:
-        say(f"left out {len(numbers)} settings of the optimizer: {', '.join(numbers[:4])}")
+        log(f"left out {len(numbers)} settings of the optimizer: {', '.join(numbers[:4])}")
     return others
 
 
-def join(weights: Arrays, averages: Arrays, slots: Mapping[str, Arrays], steps: int | None, *, flat: bool) -> Arrays:
+def join_groups(
+    weights: Arrays, averages: Arrays, slots: Mapping[str, Arrays], steps: int | None, *, flat: bool
+) -> Arrays:
     """One dictionary for a file; flat: with MindSpore's prefixes instead of nested dictionaries."""
     if flat:
         extra = {f"ema.{name}": array for name, array in averages.items()}
@@ -140,10 +142,10 @@ def join(weights: Arrays, averages: Arrays, slots: Mapping[str, Arrays], steps: 
     return {f"weights/{name}": array for name, array in weights.items()} | extra
 
 
-def _unprefixed(arrays: Arrays, say: Say) -> Arrays:
+def _unprefixed(arrays: Arrays, log: Log) -> Arrays:
     """Without the prefixes that wrappers of models put before every name."""
     for prefix in PREFIXES:
         if arrays and all(name.startswith(prefix) for name in arrays):
-            say(f"took the prefix {prefix!r} off every name")
+            log(f"took the prefix {prefix!r} off every name")
             arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
     return arrays

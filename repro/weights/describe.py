@@ -12,7 +12,7 @@ from repro.specs import Weight
 from repro.specs.user_model import UserModelSpec
 
 
-class Part(NamedTuple):
+class FrameworkArray(NamedTuple):
     """One array. layer: path of the module that owns it; type: of that, "conv", "linear", "norm", or "" for another;
     leaf: what the module calls it; name: in full, as the framework's state does; trained: and no buffer."""
 
@@ -25,7 +25,9 @@ class Part(NamedTuple):
     trained: bool
 
 
-def describe(title: str, names: NativeNames, parts: Iterable[Part], momentum: float) -> UserModelSpec:
+def describe_user_model(
+    title: str, names: NativeNames, parts: Iterable[FrameworkArray], momentum: float
+) -> UserModelSpec:
     """The weights among the parts: all that is trained, and the running statistics of the normalisations we know. The
     other buffers stay as the model made them. momentum: of the normalisations, as torch counts."""
     described, layers = {}, {}

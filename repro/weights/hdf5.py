@@ -18,7 +18,7 @@ NUMBERS: dict[str, str | np.dtype] = {
 }
 
 
-def check(data: memoryview) -> None:
+def check_hdf5(data: memoryview) -> None:
     """Raises ValueError for another kind of file, and for a heap of texts through which HDF5 would walk for ever."""
     if data[:8] != b"\x89HDF\r\n\x1a\n":
         raise ValueError("it is no HDF5 file, nor a zip that holds one")
@@ -39,7 +39,7 @@ def _number(data: memoryview, at: int) -> int:
     return int.from_bytes(data[at : at + 8], "little")
 
 
-def holds(group: h5py.Group, name: str) -> bool:
+def has_hard_link(group: h5py.Group, name: str) -> bool:
     """Whether the group itself holds `name`, which h5py's own look-ups would follow into another file."""
     key = name.encode()
     return group.id.links.exists(key) and group.id.links.get_info(key).type == h5py.h5l.TYPE_HARD
@@ -55,7 +55,7 @@ def datasets(root: h5py.Group) -> Iterator[tuple[list[str], h5py.Group, h5py.Dat
             if not isinstance(name, str):
                 raise ValueError(f"it holds something with the name {name[:40]!r}")
             inner = [*path, name]
-            if not holds(group, name):
+            if not has_hard_link(group, name):
                 raise ValueError(f"{'/'.join(inner)!r:.80} is a link, which Keras never writes")
             if not path and name in ("optimizer", "optimizer_weights"):
                 continue
@@ -70,7 +70,7 @@ def datasets(root: h5py.Group) -> Iterator[tuple[list[str], h5py.Group, h5py.Dat
                 groups.append((inner, item))
 
 
-def array_of(name: str, dataset: h5py.Dataset, data: memoryview) -> np.ndarray:
+def stored_array(name: str, dataset: h5py.Dataset, data: memoryview) -> np.ndarray:
     """The numbers of a dataset, where they lie in the file."""
     properties, dtype, shape = dataset.id.get_create_plist(), dataset.dtype, dataset.shape
     if properties.get_layout() != h5py.h5d.CONTIGUOUS or properties.get_external_count():

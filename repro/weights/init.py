@@ -144,7 +144,7 @@ def initialise(spec: Spec, seed: int) -> Arrays:
     }
 
 
-def scramble(spec: Spec, seed: int) -> Arrays:
+def random_weights(spec: Spec, seed: int) -> Arrays:
     """Canonical float32 weights for comparisons: no two channels alike and no scale 1 or shift 0, so that a permuted,
     forgotten or exchanged array shows. Deep networks get smaller convolutions: a residual one would double its
     signal with every block, which drowns the shifts and means of the last ones and overflows in the end."""

@@ -24,8 +24,8 @@ from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.files import replacing
 from repro.interface.native_names import NativeNames
-from repro.untrusted import LONGEST_NAME, checked_name, mapped, reading, type_words
-from repro.weights.hdf5 import NUMBERS, array_of, check, datasets, holds
+from repro.untrusted import LONGEST_NAME, checked_name, dtype_names, map_file, reading
+from repro.weights.hdf5 import NUMBERS, check_hdf5, datasets, has_hard_link, stored_array
 
 NAMES = NativeNames(
     {
@@ -51,12 +51,12 @@ def read(path: Path) -> Arrays:
     """
     path = Path(path)
     with reading(path, "a Keras .h5 or .keras file"):
-        data, config = mapped(path), None
+        data, config = map_file(path), None
         source: Path | io.BytesIO = path
         if data[:2] == b"PK":
             weights, config = _unpacked(path, len(data))
             data, source = memoryview(weights), io.BytesIO(weights)
-        check(data)
+        check_hdf5(data)
         try:
             with h5py.File(source, "r") as file:
                 return _arrays(file, data, config)
@@ -79,10 +79,10 @@ def _unpacked(path: Path, size: int) -> tuple[bytes, object]:
 
 
 def _arrays(file: h5py.File, data: memoryview, config: object) -> Arrays:
-    legacy = file["model_weights"] if holds(file, "model_weights") else file
+    legacy = file["model_weights"] if has_hard_link(file, "model_weights") else file
     if isinstance(legacy, h5py.Group) and {"layer_names", "layer_names0"} & set(legacy.attrs):
         named = _legacy(legacy)
-    elif holds(file, "layers") or holds(file, KERAS_2_LAYERS):
+    elif has_hard_link(file, "layers") or has_hard_link(file, KERAS_2_LAYERS):
         named = _numbered(file, _config_names(config))
     else:
         raise ValueError("it has no list of layers, so that Keras did not write it")
@@ -90,7 +90,7 @@ def _arrays(file: h5py.File, data: memoryview, config: object) -> Arrays:
     for name, dataset in named:
         if checked_name(name) in arrays:
             raise ValueError(f"the name {name!r} is there twice")
-        arrays[name] = array_of(name, dataset, data)
+        arrays[name] = stored_array(name, dataset, data)
     if not arrays:
         raise ValueError("it holds no arrays")
     return arrays
@@ -158,7 +158,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     path = Path(path)
     if path.name.endswith((".keras", ".weights.h5")):
         raise ReproError(f"{path} would be taken for a layout of Keras 3; give a name that ends with plain .h5")
-    type_words(arrays, NUMBERS, ".h5")
+    dtype_names(arrays, NUMBERS, ".h5")
     layers: dict[str, dict[str, np.ndarray]] = {}
     for name, array in arrays.items():
         layer, _, leaf = name.rpartition(".")

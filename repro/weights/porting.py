@@ -19,9 +19,9 @@ from repro.weights.formats import SAFETENSORS, extensions, file_format, native_n
 from repro.weights.init import initialise
 from repro.weights.layouts import AUTO, CANONICAL, Layout, identify, layout_named, layouts_of, recognise
 from repro.weights.optimizer_state import canonical_ema, canonical_optimizer, optimizer_beside
-from repro.weights.strict import check, complaints, fits
+from repro.weights.strict import check_weights, fits_spec, mismatches
 
-Say = Callable[[str], object]
+Log = Callable[[str], object]
 
 
 @dataclass
@@ -50,14 +50,14 @@ def read_checkpoint(
     num_classes: int | None = None,
     partial: bool = False,
     weights_only: bool = False,
-    say: Say = print,
+    log: Log = print,
 ) -> Checkpoint:
     """A file's arrays, bit for bit. The numbers of classes and of input channels are read off them.
 
     model and options are those of find_spec, needed where the file's metadata do not give them. layout: a publisher of
     repro.weights.layouts, or "auto". num_classes: where the file has another number, its classifier makes room for a
     fresh one. partial: what does not fit is left out, and what is missing is fresh. Fresh weights are the seeded
-    initialisation's. weights_only: no averages and no optimizer, whose own file is then not even read. `say` is told,
+    initialisation's. weights_only: no averages and no optimizer, whose own file is then not even read. `log` is told,
     a line each, what was recognised, passed over and made fresh.
     Raises ReproError for an unreadable file and, with all names, for arrays that do not fit the model.
     """
@@ -65,12 +65,12 @@ def read_checkpoint(
     form = file_format(path)
     found, metadata = read_file(path)
     if not weights_only:
-        found |= optimizer_beside(path, found, say)
-    parts = checkpoint_groups.split(found, say)
-    parts.weights = _without_counters(parts.weights, say)
+        found |= optimizer_beside(path, found, log)
+    parts = checkpoint_groups.split_groups(found, log)
+    parts.weights = _without_counters(parts.weights, log)
     if model is None and "model" not in metadata:
         model = identify(parts.weights, form, path)
-        say(f"recognised {model}")
+        log(f"recognised {model}")
     if options is None:
         options = _options(path, metadata) if model in (None, metadata.get("model")) else {}
     for option in {"num_classes", "in_channels"} & options.keys():
@@ -81,7 +81,7 @@ def read_checkpoint(
     if layout == AUTO:
         fitting, _ = recognise(parts.weights, spec, form)
         if fitting[0].models:  # a published one
-            say(f"recognised the names of {' or '.join(dict.fromkeys(one.publisher for one in fitting))}")
+            log(f"recognised the names of {' or '.join(dict.fromkeys(one.publisher for one in fitting))}")
         chosen = fitting[0]
     else:
         chosen = layout_named(layout, spec)
@@ -89,12 +89,12 @@ def read_checkpoint(
     if chosen.options:
         options = {**chosen.options, **options}
         spec = find_spec(spec.name, **options)
-        say(f"took the options of {chosen.publisher}'s network: {options}")
+        log(f"took the options of {chosen.publisher}'s network: {options}")
     if chosen.note:
-        say(f"note: the network of {chosen.publisher} {chosen.note}; its logits differ there")
+        log(f"note: the network of {chosen.publisher} {chosen.note}; its logits differ there")
     reader = _Reader(chosen, chosen.fitted(spec, native_names(chosen.format), parts.weights))
-    weights, spec = reader.weights(parts.weights, num_classes, partial, say)
-    check(weights, spec, reader.names, f"the weights of {path}")
+    weights, spec = reader.weights(parts.weights, num_classes, partial, log)
+    check_weights(weights, spec, reader.names, f"the weights of {path}")
     checkpoint = Checkpoint(
         spec,
         {name: weights[name] for name in spec.weights},
@@ -102,16 +102,16 @@ def read_checkpoint(
     )
     if not weights_only:
         averages = reader.some(parts.ema)
-        checkpoint.ema = canonical_ema(averages, checkpoint.weights, spec, say)
-        checkpoint.slots, checkpoint.steps = canonical_optimizer(parts, reader.some, reader.spec, spec, say)
+        checkpoint.ema = canonical_ema(averages, checkpoint.weights, spec, log)
+        checkpoint.slots, checkpoint.steps = canonical_optimizer(parts, reader.some, reader.spec, spec, log)
     return checkpoint
 
 
 def read_weights(
-    path: str | Path, model: str | None = None, options: Mapping[str, object] | None = None, say: Say = print
+    path: str | Path, model: str | None = None, options: Mapping[str, object] | None = None, log: Log = print
 ) -> tuple[Spec, Arrays, dict[str, str]]:
     """The spec, weights and metadata of read_checkpoint, in memory of their own."""
-    found = read_checkpoint(path, model, options, weights_only=True, say=say)
+    found = read_checkpoint(path, model, options, weights_only=True, log=log)
     return found.spec, {name: np.array(array, order="C") for name, array in found.weights.items()}, found.metadata
 
 
@@ -150,7 +150,7 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, to: str | None = 
     def named(arrays: Arrays) -> Arrays:
         return layout.published(arrays, spec, native)
 
-    contents = checkpoint_groups.join(
+    contents = checkpoint_groups.join_groups(
         named(checkpoint.weights),
         named(checkpoint.ema),
         {slot: named(arrays) for slot, arrays in checkpoint.slots.items()},
@@ -175,7 +175,7 @@ class _Reader:
         weights = self.spec.weights
         return {name: self.layout.canonical(name, array, weights[name], self.native) for name, array in found.items()}
 
-    def weights(self, arrays: Arrays, num_classes: int | None, partial: bool, say: Say) -> tuple[Arrays, Spec]:
+    def weights(self, arrays: Arrays, num_classes: int | None, partial: bool, log: Log) -> tuple[Arrays, Spec]:
         """All that have a canonical name, others under their own, and fresh ones where these are asked for."""
         known = self.some(arrays)
         others = {name: array for name, array in arrays.items() if name not in self.canonical}
@@ -188,18 +188,18 @@ class _Reader:
             fresh = [
                 name for name in (spec.classifier, spec.classifier.replace("weight", "bias")) if name in spec.weights
             ]
-            say(f"left out the classifier of {classes} classes: {', '.join(fresh)}")
+            log(f"left out the classifier of {classes} classes: {', '.join(fresh)}")
         if partial:
-            unfit = list(complaints({name: found[name] for name in found if name not in fresh}, spec.weights))
-            dropped = [name for name, array in found.items() if not fits(name, array, spec)]
+            unfit = list(mismatches({name: found[name] for name in found if name not in fresh}, spec.weights))
+            dropped = [name for name, array in found.items() if not fits_spec(name, array, spec)]
             if not set(found) - set(dropped):
                 raise ReproError(f"nothing in the file fits {spec.name}; is it another model?")
             fresh = [name for name in spec.weights if name in fresh or name not in found or name in dropped]
             found = {name: array for name, array in found.items() if name not in dropped}
             for complaint in unfit:
-                say(f"partial: {complaint}")
+                log(f"partial: {complaint}")
         if fresh:
-            say(f"made {len(fresh)} of {len(spec.weights)} arrays fresh: {', '.join(fresh)}")
+            log(f"made {len(fresh)} of {len(spec.weights)} arrays fresh: {', '.join(fresh)}")
             found |= {name: array for name, array in initialise(spec, 0).items() if name in fresh}
         return found, spec
 
@@ -239,9 +239,9 @@ def _options(path: Path, metadata: Mapping[str, str]) -> dict[str, object]:
     return options
 
 
-def _without_counters(arrays: Arrays, say: Say) -> Arrays:
+def _without_counters(arrays: Arrays, log: Log) -> Arrays:
     """Without the whole-number scalars that frameworks keep beside weights, such as torch's num_batches_tracked."""
     counters = [name for name, array in arrays.items() if array.size == 1 and np.issubdtype(array.dtype, np.integer)]
     if counters:
-        say(f"left out {len(counters)} whole-number scalars, which are no weights: {counters[0]}, ...")
+        log(f"left out {len(counters)} whole-number scalars, which are no weights: {counters[0]}, ...")
     return {name: array for name, array in arrays.items() if name not in counters}

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.files import replacing
-from repro.untrusted import BFLOAT16, checked_array, mapped, raw, type_words
+from repro.untrusted import BFLOAT16, checked_array, dtype_names, map_file, raw_bytes
 
 TYPES: dict[str, str | np.dtype] = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": BFLOAT16, "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
@@ -27,7 +27,7 @@ TYPES: dict[str, str | np.dtype] = {
 
 def save(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
     """Writes arrays and text metadata, whole or not at all."""
-    words = type_words(arrays, TYPES, "safetensors")
+    words = dtype_names(arrays, TYPES, "safetensors")
     # the widest numbers first, as the library has it: each array then starts at a multiple of its number's size
     order = sorted(arrays, key=lambda name: -arrays[name].itemsize)
     header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
@@ -40,7 +40,7 @@ def save(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[s
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for name in order:
-            file.write(raw(arrays[name]))
+            file.write(raw_bytes(arrays[name]))
 
 
 def load(path: str | Path) -> tuple[Arrays, dict[str, str]]:
@@ -51,7 +51,7 @@ def load(path: str | Path) -> tuple[Arrays, dict[str, str]]:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
-        data = mapped(path)
+        data = map_file(path)
         start = 8 + struct.unpack_from("<Q", data)[0]
         header = json.loads(bytes(data[8:start]), object_pairs_hook=_once)
         header.pop("__metadata__", None)

@@ -17,12 +17,12 @@ def is_float(array: np.ndarray) -> bool:
     return np.issubdtype(array.dtype, np.floating) or array.dtype == BFLOAT16
 
 
-def fits(name: str, array: np.ndarray, spec: Spec) -> bool:
+def fits_spec(name: str, array: np.ndarray, spec: Spec) -> bool:
     """Whether the spec has a weight of this name and shape, and the array floating-point numbers."""
     return name in spec.weights and array.shape == spec.weights[name].shape and is_float(array)
 
 
-def check(
+def check_weights(
     arrays: Mapping[str, np.ndarray], spec: Spec, names: Mapping[str, str] | None = None, source: str = "these weights"
 ) -> None:
     """Raises ReproError with every missing, unexpected and wrongly shaped name, and each of whose numbers one is
@@ -31,7 +31,7 @@ def check(
     names: canonical name -> what the file that the arrays come from calls it, where that is something else. source:
     what to call them.
     """
-    found = list(complaints(arrays, spec.weights, names))
+    found = list(mismatches(arrays, spec.weights, names))
     if found:
         raise ReproError(
             f"{source} do not fit {spec.name} with {spec.num_classes} classes and {spec.in_channels} input "
@@ -39,7 +39,7 @@ def check(
         )
 
 
-def complaints(
+def mismatches(
     arrays: Mapping[str, np.ndarray], weights: Mapping[str, Weight], names: Mapping[str, str] | None = None
 ) -> Iterator[str]:
     """A line for everything that does not fit, with the nearest unexpected name for a missing one."""

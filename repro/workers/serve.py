@@ -24,11 +24,11 @@ from repro.interface.contract import DropoutSource
 from repro.interface.dropout_source import SeededDropout
 from repro.specs import STATISTICS, find_spec
 from repro.weights import safetensors_file
-from repro.weights.truncate import cut, truncated
+from repro.weights.truncate import corner, sample, truncated_spec
 from repro.workers.client import LARGE
 from repro.workers.user_models import maker, renamed
 
-SOME, FEW = 1 << 19, 1 << 12  # numbers of an array
+FEW = 1 << 12  # values of a truncated weight
 AT_ONCE = 64  # images of which classes are predicted
 THIN = {"loss", "update"}  # requests of which nothing large is left behind
 
@@ -89,7 +89,7 @@ class Session:
                 self.doubled = False
                 return None
             if thin:
-                self.backend.truncate(model, truncated(model.spec, FEW))
+                self.backend.truncate(model, truncated_spec(model.spec, FEW))
             self.backend.set_dropout_source(model, self.draw)
             self.models[double, thin] = model
         return self.models[double, thin]
@@ -175,9 +175,9 @@ class Session:
             loss, _ = trainer.step(images, targets, rate)
             found[f"step {step}: loss"] = _scalar(loss, double)
             if after and step in after:
-                found |= {f"step {step}: {name}": some(array) for name, array in trainer.weights().items()}
+                found |= {f"step {step}: {name}": sample(array) for name, array in trainer.weights().items()}
         if not after:
-            found |= {name: some(array) for name, array in trainer.state().items()}
+            found |= {name: sample(array) for name, array in trainer.state().items()}
         if "val_images" in arrays:
             val_images = _typed(arrays["val_images"], double)
             pieces = np.split(val_images, range(AT_ONCE, len(val_images), AT_ONCE))
@@ -228,8 +228,8 @@ class Session:
         model = self._made(double, thin)
         if model is not None:
             self.drops.begin_epoch(0)
-            weights = model.spec.weights.items()
-            self.backend.load_weights(model, {name: cut(self.arrays[name], weight.shape) for name, weight in weights})
+            shapes = {name: weight.shape for name, weight in model.spec.weights.items()}
+            self.backend.load_weights(model, {name: corner(self.arrays[name], shapes[name]) for name in shapes})
         return model
 
 
@@ -239,14 +239,6 @@ def _typed(array: np.ndarray, double: bool) -> np.ndarray:
 
 def _scalar(value: float, double: bool) -> np.ndarray:
     return np.array(value, np.float64 if double else np.float32)
-
-
-def some(array: np.ndarray, most: int = SOME) -> np.ndarray:
-    """All of an array of at most so many numbers, or so many of a larger one, evenly spread: what a framework does
-    wrong it does not do to single numbers among a million."""
-    if array.size <= most:
-        return array
-    return array.reshape(-1)[np.arange(most) * array.size // most]
 
 
 def main() -> None:
