@@ -200,7 +200,7 @@ import numpy as np
 folder = Path(sys.argv[1])
 def variables(model):
     return {f"{layer.name}.{weight.name}": np.asarray(weight) for layer in model.layers for weight in layer.weights}
-model = keras_file.applications.ResNet50V2(weights=None)
+model = keras.applications.ResNet50V2(weights=None)
 """
 SAVE = """
 rng = np.random.default_rng(0)
