@@ -1,0 +1,174 @@
+"""A program that asks a publisher's installed package about its weights, in a process of its own.
+
+    python -m repro.published.query PUBLISHER ANSWER_FILE VARIANT=MODEL ...
+
+It writes a JSON list of the fields of PublishedWeights. Packages are imported by name here because importing them loads
+their framework, which the core never does in its own process.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def torchvision(variant: str, model: str) -> Iterator[Row]:
+    """Yield a row for each of the model's weight enumeration members, the default first."""
+    if "(" in model:  # widths without published weights
+        return
+    weights = import_module("torchvision.models").get_model_weights(model)
+    for member in sorted(weights, key=lambda member: member != weights.DEFAULT):
+        transform, meta = member.transforms(), member.meta
+        if not meta.get("categories"):  # VGG's features without a classifier
+            continue
+        (size,), (resize,) = transform.crop_size, transform.resize_size
+        yield {
+            "name": f"{model}.{member.name}",
+            "variant": variant,
+            "file": Path(member.url).name,
+            "url": member.url,
+            "sha256": _digest_in_name(member.url),
+            "size": round(meta["_file_size"] * 2**20),
+            "license": meta.get("license", ""),
+            "top1": round(meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100, 5),
+            "classes": len(meta["categories"]),
+            "preprocessing": {
+                "image_size": size,
+                "crop_fraction": size / resize,
+                "interpolation": transform.interpolation.value,
+                "mean": list(transform.mean),
+                "std": list(transform.std),
+            },
+        }
+
+
+def timm(variant: str, model: str) -> Iterator[Row]:
+    """Yield a row for each tag of the model that has weights of its own."""
+    package = import_module("timm")
+    for name in package.list_pretrained(f"{model}.*"):
+        config = package.get_pretrained_cfg(name)
+        if not config.hf_hub_id and not config.url:
+            continue
+        yield {
+            "name": name,
+            "variant": variant,
+            "file": "model.safetensors" if config.hf_hub_id else Path(config.url).name,
+            "hub": config.hf_hub_id or "",
+            "url": "" if config.hf_hub_id else config.url,
+            "sha256": "" if config.hf_hub_id else _digest_in_name(config.url),
+            "license": config.license or "",
+            "classes": config.num_classes,
+            "preprocessing": {
+                "image_size": config.input_size[1],
+                "crop_fraction": config.crop_pct,
+                "interpolation": config.interpolation,
+                "mean": list(config.mean),
+                "std": list(config.std),
+            },
+        }
+
+
+class Captured(Exception):
+    """Raised in place of a download, with the arguments that the download was called with."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.arguments = arguments
+
+
+def paddle_vision(variant: str, model: str) -> Iterator[Row]:
+    """Yield the address that paddle.vision would download from. Its package does not give the preprocessing."""
+    import_module("paddle.vision.models")
+
+    def capture(url: str, md5: str | None = None) -> str:
+        raise Captured(url, md5)
+
+    for module in [module for name, module in sys.modules.items() if name.startswith("paddle.vision.models.")]:
+        if hasattr(module, "get_weights_path_from_url"):
+            module.get_weights_path_from_url = capture  # type: ignore[attr-defined]
+    function, options = _call(model)
+    try:
+        getattr(import_module("paddle.vision.models"), function)(pretrained=True, **options)
+    except Captured as captured:
+        url, md5 = captured.arguments
+        yield {"name": model, "variant": variant, "file": Path(url).name, "url": url, "md5": md5 or ""}
+    except AssertionError:  # "... model do not have a pretrained model now"
+        return
+
+
+def mindcv(variant: str, model: str) -> Iterator[Row]:
+    """Yield the configuration that MindCV has for the model, if it has weights."""
+    import_module("mindcv.models")
+    for name, module in list(sys.modules.items()):
+        config = getattr(module, "default_cfgs", {}).get(model) if name.startswith("mindcv.models.") else None
+        if config and config.get("url"):
+            url = config["url"]
+            row = {"name": model, "variant": variant, "file": Path(url).name, "url": url,
+                   "sha256": _digest_in_name(url), "classes": config.get("num_classes", 1000)}  # fmt: skip
+            yield row
+            return
+
+
+def keras(variant: str, model: str) -> Iterator[Row]:
+    """Yield the address that keras.applications would download from."""
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    applications = import_module("keras.applications")
+    files = import_module("keras.src.utils.file_utils")
+
+    def capture(fname: str, origin: str, file_hash: str | None = None, **_: object) -> str:
+        raise Captured(fname, origin, file_hash)
+
+    files.get_file = capture  # type: ignore[attr-defined]
+    function, options = _call(model)
+    try:
+        getattr(applications, function)(**options | {"weights": "imagenet"})
+    except Captured as captured:
+        file, url, digest = captured.arguments
+        hashes = {"sha256": digest} if digest and len(digest) == 64 else {"md5": digest or ""}
+        yield {"name": function, "variant": variant, "file": file, "url": url} | hashes
+
+
+PUBLISHERS: dict[str, Callable[[str, str], Iterator[Row]]] = {
+    "torchvision": torchvision,
+    "timm": timm,
+    "paddle.vision": paddle_vision,
+    "mindcv": mindcv,
+    "keras": keras,
+}
+
+
+def _digest_in_name(url: str) -> str:
+    """The first digits of the SHA-256 that many publishers write at the end of a file's name."""
+    match = re.search(r"-([0-9a-f]{8,64})\.\w+$", url)
+    return match[1] if match else ""
+
+
+def _call(expression: str) -> tuple[str, dict[str, Any]]:
+    """The function and the keyword arguments of "mobilenet_v2(scale=1.4)" or "mobilenet_v2"."""
+    node = ast.parse(expression, mode="eval").body
+    if isinstance(node, ast.Call):
+        assert isinstance(node.func, ast.Name)
+        return node.func.id, {str(word.arg): ast.literal_eval(word.value) for word in node.keywords}
+    return expression, {}
+
+
+def main(argv: list[str]) -> None:
+    publisher, answer, *pairs = argv
+    rows = []
+    for pair in pairs:
+        variant, _, model = pair.partition("=")
+        rows += [row | {"publisher": publisher} for row in PUBLISHERS[publisher](variant, model)]
+    Path(answer).write_text(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
