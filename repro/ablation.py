@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repro.cli import run_command
+from repro.cli import command_name, run_command
 from repro.errors import ReproError
 from repro.interface.processes import SINGLE_PROCESS, process_group
 from repro.training import recipe as recipes
@@ -40,7 +40,7 @@ TABLES = {
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m repro.ablation",
+        prog=command_name("ablation"),
         description="Train the units of both tables of arXiv:1603.05027 under one recipe, and print the tables. What "
         "is in --out already is not trained again, and a run that stopped goes on. --option depth=20 is quicker.",
         allow_abbrev=False,

@@ -10,12 +10,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from repro.cli import run_command
+from repro.cli import command_name, run_command
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="repro.bench",
+        prog=command_name("bench"),
         description="Carry a model's weights from each format to each other one, by the command that users have; print "
         "time and memory beside those of cp. Memory is what the process allocates itself (anonymous pages, sampled): "
         "pages of a mapped file belong to the system's cache.",

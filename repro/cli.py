@@ -1,42 +1,65 @@
-"""The console script `repro`, and the one place where a mistake becomes a line and an exit code."""
+"""The console script `repro`, and what all commands share: their names in usage lines, and exit codes."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from repro.errors import ReproError
+from repro import __version__
+from repro.errors import ReproError, unknown
 
 COMMANDS = {
-    "run": "train a model on any backend",
-    "predict": "predict the classes of images with any checkpoint",
-    "report": "look closely at the best weights of a run",
-    "compare": "lay runs side by side",
-    "reproduction": "put together what the articles' recipes gave",
-    "ablation": "train the ablations of one paper, and print its tables",
-    "dataset": "look at a data set, or split one",
-    "models": "list the variants, or the layers of one, with parameters and MACs",
-    "parity": "compare the backends on shared weights and inputs",
-    "port": "carry weights between frameworks",
-    "export": "write a checkpoint as ONNX",
-    "bench": "time port, and its memory, beside cp",
+    "Training": {
+        "run": "train a model on any backend",
+        "ablation": "train the ablations of arXiv:1603.05027 and print its tables",
+    },
+    "Trained models": {
+        "predict": "predict the classes of images",
+        "report": "evaluate a run on its validation images: metrics per class, confusion matrix, worst mistakes",
+        "compare": "compare the results, recipes and curves of runs",
+        "reproduction": "write REPRODUCTION.md, the results of the articles' recipes",
+    },
+    "Weights": {
+        "port": "convert a weight file between frameworks",
+        "export": "write a checkpoint as ONNX",
+    },
+    "Frameworks": {
+        "parity": "compare the backends numerically on shared weights and inputs",
+    },
+    "Information": {
+        "models": "list the available models, or the layers of one, with parameters and MACs",
+        "dataset": "inspect, check or split a data set",
+        "bench": "measure time and memory of repro.port",
+    },
 }
+ALIASES = {"sweep": "ablation"}
+"""Former names of commands, which still work."""
 
-ALIASES = {"sweep": "ablation"}  # former names
+MODULES = {"parity": "repro.parity.__main__"}
+"""Modules of the commands that are not repro.COMMAND."""
+
+
+def command_name(command: str) -> str:
+    """Return what the user typed to start a command, for its usage line: `repro run` or `python -m repro.run`."""
+    script = f"repro {command}"
+    return script if sys.argv[0] == script else f"python -m repro.{command}"
 
 
 def run_command(main: Callable[[], int]) -> NoReturn:
-    """Exits with what `main` returns; 1 and one line for a mistake, 130 for Ctrl-C."""
+    """Call `main` and exit with the code that it returns.
+
+    Errors of the user are printed to stderr in one line, and the exit code is then 1. It is 130 after Ctrl-C.
+    """
     try:
         code = main()
         sys.stdout.flush()
     except ReproError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 1
-    except BrokenPipeError:  # the reader of our output, such as `head`, has left
+    except BrokenPipeError:  # the program that reads the output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except OSError as error:
@@ -51,17 +74,34 @@ def run_command(main: Callable[[], int]) -> NoReturn:
 
 
 def main() -> NoReturn:
-    """Hands over to the command named first: `repro run ...` is `python -m repro.run ...`."""
-    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    name = ALIASES.get(name, name)
-    if name in COMMANDS:
-        sys.argv[:2] = [f"repro {name}"]
-        module = importlib.import_module("repro.parity.__main__" if name == "parity" else f"repro.{name}")
-        run_command(module.main)
-    print("usage: repro COMMAND [OPTIONS]\n\ncommands (repro COMMAND --help tells more):")
-    for command, purpose in COMMANDS.items():
-        print(f"  {command:13} {purpose}")
-    if name not in ("-h", "--help"):
-        print(f"error: unknown command {name!r}", file=sys.stderr)
-        sys.exit(2)
-    sys.exit(0)
+    """Run the command that the first argument names: `repro run ...` is `python -m repro.run ...`."""
+    run_command(lambda: _dispatch(sys.argv[1:]))
+
+
+def _dispatch(arguments: Sequence[str]) -> int:
+    command = arguments[0] if arguments else "--help"
+    command = ALIASES.get(command, command)
+    commands = [name for group in COMMANDS.values() for name in group]
+    if command in commands:
+        sys.argv[:2] = [f"repro {command}"]  # see command_name
+        return importlib.import_module(MODULES.get(command, f"repro.{command}")).main()
+    if command in ("-h", "--help"):
+        print(_help())
+        return 0
+    if command == "--version":
+        print(f"repro {__version__}")
+        return 0
+    print(f"{_help()}\n\nerror: {unknown('command', command, commands)}", file=sys.stderr)
+    return 2
+
+
+def _help() -> str:
+    lines = [
+        "usage: repro [--help] [--version] COMMAND ...",
+        "",
+        "Convolutional image classifiers in PyTorch, PaddlePaddle and MindSpore, numerically equal.",
+        "`repro COMMAND --help` describes the options of a command.",
+    ]
+    for group, commands in COMMANDS.items():
+        lines += ["", f"{group}:", *(f"  {command:13} {purpose}" for command, purpose in commands.items())]
+    return "\n".join(lines)

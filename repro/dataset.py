@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from repro.cli import run_command
+from repro.cli import command_name, run_command
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="repro.dataset",
+        prog=command_name("dataset"),
         description="Look at a data set, or split one. DATA is what repro.run takes as --data: digits, a folder, "
         "a .tar, or a folder with MNIST's idx files.",
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from repro.cli import run_command
+from repro.cli import command_name, run_command
 from repro.errors import ReproError, first_line
 from repro.port import add_source_flags, options_of
 
@@ -21,7 +21,7 @@ LARGEST_SIZE = 4096  # pixels; as for training
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="repro.export",
+        prog=command_name("export"),
         description="Write the weights of any file that repro.port reads as an ONNX network in evaluation mode, for "
         "images float32 (N, C, H, W) with any N. It is written only if onnxruntime computes the backend's logits.",
     )

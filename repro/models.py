@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from repro.cli import run_command
+from repro.cli import command_name, run_command
 from repro.training import recipe as recipes
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="repro.models",
+        prog=command_name("models"),
         description="List every variant with its parameters, MACs, input size and source; or every layer of NAME with "
         "its output, parameters and MACs.",
     )

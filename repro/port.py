@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from repro.cli import run_command
+from repro.cli import command_name, run_command
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="repro.port",
+        prog=command_name("port"),
         description="Carry weights between PyTorch (.pth, .pt), PaddlePaddle (.pdparams), MindSpore (.ckpt), Keras "
         "(.h5, .keras) and the canonical .safetensors, bit for bit. The extensions say which is which, and the names "
         "of the arrays whose layout it is; no framework is needed.",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repro.cli import run_command
+from repro.cli import command_name, run_command
 from repro.errors import ReproError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ ARTICLES = {
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m repro.reproduction",
+        prog=command_name("reproduction"),
         description="Keep what runs of the articles' recipes gave, and write the page about all that are kept.",
         allow_abbrev=False,
     )
@@ -120,8 +120,8 @@ def keep(name: str, run: Path, kept: Path) -> None:
 
 def write(kept: Path, out: Path) -> None:
     """The page, and beside the kept runs of each article a picture of their curves."""
-    from repro.compare import draw
     from repro.files import write_text
+    from repro.plots.curves import draw_runs
     from repro.training import recipe as recipes
 
     parts = [HEAD]
@@ -139,7 +139,7 @@ def write(kept: Path, out: Path) -> None:
             f"What differs from the recipe: {_changes(values, [run.recipe for run, _ in runs])}. {article.why}\n"
         )
         picture = kept / name / "curves.png"
-        draw([run for run, _ in runs], [run.path.name for run, _ in runs], picture)
+        draw_runs([(run.path.name, run.progress.history) for run, _ in runs], picture)
         parts.append(f"![Loss and accuracy](<{picture.as_posix()}>)\n")
     write_text(out, "\n".join(parts))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from repro.cli import run_command
+from repro.cli import command_name, run_command
 from repro.errors import ReproError
 from repro.training import recipe as recipes
 from repro.training import session
@@ -13,7 +13,7 @@ from repro.training import session
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m repro.run",
+        prog=command_name("run"),
         description="Train a model. Without further flags than --backend and --model: on embedded handwritten digits.",
         allow_abbrev=False,
     )

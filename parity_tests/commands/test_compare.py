@@ -1,95 +1,98 @@
-"""The verdict cannot be fooled."""
+"""Tests of repro.compare and repro.evaluation.run_comparison, on runs of the made-up backend."""
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from repro.parity.comparison import Comparison, compare, overall
+from parity_tests.commands.conftest import AssertRefused
+from parity_tests.support.made_up import MODEL, QUICK
+from repro import compare
+from repro.run import main as train
+from repro.weights import safetensors_file
 
-
-def draw(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-
-
-def verdict(actual: np.ndarray, reference: np.ndarray, tolerance: float = 1e-5) -> Comparison:
-    return compare("here", actual, reference, tolerance=tolerance)
-
-
-def test_equal_and_rounding() -> None:
-    x = draw(4, 5)
-    assert verdict(x, x.copy()).verdict == "equal"
-    near = verdict(x + np.float32(3e-6), x)
-    assert near.verdict == "rounding"
-    assert near.max_error == pytest.approx(3e-6, rel=0.1)
-    assert near.ratio == pytest.approx(0.3, rel=0.1)
-    assert verdict(x + np.float32(3e-5), x).verdict == "diverges"
+pytestmark = pytest.mark.usefixtures("finished_runs")
 
 
-def test_equal_is_to_the_bit() -> None:
-    x = draw(4)
-    assert verdict(x.astype(np.float64).astype(np.float32), x.astype(np.float64)).verdict == "equal"
-    assert verdict(np.nextafter(x, np.float32(9)), x).verdict == "rounding"
+def compared(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """Return what the command prints."""
+    capsys.readouterr()
+    assert compare.main(list(argv)) == 0
+    return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_not_finite(bad: float) -> None:
-    x = draw(3, 4)
-    broken = x.copy()
-    broken[1, 2] = bad
-    for actual, reference in ((broken, x), (x, broken), (broken, broken)):
-        found = verdict(actual, reference, tolerance=np.inf)
-        assert found.verdict == "diverges"
-        assert "[1, 2]" in found.reason
-        assert found.max_error is None
+def test_results_recipes_and_divergence(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = compared(capsys, "runs/long", "runs/short", "runs/other", "--out", "c.png").splitlines()
+    assert lines[0].split() == ["model", "backend", "epochs", "best", "top-1", "images/s", "seconds"]
+    summary = json.loads(Path("runs/long/summary.json").read_text())
+    assert lines[1].split()[:5] == ["long", MODEL, "torch", "3/3", f"{summary['best_val_top1']:.2%}"]
+    assert lines[1].split()[5] == f"{summary['images_per_second']:,.1f}"
+    assert [line.split() for line in lines[5:8]] == [
+        ["recipe", "long", "short", "other"], ["epochs", "3", "1", "1"], ["seed", "0", "0", "1"],
+    ]  # fmt: skip
+    assert lines[9] == "short and long: up to epoch 1, all metrics are bit-identical"
+    assert lines[10].startswith("other and long: they diverge in epoch 1: training losses ")
+    assert Image.open("c.png").size == (1000, 440)
 
 
-def test_one_wrong_element_in_ten_million() -> None:
-    x = draw(10_000_000)
-    wrong = x.copy()
-    wrong[7_654_321] += 1e-3
-    found = verdict(wrong, x)
-    assert found.verdict == "diverges"
-    assert "[7654321]" in found.reason
-    assert "1 of 10000000 elements" in found.reason
+def scale_metrics(run: str, epoch: int, **factors: float) -> None:
+    """Multiply metrics of one epoch of a run by the given factors."""
+    path = f"{run}/last/checkpoint.safetensors"
+    arrays, metadata = safetensors_file.load(path)
+    progress = json.loads(metadata["progress"])
+    for name, factor in factors.items():
+        progress["history"][epoch - 1][name] *= factor
+    copies = {name: np.array(array) for name, array in arrays.items()}  # the file that is mapped is overwritten
+    safetensors_file.save(path, copies, metadata | {"progress": json.dumps(progress)})
 
 
-@pytest.mark.parametrize("shape", [(1, 5), (5,), (4, 1), (1, 4, 5), (20,), ()])
-def test_broadcastable_shape(shape: tuple[int, ...]) -> None:
-    ones = np.ones((4, 5), np.float32)
-    found = verdict(np.ones(shape, np.float32), ones)
-    assert (found.verdict, found.max_error) == ("diverges", None)
-    assert "shape" in found.reason
+def test_divergence_is_told_from_rounding(capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree("runs/long", "b")
+    out = compared(capsys, "runs/long", "b")
+    assert "the recipes are identical" in out
+    assert "b and runs/long: up to epoch 3, all metrics are bit-identical" in out
+    scale_metrics("b", 3, val_loss=2, seconds=7)
+    assert "up to epoch 3, training losses are bit-identical" in compared(capsys, "runs/long", "b")
+    scale_metrics("b", 1, train_loss=1 + 5e-5)
+    assert "training losses differ by rounding, at most 5.0e-05 (relative)" in compared(capsys, "runs/long", "b")
+    scale_metrics("b", 2, train_loss=1.25)
+    assert "they diverge in epoch 2: training losses " in compared(capsys, "runs/long", "b")
+    assert compared(capsys, "runs/long", "b").rstrip().endswith(" differ by 20.00%")
 
 
-def test_permuted_channels() -> None:
-    x = draw(2, 8, 3, 3)
-    assert verdict(x[:, np.random.default_rng(1).permutation(8)], x).verdict == "diverges"
+def test_different_data_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    train([*QUICK, "--split", "0.2", "--epochs", "1", "--out", "b"])
+    assert "; the runs were trained on different data" in compared(capsys, "runs/short", "b")
+    assert "different data" not in compared(capsys, "runs/short", "runs/other")
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float16, np.int32])
-def test_dtype(dtype: type) -> None:
-    found = verdict(np.ones(3, dtype), np.ones(3, np.float32))
-    assert found.verdict == "diverges"
-    assert "instead of float32" in found.reason
+def test_many_runs_are_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+    compared(capsys, *["runs/short"] * 12, "--out", "c.png")
+    assert Image.open("c.png").size == (1000, 440)
 
 
-def test_errors_do_not_cancel() -> None:
-    """A mean would not see it."""
-    x = np.zeros(1000, np.float32)
-    assert verdict(np.where(np.arange(1000) % 2, 1e-3, -1e-3).astype(np.float32), x).verdict == "diverges"
-
-
-def test_empty_arrays_are_equal_only_in_shape() -> None:
-    assert verdict(np.ones((0, 3), np.float32), np.ones((0, 3), np.float32)).verdict == "equal"
-    assert verdict(np.ones((0, 3), np.float32), np.ones((0, 4), np.float32)).verdict == "diverges"
-
-
-def test_overall_names_the_first_divergence_not_the_largest() -> None:
-    small = Comparison("diverges", "stem", 1e-3, 1e-5, "")
-    large = Comparison("diverges", "logits", 1e9, 1e-5, "")
-    fine = Comparison("rounding", "input", 1e-6, 1e-5, "")
-    same = Comparison("equal", "other", 0.0, 1e-5, "")
-    assert overall([fine, small, large]) is small
-    assert overall([same, fine]) is fine
-    assert overall([same, same]).verdict == "equal"
+def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], assert_refused: AssertRefused) -> None:
+    Path("empty").mkdir()
+    assert_refused(compare.main, ["runs/long", "empty"], "empty is not a run folder")
+    assert_refused(compare.main, ["runs/long", "nowhere"], "nowhere is not a run folder")
+    assert_refused(
+        compare.main, ["runs/long", "runs/short", "--out", "c.jpg"], "--out c.jpg: the curves are written as"
+    )
+    assert_refused(compare.main, ["runs/long", "runs/short", "--out", "nowhere/c.png"], "cannot write nowhere/c.png")
+    path = "runs/short/last/checkpoint.safetensors"
+    arrays, metadata = safetensors_file.load("runs/other/last/checkpoint.safetensors")
+    for text, message in (
+        (json.dumps(json.loads(metadata["progress"]) | {"history": []}), "runs/short has no finished epoch yet"),
+        ("{}", "was not written by a training run"),
+        ("no JSON", "was not written by a training run"),
+    ):
+        safetensors_file.save(path, arrays, metadata | {"progress": text})
+        assert_refused(compare.main, ["runs/long", "runs/short"], message)
+    with pytest.raises(SystemExit):
+        compare.main(["runs/long"])
+    assert "give at least two run folders" in capsys.readouterr().err

@@ -1,10 +1,11 @@
-"""`python -m repro.predict`, on the small trainer in NumPy that stands for a backend, and once on two real ones."""
+"""Tests of repro.predict, repro.evaluation.classifier and its neighbours, on the made-up backend and on real ones."""
 
 from __future__ import annotations
 
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,24 +14,28 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from parity_tests.commands.conftest import AssertRefused
+from parity_tests.conftest import RunProgram
 from parity_tests.support.made_up import MODEL, QUICK, Backend, SoftmaxRegression
 from repro.data import Transform
 from repro.errors import ReproError
-from repro.evaluation.classifier import PREPARATION, choose_backend, predict, predict_filled, read_classifier, softmax
+from repro.evaluation.classifier import PREPARATION, read_classifier
+from repro.evaluation.prediction import choose_backend, predict_images, softmax
 from repro.interface import discovery
 from repro.predict import main
 from repro.run import main as train
+from repro.training.loop import predict_filled
 from repro.weights import safetensors_file
 from repro.weights.porting import read_weights, write_weights
 
 BEST = "a/best.safetensors"
-SAID = ["--image-size", "8", "--mean", "0.5", "0.5", "0.5", "--std", "0.5", "0.5", "0.5", "--classes", "names.txt"]
+SETTINGS = ["--image-size", "8", "--mean", "0.5", "0.5", "0.5", "--std", "0.5", "0.5", "0.5", "--classes", "names.txt"]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A folder with a run, a, of the classes red, green and blue; images like these are in photos."""
-    folder = tmp_path_factory.mktemp("made")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the run `a` of the classes red, green and blue, and its images in `photos`."""
+    folder = tmp_path_factory.mktemp("trained")
     for number, name in enumerate(("red", "green", "blue")):
         (folder / "photos" / name).mkdir(parents=True)
         for index in range(5):
@@ -45,71 +50,71 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def copied(made_up_backend, made):
-    shutil.copytree(made, ".", dirs_exist_ok=True)
+def _copied_run(made_up_backend: None, trained_run: Path) -> None:
+    """Copies of the run and its images in the current folder, which is a temporary one."""
+    shutil.copytree(trained_run, ".", dirs_exist_ok=True)
 
 
-def shown(capsys, *argv: str) -> list[str]:
+def printed(capsys: pytest.CaptureFixture[str], *argv: str) -> list[str]:
+    """Return the lines that the command prints."""
     capsys.readouterr()
     assert main(list(argv)) == 0
     return capsys.readouterr().out.splitlines()
 
 
-def fails(argv, message):
-    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
-    with pytest.raises(ReproError, match=message) as error:
-        main(argv)
-    assert "\n" not in str(error.value)
-    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
-
-
-def test_one_image_shows_every_class_in_falling_order(capsys):
-    lines = [line.split() for line in shown(capsys, BEST, "photos/red/0.png")]
+def test_one_image_is_shown_with_every_class(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [line.split() for line in printed(capsys, BEST, "photos/red/0.png")]
     assert lines[0][1] == "red" and {name for _, name in lines} == {"red", "green", "blue"}
-    shares = [float(share.rstrip("%")) for share, _ in lines]
-    assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(100, abs=0.02)
+    percentages = [float(percentage.rstrip("%")) for percentage, _ in lines]
+    assert percentages == sorted(percentages, reverse=True) and sum(percentages) == pytest.approx(100, abs=0.02)
 
 
-def test_grey_and_cropped_images_are_prepared_as_in_training(capsys):
+def test_grey_and_cropped_images_are_prepared_as_in_training(capsys: pytest.CaptureFixture[str]) -> None:
     train([*QUICK, "--data", "photos", "--channels", "1", "--resize", "crop", "--epochs", "1", "--out", "grey"])
-    said = read_classifier(Path("grey/best.safetensors"))
-    assert (said.transform.channels, said.transform.resize, said.transform.mean) == (1, "crop", (0.5,))
-    lines = shown(capsys, "grey/best.safetensors", "photos")
-    write_weights("grey.pth", said.spec, said.weights)  # which says nothing of itself
+    classifier = read_classifier(Path("grey/best.safetensors"))
+    assert (classifier.transform.channels, classifier.transform.resize, classifier.transform.mean) == (
+        1,
+        "crop",
+        (0.5,),
+    )
+    lines = printed(capsys, "grey/best.safetensors", "photos")
+    write_weights("grey.pth", classifier.spec, classifier.weights)  # without metadata
     Path("names.txt").write_text("blue\ngreen\nred\n")
     flags = ["--image-size", "8", "--mean", "0.5", "--std", "0.5", "--classes", "names.txt"]
-    assert shown(capsys, "grey.pth", "photos", "--model", MODEL, *flags, "--resize", "crop") == lines
+    assert printed(capsys, "grey.pth", "photos", "--model", MODEL, *flags, "--resize", "crop") == lines
 
 
-def test_several_are_a_line_each_and_class_folders_are_counted(capsys):
-    lines = shown(capsys, BEST, "photos")
+def test_several_images_are_one_line_each_and_accuracy_is_printed_for_class_folders(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = printed(capsys, BEST, "photos")
     assert [line.split()[:2] for line in lines[:2]] == [
         ["photos/blue/0.png", "blue"], ["photos/blue/1.png", "blue"],
     ]  # fmt: skip
     assert lines[-1] == "top-1 100.00%: 15 of 15 images"
     Path("photos/red/0.png").rename("photos/blue/9.png")
-    assert shown(capsys, BEST, "photos")[-1] == "top-1 93.33%: 14 of 15 images"
-    assert "top-1" not in shown(capsys, BEST, "photos/red")[-1]  # names no class below
-    assert "top-1" not in shown(capsys, BEST, "photos", "photos/red/1.png")[-1]
-    Path("photos/blue").rename("photos/azure")  # is no class
-    assert "top-1" not in shown(capsys, BEST, "photos")[-1]
+    assert printed(capsys, BEST, "photos")[-1] == "top-1 93.33%: 14 of 15 images"
+    assert "top-1" not in printed(capsys, BEST, "photos/red")[-1]  # has no subfolders
+    assert "top-1" not in printed(capsys, BEST, "photos", "photos/red/1.png")[-1]
+    Path("photos/blue").rename("photos/azure")  # not a class
+    assert "top-1" not in printed(capsys, BEST, "photos")[-1]
 
 
-def test_csv_has_every_digit(capsys):
-    shown(capsys, BEST, "photos", "--csv", "p.csv")
+def test_csv_has_every_digit(capsys: pytest.CaptureFixture[str]) -> None:
+    printed(capsys, BEST, "photos", "--csv", "p.csv")
     rows = list(csv.DictReader(Path("p.csv").read_text().splitlines()))
     assert list(rows[0]) == ["file", "class", "probability", "blue", "green", "red"] and len(rows) == 15
     classifier = read_classifier(Path(BEST))
-    found = predict(classifier, "torch", [Image.open(row["file"]) for row in rows])
-    assert found.dtype == np.float64 and found.shape == (15, 3)
-    assert np.array_equal(found, [[float(row[name]) for name in classifier.classes] for row in rows])
+    probabilities = predict_images(classifier, "torch", [Image.open(row["file"]) for row in rows])
+    assert probabilities.dtype == np.float64 and probabilities.shape == (15, 3)
+    assert np.array_equal(probabilities, [[float(row[name]) for name in classifier.classes] for row in rows])
     assert all(float(row["probability"]) == max(float(row[name]) for name in classifier.classes) for row in rows)
-    assert np.allclose(found.sum(axis=1), 1, atol=1e-15)
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-15)
 
 
-def test_copies_carry_what_was_predicted(capsys):
-    Path("copies").mkdir()  # an empty folder will do
-    shown(capsys, BEST, "photos", "--out", "copies")
+def test_copies_are_captioned_by_the_prediction(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("copies").mkdir()  # an empty folder is accepted
+    printed(capsys, BEST, "photos", "--out", "copies")
     assert sorted(path.name for path in Path("copies").iterdir())[::14] == ["01_0.png", "15_4.png"]
     copy = Image.open("copies/01_0.png")
     assert copy.width == 256 and copy.height > 270  # 10 x 12 pixels, enlarged, with a line of text below
@@ -117,35 +122,34 @@ def test_copies_carry_what_was_predicted(capsys):
     assert np.asarray(copy)[-20:].min() < 100  # ink
 
 
-def test_it_prepares_images_as_the_run_did(monkeypatch):
-    """What the checkpoint says is what the validation of the run saw."""
-    seen = []
+def test_images_are_prepared_as_in_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[np.ndarray] = []
 
-    def look(self, images):
+    def look(self: SoftmaxRegression, images: np.ndarray) -> np.ndarray:
         seen.append(images)
         return np.zeros((2, 3))
 
     monkeypatch.setattr(SoftmaxRegression, "predict", look)
     arrays, metadata = safetensors_file.load(BEST)
     safetensors_file.save("b.safetensors", arrays, metadata | {"mean": "[0.1, 0.2, 0.3]", "image_size": "9"})
-    predict(read_classifier(Path("b.safetensors")), "torch", [Image.new("RGB", (30, 20), (255, 0, 51))] * 2)
+    predict_images(read_classifier(Path("b.safetensors")), "torch", [Image.new("RGB", (30, 20), (255, 0, 51))] * 2)
     expected = [(1 - 0.1) / 0.5, (0 - 0.2) / 0.5, (0.2 - 0.3) / 0.5]
     assert seen[0].shape == (2, 3, 9, 9) and seen[0].dtype == np.float32
     assert np.allclose(seen[0], np.reshape(expected, (1, 3, 1, 1)), atol=1e-6)
 
 
-def test_a_checkpoint_says_everything_that_prepares_an_image():
-    """A field of Transform that the metadata carry, and read_classifier would not read, would change predictions."""
+def test_every_recorded_preparation_is_read() -> None:
+    """A field of Transform in the metadata that read_classifier ignored would change predictions."""
     _, metadata = safetensors_file.load(BEST)
     assert {field.name for field in fields(Transform)} & metadata.keys() <= set(PREPARATION)
     assert {"image_size", "mean", "std"} <= set(PREPARATION)
 
 
-def test_batches_have_one_shape():
-    shapes = []
+def test_batches_have_one_shape() -> None:
+    shapes: list[tuple[int, ...]] = []
 
     class Trainer(SoftmaxRegression):
-        def predict(self, images):
+        def predict(self, images: np.ndarray) -> np.ndarray:
             shapes.append(images.shape)
             return images.sum(axis=(1, 2, 3))[:, None]
 
@@ -154,15 +158,17 @@ def test_batches_have_one_shape():
     assert shapes == [(5, 3, 4, 4)]
 
 
-def test_more_images_than_a_batch_are_those_one_by_one():
+def test_batches_do_not_change_predictions() -> None:
     classifier = read_classifier(Path(BEST))
     rng = np.random.default_rng(0)
     images = [Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)) for _ in range(70)]
-    together = predict(classifier, "torch", images)
-    assert np.allclose(together, np.concatenate([predict(classifier, "torch", [image]) for image in images]), atol=1e-6)
+    together = predict_images(classifier, "torch", images)
+    assert np.allclose(
+        together, np.concatenate([predict_images(classifier, "torch", [image]) for image in images]), atol=1e-6
+    )
 
 
-def test_softmax():
+def test_softmax() -> None:
     logits = np.array([[1000, 1000, -1000], [0, np.log(3), -np.inf]], np.float32)
     assert np.allclose(softmax(logits), [[0.5, 0.5, 0], [0.25, 0.75, 0]], atol=1e-7)
     assert softmax(logits).dtype == np.float64
@@ -170,27 +176,33 @@ def test_softmax():
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pdparams", ".ckpt"])
-def test_ported_weights_are_told_the_rest(capsys, suffix):
+def test_weights_without_metadata_need_a_run_or_flags(
+    capsys: pytest.CaptureFixture[str], suffix: str, assert_refused: AssertRefused
+) -> None:
     spec, arrays, _ = read_weights(BEST)
     ported = f"b{suffix}"
     write_weights(ported, spec, arrays)
     Path("names.txt").write_text("blue\ngreen\n\nred\n")
-    expected = shown(capsys, BEST, "photos")
-    flags = ["--model", MODEL]  # the arrays fit others, too
-    assert shown(capsys, ported, "photos", *flags, *SAID) == expected
-    assert shown(capsys, ported, "photos", "--run", "a") == expected
-    Path("names.json").write_text('{"0": "bleu", "1": "vert", "2": "rouge"}')  # flags win
-    assert shown(capsys, ported, "photos/red/0.png", "--run", "a", "--classes", "names.json")[0].endswith("rouge")
-    fails([ported, "photos", *flags], "does not say its classes, image_size, mean, std; give --classes, --image-size")
+    expected = printed(capsys, BEST, "photos")
+    flags = ["--model", MODEL]  # the arrays fit other variants, too
+    assert printed(capsys, ported, "photos", *flags, *SETTINGS) == expected
+    assert printed(capsys, ported, "photos", "--run", "a") == expected
+    Path("names.json").write_text('{"0": "bleu", "1": "vert", "2": "rouge"}')  # flags have priority
+    assert printed(capsys, ported, "photos/red/0.png", "--run", "a", "--classes", "names.json")[0].endswith("rouge")
+    assert_refused(
+        main,
+        [ported, "photos", *flags],
+        "does not record its classes, image_size, mean, std; give --classes, --image-size",
+    )
     Path("a/class_indices.json").unlink()  # as in runs of an older version
-    fails([ported, "photos", "--run", "a"], "does not say its classes; give --classes, or")
+    assert_refused(main, [ported, "photos", "--run", "a"], "does not record its classes; give --classes, or")
 
 
-def test_the_last_checkpoint_of_a_run_will_do(capsys):
-    assert shown(capsys, "a/last/checkpoint.safetensors", "photos")[-1] == "top-1 100.00%: 15 of 15 images"
+def test_the_last_checkpoint_of_a_run_is_accepted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(capsys, "a/last/checkpoint.safetensors", "photos")[-1] == "top-1 100.00%: 15 of 15 images"
 
 
-def test_unreadable_images_are_listed_and_the_others_predicted(capsys):
+def test_unreadable_images_are_listed_and_the_others_predicted(capsys: pytest.CaptureFixture[str]) -> None:
     Path("photos/red/1.png").write_bytes(b"no image")
     Path("photos/green/2.png").unlink()
     Path("photos/green/2.png").symlink_to("nowhere")
@@ -205,18 +217,18 @@ def test_unreadable_images_are_listed_and_the_others_predicted(capsys):
     assert capsys.readouterr().out == "" and not Path("q.csv").exists() and not Path("none").exists()
 
 
-def test_hidden_files_and_folders_are_left_out(capsys):
+def test_hidden_files_and_folders_are_ignored(capsys: pytest.CaptureFixture[str]) -> None:
     Path("photos/.cache").mkdir()
     Path("photos/.cache/1.png").write_bytes(b"no image")
     Path("photos/red/._1.png").write_bytes(b"no image")
-    assert shown(capsys, BEST, "photos")[-1] == "top-1 100.00%: 15 of 15 images"
+    assert printed(capsys, BEST, "photos")[-1] == "top-1 100.00%: 15 of 15 images"
 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
         ([BEST, "nowhere"], "no such image or folder: nowhere"),
-        ([BEST, "empty"], "empty holds no images"),
+        ([BEST, "empty"], "empty and its subfolders contain no images"),
         (["nowhere.safetensors", "photos"], "nowhere.safetensors"),
         (["photos/red/0.png", "photos"], "none of the extensions"),
         ([BEST, "photos", "--csv", "nowhere/p.csv"], "--csv nowhere/p.csv: give the name of a file"),
@@ -228,16 +240,18 @@ def test_hidden_files_and_folders_are_left_out(capsys):
         ([BEST, "photos", "--std", "0", "1", "1"], "--std must be one number or three"),
         ([BEST, "photos", "--model", "asymnet_small"], "unknown model 'asymnet_small': did you mean"),
         ([BEST, "photos", "--classes", "nowhere.txt"], "cannot read the classes in nowhere.txt"),
-        ([BEST, "photos", "--classes", "two.txt"], "tells 3 classes apart, and there are names for 2"),
-        ([BEST, "photos", "--classes", "twice.txt"], "the class a is twice in twice.txt"),
-        ([BEST, "photos", "--classes", "none.txt"], "the classes in none.txt are no names"),
-        ([BEST, "photos", "--classes", "photos/red/0.png"], "is no list of classes"),
-        ([BEST, "photos", "--classes", "gap.json"], "gap.json is no list of classes"),
-        ([BEST, "photos", "--classes", "number.json"], "number.json is no list of classes"),
-        ([BEST, "photos", "--classes", "numbers.json"], "the classes in numbers.json are no names"),
+        ([BEST, "photos", "--classes", "two.txt"], "distinguishes 3 classes, but 2 names are given"),
+        ([BEST, "photos", "--classes", "twice.txt"], "class a occurs twice in twice.txt"),
+        ([BEST, "photos", "--classes", "none.txt"], "the classes in none.txt are not a list of names"),
+        ([BEST, "photos", "--classes", "photos/red/0.png"], "is not a list of classes"),
+        ([BEST, "photos", "--classes", "gap.json"], "gap.json is not a list of classes"),
+        ([BEST, "photos", "--classes", "number.json"], "number.json is not a list of classes"),
+        ([BEST, "photos", "--classes", "numbers.json"], "the classes in numbers.json are not a list of names"),
     ],
 )
-def test_bad_input_is_one_line_and_changes_nothing(argv, message):
+def test_bad_input_is_one_line_and_changes_nothing(
+    argv: list[str], message: str, assert_refused: AssertRefused
+) -> None:
     Path("empty").mkdir()
     texts = {
         "two.txt": "a\nb\n", "twice.txt": "a\nb\na\n", "none.txt": "\n", "gap.json": '{"0": "a", "2": "b", "3": "c"}',
@@ -245,7 +259,7 @@ def test_bad_input_is_one_line_and_changes_nothing(argv, message):
     }  # fmt: skip
     for name, text in texts.items():
         Path(name).write_text(text)
-    fails(argv, message)
+    assert_refused(main, argv, message)
 
 
 @pytest.mark.parametrize(
@@ -256,82 +270,70 @@ def test_bad_input_is_one_line_and_changes_nothing(argv, message):
         ("mean", "[0, 0]", "mean must be one number or three"),
         ("mean", "[NaN, 0, 0]", "mean must be one number or three"),
         ("std", "none", "std must be one number or three"),
-        ("classes", "[1, 2, 3]", "the classes in b.safetensors are no names"),
-        ("classes", '["a", "b"]', "tells 3 classes apart, and there are names for 2"),
-        ("classes", '{"a": 1}', "the classes in b.safetensors are no names"),
+        ("classes", "[1, 2, 3]", "the classes in b.safetensors are not a list of names"),
+        ("classes", '["a", "b"]', "distinguishes 3 classes, but 2 names are given"),
+        ("classes", '{"a": 1}', "the classes in b.safetensors are not a list of names"),
     ],
 )
-def test_metadata_are_not_trusted(key, text, message):
+def test_metadata_are_not_trusted(key: str, text: str, message: str, assert_refused: AssertRefused) -> None:
     arrays, metadata = safetensors_file.load(BEST)
     safetensors_file.save("b.safetensors", arrays, metadata | {key: text})
-    fails(["b.safetensors", "photos"], message)
+    assert_refused(main, ["b.safetensors", "photos"], message)
 
 
-def test_names_that_would_confuse_a_terminal_are_shown_without_harm(capsys):
+def test_names_that_would_confuse_a_terminal_are_shown_without_harm(capsys: pytest.CaptureFixture[str]) -> None:
     arrays, metadata = safetensors_file.load(BEST)
     safetensors_file.save("b.safetensors", arrays, metadata | {"classes": json.dumps(["a\x1b[2J", "\ud800", "c\nd"])})
-    lines = shown(capsys, "b.safetensors", "photos/red/0.png", "--csv", "p.csv")
+    lines = printed(capsys, "b.safetensors", "photos/red/0.png", "--csv", "p.csv")
     assert {line.split(None, 1)[1] for line in lines} == {"a?[2J", "?", "c?d"}
 
 
-def test_images_of_other_channels_are_refused():
+def test_images_of_another_number_of_channels_are_refused(assert_refused: AssertRefused) -> None:
     from repro.specs import find_spec
     from repro.weights.init import initialise
 
     spec = find_spec(MODEL, num_classes=3, in_channels=1)
     write_weights("grey.pth", spec, initialise(spec, 0))
-    fails(["grey.pth", "photos", "--run", "a"], "grey.pth takes images of 1 channels, and these have 3")
+    assert_refused(main, ["grey.pth", "photos", "--run", "a"], "grey.pth takes images of 1 channels, not 3")
 
 
-def test_an_output_that_is_no_number_is_said():
+def test_logits_of_nan_or_infinity_are_refused(assert_refused: AssertRefused) -> None:
     spec, arrays, metadata = read_weights(BEST)
     arrays["classifier.weight"][:] = 3e38
     write_weights("b.safetensors", spec, arrays, metadata)
     with np.errstate(over="ignore", invalid="ignore"):
-        fails(["b.safetensors", "photos", "--csv", "p.csv"], "puts out NaN or infinity")
+        assert_refused(main, ["b.safetensors", "photos", "--csv", "p.csv"], "computes NaN or infinity")
 
 
-def test_the_backend_is_the_one_of_the_training_or_another_that_is_there(monkeypatch):
-    def only(*installed):
-        def load(name):
+def test_the_default_backend_is_that_of_the_training_or_an_installed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def install(*installed: str) -> None:
+        def load(name: str) -> None:
             if name not in installed:
                 raise ReproError(f"backend {name} cannot import its framework")
 
         monkeypatch.setattr(discovery, "load_backend", load)
 
-    only("torch", "paddle")
+    install("torch", "paddle")
     assert [choose_backend(None, trained) for trained in ("paddle", "mindspore", "no such", None)] == [
         "paddle", "torch", "torch", "torch",
     ]  # fmt: skip
     assert choose_backend("paddle", "torch") == "paddle"
     with pytest.raises(ReproError, match="backend mindspore cannot import"):
         choose_backend("mindspore", "torch")
-    only()
+    install()
     with pytest.raises(ReproError, match="no framework is installed"):
         choose_backend(None, "torch")
 
 
-CODE = """
-import json
-import shutil
-from pathlib import Path
-from typing import Any
-from repro.data.digits import digits
-from repro.evaluation.classifier import predict, read_classifier
-
-(part,) = digits().parts
-found = predict(read_classifier(Path({path!r})), {backend!r}, [part.image(index) for index in range(40)])
-print(json.dumps(found.tolist()))
-"""
-
-
-def test_torch_and_paddle_say_the_same(require_backend, run_in, tmp_path):
+def test_torch_and_paddle_agree(
+    require_backend: Callable[[str], None], run_program: RunProgram, tmp_path: Path
+) -> None:
     from repro.specs import find_spec
     from repro.weights.init import initialise
 
     spec = find_spec("asymmnet_small", num_classes=10)
     path = tmp_path / "fresh.safetensors"
-    told = {
+    metadata = {
         "model": spec.name, "classes": json.dumps([str(digit) for digit in range(10)]), "image_size": "32",
         "mean": "[0.5, 0.5, 0.5]", "std": "[0.5, 0.5, 0.5]",
     }  # fmt: skip
@@ -339,11 +341,11 @@ def test_torch_and_paddle_say_the_same(require_backend, run_in, tmp_path):
     for name, weight in spec.weights.items():
         if weight.kind == "norm_var":  # where every variance is 1, every logit is nearly 0
             arrays[name] *= np.float32(0.15)
-    safetensors_file.save(path, arrays, told)
-    found = {}
+    safetensors_file.save(path, arrays, metadata)
+    probabilities = {}
     for backend in ("torch", "paddle"):
         require_backend(backend)
-        found[backend] = np.array(json.loads(run_in(backend, CODE.format(path=str(path), backend=backend))))
-    assert found["torch"].shape == (40, 10) and found["torch"].std(axis=0).max() > 0.01
-    assert np.abs(found["torch"] - found["paddle"]).max() < 1e-5
-    assert np.array_equal(found["torch"].argmax(axis=1), found["paddle"].argmax(axis=1))
+        probabilities[backend] = np.array(run_program(backend, "predict:predict_digits", backend, str(path)))
+    assert probabilities["torch"].shape == (40, 10) and probabilities["torch"].std(axis=0).max() > 0.01
+    assert np.abs(probabilities["torch"] - probabilities["paddle"]).max() < 1e-5
+    assert np.array_equal(probabilities["torch"].argmax(axis=1), probabilities["paddle"].argmax(axis=1))

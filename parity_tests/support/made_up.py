@@ -71,7 +71,7 @@ class SoftmaxRegression:
 class Backend:
     version = staticmethod(lambda: "1.0")
     create_model = staticmethod(lambda spec: spec)
-    use = staticmethod(lambda device: device)
+    use_device = staticmethod(lambda device: device)
 
     @staticmethod
     def set_dropout_source(model, draw):

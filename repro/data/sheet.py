@@ -8,7 +8,7 @@ from repro.data.dataset import Dataset
 from repro.data.rng import stream
 from repro.errors import ReproError
 from repro.files import replacing
-from repro.plots.pictures import captioned, sheet
+from repro.plots.sheets import captioned, sheet
 
 SIDE = 160  # of an image, in pixels
 

@@ -1,1 +1,1 @@
-"""What is done with trained weights: predictions, reports, comparisons of runs, published tables."""
+"""Uses of trained weights: predictions, reports, comparisons of runs, published tables, exported networks."""

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from repro.cli import run_command
+from repro.cli import command_name, run_command
 from repro.errors import ReproError
 from repro.parity import user_command
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="repro.parity",
+        prog=command_name("parity"),
         description="Compare the backends on shared weights and inputs. Exits with 1 if anything diverges.",
     )
     parser.add_argument(

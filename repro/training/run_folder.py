@@ -115,7 +115,7 @@ class RunFolder:
         write_text(self.path / CLASSES, json.dumps(classes, indent=2) + "\n")
         if progress.history:
             title = f"{recipe.model} on {Path(recipe.data).name}, {recipe.backend}"
-            curves.draw(progress.history, title, self.path / CURVES)
+            curves.draw_run(progress.history, title, self.path / CURVES)
             write_text(self.path / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in progress.history))
             if progress.best is progress.history[-1]:
                 best = {"epoch": str(progress.epoch), "val_top1": str(progress.best["val_top1"])}
