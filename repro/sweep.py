@@ -1,4 +1,4 @@
-"""The former name of `repro.ablation`, kept as an alias."""
+"""The former name of the command repro.ablation."""
 
 from repro.ablation import main
 from repro.cli import run_command
