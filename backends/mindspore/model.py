@@ -138,7 +138,7 @@ def to_float64(make: Callable[[], Any]) -> Any:
 
 def truncate(model: Any, spec: Spec) -> None:
     """Cuts parameters to the shapes of the spec, which becomes the model's; it cannot run any more."""
-    shapes = NAMES.shapes(spec.weights)
+    shapes = NAMES.native_shapes(spec.weights)
     for parameter in model.trainable_params():
         parameter.set_data(Tensor(np.empty(shapes[parameter.name], np.float32)), slice_shape=True)
     model.spec = spec

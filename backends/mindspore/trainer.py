@@ -127,7 +127,7 @@ class Trainer:
     def _share_statistics(self) -> None:
         """Running statistics become the means over all processes."""
         own = self.model.parameters_dict()
-        found = [own[name] for name in NAMES.statistics(self.model.spec.weights)]
+        found = [own[name] for name in NAMES.native_statistics(self.model.spec.weights)]
         if found:
             whole = all_reduce_sum(np.concatenate([parameter.asnumpy() for parameter in found]))
             pieces = np.split(whole / self.settings.world_size, np.cumsum([parameter.size for parameter in found])[:-1])

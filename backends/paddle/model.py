@@ -103,7 +103,7 @@ def to_float64(make: Callable[[], Any]) -> Any:
 
 def truncate(model: Any, spec: Spec) -> None:
     """Cuts parameters to the shapes of the spec, which becomes the model's; it cannot run any more."""
-    shapes = NAMES.shapes(spec.weights)
+    shapes = NAMES.native_shapes(spec.weights)
     for name, parameter in model.named_parameters():
         # set_value() keeps to the shape
         parameter.get_tensor().set(np.empty(shapes[name], parameter.numpy().dtype), paddle.CPUPlace())

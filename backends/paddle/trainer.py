@@ -56,7 +56,7 @@ class Trainer:
             parameter.stop_gradient = name not in native
         self.parameters = {native[name]: parameter for name, parameter in model.named_parameters() if name in native}
         own = model.state_dict()
-        self.statistics = [own[name] for name in NAMES.statistics(self.kinds)]
+        self.statistics = [own[name] for name in NAMES.native_statistics(self.kinds)]
         self._reset_optimizer()
         self._reset_averages()
 
@@ -124,10 +124,10 @@ class Trainer:
         self._reset_averages()
 
     def _canonical(self, tensor: paddle.Tensor, name: str) -> np.ndarray:
-        return np.array(NAMES.back(tensor.numpy(), self.kinds[name]), order="C")
+        return np.array(NAMES.to_canonical_axes(tensor.numpy(), self.kinds[name]), order="C")
 
     def _native(self, array: np.ndarray, name: str) -> paddle.Tensor:
-        return paddle.to_tensor(np.array(NAMES.turn(array, self.kinds[name]), np.float32, order="C"))
+        return paddle.to_tensor(np.array(NAMES.to_native_axes(array, self.kinds[name]), np.float32, order="C"))
 
     def ema_weights(self) -> Arrays:
         averages = {name: self._canonical(average, name) for name, average in self.ema.items()}

@@ -49,7 +49,7 @@ for native, parameter in model.named_parameters():
     name = names[native]
     for slot in ("moment1", "moment2") if not parameter.stop_gradient else ():
         moment = state[f"{{parameter.name}}_{{slot}}_0"].numpy()
-        arrays[f"{{slot}}/{{name}}"] = NAMES.back(moment, model.spec.weights[name])
+        arrays[f"{{slot}}/{{name}}"] = NAMES.to_canonical_axes(moment, model.spec.weights[name])
 safetensors_file.save(f"{{folder}}/expected.safetensors", arrays)
 """
     run_in("paddle", code)

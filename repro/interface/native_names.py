@@ -1,4 +1,7 @@
-"""Canonical names and axes <-> those of a framework, by the kind of a weight and never by its shape."""
+"""Conversion between canonical names and axes and those of a framework, by the kind of a weight.
+
+The shape decides nothing: a square linear weight would not show that it was transposed.
+"""
 
 from __future__ import annotations
 
@@ -8,62 +11,79 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from repro.arrays import Arrays
-from repro.specs import LEAVES, STATISTICS, Kind, Weight
+from repro.specs import LEAVES, STATISTICS, Weight, WeightKind
 
 
 @dataclass(frozen=True)
 class NativeNames:
-    """What a framework calls the last part of a name, and in which order it stores the axes of a kind."""
+    """A framework's naming of weights.
 
-    leaves: Mapping[Kind, str]
-    axes: Mapping[Kind, tuple[int, ...]] = field(default_factory=dict)
+    leaves: kind -> the last component of the native name, where it differs from the canonical one; axes: kind -> the
+    order in which the framework stores the canonical axes, where it differs.
+    """
+
+    leaves: Mapping[WeightKind, str]
+    axes: Mapping[WeightKind, tuple[int, ...]] = field(default_factory=dict)
 
     def name(self, canonical: str, weight: Weight) -> str:
-        """The native name of a canonical one."""
+        """Return the native name of a canonical one."""
         path, dot, leaf = canonical.rpartition(".")
         return f"{path}{dot}{self.leaves.get(weight.kind, leaf)}"
 
-    def canonical(self, leaf: str, layer: str) -> tuple[str, Kind]:
-        """The canonical form and the kind of what a layer ("conv", "linear", "norm", "" for another) calls `leaf`."""
-        for canonical, kind in LEAVES.get(layer, {}).items():
+    def canonical_leaf(self, leaf: str, layer_type: str) -> tuple[str, WeightKind]:
+        """Return the canonical form and the kind of the last component of a native name.
+
+        layer_type: "conv", "linear", "norm", or "" for any other layer, whose weights keep their names and are "other".
+        """
+        for canonical, kind in LEAVES.get(layer_type, {}).items():
             if self.leaves.get(kind, canonical) == leaf:
                 return canonical, kind
         return leaf, "other"
 
-    def turn(self, array: np.ndarray, weight: Weight) -> np.ndarray:
-        """A canonical array as the framework stores it: a view."""
+    def to_native_axes(self, array: np.ndarray, weight: Weight) -> np.ndarray:
+        """Return a view of a canonical array with the axes in the framework's order."""
         axes = self.axes.get(weight.kind)
         return array.transpose(axes) if axes else array
 
-    def turned_shape(self, weight: Weight) -> tuple[int, ...]:
-        """The shape that `turn` makes of the weight's."""
-        return tuple(weight.shape[axis] for axis in self.axes.get(weight.kind, range(len(weight.shape))))
+    def to_canonical_axes(self, array: np.ndarray, weight: Weight) -> np.ndarray:
+        """Return a view of a native array with the axes in canonical order.
 
-    def shapes(self, weights: Mapping[str, Weight]) -> dict[str, tuple[int, ...]]:
-        """Of canonical weights, by their native names."""
-        return {self.name(name, weight): self.turned_shape(weight) for name, weight in weights.items()}
-
-    def statistics(self, weights: Mapping[str, Weight]) -> list[str]:
-        """The native names of the running statistics."""
-        return [self.name(name, weight) for name, weight in weights.items() if weight.kind in STATISTICS]
-
-    def back(self, array: np.ndarray, weight: Weight) -> np.ndarray:
-        """An array of the framework in canonical order: a view, left alone where it has another number of axes."""
+        An array with another number of axes is returned as it is, since it does not fit anyway.
+        """
         axes = self.axes.get(weight.kind)
         return array.transpose(np.argsort(axes)) if axes and array.ndim == len(axes) else array
 
+    def native_shape(self, weight: Weight) -> tuple[int, ...]:
+        """Return the shape in which the framework stores a weight."""
+        return tuple(weight.shape[axis] for axis in self.axes.get(weight.kind, range(len(weight.shape))))
+
+    def native_shapes(self, weights: Mapping[str, Weight]) -> dict[str, tuple[int, ...]]:
+        """Return the native shape of every weight under its native name."""
+        return {self.name(name, weight): self.native_shape(weight) for name, weight in weights.items()}
+
+    def native_statistics(self, weights: Mapping[str, Weight]) -> list[str]:
+        """Return the native names of the running statistics."""
+        return [self.name(name, weight) for name, weight in weights.items() if weight.kind in STATISTICS]
+
     def to_native(self, arrays: Mapping[str, np.ndarray], weights: Mapping[str, Weight]) -> Arrays:
-        """Canonical arrays, all of `weights`, under native names, each in one piece of memory."""
-        turned = {self.name(name, weight): self.turn(arrays[name], weight) for name, weight in weights.items()}
-        return {name: np.asarray(array, order="C") for name, array in turned.items()}
+        """Return the canonical arrays of all `weights` under native names, each contiguous in memory."""
+        return {
+            self.name(name, weight): np.asarray(self.to_native_axes(arrays[name], weight), order="C")
+            for name, weight in weights.items()
+        }
 
     def to_canonical(self, arrays: Mapping[str, np.ndarray], weights: Mapping[str, Weight]) -> Arrays:
-        """Native arrays under canonical names. Names that belong to no weight are kept as they are, and missing ones
-        left out: repro.weights.strict.check_weights tells of both."""
-        native = {self.name(name, weight): name for name, weight in weights.items()}
-        return {
-            native.get(name, name): np.asarray(self.back(array, weights[native[name]]), order="C")
-            if name in native
-            else array
-            for name, array in arrays.items()
-        }
+        """Return native arrays under canonical names, each contiguous in memory.
+
+        An array that belongs to no weight keeps its name, and a missing one is left out;
+        repro.weights.strict.check_weights reports both.
+        """
+        canonical_names = {self.name(name, weight): name for name, weight in weights.items()}
+        canonical: Arrays = {}
+        for native_name, array in arrays.items():
+            name = canonical_names.get(native_name)
+            if name is None:
+                canonical[native_name] = array
+            else:
+                canonical[name] = np.asarray(self.to_canonical_axes(array, weights[name]), order="C")
+        return canonical

@@ -19,7 +19,7 @@ from repro.parity.forward import BATCH, DOUBLE, TRAIN_DOUBLE, evaluated, in_orde
 from repro.parity.judge import Arrays, Question, Workers, judge
 from repro.parity.mapping import Entry, Found
 from repro.parity.record import Record
-from repro.specs import STATISTICS, Kind, Weight
+from repro.specs import STATISTICS, Weight, WeightKind
 from repro.specs.user_model import UserModelSpec
 from repro.weights.init import random_weights
 from repro.workers.client import ask
@@ -86,8 +86,8 @@ def adopt(workers: Workers, sources: Mapping[str, str], shape: tuple[int, ...], 
         name=sources[first],
         num_classes=output[1] if len(output) == 2 else 1,
         norm_momentum=sides[first].momentum,
-        described={entry.name: Weight(entry.shape, cast(Kind, entry.kind), entry.groups) for entry in ours},
-        layers={entry.name: entry.layer for entry in ours},
+        weights_by_name={entry.name: Weight(entry.shape, cast(WeightKind, entry.kind), entry.groups) for entry in ours},
+        owners={entry.name: entry.layer for entry in ours},
     )
     events = [event for event in sides[first].events if all(event in events for events in told)]
     return Adopted(workers, spec, names, events, shape)

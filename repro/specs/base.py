@@ -9,14 +9,14 @@ from typing import Literal, TypeVar
 from repro.errors import ReproError
 
 Shape = tuple[int, ...]  # without the batch: (channels, height, width) or (features,)
-Kind = Literal[
+WeightKind = Literal[
     "conv", "linear", "bias", "norm_scale", "norm_shift", "norm_mean", "norm_var", "layer_scale",
     "other",  # of a layer that we do not know, in a model that is not ours
 ]  # fmt: skip
 Padding = int | Literal["same"] | None  # None: kernel // 2; same: as TensorFlow pads, the odd pixel at the end
 S = TypeVar("S", bound="Spec")
 STATISTICS = ("norm_mean", "norm_var")  # kinds that are measured, not trained
-LEAVES: dict[str, dict[str, Kind]] = {  # of a layer: the last part of a weight's name -> its kind
+LEAVES: dict[str, dict[str, WeightKind]] = {  # of a layer: the last part of a weight's name -> its kind
     "conv": {"weight": "conv", "bias": "bias"},
     "linear": {"weight": "linear", "bias": "bias"},
     "norm": {"weight": "norm_scale", "bias": "norm_shift", "running_mean": "norm_mean", "running_var": "norm_var"},
@@ -28,7 +28,7 @@ class Weight:
     """Shape and kind of one canonical array; conversions between frameworks go by the kind, never by the shape."""
 
     shape: Shape
-    kind: Kind
+    kind: WeightKind
     groups: int = 1  # of a convolution
 
     @property

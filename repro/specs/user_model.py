@@ -1,4 +1,4 @@
-"""A model that is not ours: no walk, but what the framework that holds it says of its weights."""
+"""The spec of a user model, which is known only by its weights."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from repro.specs.base import Spec, Trace, Weight
 
 @dataclass(frozen=True, kw_only=True)
 class UserModelSpec(Spec):
-    """described: canonical form of the framework's own name -> weight, in the order of registration; layers: of each
-    weight, the path of the module that owns it ("" for the model itself)."""
+    """The weights of a model that is not from this repository; it has no walk.
 
-    described: Mapping[str, Weight]
-    layers: Mapping[str, str]
-    family: str = "foreign"
+    weights_by_name: the framework's name in canonical form -> shape and kind, in the order of registration; owners: the
+    same name -> the path of the module that owns the weight ("" for the model itself).
+    """
+
+    weights_by_name: Mapping[str, Weight]
+    owners: Mapping[str, str]
+    family: str = "user model"
     source: str = "the user"
     input_size: int = 1
     init: str = ""
 
     def trace(self, size: int | None = None) -> Trace:
-        """The weights, and the modules that own them as stages, whose shapes nobody knows."""
-        return Trace(weights=dict(self.described), stages={layer: () for layer in self.layers.values() if layer})
+        """The weights, with every module that owns one as a stage of unknown shape."""
+        return Trace(weights=dict(self.weights_by_name), stages={owner: () for owner in self.owners.values() if owner})

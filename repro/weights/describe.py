@@ -33,7 +33,7 @@ def describe_user_model(
     described, layers = {}, {}
     for part in parts:
         known = part.name.rpartition(".")[2] == part.leaf  # MindSpore's names may be the user's
-        leaf, kind = names.canonical(part.leaf, part.type if known else "")
+        leaf, kind = names.canonical_leaf(part.leaf, part.type if known else "")
         if kind == "other" and not part.trained:
             continue
         name = part.name.removesuffix(part.leaf) + leaf if kind != "other" else part.name
@@ -43,4 +43,4 @@ def describe_user_model(
             shape = tuple(shape[axis] for axis in np.argsort(axes))
         described[name] = Weight(shape, kind, part.groups if kind == "conv" else 1)
         layers[name] = part.layer
-    return UserModelSpec(name=title, described=described, layers=layers, norm_momentum=momentum)
+    return UserModelSpec(name=title, weights_by_name=described, owners=layers, norm_momentum=momentum)

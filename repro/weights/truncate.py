@@ -26,7 +26,7 @@ def truncated_spec(spec: Spec, limit: int) -> UserModelSpec:
         name: weight if weight.kind in STATISTICS else replace(weight, shape=_truncated_shape(weight.shape, limit))
         for name, weight in spec.weights.items()
     }
-    return UserModelSpec(name=spec.name, described=weights, layers={}, norm_momentum=spec.norm_momentum)
+    return UserModelSpec(name=spec.name, weights_by_name=weights, owners={}, norm_momentum=spec.norm_momentum)
 
 
 def _truncated_shape(shape: tuple[int, ...], limit: int) -> tuple[int, ...]:

@@ -107,7 +107,7 @@ class Session:
         exported = self.backend.export_weights(model)
         self.arrays = {name: exported[name] for name in spec.weights}
         rows = [
-            [name, weight.shape, weight.kind, weight.groups, spec.layers[name]] for name, weight in spec.weights.items()
+            [name, weight.shape, weight.kind, weight.groups, spec.owners[name]] for name, weight in spec.weights.items()
         ]
         return {"weights": rows, "momentum": spec.norm_momentum}, {}
 

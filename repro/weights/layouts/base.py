@@ -54,7 +54,7 @@ class Layout:
         """Name in the publisher's file -> shape there."""
         names = self.names(spec, native)
         stored = {name: self.stored(name, weight) for name, weight in spec.weights.items()}
-        return {names[name]: native.turned_shape(weight) for name, weight in stored.items()}
+        return {names[name]: native.native_shape(weight) for name, weight in stored.items()}
 
     def fitted(self, spec: Spec, native: NativeNames, arrays: Mapping[str, np.ndarray]) -> Spec:
         """The spec with the classes of the arrays' last linear layer and the channels of their first convolution, as
@@ -79,7 +79,7 @@ class Layout:
         found = {}
         for name, array in arrays.items():
             stored = self.stored(name, spec.weights[name])
-            found[names[name]] = native.turn(array.reshape(stored.shape), stored)
+            found[names[name]] = native.to_native_axes(array.reshape(stored.shape), stored)
         return found
 
     def canonical(self, name: str, array: np.ndarray, weight: Weight, native: NativeNames) -> np.ndarray:
@@ -87,7 +87,7 @@ class Layout:
         stored = self.stored(name, weight)
         if array.ndim != len(stored.shape):
             return array
-        turned = native.back(array, stored)
+        turned = native.to_canonical_axes(array, stored)
         if stored is weight or turned.shape[1:] != stored.shape[1:]:
             return turned
         return turned.reshape(turned.shape[:1] + weight.shape[1:])
