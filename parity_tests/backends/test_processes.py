@@ -183,9 +183,9 @@ def test_shares_drop_what_the_whole_would() -> None:
 
 def test_a_count_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     meter = Meter(10, 5.5, 3, 7)
-    assert SINGLE_PROCESS.reduce_meter(meter) is meter
+    assert meter.all_reduced(SINGLE_PROCESS) == meter
     monkeypatch.setattr(made_up.Backend, "all_reduce_sum", lambda numbers: 2 * numbers, raising=False)
-    total = ProcessGroup(1, 2, made_up.Backend).reduce_meter(meter)  # type: ignore[arg-type]
+    total = meter.all_reduced(ProcessGroup(1, 2, made_up.Backend))  # type: ignore[arg-type]
     assert total == Meter(20, 11.0, 6, 14) and isinstance(total.images, int)
 
 

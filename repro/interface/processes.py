@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from repro.errors import ReproError, first_line
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from repro.interface.contract import Backend
-    from repro.training.meters import Meter
 
 
 @dataclass(frozen=True)
@@ -70,15 +71,12 @@ class ProcessGroup:
             ) from error
         return replace(self, backend=backend)
 
-    def reduce_meter(self, meter: Meter) -> Meter:
-        """The sum of every rank's meter. Collective: every rank must call it."""
+    def all_reduce_sum(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the sum of every rank's float64 vector (K,). Collective: every rank must call it."""
         if self.world_size == 1:
-            return meter
-        import numpy as np  # imported late, so that --help is quick
-
+            return numbers
         assert self.backend, "initialised() comes first"
-        images, loss, top1, top5 = self.backend.all_reduce_sum(np.array(astuple(meter), np.float64)).tolist()
-        return replace(meter, images=int(images), total_loss=loss, top1_count=int(top1), top5_count=int(top5))
+        return self.backend.all_reduce_sum(numbers)
 
 
 SINGLE_PROCESS = ProcessGroup()

@@ -122,7 +122,7 @@ def train_epoch(
         if not math.isfinite(loss):
             raise Diverged(f"the loss became {loss} at step {step} of epoch {epoch}", step)
         meter.add(loss, logits, targets if targets.ndim == 1 else targets.argmax(1))
-    return processes.reduce_meter(meter)
+    return meter.all_reduced(processes)
 
 
 class Diverged(ReproError):
@@ -148,7 +148,7 @@ def validate(
     for images, labels in islice(batches, processes.rank, None, processes.world_size):
         logits = predict_filled(trainer, images, recipe.batch_size)
         meter.add(cross_entropy(logits, labels), logits, labels)
-    meter = processes.reduce_meter(meter)
+    meter = meter.all_reduced(processes)
     if not math.isfinite(meter.loss):
         raise Diverged(f"the validation loss became {meter.loss} after the last step of epoch {epoch}")
     return meter

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
+
+from repro.interface.processes import ProcessGroup
 
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -43,6 +45,12 @@ class Meter:
         self.total_loss += loss * len(labels)
         self.top1_count += correct(logits, labels, 1)
         self.top5_count += correct(logits, labels, 5)
+
+    def all_reduced(self, processes: ProcessGroup) -> Meter:
+        """Return the sum of every rank's meter. Collective: every rank must call it."""
+        numbers = processes.all_reduce_sum(np.array(astuple(self), np.float64))
+        images, total_loss, top1_count, top5_count = numbers.tolist()
+        return Meter(int(images), total_loss, int(top1_count), int(top5_count))
 
     @property
     def loss(self) -> float:
