@@ -34,7 +34,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test finds what another kept, or what the user did."""
-    monkeypatch.setattr("repro.parity.cache.folder", lambda: tmp_path_factory.mktemp("kept"))
+    monkeypatch.setattr("repro.parity.cache.cache_folder", lambda: tmp_path_factory.mktemp("kept"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

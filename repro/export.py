@@ -13,7 +13,7 @@ from repro.errors import ReproError, first_line
 from repro.port import add_source_flags, options_of
 
 if TYPE_CHECKING:
-    from repro.parity.comparison import Comparison
+    from repro.parity.comparison import ArrayComparison
     from repro.weights.porting import Checkpoint
 
 LARGEST_SIZE = 4096  # pixels; as for training
@@ -66,7 +66,7 @@ def export(arguments: argparse.Namespace) -> None:
     )
 
 
-def write(path: Path, found: Checkpoint, name: str, size: int) -> Comparison:
+def write(path: Path, found: Checkpoint, name: str, size: int) -> ArrayComparison:
     """Writes the checkpoint as ONNX for images of `size` pixels by the exporter of the backend called `name`.
 
     Returns how its logits for made-up images in onnxruntime compare with the backend's own. Raises ReproError where
@@ -75,15 +75,15 @@ def write(path: Path, found: Checkpoint, name: str, size: int) -> Comparison:
     import numpy as np
 
     from repro.interface.discovery import backend_names, load_backend
-    from repro.parity.comparison import compare
-    from repro.parity.tolerance import perturbed, tolerances
+    from repro.parity.comparison import compare_arrays
+    from repro.parity.tolerance import measure_tolerances, perturb_last_bits
 
     backend, spec = load_backend(name), found.spec
     model = backend.create_model(spec)
     backend.load_weights(model, found.weights)
     images = np.random.default_rng(0).standard_normal((3, spec.in_channels, size, size), np.float32)
     expected = backend.forward(model, images)["logits"]
-    moved = [{"logits": backend.forward(model, perturbed(images, seed))["logits"]} for seed in range(3)]
+    moved = [{"logits": backend.forward(model, perturb_last_bits(images, seed))["logits"]} for seed in range(3)]
 
     others = " or ".join(other for other in backend_names() if other != name)
     advice = f"the network is the same in every backend: try --backend {others}"
@@ -111,8 +111,8 @@ def write(path: Path, found: Checkpoint, name: str, size: int) -> Comparison:
         raise
     except Exception as error:  # whatever an exporter, the checker or the runtime raises
         raise ReproError(f"--backend {name} cannot export {spec.name} ({first_line(error)}); {advice}") from error
-    tolerance = tolerances(moved, {"logits": expected})["logits"]
-    comparison = compare("logits", np.concatenate(parts), expected, tolerance=tolerance)
+    tolerance = measure_tolerances(moved, {"logits": expected})["logits"]
+    comparison = compare_arrays("logits", np.concatenate(parts), expected, tolerance=tolerance)
     if comparison.verdict == "diverges":
         raise ReproError(f"what {name} exported computes other logits: {comparison.reason}; {advice}")
     return comparison

@@ -166,7 +166,8 @@ def forward(model: Any, images: np.ndarray, train: bool = False, every_module: b
     hooks += [cell.register_forward_hook(lambda cell, _inputs, output: keep(names[cell], output)) for cell in names]
     if every_module:
         hooks += [
-            cell.register_forward_pre_hook(lambda cell, inputs: keep(f"enters {names[cell]}", inputs)) for cell in names
+            cell.register_forward_pre_hook(lambda cell, inputs: keep(f"input of {names[cell]}", inputs))
+            for cell in names
         ]
     logits = _run(model, images, hooks, train)
     return outputs | {"logits": logits}

@@ -126,7 +126,7 @@ def forward(model: Any, images: np.ndarray, train: bool = False, every_module: b
     ]
     if every_module:
         hooks += [
-            layer.register_forward_pre_hook(lambda layer, inputs: keep(f"enters {names[layer]}", inputs))
+            layer.register_forward_pre_hook(lambda layer, inputs: keep(f"input of {names[layer]}", inputs))
             for layer in names
         ]
     try:

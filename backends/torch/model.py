@@ -132,7 +132,7 @@ def forward(model: Any, images: np.ndarray, train: bool = False, every_module: b
     ]
     if every_module:
         hooks += [
-            module.register_forward_pre_hook(lambda module, inputs: keep(f"enters {names[module]}", inputs))
+            module.register_forward_pre_hook(lambda module, inputs: keep(f"input of {names[module]}", inputs))
             for module in names
         ]
     try:

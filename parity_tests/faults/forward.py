@@ -23,7 +23,7 @@ PREACTIVATED = "resnet110_cifar_full_preact"
 CHANNELS = (
     Fault("copies on one side", ASYMM, "stages.1.1", 1,
           "compute(lambda x: x + at.project(at.depthwise(torch.cat([at.expand(x), x, x], 1))))",
-          "enters stages.1.1.depthwise"),
+          "input of stages.1.1.depthwise"),
     Fault("branch before shortcut in a concatenation", SHUFFLE1, "stages.1.0", 1,
           "compute(lambda x: torch.cat([F.relu(at.expand(at.shuffle(at.depthwise(at.reduce(x))))), at.pool(x)], 1))"),
     Fault("new channels before the old ones", DENSE, "stages.0", 1,
@@ -33,20 +33,20 @@ CHANNELS = (
           "        x = torch.cat([block(x), x], 1)\n"
           "    return x\n"
           "compute(run)",
-          "enters stages.0.blocks.1"),
+          "input of stages.0.blocks.1"),
     Fault("halves exchanged", SHUFFLE2, "stages.0.1", 1,
           "def run(x):\n    b, a = at.before(x).chunk(2, 1)\n    return torch.cat([a, at.branch(b)], 1)\ncompute(run)",
-          "enters stages.0.1.shortcut | enters stages.0.1.branch"),
+          "input of stages.0.1.shortcut | input of stages.0.1.branch"),
     Fault("even channels for the first half", SHUFFLE2_TV, "stages.1.1", 1,
           "compute(lambda x: at.after(torch.cat([at.shortcut(at.before(x)[:, ::2]), at.branch(x[:, 1::2])], 1)))",
-          "enters stages.1.1.shortcut"),
+          "input of stages.1.1.shortcut"),
     Fault("shuffled by the number of channels", SHUFFLE1, "stages.0.2.shuffle", 1, "at.groups = 3"),
     Fault("shuffled into halves of another order", SHUFFLE2_TV, "stages.2.1.after", 1, "at.groups = 96"),
     Fault("shuffle forgotten", SHUFFLE1, "stages.1.2.shuffle", 1, "become(nn.Identity())"),
     Fault("shuffle forgotten at the start of a unit", SHUFFLE2, "stages.1.2.before", 1, "become(nn.Identity())"),
     Fault("shuffled before the depthwise convolution", SHUFFLE1, "stages.2.1", 1,
           "compute(lambda x: F.relu(x + at.expand(at.depthwise(at.shuffle(at.reduce(x))))))",
-          "enters stages.2.1.shuffle | enters stages.2.1.depthwise"),
+          "input of stages.2.1.shuffle | input of stages.2.1.depthwise"),
 )  # fmt: skip
 
 SHORTCUTS = (
@@ -58,10 +58,10 @@ SHORTCUTS = (
           "compute(lambda x: at.project(at.se(at.depthwise(at.expand(x)))) - x)"),
     Fault("shortcut from behind the activation", RES2, "stages.0.1", 1,
           "compute(lambda x: F.relu(at.norm(x)) + at.restore(at.spatial(at.reduce(F.relu(at.norm(x))))))",
-          "stages.0.1 | enters stages.0.1.shortcut"),
+          "stages.0.1 | input of stages.0.1.shortcut"),
     Fault("shortcut from before the activation", RES2, "stages.1.0.shortcut", 1,
           "keep = []\nmodel.stages[1][0].register_forward_pre_hook(lambda m, x: keep.append(x[0]))\n"
-          "entering(lambda x: keep.pop())", "enters stages.1.0.shortcut"),
+          "entering(lambda x: keep.pop())", "input of stages.1.0.shortcut"),
     Fault("shortcut added after the activation", RES, "stages.0.1", 1,
           "compute(lambda x: at.shortcut(x) + F.relu(at.restore(at.spatial(at.reduce(x)))))"),
     Fault("shortcut added before the activation", SHUFFLE1, "stages.1.1", 1,
@@ -72,17 +72,17 @@ SHORTCUTS = (
     Fault("the branch scaled, too", SCALED, "stages.1.2.addition", 1, "at.way = 'scaled'"),
     Fault("branch from before the activation", PREACTIVATED, "stages.0.1.branch", 1,
           "keep = []\nowner.register_forward_pre_hook(lambda m, x: keep.append(x[0]))\nentering(lambda x: keep.pop())",
-          "enters stages.0.1.branch"),
+          "input of stages.0.1.branch"),
     Fault("layer scale forgotten", RD, "stages.0.blocks.1", 1,
           "compute(lambda x: at.drop_path(at.se(at.project(F.gelu(at.expand(at.norm(at.depthwise(x))))))))",
-          "enters stages.0.blocks.1.drop_path"),
+          "input of stages.0.blocks.1.drop_path"),
     Fault("layer scale twice", RD, "stages.1.blocks.0", 1, "output(lambda y: y * at.scale[:, None, None])"),
     Fault("the hidden layer's activation forgotten", ASYMM, "hidden", 1,
           "model.forward = lambda x: model.classifier(model.dropout("
-          "model.hidden(model.last(model.stages(model.stem(x))).mean((2, 3), True)).flatten(1)))", "enters act"),
+          "model.hidden(model.last(model.stages(model.stem(x))).mean((2, 3), True)).flatten(1)))", "input of act"),
     Fault("maximum instead of mean over the map", SHUFFLE2, "dropout", 1,
           "model.forward = lambda x: model.classifier(model.dropout("
-          "model.last(model.stages(model.pool(model.stem(x)))).amax((2, 3))))", "enters dropout"),
+          "model.last(model.stages(model.pool(model.stem(x)))).amax((2, 3))))", "input of dropout"),
     Fault("a block left out", RES, "stages.2.2", 0, "become(nn.Identity())", "stages.2.2.*"),
     Fault("a block's input changed in place", MOBILE2, "stages.3.1", 1,
           "compute(lambda x: x.mul_(0.5) + at.project(at.depthwise(at.expand(2 * x))))"),
@@ -145,7 +145,7 @@ DROPPED = (
           "compute(lambda x: x if at.training else (1 - at.p) * x)"),
     Fault("dropout forgotten", MOBILE2, "dropout", 2, "at.p = 0.0"),
     Fault("dropout in the wrong place", MOBILE, "hidden", 2, "entering(lambda x: F.dropout(x, 0.2, at.training))",
-          "enters hidden"),
+          "input of hidden"),
     Fault("drop path for each element", EFFICIENT, "stages.1.1.drop_path", 2,
           "dropped(lambda x, draw: x * (torch.rand_like(x) >= at.rate) / (1 - at.rate))"),
     Fault("drop path not scaled", EFFICIENT, "stages.2.1.drop_path", 2,
@@ -153,7 +153,7 @@ DROPPED = (
     Fault("drop path of another block's rate", EFFICIENT, "stages.3.1.drop_path", 2, "at.rate = 0.2"),
     Fault("drop path over the sum", EFFICIENT, "stages.4.1", 2,
           "compute(lambda x: at.drop_path(x + at.project(at.se(at.depthwise(at.expand(x))))))",
-          "enters stages.4.1.drop_path"),
+          "input of stages.4.1.drop_path"),
 )  # fmt: skip
 
 FORWARD = CHANNELS + SHORTCUTS + STATISTICS + DROPPED

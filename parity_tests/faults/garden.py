@@ -14,7 +14,7 @@ from typing import Any
 from parity_tests.faults.backend import FAULTY
 from parity_tests.faults.fault import Fault
 from repro.interface import discovery
-from repro.parity.ladder import climb
+from repro.parity.ladder import run_rungs
 from repro.parity.record import Record
 from repro.workers.client import Worker
 
@@ -32,7 +32,7 @@ class Remembering(Worker):
             json.dumps([what, details]).encode() + (Path(arrays).read_bytes() if arrays else b"")
         ).hexdigest()
         if self.asked not in self.answers:
-            if what == "create":  # another model: all that is remembered is of the last one
+            if what == "create_model":  # another model: all that is remembered is of the last one
                 self.answers.clear()
             super()._send(what, details, arrays)
 
@@ -57,7 +57,7 @@ class Garden:
         """By backend, on the first of the rungs on which one diverges, or else on the last."""
         plant(fault, self.file)
         found: dict[str, Record] = {}
-        for record in climb(fault.model, rungs, self.workers):
+        for record in run_rungs(fault.model, rungs, self.workers):
             found[record.backend] = record
             whole = {other.rung for other in found.values()} == {record.rung} and len(found) == len(self.workers)
             if whole and any(other.verdict == "diverges" for other in found.values()):

@@ -6,7 +6,7 @@ from parity_tests.faults.fault import Fault
 from parity_tests.faults.operators import MOBILE, SHUFFLE1, SHUFFLE2
 
 S = SHUFFLE1  # for what has nothing to do with the network: the smallest
-SGD, NESTEROV, CLIPPED = "sgd, constant", "sgd with nesterov, step", "clipped sgd with averages, linear"
+SGD, NESTEROV, CLIPPED = "sgd, constant", "sgd with nesterov, step", "clipped sgd with ema, linear"
 ADAM, ADAMW, RMSPROP = "adam, cosine", "adamw, warm-up", "rmsprop, constant"
 
 SGDS = (
@@ -132,11 +132,11 @@ SGDS = (
           "        for n, a in averages.items():\n"
           "            a.lerp_(before[n], t.settings.ema_weight(0))\n"
           "    t._update = update\n"
-          "trainer(stale)", f"step 1: average of * ({CLIPPED})"),
+          "trainer(stale)", f"step 1: EMA of * ({CLIPPED})"),
     Fault("averages of another decay", S, "", 5, "settings(ema_decay=lambda s: s.ema_decay and 0.99)",
-          f"step 1: average of * ({CLIPPED})"),
+          f"step 1: EMA of * ({CLIPPED})"),
     Fault("shares of an average exchanged", S, "", 5, "settings(ema_decay=lambda s: s.ema_decay and 1 - s.ema_decay)",
-          f"step 1: average of * ({CLIPPED})"),
+          f"step 1: EMA of * ({CLIPPED})"),
     Fault("one average not updated", S, "", 5,
           "def still(t):\n"
           "    plain = t._update\n"
@@ -146,9 +146,9 @@ SGDS = (
           "        if t.ema:\n"
           "            t.ema['stages.1.1.reduce.conv.weight'] = held\n"
           "    t._update = update\n"
-          "trainer(still)", f"step 1: average of stages.1.1.reduce.conv.weight ({CLIPPED})"),
+          "trainer(still)", f"step 1: EMA of stages.1.1.reduce.conv.weight ({CLIPPED})"),
     Fault("averages that warm up", S, "", 5,
-          "settings(ema_warmup=lambda s: s.ema_decay is not None)", f"step 1: average of * ({CLIPPED})"),
+          "settings(ema_warmup=lambda s: s.ema_decay is not None)", f"step 1: EMA of * ({CLIPPED})"),
 )  # fmt: skip
 
 ADAMS_STEP = """

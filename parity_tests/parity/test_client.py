@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from repro.interface import discovery
-from repro.parity.ladder import climb
+from repro.parity.ladder import run_rungs
 from repro.specs import find_spec
 from repro.weights.init import initialise
-from repro.workers.client import Worker, WorkerError, ask, interpreter
+from repro.workers.client import Worker, WorkerError, interpreter, request_all
 
 FAKE = """
 import os, sys, time
@@ -59,14 +59,14 @@ WEIGHTS = initialise(SPEC, 0)
 
 
 def create(worker: Worker) -> None:
-    worker.request("create", WEIGHTS, name="asymmnet_small", options={"num_classes": 2})
+    worker.request("create_model", WEIGHTS, name="asymmnet_small", options={"num_classes": 2})
 
 
 def test_arrays_come_back_bit_equal_past_a_chatty_framework(fake) -> None:
     worker = fake(create="os.write(1, b'not json' * 10000)")
     assert worker.version == "1.2"
     create(worker)
-    _, back = worker.request("export")
+    _, back = worker.request("export_weights")
     assert set(back) == set(WEIGHTS)
     assert all(np.array_equal(back[name], WEIGHTS[name]) for name in back)
 
@@ -98,7 +98,7 @@ def test_another_interpreter_is_used(fake, tmp_path: Path, monkeypatch: pytest.M
 )
 def test_death_is_reported_with_its_last_words(fake, death: str, words: str) -> None:
     worker = fake(create=f"print('the end is near', flush=True); {death}")
-    with pytest.raises(WorkerError, match=f"backend fake.*ended with {words} during 'create'.*the end is near"):
+    with pytest.raises(WorkerError, match=f"backend fake.*ended with {words} during 'create_model'.*the end is near"):
         create(worker)
     with pytest.raises(WorkerError, match="backend fake"):  # and again, not a hang
         create(worker)
@@ -111,14 +111,16 @@ def test_death_at_import(fake) -> None:
 
 def test_hang_is_ended(fake) -> None:
     worker = fake(create="print('still here', flush=True); time.sleep(600)", timeout=15)
-    with pytest.raises(WorkerError, match=r"no answer to 'create' within 15 s; it was stopped.*still here"):
+    with pytest.raises(
+        WorkerError, match=r"no answer to 'create_model' within 15 s; the worker was stopped.*still here"
+    ):
         create(worker)
     assert worker.process.poll() is not None
 
 
 def test_one_that_hangs_up_and_stays_is_ended(fake) -> None:
     worker = fake(create="os.closerange(3, 100); time.sleep(600)")
-    with pytest.raises(WorkerError, match="ended with signal 9 during 'create'"):
+    with pytest.raises(WorkerError, match="ended with signal 9 during 'create_model'"):
         create(worker)
 
 
@@ -132,31 +134,35 @@ def test_exception_in_the_backend(fake) -> None:
 def test_mistake_is_told_in_one_line(fake) -> None:
     worker = fake()
     with pytest.raises(WorkerError) as caught:
-        worker.request("create", WEIGHTS, name="asymnet_small", options={})
+        worker.request("create_model", WEIGHTS, name="asymnet_small", options={})
     assert "did you mean asymmnet_small" in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert "last words" not in str(caught.value)
+    assert "last output" not in str(caught.value)
 
 
 def test_one_that_dies_leaves_the_others_in_step(fake) -> None:
     doomed = fake(create="os._exit(9)")
     healthy = fake()
     with pytest.raises(WorkerError, match="exit code 9"):
-        ask(
-            {"doomed": doomed, "healthy": healthy}, "create", WEIGHTS, name="asymmnet_small", options={"num_classes": 2}
+        request_all(
+            {"doomed": doomed, "healthy": healthy},
+            "create_model",
+            WEIGHTS,
+            name="asymmnet_small",
+            options={"num_classes": 2},
         )
-    _, back = healthy.request("export")
+    _, back = healthy.request("export_weights")
     assert set(back) == set(WEIGHTS)
 
 
 def test_one_that_died_starts_again(fake, tmp_path: Path) -> None:
     mark = str(tmp_path / "died")
     worker = fake(create=f"os.path.exists({mark!r}) or open({mark!r}, 'w').close() or os._exit(9)")
-    worker.revive()
+    worker.ensure_running()
     first = worker.process.pid
     with pytest.raises(WorkerError, match="exit code 9"):
         create(worker)
-    worker.revive()
+    worker.ensure_running()
     assert worker.process.pid != first
     create(worker)
 
@@ -166,7 +172,7 @@ def test_large_networks_begin_in_new_processes(model: str, anew: bool, fake) -> 
     """Three of them fit into memory, but not with what MindSpore keeps of earlier ones."""
     workers = {"one": fake(), "other": fake()}
     before = {name: worker.process.pid for name, worker in workers.items()}
-    assert list(climb(model, [], workers)) == []
+    assert list(run_rungs(model, [], workers)) == []
     assert all((worker.process.pid != before[name]) is anew for name, worker in workers.items())
 
 
@@ -186,17 +192,17 @@ def test_a_worker_computes_in_one_thread_unless_it_is_told(fake, monkeypatch: py
 
 def test_of_the_largest_networks_one_is_computed_at_a_time_on_all_cores(fake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("repro.parity.ladder.LARGE", 10_000)
+    monkeypatch.setattr("repro.parity.ladder.LARGE_MODEL_PARAMS", 10_000)
     monkeypatch.setattr("os.cpu_count", lambda: 5)
     worker = fake(version="open('threads', 'w').write(os.environ['OMP_NUM_THREADS'])")
     first = worker.process.pid
-    assert list(climb("shufflenet_v1_g1_x0_25", [], {"one": worker})) == []
+    assert list(run_rungs("shufflenet_v1_g1_x0_25", [], {"one": worker})) == []
     assert (worker.folder / "threads").read_text() == "5"
     second = worker.process.pid
-    list(climb("shufflenet_v1_g1_x0_25", [], {"one": worker}))
+    list(run_rungs("shufflenet_v1_g1_x0_25", [], {"one": worker}))
     assert first != second == worker.process.pid
-    monkeypatch.setattr("repro.parity.ladder.LARGE", 1_000_000)
-    list(climb("shufflenet_v1_g1_x0_25", [], {"one": worker}))
+    monkeypatch.setattr("repro.parity.ladder.LARGE_MODEL_PARAMS", 1_000_000)
+    list(run_rungs("shufflenet_v1_g1_x0_25", [], {"one": worker}))
     assert (worker.folder / "threads").read_text() == "1"
 
 
@@ -208,10 +214,10 @@ def test_the_largest_networks_begin_once_more(
     large: int, rungs: list[int], anew: bool, fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On rungs 6 and 7 they fit into memory, but not with what the rungs before leave behind."""
-    monkeypatch.setattr("repro.parity.ladder.LARGE", large)
-    monkeypatch.setattr("repro.parity.ladder.ANEW", large)
+    monkeypatch.setattr("repro.parity.ladder.LARGE_MODEL_PARAMS", large)
+    monkeypatch.setattr("repro.parity.ladder.RESTART_PARAMS", large)
     worker = fake()
-    records = climb("shufflenet_v1_g1_x0_25", rungs, {worker.backend: worker})
+    records = run_rungs("shufflenet_v1_g1_x0_25", rungs, {worker.backend: worker})
     assert next(records).diverges  # it cannot train, which does not matter here
     before = worker.process.pid
     assert next(records).diverges  # it cannot train, which does not matter here

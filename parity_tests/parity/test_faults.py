@@ -91,7 +91,7 @@ def test_a_fault_that_breaks_the_backend_is_not_called_named(planted: Garden) ->
 def test_what_counts_as_named(where: str, named: bool) -> None:
     record = Record("m", 1, "torch", "", "diverges", None, 0.0, where, "")
     assert Fault("f", "m", "a.conv", 1, "").is_named_by(record) is named
-    assert Fault("f", "m", "", 1, "", "enters b | a.conv").is_named_by(record) is named
+    assert Fault("f", "m", "", 1, "", "input of b | a.conv").is_named_by(record) is named
 
 
 OTHERS = {
@@ -121,5 +121,5 @@ def test_fault_of_another_framework(backend: str, require_backend: Callable[[str
     assert found["torch"].verdict != "diverges"
     record = found[f"faulty_{backend}"]
     assert record.verdict == "diverges"
-    assert f"faulty_{backend} diverges from torch float64 first at {place}" in record.sentence
+    assert f"faulty_{backend} first diverges from torch float64 at {place}" in record.sentence
     assert fault.is_named_by(record)

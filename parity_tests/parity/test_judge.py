@@ -1,4 +1,4 @@
-"""Who is asked what, and when."""
+"""repro.parity.judge: the order of requests to the backends, and the places that verdicts name."""
 
 from __future__ import annotations
 
@@ -10,60 +10,78 @@ import numpy as np
 import pytest
 
 from repro.errors import ReproError
-from repro.parity.judge import Question, Run, judge
+from repro.parity.judge import Computation, Compute, describe_place, judge
 from repro.specs import find_spec
 
 SPEC = find_spec("shufflenet_v1_g1_x0_25")
 WORKERS: dict[str, Any] = {"torch": None, "paddle": None}
-Answer = dict[str, dict[str, np.ndarray]]
+Results = dict[str, dict[str, np.ndarray]]
 
 
-def question(name: str, run: Run) -> Question:
-    return Question(name, lambda attempt: {"images": np.ones(3, np.float32)}, "images", run, double=1.0)
+def computation(name: str, compute: Compute) -> Computation:
+    return Computation(name, lambda attempt: {"images": np.ones(3, np.float32)}, "images", compute, float64_factor=1.0)
 
 
-def answer(workers: Any, double: bool) -> Answer:
-    return {backend: {"logits": np.ones(3, np.float64 if double else np.float32)} for backend in workers}
+def equal_results(workers: Any, float64: bool) -> Results:
+    return {backend: {"logits": np.ones(3, np.float64 if float64 else np.float32)} for backend in workers}
 
 
-def test_no_backend_waits_for_another_to_be_asked_the_next_question() -> None:
-    asked = Event()
+def test_a_backend_starts_the_next_computation_while_another_is_busy() -> None:
+    torch_is_ahead = Event()
 
-    def first(workers: Any, inputs: object, double: bool, every_module: bool) -> Answer:
-        assert "torch" in workers or asked.wait(20), "torch was asked nothing while paddle was busy"
-        return answer(workers, double)
+    def first(workers: Any, inputs: object, float64: bool, every_module: bool) -> Results:
+        assert "torch" in workers or torch_is_ahead.wait(20), "torch was idle while paddle was busy"
+        return equal_results(workers, float64)
 
-    def second(workers: Any, inputs: object, double: bool, every_module: bool) -> Answer:
+    def second(workers: Any, inputs: object, float64: bool, every_module: bool) -> Results:
         if "torch" in workers:
-            asked.set()
-        return answer(workers, double)
+            torch_is_ahead.set()
+        return equal_results(workers, float64)
 
-    records = list(judge(SPEC, 1, WORKERS, [question("first", first), question("second", second)], {}))
+    records = list(judge(SPEC, 1, WORKERS, [computation("first", first), computation("second", second)], {}))
     assert [(record.backend, record.verdict) for record in records] == [("torch", "equal"), ("paddle", "equal")]
 
 
-def test_after_a_failure_nothing_more_is_asked() -> None:
-    asked = []
+def test_a_failure_ends_the_requests() -> None:
+    calls = []
 
-    def run(workers: Any, inputs: object, double: bool, every_module: bool) -> Answer:
-        asked.append(workers)
+    def fail(workers: Any, inputs: object, float64: bool, every_module: bool) -> Results:
+        calls.append(workers)
         sleep(0.1)
         raise ReproError("it broke")
 
     with pytest.raises(ReproError, match="it broke"):
-        list(judge(SPEC, 1, WORKERS, [question(str(number), run) for number in range(20)], {}))
-    assert len(asked) < 20  # those that had begun, of two for each question at least
+        list(judge(SPEC, 1, WORKERS, [computation(str(number), fail) for number in range(20)], {}))
+    assert len(calls) < 20  # only those that had begun, of at least two for each computation
 
 
-def test_large_networks_take_turns() -> None:
+def test_large_networks_are_computed_by_one_backend_at_a_time() -> None:
     busy: list[str] = []
 
-    def run(workers: Any, inputs: object, double: bool, every_module: bool) -> Answer:
+    def compute(workers: Any, inputs: object, float64: bool, every_module: bool) -> Results:
         busy.append(*workers)
         sleep(0.01)
         assert len(busy) == 1
         busy.clear()
-        return answer(workers, double)
+        return equal_results(workers, float64)
 
     large = {"weight": np.broadcast_to(np.float32(0), (200_000_000,))}
-    list(judge(SPEC, 1, WORKERS, [question("first", run), question("second", run)], large))
+    list(judge(SPEC, 1, WORKERS, [computation("first", compute), computation("second", compute)], large))
+
+
+def test_without_float64_there_is_no_reference() -> None:
+    def compute(workers: Any, inputs: object, float64: bool, every_module: bool) -> Results:
+        return {} if float64 else equal_results(workers, float64)
+
+    with pytest.raises(ReproError, match="no float64 reference available: add torch or paddle"):
+        list(judge(SPEC, 1, WORKERS, [computation("", compute)], {}))
+
+
+def test_place() -> None:
+    names = ["input of a", "a.conv", "a.norm", "a.norm.running_mean", "a", "input of b", "b"]
+    assert describe_place(names, 1) == "a.conv"
+    assert describe_place(names, 4) == "a (after a.norm)"
+    assert describe_place(names, 5) == "input of b (after a)"
+    assert describe_place(names, 6) == "b"
+    assert describe_place(["gradient of b", "gradient of a"], 1) == "gradient of a (after that of b)"
+    assert describe_place(["gradient of b", "gradient of a"], 0) == "gradient of b"

@@ -1,50 +1,52 @@
-"""Which weight of one model is which of another: by order, shape and kind, and what casts doubt on it."""
+"""repro.parity.mapping: counterparts by order, shape and kind, and the doubts about them."""
 
 from __future__ import annotations
 
-from repro.parity.mapping import Entry, align, complaints, in_running_order
+from repro.parity.mapping import WeightEntry, align_weights, mapping_errors, order_by_execution
 
 
-def layer(name: str, *leaves: str, shape: tuple[int, ...] = (8,)) -> list[Entry]:
-    return [Entry(f"{name}.{leaf}", shape, leaf, 1, name) for leaf in leaves]
+def layer(name: str, *leaves: str, shape: tuple[int, ...] = (8,)) -> list[WeightEntry]:
+    return [WeightEntry(f"{name}.{leaf}", shape, leaf, 1, name) for leaf in leaves]
 
 
-def names(ours: list[Entry], theirs: list[Entry]) -> dict[str, str | None]:
-    return {name: found.name for name, found in align(ours, theirs).items()}
+def names(left: list[WeightEntry], right: list[WeightEntry]) -> dict[str, str | None]:
+    return {name: counterpart.name for name, counterpart in align_weights(left, right).items()}
 
 
-def test_one_too_many_shifts_nothing() -> None:
-    ours = [*layer("a", "w"), *layer("b", "w"), *layer("c", "w"), *layer("d", "w")]
-    theirs = [entry for entry in ours if entry.layer != "b"]
-    assert names(ours, theirs) == {"a.w": "a.w", "b.w": None, "c.w": "c.w", "d.w": "d.w"}
-    assert names(theirs, ours) == {"a.w": "a.w", "c.w": "c.w", "d.w": "d.w"}
-    assert not any(found.doubt for found in align(ours, theirs).values())  # the names leave none
-    unlike = [*layer("x", "w"), *layer("y", "w"), *layer("z", "w")]
-    doubts = [found.doubt for found in align(ours, unlike).values() if found.name]
-    assert doubts == ["4 of that shape here and 3 there"] * 3
+def test_an_additional_layer_does_not_shift_the_others() -> None:
+    left = [*layer("a", "w"), *layer("b", "w"), *layer("c", "w"), *layer("d", "w")]
+    right = [entry for entry in left if entry.layer != "b"]
+    assert names(left, right) == {"a.w": "a.w", "b.w": None, "c.w": "c.w", "d.w": "d.w"}
+    assert names(right, left) == {"a.w": "a.w", "c.w": "c.w", "d.w": "d.w"}
+    assert not any(counterpart.doubt for counterpart in align_weights(left, right).values())  # names are the same
+    renamed = [*layer("x", "w"), *layer("y", "w"), *layer("z", "w")]
+    doubts = [counterpart.doubt for counterpart in align_weights(left, renamed).values() if counterpart.name]
+    assert doubts == ["4 of this shape on one side and 3 on the other"] * 3
 
 
-def test_what_runs_elsewhere_is_found_and_doubted() -> None:
-    ours = [*layer("first", "w", shape=(8, 8)), *layer("second", "w"), *layer("third", "w", shape=(4,))]
-    theirs = [*layer("x", "w", shape=(4,)), *layer("y", "w", shape=(8, 8)), *layer("z", "w")]
-    found = align(ours, theirs)
-    assert (found["third.w"].name, found["third.w"].doubt) == ("x.w", "runs at another place")
-    assert (found["first.w"].name, found["first.w"].doubt) == ("y.w", "")
+def test_a_layer_that_runs_elsewhere_is_found_and_doubted() -> None:
+    left = [*layer("first", "w", shape=(8, 8)), *layer("second", "w"), *layer("third", "w", shape=(4,))]
+    right = [*layer("x", "w", shape=(4,)), *layer("y", "w", shape=(8, 8)), *layer("z", "w")]
+    counterparts = align_weights(left, right)
+    assert (counterparts["third.w"].name, counterparts["third.w"].doubt) == ("x.w", "runs at another place")
+    assert (counterparts["first.w"].name, counterparts["first.w"].doubt) == ("y.w", "")
 
 
-def test_a_nearer_name_casts_doubt_on_the_order() -> None:
-    found = align([*layer("query", "w"), *layer("value", "w")], [*layer("value", "w"), *layer("query", "w")])
-    assert {entry.name for entry in found.values()} == {"value.w", "query.w"}
-    assert all(entry.doubt for entry in found.values())
+def test_a_more_similar_name_casts_doubt_on_the_order() -> None:
+    counterparts = align_weights(
+        [*layer("query", "w"), *layer("value", "w")], [*layer("value", "w"), *layer("query", "w")]
+    )
+    assert {counterpart.name for counterpart in counterparts.values()} == {"value.w", "query.w"}
+    assert all(counterpart.doubt for counterpart in counterparts.values())
 
 
-def test_a_missing_bias_is_the_only_one_without_a_counterpart() -> None:
-    ours, theirs = layer("fc", "linear", "bias"), layer("head", "linear")
-    assert names(ours, theirs) == {"fc.linear": "head.linear", "fc.bias": None}
-    assert list(complaints(ours, theirs, names(ours, theirs))) == ["fc.bias (8,) bias has no counterpart"]
+def test_only_a_missing_bias_has_no_counterpart() -> None:
+    left, right = layer("fc", "linear", "bias"), layer("head", "linear")
+    assert names(left, right) == {"fc.linear": "head.linear", "fc.bias": None}
+    assert list(mapping_errors(left, right, names(left, right))) == ["fc.bias (8,) bias has no counterpart"]
 
 
-def test_running_order_comes_before_registration() -> None:
+def test_the_order_of_execution_precedes_that_of_registration() -> None:
     rows = [[f"{name}.w", [1], "conv", 1, name] for name in ("late", "unseen", "early")]
-    entries = in_running_order(rows, ["enters early", "early", "enters late", "late", "late (2)"])
+    entries = order_by_execution(rows, ["input of early", "early", "input of late", "late", "late (2)"])
     assert [(entry.layer, entry.ran) for entry in entries] == [("early", True), ("late", True), ("unseen", False)]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from repro.data import open_dataset
-from repro.parity import training
-from repro.parity.training import outcome
+from repro.parity import training_rungs
+from repro.parity.training_rungs import compare_outcomes
 from repro.specs import find_spec
 
 NAME = "shufflenet_v1_g1_x0_25"
@@ -22,8 +22,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], tuple[int, .
     images in a row that it gets right, whatever it is given; those behind a * do better from the second attempt on."""
     found: list[tuple[list[str], tuple[int, ...], str]] = []
 
-    def ask(workers: dict[str, Any], what: str, arrays: Any = None, **details: Any) -> dict[str, tuple[Any, Any]]:
-        if what == "create":
+    def request_all(
+        workers: dict[str, Any], what: str, arrays: Any = None, **details: Any
+    ) -> dict[str, tuple[Any, Any]]:
+        if what == "create_model":
             assert details["options"] == {"num_classes": 10}
             return dict.fromkeys(workers, (None, {}))
         found.append((list(workers), arrays["images"].shape, details["settings"]["optimizer"]))
@@ -35,13 +37,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], tuple[int, .
             answers[backend] = (None, {"logits": np.eye(10)[np.where(right, labels, (labels + 1) % 10)]})
         return answers
 
-    monkeypatch.setattr(training, "ask", ask)
+    monkeypatch.setattr(training_rungs, "request_all", request_all)
     return found
 
 
 def verdicts(*backends: str, name: str = NAME) -> list[str]:
     spec = find_spec(name)
-    return [record.verdict for record in outcome(spec, dict.fromkeys(backends), {}, 0)]  # type: ignore[arg-type]
+    return [record.verdict for record in compare_outcomes(spec, dict.fromkeys(backends), {}, 0)]  # type: ignore[arg-type]
 
 
 def test_what_chance_allows(asked: list) -> None:

@@ -21,8 +21,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from repro.parity.comparison import Verdict
-from repro.parity.page import page
-from repro.parity.record import Point, Record
+from repro.parity.page import render_page
+from repro.parity.record import ProfilePoint, Record
 
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\"><!--<script>/%2F#&amp;"
 VERSIONS = {"torch": "2.0", "paddle": "3.0", HOSTILE: HOSTILE}
@@ -35,7 +35,7 @@ ERRORS: tuple[float | None, ...] = (0.0, 1.23456e-7, 1e-10, 5e-4, 0.0, 2e-7, 2e-
 
 def record(model: str, rung: int, backend: str) -> Record:
     diverges = (model, rung, backend) in {("small_net", 1, "paddle"), (HOSTILE, 1, HOSTILE)}
-    profile: list[Point] = [
+    profile: list[ProfilePoint] = [
         (f"{stage} ({size})", error if diverges or stage != "logits" else 1e-6, 1e-9 if "float64" in stage else 1e-5)
         for (size, stage), error in zip(((s, t) for s in ("64x64", "65x47") for t in STAGES), ERRORS, strict=True)
     ]
@@ -51,7 +51,9 @@ RECORDS = [record(model, rung, backend) for model in FAMILIES for rung in RUNGS 
 
 
 def html(records: list[Record]) -> str:
-    return page(records, RUNGS, VERSIONS, FAMILIES, "24 comparisons, 2 diverge, in 3 s", f"repro parity {HOSTILE}")
+    return render_page(
+        records, RUNGS, VERSIONS, FAMILIES, "24 comparisons, 2 diverge, in 3 s", f"repro parity {HOSTILE}"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +141,7 @@ def test_what_diverges_is_explained_and_drawn(shown: Page) -> None:
     shown.wait("document.querySelector('#plot .over') !== null")
     assert shown("location.hash") == "#small_net/1/paddle"
     assert shown.text("sentence") == RECORDS[4].sentence
-    assert "diverges from torch float64 first at logits (64x64)" in shown.text("sentence")
+    assert "first diverges from torch float64 at logits (64x64)" in shown.text("sentence")
     assert (shown.points("single"), shown.points("double"), shown.points("over")) == (4, 2, 2)
     assert shown.points("allowed") == len(ERRORS)
     assert shown("[...document.querySelectorAll('#plot text')].map(text => text.textContent)")[:2] == ["64x64", "65x47"]
@@ -220,7 +222,7 @@ def test_an_address_that_leads_nowhere_opens_as_none_does(shown: Page) -> None:
 
 def test_numbers_that_are_none() -> None:
     """Without a browser: neither NaN nor infinity is JSON."""
-    profile: list[Point] = [("stem", math.nan, math.inf), ("logits", math.inf, 0.0)]
+    profile: list[ProfilePoint] = [("stem", math.nan, math.inf), ("logits", math.inf, 0.0)]
     odd = Record("big_net", 1, "torch", "", "diverges", math.nan, math.inf, "", "it failed", profile)
     text = html([odd])
     assert '["diverges",null,null,null,"big_net, rung 1: it failed"]' in text
@@ -238,6 +240,8 @@ def test_of_several_seeds_the_worst_is_shown() -> None:
 
 def test_a_point_takes_a_few_bytes() -> None:
     names = [f"step {step}: stages.{i}.project.conv.weight" for step in (1, 5) for i in range(1000)]
-    profile: list[Point] = [(name, 1.234567e-9 * (7 * i % 1000), 1e-6 + 1e-9 * i) for i, name in enumerate(names)]
+    profile: list[ProfilePoint] = [
+        (name, 1.234567e-9 * (7 * i % 1000), 1e-6 + 1e-9 * i) for i, name in enumerate(names)
+    ]
     records = [Record("big_net", 1, name, "", "rounding", 0.0, 1.0, "", "", profile) for name in ("torch", "paddle")]
     assert len(html(records)) - len(html([])) < 8 * len(names) * len(records)

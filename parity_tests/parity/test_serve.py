@@ -11,7 +11,7 @@ import pytest
 from repro.errors import ReproError
 from repro.specs import find_spec
 from repro.weights.init import random_weights
-from repro.workers import serve
+from repro.workers import model_session
 
 NAME = "shufflenet_v1_g1_x0_25"
 SPEC = find_spec(NAME)
@@ -30,7 +30,7 @@ class Model:
         self.alive.discard(self.precision)
 
 
-def session(doubles: bool = True) -> serve.Session:
+def session(doubles: bool = True) -> model_session.ModelSession:
     """Of a backend whose models know their weights and compute nothing."""
 
     def to_float64(make: object) -> Model:
@@ -45,31 +45,31 @@ def session(doubles: bool = True) -> serve.Session:
         operators=lambda model, size: [],
     )  # fmt: skip
     Model.alive.clear()
-    opened = serve.Session(backend)  # type: ignore[arg-type]
-    opened.create(WEIGHTS, name=NAME, options={})
+    opened = model_session.ModelSession(backend)  # type: ignore[arg-type]
+    opened.create_model(WEIGHTS, name=NAME, options={})
     return opened
 
 
 @pytest.mark.parametrize("large", [False, True])
 def test_large_networks_have_one_model_at_a_time(large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "LARGE", SPEC.params if large else 10 * SPEC.params)
+    monkeypatch.setattr(model_session, "LARGE_MODEL_PARAMS", SPEC.params if large else 10 * SPEC.params)
     opened = session()
     for double in (True, False, True):
-        _order, found = opened.forward({"images": np.zeros(1)}, double=double)
+        _order, found = opened.forward({"images": np.zeros(1)}, float64=double)
         assert str(found["kind"]) == ("double" if double else "single")
         assert {"double" if double else "single"} == Model.alive if large else len(Model.alive) == 2
-    exported = opened.export({})[1]
+    exported = opened.export_weights({})[1]
     assert all(np.array_equal(exported[name], array) for name, array in WEIGHTS.items())
     assert opened.operators({}, size=32)[0] == []
 
 
 def test_a_framework_without_float64_keeps_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "LARGE", SPEC.params)
+    monkeypatch.setattr(model_session, "LARGE_MODEL_PARAMS", SPEC.params)
     opened = session(doubles=False)
     images = {"images": np.zeros(1)}
-    assert opened.forward(images, double=True) == (None, {})
+    assert opened.forward(images, float64=True) == (None, {})
     opened.forward(images)
     kept = opened.models[False, False]
-    assert opened.forward(images, double=True) == (None, {})
+    assert opened.forward(images, float64=True) == (None, {})
     opened.forward(images)
     assert opened.models[False, False] is kept

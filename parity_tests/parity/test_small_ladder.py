@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from repro.parity.ladder import ANEW, RUNGS, climb
+from repro.parity.ladder import RESTART_PARAMS, RUNGS, run_rungs
 from repro.specs import find_spec, smallest
 from repro.workers.client import Worker
 
@@ -12,11 +12,11 @@ from repro.workers.client import Worker
 @pytest.mark.parametrize("model", smallest())
 def test_sound_backends_agree(model: str, judged_workers: dict[str, Worker]) -> None:
     workers = judged_workers
-    records = list(climb(model, list(RUNGS), workers))
-    if find_spec(model).params > ANEW:  # frameworks keep what memory they have had
+    records = list(run_rungs(model, list(RUNGS), workers))
+    if find_spec(model).params > RESTART_PARAMS:  # frameworks keep what memory they have had
         for worker in workers.values():
             worker.close()
-            worker.revive()
+            worker.ensure_running()
     assert [(record.rung, record.backend) for record in records] == [(r, name) for r in RUNGS for name in workers]
     assert [record.sentence for record in records if record.diverges] == []
     assert all(record.verdict == "equal" for record in records if record.rung == 0)

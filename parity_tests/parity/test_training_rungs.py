@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from repro.parity import training
-from repro.parity.ladder import climb
-from repro.parity.tolerance import FLOOR, SPREAD, perturbed, tolerances
+from repro.parity import training_rungs
+from repro.parity.ladder import run_rungs
+from repro.parity.tolerance import LARGEST_ERROR_FACTOR, LEAST_RELATIVE_TOLERANCE, measure_tolerances, perturb_last_bits
 from repro.specs import find_spec
 from repro.workers.client import Worker
 
@@ -17,7 +17,7 @@ from repro.workers.client import Worker
 def test_no_false_alarm(judged_workers: dict[str, Worker]) -> None:
     """A few of the seeds that `repro.parity --seeds 50` counts."""
     model, rungs = "asymmnet_small_x0_35_r0", [1, 2, 3, 4]
-    found = [record for seed in range(1, 5) for record in climb(model, rungs, judged_workers, seed)]
+    found = [record for seed in range(1, 5) for record in run_rungs(model, rungs, judged_workers, seed)]
     assert len(found) == 4 * 4 * len(judged_workers)
     assert [record.sentence for record in found if record.diverges] == []
 
@@ -28,37 +28,37 @@ def test_tolerance_grows_with_what_float32_loses() -> None:
         {"a": np.array([1.0, 2.0 + error], "float32"), "b": np.array([error, 0], "float32"), "c": np.ones(2, "float32")}
         for error in (1e-3, 3e-3)
     ]
-    found = tolerances(runs, exact)
-    assert found["a"] == pytest.approx(SPREAD * 3e-3, rel=1e-3)
-    assert found["b"] == pytest.approx(SPREAD * 3e-3, rel=1e-3)
-    assert found["c"] == pytest.approx(FLOOR)
+    found = measure_tolerances(runs, exact)
+    assert found["a"] == pytest.approx(LARGEST_ERROR_FACTOR * 3e-3, rel=1e-3)
+    assert found["b"] == pytest.approx(LARGEST_ERROR_FACTOR * 3e-3, rel=1e-3)
+    assert found["c"] == pytest.approx(LEAST_RELATIVE_TOLERANCE)
     runs[0]["a"] = np.array([np.nan, 2], "float32")
-    assert tolerances(runs, exact)["a"] == 0  # the reference itself is broken: nothing counts as rounding
+    assert measure_tolerances(runs, exact)["a"] == 0  # the reference itself is broken: nothing counts as rounding
 
 
 def test_nudged_images_differ_in_their_last_bits() -> None:
     images = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype("float32")
-    other = perturbed(images, 1)
+    other = perturb_last_bits(images, 1)
     assert other.dtype == np.float32
     assert (other != images).all()
     assert np.abs(other - images).max() <= np.spacing(np.abs(images).max())
-    assert not np.array_equal(other, perturbed(images, 2))
+    assert not np.array_equal(other, perturb_last_bits(images, 2))
 
 
 def test_networks_without_normalisation_take_smaller_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """VGG-19 would overflow within three of the others'."""
     asked: list[list[float]] = []
 
-    def ask(*_: object, rates: list[float], **__: object) -> dict[str, Any]:
+    def request_all(*_: object, rates: list[float], **__: object) -> dict[str, Any]:
         asked.append(rates)
         return {}
 
     def judge(_spec: object, _rung: int, workers: Any, questions: list[Any], _weights: object) -> list[Any]:
-        return [question.run(workers, {}, False, False) for question in questions]
+        return [question.compute(workers, {}, False, False) for question in questions]
 
-    monkeypatch.setattr(training, "ask", ask)
-    monkeypatch.setattr(training, "judge", judge)
+    monkeypatch.setattr(training_rungs, "request_all", request_all)
+    monkeypatch.setattr(training_rungs, "judge", judge)
     for name in ("vgg19", "vgg19_bn", "resnet50"):
-        training.trajectory(find_spec(name), {}, {}, 0)
-    usual = [training.RATE] * training.STEPS
-    assert asked == [[training.RATE / 10] * training.STEPS, usual, usual]
+        training_rungs.compare_trajectories(find_spec(name), {}, {}, 0)
+    usual = [training_rungs.LEARNING_RATE] * training_rungs.TRAJECTORY_STEPS
+    assert asked == [[training_rungs.LEARNING_RATE / 10] * training_rungs.TRAJECTORY_STEPS, usual, usual]

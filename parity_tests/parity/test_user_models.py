@@ -15,7 +15,7 @@ from parity_tests.support.user_model_samples import PACKAGES, SOURCES
 from repro.errors import ReproError
 from repro.parity.__main__ import main
 from repro.parity.record import Record
-from repro.parity.user_models import adopt, climb, fill
+from repro.parity.user_models import load_random_weights, load_user_models, run_user_rungs
 from repro.workers.client import Worker, WorkerError
 
 SHAPE = (2, 3, 9, 7)
@@ -44,13 +44,13 @@ def compare(workers: dict[str, Worker], folder: Path, monkeypatch: pytest.Monkey
         sources = {name: text if ":" in text else f"{name}_net:{text}" for name, text in functions.items()}
         said: list[str] = [] if lines is None else lines
         chosen = {backend: workers[backend] for backend in functions}
-        adopted = adopt(chosen, sources, shape, file, said.append)
-        weights = fill(adopted, 0, said.append)
-        records = list(climb(adopted, rungs, weights, 0))
+        models = load_user_models(chosen, sources, shape, file, said.append)
+        weights = load_random_weights(models, 0, said.append)
+        records = list(run_user_rungs(models, rungs, weights, 0))
         assert [(r.rung, r.backend) for r in records] == [(rung, backend) for rung in rungs for backend in chosen]
         if then:
             two = {name: worker for name, worker in chosen.items() if name in ("torch", then[0])}
-            records += climb(replace(adopted, workers=two), then[1], weights, 0)
+            records += run_user_rungs(replace(models, workers=two), then[1], weights, 0)
         return {(record.rung, record.backend): record for record in records}
 
     return run
@@ -75,13 +75,13 @@ def test_training_mode_agrees_and_paddle_s_own_variance_does_not(compare: Compar
     assert "bn2.running_var" in [where for where, _, _ in found[2, "mindspore"].profile]
     assert found[2, "paddle"].where == "bn1.running_var, in paddle stem.1.running_var"
     assert "biased variance?" in found[2, "paddle"].reason
-    assert found[2, "paddle"].reason.endswith("; off in all: bn1.running_var, bn2.running_var, of 13")
+    assert found[2, "paddle"].reason.endswith("; all that diverge: bn1.running_var, bn2.running_var, of 13")
 
 
 FAULTS = {
     "eps": (1, "bn2, in paddle block.1"),
-    "swapped": (1, "enters hidden (after right), in paddle enters between (after parts_b)"),
-    "no_activation": (1, "enters conv2 (after bn1), in paddle enters block.0 (after stem.1)"),
+    "swapped": (1, "input of hidden (after right), in paddle input of between (after parts_b)"),
+    "no_activation": (1, "input of conv2 (after bn1), in paddle input of block.0 (after stem.1)"),
     "momentum": (2, "bn1.running_var, in paddle stem.1.running_var"),
 }
 
@@ -123,14 +123,20 @@ def test_mapping_is_written_corrected_and_believed(compare: Compare, tmp_path: P
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.pop("fc.bias"), r"fc\.bias \(5,\) bias has no counterpart.*left over: head\.bias.*correct "),
+        (
+            lambda m: m.pop("fc.bias"),
+            r"fc\.bias \(5,\) bias has no counterpart.*head\.bias .* is not the counterpart of any weight.*correct ",
+        ),
         (lambda m: m.update({"fc.bias": None}), r"fc\.bias \(5,\) bias has no counterpart"),
         (lambda m: m.update({"fc.bias": "between.bias"}), r"fc\.bias \(5,\) bias does not fit between\.bias \(8,\)"),
         (lambda m: m.update({"fc.bias": "heads.bias"}), r"unknown weight for fc\.bias.*did you mean head\.bias"),
         (lambda m: m.update({"fc.bia": "head.bias"}), r"unknown weight in .*'fc\.bia': did you mean fc\.bias"),
         (lambda m: m.update({"fc.bias": 3}), r"paddle: fc\.bias must be a name, not 3"),
         (lambda m: m.update({"bn1.weight": m["bn1.bias"]}), r"bn1\.weight .* is of another kind than stem\.1\.bias"),
-        (lambda m: m.update({"left.bias": m["right.bias"]}), r"left\.bias .* shares parts_b\.bias with another"),
+        (
+            lambda m: m.update({"left.bias": m["right.bias"]}),
+            r"left\.bias .* has the same counterpart, parts_b\.bias, as",
+        ),
     ],
 )
 def test_bad_mapping(change, message: str, compare: Compare, tmp_path: Path, good: dict) -> None:
@@ -158,7 +164,7 @@ def good() -> dict[str, str]:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("paddle: [1]", "paddle must be lines of `our name: theirs`"),
+        ("paddle: [1]", "paddle must be lines of `name: counterpart`"),
         ("mindspore: {}", "paddle must be lines of"),
         ("padle: {}", "unknown key in .*'padle': did you mean paddle"),
         ("paddle: {a: b, a: c}", "a stands there twice"),
@@ -189,8 +195,8 @@ def test_gradients_need_logits(compare: Compare) -> None:
     [
         ("nowhere:build", "cannot import nowhere: ModuleNotFoundError: No module named 'nowhere'"),
         ("torch_net:biuld", "unknown function of torch_net 'biuld': did you mean build"),
-        ("torch_net:number", "torch_net:number is a int; name a function"),
-        ("torch_net:raising", r"torch_net:raising fails: KeyError: 'lost' at .*torch_net\.py:\d+"),
+        ("torch_net:number", "torch_net:number is of type int; name a function"),
+        ("torch_net:raising", r"torch_net:raising failed: KeyError: 'lost' at .*torch_net\.py:\d+"),
         ("torch_net:no_model", r"torch_net:no_model is a list, which is no torch\.nn\.Module"),
         ("torch_net:dictionary", "torch_net:dictionary puts out a dict; let it be the logits"),
     ],
@@ -218,7 +224,9 @@ def test_command_with_another_interpreter(
     files = ["--json", str(tmp_path / "out.json"), "--html", str(tmp_path / "out.html")]
     assert main([*flags, *files]) == 1
     assert (tmp_path / "used").exists()
-    assert "paddle diverges from torch float64 first at enters conv2 (after bn1), in paddle" in capsys.readouterr().out
+    assert (
+        "paddle first diverges from torch float64 at input of conv2 (after bn1), in paddle" in capsys.readouterr().out
+    )
     assert '"rung": 1' in (tmp_path / "out.json").read_text()
     assert "torch_net:build" in (tmp_path / "out.html").read_text()
 
@@ -226,12 +234,15 @@ def test_command_with_another_interpreter(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--torch", "a:b"], "1 models of your own to compare; name two"),
-        (["--mapping", "m.yaml"], "0 models of your own"),
+        (["--torch", "a:b"], "one user model to compare; give at least two of --torch"),
+        (["--mapping", "m.yaml"], "no user model to compare"),
         (["--torch", "a.b", "--paddle", "a:b"], r"--torch is 'a\.b'; give MODULE:FUNCTION"),
         (["--torch", "a:b", "--paddle", "a:b", "--input", "2,3,x"], "--input is '2,3,x'; give a shape"),
-        (["--torch", "a:b", "--paddle", "a:b", "--rungs", "1,5"], "rung '5' is not one for models of your own"),
-        (["--torch", "a:b", "--paddle", "a:b", "--models", "resnet50"], "--models and --backends are for"),
+        (["--torch", "a:b", "--paddle", "a:b", "--rungs", "1,5"], "rung '5' does not exist for user models"),
+        (
+            ["--torch", "a:b", "--paddle", "a:b", "--models", "resnet50"],
+            "--models and --backends choose models of this repository",
+        ),
     ],
 )
 def test_bad_flags(flags: list[str], message: str) -> None:
@@ -245,6 +256,6 @@ def test_packages_resnet18(compare: Compare, folder: Path) -> None:
     functions = {name: f"packages:{name}" for name in SOURCES}
     found = compare([1], shape=(2, 3, 32, 32), then=("paddle", [2]), **functions)
     assert found[1, "paddle"].verdict == "rounding"
-    assert found[1, "mindspore"].where == "enters layer1.0.conv1 (after bn1)"
+    assert found[1, "mindspore"].where == "input of layer1.0.conv1 (after bn1)"
     assert found[2, "paddle"].where == "bn1.running_var"
     assert "biased variance?" in found[2, "paddle"].reason

@@ -18,12 +18,12 @@ import numpy as np
 
 from parity_tests.support.packages import ADAPT, FILES, SETUPS, Package, packages
 from repro.interface.discovery import SHIPPED
-from repro.parity.comparison import compare
-from repro.parity.tolerance import rounding
+from repro.parity.comparison import compare_arrays
+from repro.parity.tolerance import single_run_tolerance
 from repro.specs import find_spec
 from repro.weights.layouts import PUBLISHED, Layout
 from repro.weights.porting import Checkpoint, read_checkpoint, write_checkpoint
-from repro.workers.client import Worker, ask
+from repro.workers.client import Worker, request_all
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,19 @@ def compare_with_package(layout: Layout, model: str, package: Package, workers: 
     options = {**layout.options}
     for backend, arrays in ported.items():
         assert _same(arrays, found.weights), f"{backend}: other bits after its file"
-        workers[backend].request("create", arrays, name=model, options=options)
+        workers[backend].request("create_model", arrays, name=model, options=options)
     errors: dict[str, float] = {}
     passed = True
     for key in [key for key in answer if key.startswith("images")]:
         images, theirs = {"images": answer[key]}, answer["logits" + key.removeprefix("images")]
-        exact = workers["torch"].request("forward", images, double=True)[1]["logits"]
-        outputs = {backend: arrays["logits"] for backend, (_, arrays) in ask(workers, "forward", images).items()}
-        tolerance = rounding(outputs["torch"], exact)
+        exact = workers["torch"].request("forward", images, float64=True)[1]["logits"]
+        outputs = {
+            backend: arrays["logits"] for backend, (_, arrays) in request_all(workers, "forward", images).items()
+        }
+        tolerance = single_run_tolerance(outputs["torch"], exact)
         for who, logits in {"package": theirs, **outputs}.items():
-            verdict = compare(who, logits, exact, tolerance=tolerance)
-            errors[who] = max(errors.get(who, 0.0), verdict.ratio)
+            verdict = compare_arrays(who, logits, exact, tolerance=tolerance)
+            errors[who] = max(errors.get(who, 0.0), verdict.error_ratio)
             passed = passed and verdict.verdict != "diverges"
     remark = "; ".join(filter(None, [layout.note, ADAPT.get((layout.publisher, find_spec(model).family), "")]))
     if layout.options:

@@ -110,7 +110,7 @@ class Backend(Protocol):
         """The output of every stage that the spec names, in the order of computation, with "logits" as the last.
 
         train: run in training mode, which changes the running statistics; every_module: return the output of every
-        module as "NAME" and its input as "enters NAME" instead; a module that runs again is "NAME (2)".
+        module as "NAME" and its input as "input of NAME" instead; a module that runs again is "NAME (2)".
         """
 
     def set_dropout_source(self, model: Any, source: DropoutSource) -> None:

@@ -1,1 +1,1 @@
-"""The parity ladder: what the backends compute, compared rung by rung (compare.py judges, ladder.py climbs)."""
+"""The parity ladder: what the backends compute, compared rung by rung (ladder.py runs it, judge.py gives verdicts)."""

@@ -1,8 +1,8 @@
-"""Results of earlier runs, kept until something changes that they depend on.
+"""Records of earlier runs, which are valid until anything changes that they depend on.
 
-There is a file for each variant, rung, seed and set of backends, so a later result takes the place of an earlier one
-and the folder does not grow. What it depends on is in a digest: the spec, every file that computing it may execute, and
-versions. A divergence is never kept: it is to be looked at again.
+There is one file per variant, rung, seed and set of backends, so a newer result replaces the older one and the folder
+does not grow. A digest in it covers everything that the result depends on: the spec, every file that computing it may
+execute, and versions. Divergences are never stored, because somebody will look at them again.
 """
 
 from __future__ import annotations
@@ -33,45 +33,49 @@ from repro.specs import CATALOGUE, Spec, find_spec
 from repro.workers.client import interpreter
 
 ROOT = Path(repro.__path__[0])
-ENTRIES = (ROOT / "parity/ladder.py", ROOT / "workers/serve.py")  # where the comparison and the worker begin
+ENTRY_POINTS = (ROOT / "parity/ladder.py", ROOT / "workers/serve.py")  # of the comparison, and of the worker
+# Whatever reading a damaged file, or one that this module did not write, may raise
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
 
-def folder() -> Path:
-    """Where results are kept, in the user's own cache."""
+def cache_folder() -> Path:
+    """The folder of the records, in the user's cache."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (base if base.is_absolute() else Path.home() / ".cache") / "repro" / "parity"
 
 
-class Cache:
-    def __init__(self, versions: Mapping[str, str], fresh: bool = False):
-        """versions: of the framework of each backend that takes part; fresh: find nothing, and keep what comes."""
-        self.folder, self.versions, self.fresh = folder(), versions, fresh
+class RecordCache:
+    """The records of earlier runs with a set of backends."""
+
+    def __init__(self, versions: Mapping[str, str], *, fresh: bool = False):
+        """versions: backend -> version of its framework; fresh: find nothing, but store new records."""
+        self.folder, self.versions, self.fresh = cache_folder(), versions, fresh
         self.digests: dict[str, str | None] = {}
-        self.failure = ""  # the first reason for which a result could not be kept
+        self.failure = ""  # the first reason why records could not be stored
 
     def load(self, model: str, rung: int, seed: int) -> list[Record]:
-        """A record for each backend; none where nothing is kept that can be believed."""
+        """A record of each backend, or an empty list where there are no valid records."""
         digest = None if self.fresh else self.digest(model)
         if digest is None:
             return []
         try:
-            kept = json.loads(self._path(model, rung, seed).read_bytes())
-            if kept["digest"] == digest:
-                return _read(kept["records"], model, rung, list(self.versions))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-            pass  # missing, or not of our making: computed and written anew
+            entry = json.loads(self._path(model, rung, seed).read_bytes())
+            if entry["digest"] == digest:
+                return _parse_records(entry["records"], model, rung, list(self.versions))
+        except UNREADABLE:
+            pass  # the records are computed and stored again
         return []
 
-    def keep(self, records: Sequence[Record], seed: int) -> None:
-        """The records of one variant and rung, if none diverges."""
+    def store(self, records: Sequence[Record], seed: int) -> None:
+        """Store the records of one variant and rung, unless one of them diverges."""
         model, rung = records[0].model, records[0].rung
         digest = self.digest(model)
         if self.failure or digest is None or any(record.diverges for record in records):
             return
-        kept = {"digest": digest, "records": [asdict(record) for record in records]}
+        entry = {"digest": digest, "records": [asdict(record) for record in records]}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_text(self._path(model, rung, seed), json.dumps(kept, separators=(",", ":"), allow_nan=False))
+            write_text(self._path(model, rung, seed), json.dumps(entry, separators=(",", ":"), allow_nan=False))
         except (OSError, ReproError) as error:
             self.failure = str(error)
 
@@ -80,51 +84,54 @@ class Cache:
         return self.folder / f"{model}.{rung}.{seed}.{names}.json"
 
     def digest(self, model: str) -> str | None:
-        """Of all that a result depends on; None where a backend's code is not to be seen from here."""
+        """The digest of everything that records depend on; None where a backend's code cannot be found from here."""
         if model not in self.digests:
-            self.digests[model] = self._digest(model)
+            self.digests[model] = self._compute_digest(model)
         return self.digests[model]
 
-    def _digest(self, model: str) -> str | None:
+    def _compute_digest(self, model: str) -> str | None:
         spec = find_spec(model)
-        files = [code(module_name(backend), _family(spec)) for backend in self.versions]
+        files = [code_digests(module_name(backend), _family_file(spec)) for backend in self.versions]
         if not all(files):
             return None
-        parts: list[Any] = [repr(spec), sys.version, np.__version__, platform.machine(), files]
-        parts += [[backend, version, interpreter(backend)] for backend, version in self.versions.items()]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        inputs: list[Any] = [repr(spec), sys.version, np.__version__, platform.machine(), files]
+        inputs += [[backend, version, interpreter(backend)] for backend, version in self.versions.items()]
+        return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
 
 @cache
-def code(module: str, family: str) -> dict[str, str]:
-    """The digest of each file that comparing a model of the family on the backend may execute: the backend's own, and
-    what these and the ladder import of `repro`. Left out are the files of other families, and the catalogue, of which
-    the spec is the whole effect; {} where the backend cannot be found here."""
-    found = importlib.util.find_spec(module)
-    if found is None or not found.origin:
+def code_digests(module: str, family_file: str) -> dict[str, str]:
+    """The digest of each file that comparing a variant of a family on a backend may execute.
+
+    These are the files of the backend, and those that they, the ladder and the worker import of `repro`, without files
+    of other families and without the catalogue, whose whole effect is the spec. Empty where the backend cannot be
+    found from this process.
+    """
+    module_spec = importlib.util.find_spec(module)
+    if module_spec is None or not module_spec.origin:
         return {}
-    folders = found.submodule_search_locations
-    own = [path for folder in folders for path in Path(folder).rglob("*.py")] if folders else [Path(found.origin)]
-    others = _families() - {family} | {"catalogue"}
-    files: dict[str, str] = {}
-    waiting = [*ENTRIES, *own]
-    while waiting:
-        path = waiting.pop()
-        if str(path) not in files and not (path.parent.name in {"models", "specs"} and path.stem in others):
-            files[str(path)], imported = _look_into(path)
-            waiting += imported
-    return dict(sorted(files.items()))
+    folders = module_spec.submodule_search_locations or []
+    backend_files = [path for folder in folders for path in Path(folder).rglob("*.py")] or [Path(module_spec.origin)]
+    unrelated = _family_files() - {family_file} | {"catalogue"}
+    digests: dict[str, str] = {}
+    queue = [*ENTRY_POINTS, *backend_files]
+    while queue:
+        path = queue.pop()
+        if str(path) not in digests and not (path.parent.name in {"models", "specs"} and path.stem in unrelated):
+            digests[str(path)], imported = _read_source(path)
+            queue += imported
+    return dict(sorted(digests.items()))
 
 
 @cache
-def _look_into(path: Path) -> tuple[str, list[Path]]:
+def _read_source(path: Path) -> tuple[str, list[Path]]:
     """The digest of a file, and the files of `repro` that it imports."""
     source = path.read_bytes()
-    imported = [file for name in _imports(ast.parse(source)) for file in _files(name)]
+    imported = [file for name in _imported_names(ast.parse(source)) for file in _files_of(name)]
     return hashlib.sha256(source).hexdigest(), imported
 
 
-def _imports(tree: ast.AST) -> Iterator[str]:
+def _imported_names(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -132,8 +139,8 @@ def _imports(tree: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def _files(name: str) -> Iterator[Path]:
-    """The files of a module of `repro`, or of a name in one, and of the packages around it."""
+def _files_of(name: str) -> Iterator[Path]:
+    """The files of a module of `repro`, or of the module of a name, and of the packages around it."""
     top, *rest = name.split(".")
     if top == "repro":
         for depth in range(len(rest) + 1):
@@ -142,25 +149,28 @@ def _files(name: str) -> Iterator[Path]:
 
 
 @cache
-def _families() -> set[str]:
-    """The names of the files that the families have in repro/specs and in backends/X/models."""
-    return {_family(find_spec(name)) for name in CATALOGUE}
+def _family_files() -> set[str]:
+    """The names, without suffix, of the families' files in repro/specs and backends/X/models."""
+    return {_family_file(find_spec(name)) for name in CATALOGUE}
 
 
-def _family(spec: Spec) -> str:
+def _family_file(spec: Spec) -> str:
     return type(spec).__module__.rpartition(".")[2]
 
 
-def _read(rows: Any, model: str, rung: int, backends: list[str]) -> list[Record]:
-    """Records as they were kept. Raises ValueError, TypeError or KeyError for what `keep` would not have written."""
+def _parse_records(rows: Any, model: str, rung: int, backends: list[str]) -> list[Record]:
+    """Records as RecordCache.store wrote them. Raises one of UNREADABLE for anything that it would not have written."""
     records = [Record(**row | {"profile": [tuple(point) for point in row["profile"]]}) for row in rows]
     for record in records:
         texts = (record.reference, record.where, record.reason, *(where for where, _, _ in record.profile))
-        numbers = [(record.max_error, record.tolerance), *((error, allowed) for _, error, allowed in record.profile)]
+        numbers = [
+            (record.max_error, record.tolerance),
+            *((error, tolerance) for _, error, tolerance in record.profile),
+        ]
         if not (
             (record.model, record.rung) == (model, rung) and type(record.rung) is int
             and record.verdict in ("equal", "rounding") and all(isinstance(text, str) for text in texts)
-            and all((error is None or _is_size(error)) and _is_size(allowed) for error, allowed in numbers)
+            and all((error is None or _is_magnitude(error)) and _is_magnitude(limit) for error, limit in numbers)
         ):  # fmt: skip
             raise ValueError(record)
     if [record.backend for record in records] != backends:
@@ -168,5 +178,5 @@ def _read(rows: Any, model: str, rung: int, backends: list[str]) -> list[Record]
     return records
 
 
-def _is_size(value: object) -> bool:
+def _is_magnitude(value: object) -> bool:
     return type(value) in (int, float) and math.isfinite(value) and value >= 0  # type: ignore[arg-type,operator]

@@ -1,4 +1,4 @@
-"""One comparison of two arrays, and the verdict over many."""
+"""The comparison of two arrays, and the one that stands for several."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ Verdict = Literal["equal", "rounding", "diverges"]
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """where: the stage or weight; max_error: the largest absolute difference, None where there is none to speak of
-    (another shape, a NaN); tolerance: the difference up to which it counts as rounding."""
+class ArrayComparison:
+    """The outcome of compare_arrays.
+
+    where: the stage or weight that was compared; max_error: the largest absolute difference, None where there is no
+    number (shapes differ, a value is not finite); tolerance: the largest difference that counts as rounding.
+    """
 
     verdict: Verdict
     where: str
@@ -23,55 +26,58 @@ class Comparison:
     reason: str
 
     @property
-    def ratio(self) -> float:
-        """Error in units of the tolerance."""
+    def error_ratio(self) -> float:
+        """The error in units of the tolerance; infinite where there is no number."""
         if self.max_error is None:
             return float("inf")
         return self.max_error / self.tolerance if self.tolerance else float(self.max_error > 0)
 
 
-def compare(
+def compare_arrays(
     where: str, actual: np.ndarray, reference: np.ndarray, *, tolerance: float, dtype: type = np.float32
-) -> Comparison:
-    """Holds `actual`, which must be of `dtype`, against `reference`: shape, then dtype, then finiteness, then every
-    element by itself. No broadcasting, no means, and no NaN or infinity that would equal another."""
+) -> ArrayComparison:
+    """Compare an array, which must be of `dtype`, with a reference: shape, dtype, finiteness, then every element.
 
-    def diverges(reason: str, error: float | None = None) -> Comparison:
-        return Comparison("diverges", where, error, tolerance, reason)
+    There is no broadcasting and no averaging, and a NaN or an infinity never equals another.
+    """
+
+    def diverges(reason: str, error: float | None = None) -> ArrayComparison:
+        return ArrayComparison("diverges", where, error, tolerance, reason)
 
     if actual.shape != reference.shape:
         return diverges(f"shape {actual.shape} instead of {reference.shape}")
     if actual.dtype != dtype:
-        return diverges(f"{actual.dtype} instead of {np.dtype(dtype)}")
-    for what, array in (("", actual), ("the reference has ", reference)):
-        bad = ~np.isfinite(array)
-        if bad.any():
-            return diverges(f"{what}{array[bad][0]} at {_place(bad)} and {bad.sum() - 1} more that are not finite")
+        return diverges(f"dtype {actual.dtype} instead of {np.dtype(dtype)}")
+    for owner, array in (("", actual), ("the reference has ", reference)):
+        not_finite = ~np.isfinite(array)
+        if not_finite.any():
+            share = f"{not_finite.sum()} of {array.size} elements are not finite"
+            return diverges(f"{owner}{array[not_finite][0]} at {_first_index(not_finite)}; {share}")
     if np.array_equal(actual, reference.astype(dtype)):
-        return Comparison("equal", where, 0.0, tolerance, "equal to the bit")
+        return ArrayComparison("equal", where, 0.0, tolerance, "bit-identical")
     errors = np.abs(actual.astype(np.float64) - reference.astype(np.float64))
-    worst = float(errors.max())
-    if worst > tolerance:
-        at = np.unravel_index(errors.argmax(), errors.shape)
+    largest = float(errors.max())
+    if largest > tolerance:
+        index = np.unravel_index(errors.argmax(), errors.shape)
         count = int((errors > tolerance).sum())
         return diverges(
-            f"{actual[at]:.6g} instead of {reference[at]:.6g} at {_place(errors == worst)}, off by {worst:.2g} where "
-            f"{tolerance:.2g} is rounding; {count} of {errors.size} elements are off",
-            worst,
+            f"{actual[index]:.6g} instead of {reference[index]:.6g} at {_first_index(errors == largest)}, an error of "
+            f"{largest:.2g} where the tolerance is {tolerance:.2g}; {count} of {errors.size} elements exceed it",
+            largest,
         )
-    return Comparison("rounding", where, worst, tolerance, f"off by at most {worst:.2g}, rounding is {tolerance:.2g}")
+    reason = f"largest error {largest:.2g}, tolerance {tolerance:.2g}"
+    return ArrayComparison("rounding", where, largest, tolerance, reason)
 
 
-def overall(comparisons: Iterable[Comparison]) -> Comparison:
-    """The comparison that speaks for all: the first that diverges in the order of computation, else the one nearest to
-    its tolerance."""
-    found = list(comparisons)
-    for comparison in found:
+def most_critical(comparisons: Iterable[ArrayComparison]) -> ArrayComparison:
+    """The first comparison that diverges, in the order of computation, or else the one nearest to its tolerance."""
+    candidates = list(comparisons)
+    for comparison in candidates:
         if comparison.verdict == "diverges":
             return comparison
-    return max(found, key=lambda comparison: (comparison.verdict == "rounding", comparison.ratio))
+    return max(candidates, key=lambda comparison: (comparison.verdict == "rounding", comparison.error_ratio))
 
 
-def _place(mask: np.ndarray) -> str:
-    """The first index at which a mask holds."""
+def _first_index(mask: np.ndarray) -> str:
+    """The first index at which a mask is true."""
     return str([int(i) for i in np.argwhere(mask)[0]])

@@ -1,4 +1,4 @@
-"""What the command shows: a line for each variant with a mark for each backend, and beneath it how far it has come."""
+"""What `repro.parity` prints: a table of verdicts, one line per variant, with a progress bar below it."""
 
 from __future__ import annotations
 
@@ -8,83 +8,90 @@ from functools import cache
 
 from tqdm import tqdm
 
-from repro.parity.record import Record, worst
+from repro.parity.record import Record, worst_record
 from repro.specs import find_spec
 
-# About how long a rung takes beside others. A rung that is not here takes as long as the longest
-EFFORT = {0: 1, 1: 2, 2: 1, 3: 3, 4: 4, 5: 4, 6: 11, 7: 25}
-WIDE = 98  # columns of a terminal: what is wider has its titles cut
-LEGEND = "= equal, 22 off by 22 % of the rounding that is allowed there, XX DIVERGES"
+# Relative duration of a rung. A rung that is missing here counts as the longest
+RUNG_COSTS = {0: 1, 1: 2, 2: 1, 3: 3, 4: 4, 5: 4, 6: 11, 7: 25}
+MAX_TABLE_WIDTH = 98  # characters; a wider table abbreviates the titles of its rungs
+LEGEND = "= bit-identical   22 error is 22 % of the tolerance   XX diverges"
 
 
-class Matrix:
-    """rungs: number -> name. A cell has a mark of two characters for each backend."""
+class VerdictTable:
+    """A table with a row per variant and a column per rung; each cell has a mark for every backend."""
 
     def __init__(self, models: Sequence[str], rungs: Mapping[int, str], backends: Sequence[str]):
+        """rungs: number -> name."""
         self.rungs, self.backends = rungs, backends
         self.name_width = max(map(len, models))
         self.titles = [f"{number} {name}" for number, name in rungs.items()]
-        self.width = max(3 * len(backends) - 1, *map(len, self.titles))
-        if self.name_width + (self.width + 1) * len(rungs) > WIDE:
-            self.width = max(3 * len(backends) - 1, 8)
+        marks_width = 3 * len(backends) - 1
+        self.cell_width = max(marks_width, *map(len, self.titles))
+        if self.name_width + (self.cell_width + 1) * len(rungs) > MAX_TABLE_WIDTH:
+            self.cell_width = max(marks_width, 8)
 
     @property
     def heading(self) -> str:
-        """The rungs, and under each the backends by their first two letters."""
-        short = [title if len(title) <= self.width else f"{title[: self.width - 1]}." for title in self.titles]
+        """Two lines: the rungs, and under each of them the first two letters of every backend."""
+        width = self.cell_width
+        titles = [title if len(title) <= width else f"{title[: width - 1]}." for title in self.titles]
         letters = " ".join(f"{name[:2]:2}" for name in self.backends)
-        return f"{self._row('', short)}\n{self._row('', [letters] * len(short))}"
+        return f"{self._row('', titles)}\n{self._row('', [letters] * len(titles))}"
 
     def line(self, model: str, records: Iterable[Record]) -> str:
-        """The records of a variant; of several seeds the worst."""
-        found = list(records)
+        """The row of a variant. A cell shows the worst of several seeds, and is empty without a record."""
+        records_of_cells: dict[tuple[int, str], list[Record]] = {}
+        for record in records:
+            records_of_cells.setdefault((record.rung, record.backend), []).append(record)
         cells = []
         for rung in self.rungs:
-            own = [[r for r in found if (r.rung, r.backend) == (rung, backend)] for backend in self.backends]
-            cells.append(" ".join(f"{mark(worst(of_one)) if of_one else '':>2}" for of_one in own))
+            of_backends = [records_of_cells.get((rung, backend)) for backend in self.backends]
+            cells.append(" ".join(f"{verdict_mark(worst_record(r)) if r else '':>2}" for r in of_backends))
         return self._row(model, cells)
 
     def _row(self, name: str, cells: Iterable[str]) -> str:
-        return f"{name:{self.name_width}}  {'|'.join(f'{cell:{self.width}}' for cell in cells)}".rstrip()
+        return f"{name:{self.name_width}}  {'|'.join(f'{cell:{self.cell_width}}' for cell in cells)}".rstrip()
 
 
-def mark(record: Record) -> str:
-    """A verdict in two characters; rounding is at most 99 % of what is allowed."""
-    if record.verdict == "rounding" and record.share is not None:
-        return str(min(int(100 * record.share + 0.5), 99))
+def verdict_mark(record: Record) -> str:
+    """A verdict in at most two characters, as LEGEND explains; rounding is shown as 99 % at most."""
+    if record.verdict == "rounding" and record.error_ratio is not None:
+        return str(min(int(100 * record.error_ratio + 0.5), 99))
     return "XX" if record.diverges else "="
 
 
-class Progress(tqdm):
-    """A line on stderr, where that is a terminal: how many variants are done, and about how long the rest takes.
+class ProgressBar(tqdm):
+    """A line on stderr, if that is a terminal: the variants that are done, and an estimate of the time left.
 
-    It counts in units of `cost`, over which tqdm's estimate is steadier than over comparisons.
+    It counts in units of estimate_cost, which gives a steadier estimate than counting comparisons.
     """
 
-    def __init__(self, variants: int, total: float):
-        layout = "{desc}: {percentage:3.0f} %, {elapsed} gone, about {remaining} left"
+    def __init__(self, variants: int, total_cost: float):
+        layout = "{desc}: {percentage:3.0f} %, {elapsed} elapsed, about {remaining} left"
         super().__init__(
-            total=total, bar_format=layout, smoothing=0, leave=False, disable=None, file=sys.stderr, dynamic_ncols=True
-        )
+            total=total_cost, bar_format=layout, smoothing=0, leave=False, disable=None, file=sys.stderr,
+            dynamic_ncols=True,
+        )  # fmt: skip
         self.variants = variants
 
-    def begin(self, number: int, model: str) -> None:
-        """number: of variants that are done."""
-        self.set_description_str(f"{number}/{self.variants} done, now {model}")
+    def begin_variant(self, done: int, model: str) -> None:
+        """Show that a variant is being compared after `done` others."""
+        self.set_description_str(f"{done}/{self.variants} done, comparing {model}")
 
 
-def cost(model: str, rung: int) -> float:
-    """About how long a rung takes, in no unit."""
-    return EFFORT.get(rung, max(EFFORT.values())) * _size(model)
+def estimate_cost(model: str, rung: int) -> float:
+    """An estimate of the duration of a rung, relative to other variants and rungs."""
+    return RUNG_COSTS.get(rung, max(RUNG_COSTS.values())) * _model_cost(model)
 
 
 @cache
-def _size(model: str) -> float:
-    """Every operator has a price to be called, and every weight one to be handed to the workers."""
+def _model_cost(model: str) -> float:
+    """Calling an operator takes a fixed time, and so does sending a weight to the workers."""
     spec = find_spec(model)
     return len(spec.trace().operators) + spec.params / 40_000
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
+    """Seconds as "3 min 5 s"."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"

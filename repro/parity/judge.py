@@ -1,9 +1,12 @@
-"""From arrays to verdicts: what is asked of every backend is asked again of the reference with other last bits and in
-double precision, which tells rounding from an error; what diverges is looked at closely, which names the culprit.
+"""Verdicts: a computation is run on every backend, and the results are compared with a float64 reference.
 
-A network with ReLUs is not smooth: a value within rounding of a kink falls to either side of it, and changes gradients
-by far more than rounding. On other inputs it is another value, or none. So what diverges is tried again on others, and
-only what diverges every time is an error.
+The first backend that computes in float64 is the reference. Its float32 runs, one of them as it is and others with the
+last bits of the inputs changed, tell rounding from an error. Whatever diverges is computed again with the results of
+every module, so that the first module that diverges is named.
+
+A network with ReLUs is not smooth: a value within rounding of the kink falls to either side of it, and changes
+gradients by far more than rounding. With other inputs it is another value, or none. So whatever diverges is tried
+again on other inputs, and only what diverges every time is an error.
 """
 
 from __future__ import annotations
@@ -17,205 +20,237 @@ import numpy as np
 
 from repro.arrays import Arrays
 from repro.errors import ReproError
-from repro.parity.comparison import Comparison, compare, overall
-from repro.parity.hints import hint
-from repro.parity.record import Point, Record
-from repro.parity.tolerance import perturbed, tolerances
+from repro.parity.comparison import ArrayComparison, compare_arrays, most_critical
+from repro.parity.hints import explain_error
+from repro.parity.record import ProfilePoint, Record
+from repro.parity.tolerance import measure_tolerances, perturb_last_bits
 from repro.specs import Spec
-from repro.workers.client import LARGE, Worker
+from repro.workers.client import LARGE_MODEL_PARAMS, Worker
 
 Workers = Mapping[str, Worker]
 
 ATTEMPTS = 3
-ENTERS, GRADIENT = "enters ", "gradient of "
+INPUT_PREFIX, GRADIENT_PREFIX, EMA_PREFIX = "input of ", "gradient of ", "EMA of "
 STATISTICS = ("running_mean", "running_var")
 
-
-# (workers, inputs, double, every_module) -> the arrays of each backend in the order of computation; {} for a backend
-# that cannot compute in float64 (double)
-Run = Callable[[Workers, Arrays, bool, bool], dict[str, Arrays]]
+# (workers, inputs, float64, every_module) -> the arrays of each backend in the order of computation. A backend that
+# cannot compute in float64 is left out of a float64 run
+Compute = Callable[[Workers, Arrays, bool, bool], dict[str, Arrays]]
 
 
 @dataclass(frozen=True)
-class Question:
-    """name: in the report, where a rung has several; inputs: of an attempt; nudge: the input that gets other last bits;
-    double: how much closer frameworks in float64 must agree than in float32; nudges: how many runs with other last bits
-    tell what rounding amounts to, beside the one with the bits as they are."""
+class Computation:
+    """A computation that is compared between backends.
+
+    name: its name in the report, where a rung has several computations; make_inputs: the inputs of an attempt,
+    numbered from 0; perturbed_input: the name of the input whose last bits are changed; float64_factor: the tolerance
+    between frameworks in float64, relative to that of float32; perturbations: number of float32 runs with changed
+    last bits.
+    """
 
     name: str
-    inputs: Callable[[int], Arrays]
-    nudge: str
-    run: Run
-    double: float
-    nudges: int = 3
+    make_inputs: Callable[[int], Arrays]
+    perturbed_input: str
+    compute: Compute
+    float64_factor: float
+    perturbations: int = 3
 
 
-def judge(spec: Spec, rung: int, workers: Workers, questions: list[Question], weights: Arrays) -> Iterator[Record]:
-    """A record for each backend, which speaks of the first question that it fails, or else of the one that it passes
-    with the least to spare. weights: those before training.
+def judge(
+    spec: Spec, rung: int, workers: Workers, computations: list[Computation], weights: Arrays
+) -> Iterator[Record]:
+    """Yield a record for each backend, which covers all computations of the rung.
 
-    Raises ReproError where no backend computes in double precision.
+    weights: the initial weights, which help to explain errors after training.
+
+    Raises ReproError where no backend computes in float64.
     """
-    found: dict[str, list[Comparison]] = {backend: [] for backend in workers}
-    profiles: dict[str, list[Point]] = {backend: [] for backend in workers}
+    criticals: dict[str, list[ArrayComparison]] = {backend: [] for backend in workers}
+    profiles: dict[str, list[ProfilePoint]] = {backend: [] for backend in workers}
     reference = ""
-    large = sum(array.size for array in weights.values()) > LARGE
-    with _Queues(workers, 1 if large else len(workers)) as queues:
-        for question, look in zip(questions, queues.ahead(questions), strict=True):
-            reference, answers = _answers(question, workers, queues, look)
-            for backend, comparisons in answers.items():
-                speaker = overall(comparisons)
-                if speaker.verdict == "diverges":
+    is_large = sum(array.size for array in weights.values()) > LARGE_MODEL_PARAMS
+    with _BackendQueues(workers, parallel=1 if is_large else len(workers)) as queues:
+        for computation, attempt in zip(computations, queues.first_attempts(computations), strict=True):
+            reference, comparisons_of = _compare_with_retries(computation, workers, queues, attempt)
+            for backend, comparisons in comparisons_of.items():
+                critical = most_critical(comparisons)
+                if critical.verdict == "diverges":
                     pair = {name: worker for name, worker in workers.items() if name in {reference, backend}}
-                    close = _Look(question, pair, queues, ATTEMPTS - 1, True)
-                    speaker = _culprit(close, backend, spec, weights) or speaker
-                suffix = f" ({question.name})" if question.name else ""
-                found[backend].append(replace(speaker, where=speaker.where + suffix))
+                    detailed = _Attempt(computation, pair, queues, ATTEMPTS - 1, every_module=True)
+                    critical = _first_divergence(detailed, backend, spec, weights) or critical
+                suffix = f" ({computation.name})" if computation.name else ""
+                criticals[backend].append(replace(critical, where=critical.where + suffix))
                 profiles[backend] += [
                     (c.where + suffix, c.max_error and float(f"{c.max_error:.3g}"), float(f"{c.tolerance:.3g}"))
                     for c in comparisons
                 ]
-    for backend, speakers in found.items():
-        yield Record.of(spec.name, rung, backend, f"{reference} float64", overall(speakers), profiles[backend])
+    for backend in workers:
+        yield Record.from_comparison(
+            spec.name, rung, backend, f"{reference} float64", most_critical(criticals[backend]), profiles[backend]
+        )
 
 
-class _Queues:
-    """What is asked of each backend, one after the other, so that none waits until the others have answered."""
+class _BackendQueues:
+    """A queue of requests for each backend, so that a fast backend does not wait for a slow one."""
 
-    def __init__(self, workers: Workers, turns: int):
-        """turns: so many backends may work at the same time."""
+    def __init__(self, workers: Workers, *, parallel: int):
+        """parallel: the number of backends that may compute at the same time."""
         self.workers = workers
-        self.turns = BoundedSemaphore(turns)
+        self.parallel = BoundedSemaphore(parallel)
         self.queues = {backend: ThreadPoolExecutor(1) for backend in workers}
-        self.looks = ThreadPoolExecutor(2)
+        self.attempts = ThreadPoolExecutor(2)
 
-    def begin(
-        self, question: Question, backend: str, inputs: Arrays, double: bool, every_module: bool
+    def submit(
+        self, computation: Computation, backend: str, inputs: Arrays, *, float64: bool, every_module: bool
     ) -> Future[dict[str, Arrays]]:
-        def run() -> dict[str, Arrays]:
-            with self.turns:
-                return question.run({backend: self.workers[backend]}, inputs, double, every_module)
+        """Queue a computation of one backend; its result has that backend's name as the only key, or none."""
 
-        return self.queues[backend].submit(run)
+        def compute() -> dict[str, Arrays]:
+            with self.parallel:
+                return computation.compute({backend: self.workers[backend]}, inputs, float64, every_module)
 
-    def ahead(self, questions: list[Question]) -> Iterator[_Look]:
-        """First attempts at the questions. While one is compared, or waits for its last backend, the next is asked."""
-        return self.looks.map(lambda question: _Look(question, self.workers, self, 0, False), questions)
+        return self.queues[backend].submit(compute)
 
-    def __enter__(self) -> _Queues:
+    def first_attempts(self, computations: list[Computation]) -> Iterator[_Attempt]:
+        """The first attempt of each computation. While one is being compared, the next is being computed."""
+        return self.attempts.map(
+            lambda computation: _Attempt(computation, self.workers, self, 0, every_module=False), computations
+        )
+
+    def __enter__(self) -> _BackendQueues:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for queue in (self.looks, *self.queues.values()):
-            queue.shutdown(cancel_futures=True)
+        for executor in (self.attempts, *self.queues.values()):
+            executor.shutdown(cancel_futures=True)
 
 
-class _Look:
-    """One attempt at a question."""
+class _Attempt:
+    """The results of all backends for the inputs of one attempt, and the tolerance of each array."""
 
-    def __init__(self, question: Question, workers: Workers, queues: _Queues, attempt: int, every_module: bool):
-        given = question.inputs(attempt)
-        others = [given | {question.nudge: perturbed(given[question.nudge], seed)} for seed in range(question.nudges)]
-        double = {backend: queues.begin(question, backend, given, True, every_module) for backend in workers}
-        single = {backend: queues.begin(question, backend, given, False, every_module) for backend in workers}
-        self.reference = next((backend for backend in workers if double[backend].result()), "")
+    def __init__(
+        self, computation: Computation, workers: Workers, queues: _BackendQueues, number: int, *, every_module: bool
+    ):
+        inputs = computation.make_inputs(number)
+        perturbed_input = inputs[computation.perturbed_input]
+        perturbed = [
+            inputs | {computation.perturbed_input: perturb_last_bits(perturbed_input, seed)}
+            for seed in range(computation.perturbations)
+        ]
+
+        def submit(backend: str, inputs: Arrays, *, float64: bool) -> Future[dict[str, Arrays]]:
+            return queues.submit(computation, backend, inputs, float64=float64, every_module=every_module)
+
+        float64_runs = {backend: submit(backend, inputs, float64=True) for backend in workers}
+        float32_runs = {backend: submit(backend, inputs, float64=False) for backend in workers}
+        self.reference = next((backend for backend in workers if float64_runs[backend].result()), "")
         if not self.reference:
-            raise ReproError(
-                f"nothing to hold {', '.join(workers)} against: a backend that computes in float64 (torch or "
-                "paddle) must take part"
-            )
-        nudges = [queues.begin(question, self.reference, other, False, every_module) for other in others]
-        self.tighter = question.double
-        self.double = _joined(double.values())
-        self.single = _joined(single.values())
-        self.exact = self.double[self.reference]
-        runs = [self.single[self.reference], *(run.result()[self.reference] for run in nudges)]
-        self.allowed = tolerances(runs, self.exact)
+            raise ReproError("no float64 reference available: add torch or paddle")
+        perturbed_runs = [submit(self.reference, other, float64=False) for other in perturbed]
+        self.float64_factor = computation.float64_factor
+        self.float64_results = _merge(float64_runs.values())
+        self.float32_results = _merge(float32_runs.values())
+        self.exact = self.float64_results[self.reference]
+        reference_runs = [
+            self.float32_results[self.reference],
+            *(run.result()[self.reference] for run in perturbed_runs),
+        ]
+        self.tolerances = measure_tolerances(reference_runs, self.exact)
 
-    def comparisons(self, backend: str) -> list[Comparison]:
-        """In the order of computing."""
-        found = []
+    def comparisons(self, backend: str) -> list[ArrayComparison]:
+        """A comparison of each array of the reference, in the order of computation."""
+        comparisons = []
         for name, exact in self.exact.items():
-            allowed = self.allowed[name]
-            checks = [_checked(name, self.single[backend], exact, allowed, np.float32)]
-            if backend in self.double and backend != self.reference:
-                checks.append(_checked(name, self.double[backend], exact, self.tighter * allowed, np.float64))
-            found.append(overall(checks))
-        return found
+            tolerance = self.tolerances[name]
+            pair = [_compare_result(name, self.float32_results[backend], exact, tolerance, np.float32)]
+            if backend in self.float64_results and backend != self.reference:
+                results = self.float64_results[backend]
+                pair.append(_compare_result(name, results, exact, self.float64_factor * tolerance, np.float64))
+            comparisons.append(most_critical(pair))
+        return comparisons
 
 
-def _joined(futures: Iterable[Future[dict[str, Arrays]]]) -> dict[str, Arrays]:
+def _merge(futures: Iterable[Future[dict[str, Arrays]]]) -> dict[str, Arrays]:
     return {backend: arrays for future in futures for backend, arrays in future.result().items()}
 
 
-def _checked(name: str, arrays: Arrays, exact: np.ndarray, tolerance: float, dtype: type) -> Comparison:
+def _compare_result(name: str, results: Arrays, exact: np.ndarray, tolerance: float, dtype: type) -> ArrayComparison:
     where = name if dtype is np.float32 else f"{name}, float64"
-    if name not in arrays:
-        return Comparison("diverges", where, None, tolerance, "it is missing")
-    return compare(where, arrays[name], exact, tolerance=tolerance, dtype=dtype)
+    if name not in results:
+        return ArrayComparison("diverges", where, None, tolerance, "it is missing")
+    return compare_arrays(where, results[name], exact, tolerance=tolerance, dtype=dtype)
 
 
-def _answers(
-    question: Question, workers: Workers, queues: _Queues, look: _Look
-) -> tuple[str, dict[str, list[Comparison]]]:
-    """The reference, and each backend's comparisons. What did not diverge on all of ATTEMPTS inputs, of which `look` is
-    the first, speaks by one on which it did not."""
-    history: dict[str, list[list[Comparison]]] = {backend: [] for backend in workers}
-    suspects, reference = set(workers), ""
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            chosen = {name: worker for name, worker in workers.items() if name in suspects | {reference}}
-            look = _Look(question, chosen, queues, attempt, False)
-        reference = look.reference
+def _compare_with_retries(
+    computation: Computation, workers: Workers, queues: _BackendQueues, first_attempt: _Attempt
+) -> tuple[str, dict[str, list[ArrayComparison]]]:
+    """Return the reference, and the comparisons of each backend.
+
+    Backends that diverge are tried again, ATTEMPTS times at most. An array that agrees on any attempt is represented
+    by that attempt.
+    """
+    history: dict[str, list[list[ArrayComparison]]] = {backend: [] for backend in workers}
+    suspects, attempt = set(workers), first_attempt
+    for number in range(ATTEMPTS):
+        if number:
+            chosen = {name: worker for name, worker in workers.items() if name in suspects | {attempt.reference}}
+            attempt = _Attempt(computation, chosen, queues, number, every_module=False)
         for backend in suspects:
-            history[backend].append(look.comparisons(backend))
-        suspects = {backend for backend in suspects if any(map(_diverges, zip(*history[backend], strict=True)))}
+            history[backend].append(attempt.comparisons(backend))
+        suspects = {backend for backend in suspects if any(map(_all_diverge, zip(*history[backend], strict=True)))}
         if not suspects:
             break
-    answers = {
+    comparisons_of = {
         backend: [
-            next((one for one in tried if one.verdict != "diverges"), tried[-1])
-            for tried in zip(*attempts, strict=True)
+            next((comparison for comparison in tries if comparison.verdict != "diverges"), tries[-1])
+            for tries in zip(*attempts, strict=True)
         ]
         for backend, attempts in history.items()
     }
-    return reference, answers
+    return attempt.reference, comparisons_of
 
 
-def _diverges(tried: tuple[Comparison, ...]) -> bool:
-    return all(one.verdict == "diverges" for one in tried)
+def _all_diverge(comparisons: Iterable[ArrayComparison]) -> bool:
+    return all(comparison.verdict == "diverges" for comparison in comparisons)
 
 
-def _culprit(look: _Look, backend: str, spec: Spec, weights: Arrays) -> Comparison | None:
-    """The first thing that diverges, with a place in words and what it looks like; None where a close look finds
-    nothing."""
-    names = list(look.exact)
-    for index, found in enumerate(look.comparisons(backend)):
-        if found.verdict == "diverges":
+def _first_divergence(attempt: _Attempt, backend: str, spec: Spec, weights: Arrays) -> ArrayComparison | None:
+    """The first comparison that diverges, with a description of its place and its error; None if there is none."""
+    names = list(attempt.exact)
+    for index, comparison in enumerate(attempt.comparisons(backend)):
+        if comparison.verdict == "diverges":
             name = names[index]
-            weight = name.rpartition(": ")[2].removeprefix("average of ")
-            statistic = next((kind for kind in STATISTICS if weight.endswith(kind)), "")
-            arrays = (look.single if found.where == name else look.double)[backend]
-            text = ""
-            if name in arrays:
-                text = hint(
-                    arrays[name], look.exact[name], found.tolerance, weights.get(weight), spec.norm_momentum, statistic
+            weight = name.rpartition(": ")[2].removeprefix(EMA_PREFIX)
+            is_float32 = comparison.where == name
+            results = (attempt.float32_results if is_float32 else attempt.float64_results)[backend]
+            explanation = ""
+            if name in results:
+                explanation = explain_error(
+                    results[name],
+                    attempt.exact[name],
+                    tolerance=comparison.tolerance,
+                    initial=weights.get(weight),
+                    momentum=spec.norm_momentum,
+                    statistic=next((statistic for statistic in STATISTICS if weight.endswith(statistic)), ""),
                 )
-            where = place(names, index) + found.where.removeprefix(name)
-            return replace(found, where=where, reason=found.reason + f" ({text})" * bool(text))
+            where = describe_place(names, index) + comparison.where.removeprefix(name)
+            reason = f"{comparison.reason} ({explanation})" if explanation else comparison.reason
+            return replace(comparison, where=where, reason=reason)
     return None
 
 
-def place(names: list[str], index: int) -> str:
-    """Where the array is, of those whose names Backend.forward gives in the order of computing: a module that has
-    parts, all of which are right, errs in what it does with them. A gradient may err in what is between it and the one
-    before, which is right."""
+def describe_place(names: list[str], index: int) -> str:
+    """Describe where the array `names[index]` is computed. The names are in the order of computation.
+
+    If all modules inside a module are right, the error is in what the module itself does after the last of them, which
+    is named, too. The error of a gradient may be between its place and that of the gradient before, which is right.
+    """
     name = names[index]
-    if name.startswith(GRADIENT):
-        return f"{name} (after that of {names[index - 1].removeprefix(GRADIENT)})" if index else name
-    inner = name.removeprefix(ENTERS)
-    if inner == name and not any(other.startswith(f"{name}.") for other in names[:index]):
+    if name.startswith(GRADIENT_PREFIX):
+        return f"{name} (after that of {names[index - 1].removeprefix(GRADIENT_PREFIX)})" if index else name
+    is_output = not name.startswith(INPUT_PREFIX)
+    if is_output and not any(other.startswith(f"{name}.") for other in names[:index]):
         return name
-    outputs = (other for other in names[:index] if not other.startswith(ENTERS) and not other.endswith(STATISTICS))
-    before = next(reversed(list(outputs)), "")
-    return f"{name} (after {before})" if before else name
+    outputs = [other for other in names[:index] if not other.startswith(INPUT_PREFIX)]
+    previous = next((other for other in reversed(outputs) if not other.endswith(STATISTICS)), "")
+    return f"{name} (after {previous})" if previous else name

@@ -1,5 +1,7 @@
-"""Which weight of one model is which of another: found by running order, shape and kind, written for the user to
-correct, and read again."""
+"""The mapping from the weights of one user model to those of another.
+
+It is found by the order of execution, shapes and kinds, written to a file for the user to correct, and read again.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,16 @@ from typing import Any
 from repro.errors import ReproError, unknown
 from repro.files import read_yaml, write_text
 
-LARGEST_FILE = 1 << 22  # bytes
-NEARER = 0.2  # by that much another name must be more alike to cast doubt on what the order says
+MAX_FILE_BYTES = 1 << 22
+DOUBTFUL_SIMILARITY = 0.2  # another name that is more similar by this much casts doubt on the order of execution
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One weight of a model; layer: path of the module that owns it; ran: whether that was seen to run."""
+class WeightEntry:
+    """One weight of a user model.
+
+    layer: path of the module that owns it; ran: whether that module was seen to run.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -33,64 +38,75 @@ class Entry:
         return f"{self.name} {self.shape} {self.kind}{f' in {self.groups} groups' if self.groups > 1 else ''}"
 
     @property
-    def key(self) -> tuple[Any, ...]:
+    def signature(self) -> tuple[Any, ...]:
+        """Everything in which counterparts must agree."""
         return self.kind, self.shape, self.groups
 
 
 @dataclass(frozen=True)
-class Found:
-    """The other's name of a weight, None for no counterpart, and what casts doubt on it."""
+class Counterpart:
+    """The name of a weight in the other model, None where there is no counterpart, and a reason to doubt it."""
 
     name: str | None
     doubt: str = ""
 
 
-def in_running_order(rows: Iterable[Sequence[Any]], events: Iterable[str]) -> list[Entry]:
-    """The weights of `adopt`'s rows in the order in which their modules run, by the names of what Backend.forward finds
-    when it looks closely. A module that does not run by itself stays behind the one registered before it."""
-    order: dict[str, int] = {}
-    for index, event in enumerate(events):
-        order.setdefault(event.removeprefix("enters "), index)
-    placed, last = [], -1
+def order_by_execution(rows: Iterable[Sequence[Any]], results: Iterable[str]) -> list[WeightEntry]:
+    """The weights in the order in which their modules run.
+
+    rows: as the request create_user_model returns them; results: the names that Backend.forward returns for every
+    module. A module that does not run itself stays behind the one that was registered before it.
+    """
+    positions: dict[str, int] = {}
+    for index, result in enumerate(results):
+        positions.setdefault(result.removeprefix("input of "), index)
+    placed, position = [], -1
     for name, shape, kind, groups, layer in rows:
-        last = order.get(layer, last)
-        placed.append((last, Entry(name, tuple(shape), kind, groups, layer, layer in order)))
+        position = positions.get(layer, position)
+        placed.append((position, WeightEntry(name, tuple(shape), kind, groups, layer, layer in positions)))
     return [entry for _, entry in sorted(placed, key=lambda pair: pair[0])]
 
 
-def align(ours: Sequence[Entry], theirs: Sequence[Entry]) -> dict[str, Found]:
-    """For each of our weights, theirs: layers are aligned as sequences, so that one too many does not shift the rest,
-    and where several fit, by their names. What is left over is matched across that order."""
-    left, right = _layers(ours), _layers(theirs)
-    pairs = _aligned(left, right)
-    found: dict[str, Found] = {}
+def align_weights(left: Sequence[WeightEntry], right: Sequence[WeightEntry]) -> dict[str, Counterpart]:
+    """The counterpart of each weight of the left model in the right one.
+
+    Layers are aligned as sequences, so that an additional layer does not shift the others; names decide where several
+    layers fit. Layers that remain are matched regardless of the order.
+    """
+    left_layers, right_layers = _group_by_layer(left), _group_by_layer(right)
+    pairs = _align_layers(left_layers, right_layers)
+    counterparts: dict[str, Counterpart] = {}
     for i, j in pairs.items():
-        doubt = _doubt(left, right, i, j)
-        found |= {a.name: Found(b.name, doubt) for a, b in _common(left[i], right[j])}
-    spare = [j for j in range(len(right)) if j not in pairs.values()]
-    for i in (i for i in range(len(left)) if i not in pairs):
-        best = max(spare, key=lambda j: _score(left[i], right[j]), default=None)
-        if best is not None and (common := _common(left[i], right[best])):
-            found |= {a.name: Found(b.name, "runs at another place") for a, b in common}
-            spare.remove(best)
-    return {entry.name: found.get(entry.name, Found(None)) for entry in ours}
+        doubt = _doubt(left_layers, right_layers, i, j)
+        counterparts |= {a.name: Counterpart(b.name, doubt) for a, b in _matching(left_layers[i], right_layers[j])}
+    unused = [j for j in range(len(right_layers)) if j not in pairs.values()]
+    for i in (i for i in range(len(left_layers)) if i not in pairs):
+        best = max(unused, key=lambda j: _similarity(left_layers[i], right_layers[j]), default=None)
+        if best is not None and (matches := _matching(left_layers[i], right_layers[best])):
+            counterparts |= {a.name: Counterpart(b.name, "runs at another place") for a, b in matches}
+            unused.remove(best)
+    return {entry.name: counterparts.get(entry.name, Counterpart(None)) for entry in left}
 
 
-def _layers(entries: Sequence[Entry]) -> list[list[Entry]]:
+def _group_by_layer(entries: Sequence[WeightEntry]) -> list[list[WeightEntry]]:
     return [list(group) for _, group in groupby(entries, key=lambda entry: entry.layer)]
 
 
-def _common(left: list[Entry], right: list[Entry]) -> list[tuple[Entry, Entry]]:
-    """The weights that two layers have in common: same kind, shape and groups, and the same leaf rather than not."""
-    pairs, spare = [], list(right)
+def _matching(left: list[WeightEntry], right: list[WeightEntry]) -> list[tuple[WeightEntry, WeightEntry]]:
+    """The pairs of weights of two layers with the same signature, and with the same last name where there is one."""
+    pairs, unused = [], list(right)
     for entry in left:
-        alike = [other for other in spare if other.key == entry.key]
-        if alike:
-            leaf = entry.name.rpartition(".")[2]
-            other = next((one for one in alike if one.name.rpartition(".")[2] == leaf), alike[0])
-            pairs.append((entry, other))
-            spare.remove(other)
+        candidates = [candidate for candidate in unused if candidate.signature == entry.signature]
+        if candidates:
+            leaf = _leaf(entry.name)
+            match = next((candidate for candidate in candidates if _leaf(candidate.name) == leaf), candidates[0])
+            pairs.append((entry, match))
+            unused.remove(match)
     return pairs
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _bigrams(name: str) -> Counter[str]:
@@ -98,26 +114,26 @@ def _bigrams(name: str) -> Counter[str]:
     return Counter(text[i : i + 2] for i in range(len(text) - 1))
 
 
-def _alike(left: str, right: str) -> float:
-    """How alike two names are, from 0 to 1."""
+def _name_similarity(left: str, right: str) -> float:
+    """The similarity of two names, from 0 to 1 (Dice coefficient of their bigrams)."""
     a, b = _bigrams(left), _bigrams(right)
     return 2 * (a & b).total() / (a.total() + b.total())
 
 
-def _score(left: list[Entry], right: list[Entry]) -> float:
-    """How much two layers have in common, of which names are the least."""
-    common = len(_common(left, right))
-    return common + _alike(left[0].layer, right[0].layer) / 2 if common else 0.0
+def _similarity(left: list[WeightEntry], right: list[WeightEntry]) -> float:
+    """The number of matching weights of two layers, plus at most a half for their names."""
+    matches = len(_matching(left, right))
+    return matches + _name_similarity(left[0].layer, right[0].layer) / 2 if matches else 0.0
 
 
-def _aligned(left: list[list[Entry]], right: list[list[Entry]]) -> dict[int, int]:
-    """Pairs of layers in order, of the largest score altogether (Needleman and Wunsch)."""
+def _align_layers(left: list[list[WeightEntry]], right: list[list[WeightEntry]]) -> dict[int, int]:
+    """The pairs of layers, in order on both sides, with the largest total similarity (Needleman and Wunsch)."""
     best = [[0.0] * (len(right) + 1) for _ in range(len(left) + 1)]
-    scores = [[_score(a, b) if _may(a, b) else 0.0 for b in right] for a in left]
+    scores = [[_similarity(a, b) if _share_signature(a, b) else 0.0 for b in right] for a in left]
     for i in reversed(range(len(left))):
         for j in reversed(range(len(right))):
-            both = best[i + 1][j + 1] + scores[i][j] if scores[i][j] else 0.0
-            best[i][j] = max(both, best[i + 1][j], best[i][j + 1])
+            paired = best[i + 1][j + 1] + scores[i][j] if scores[i][j] else 0.0
+            best[i][j] = max(paired, best[i + 1][j], best[i][j + 1])
     pairs, i, j = {}, 0, 0
     while i < len(left) and j < len(right):
         if scores[i][j] and best[i][j] == best[i + 1][j + 1] + scores[i][j]:
@@ -130,84 +146,94 @@ def _aligned(left: list[list[Entry]], right: list[list[Entry]]) -> dict[int, int
     return pairs
 
 
-def _may(left: list[Entry], right: list[Entry]) -> bool:
-    return not {entry.key for entry in left}.isdisjoint(entry.key for entry in right)
+def _share_signature(left: list[WeightEntry], right: list[WeightEntry]) -> bool:
+    return not {entry.signature for entry in left}.isdisjoint(entry.signature for entry in right)
 
 
-def _doubt(left: list[list[Entry]], right: list[list[Entry]], i: int, j: int) -> str:
-    """What casts doubt on a pair of layers that the order has put together."""
-    signature = [entry.key for entry in left[i]]
-    others = [layer for layer in right if [entry.key for entry in layer] == signature]
-    count = sum([entry.key for entry in layer] == signature for layer in left)
-    name, own = left[i][0].layer, right[j][0].layer
-    rivals = {layer[0].layer: _alike(name, layer[0].layer) for layer in others if layer is not right[j]}
-    better = max(rivals, key=lambda layer: rivals[layer], default=own)
-    if better != own and rivals[better] > _alike(name, own) + NEARER:
-        return f"by its name it could be {better}"
-    if better != own and count != len(others) and rivals[better] >= _alike(name, own):
-        return f"{count} of that shape here and {len(others)} there"
-    if count > 1 and not (left[i][0].ran and right[j][0].ran):
-        return "one of several alike, by the order of registration"
+def _doubt(left: list[list[WeightEntry]], right: list[list[WeightEntry]], i: int, j: int) -> str:
+    """The reason to doubt a pair of layers that the order has put together, or ""."""
+    signatures = [entry.signature for entry in left[i]]
+    left_count = sum([entry.signature for entry in layer] == signatures for layer in left)
+    candidates = [layer for layer in right if [entry.signature for entry in layer] == signatures]
+    left_name, right_name = left[i][0].layer, right[j][0].layer
+    similarities = {
+        layer[0].layer: _name_similarity(left_name, layer[0].layer) for layer in candidates if layer is not right[j]
+    }
+    similarity = _name_similarity(left_name, right_name)
+    rival = max(similarities, key=lambda layer: similarities[layer], default=right_name)
+    if rival != right_name and similarities[rival] > similarity + DOUBTFUL_SIMILARITY:
+        return f"by its name it could be {rival}"
+    if rival != right_name and left_count != len(candidates) and similarities[rival] >= similarity:
+        return f"{left_count} of this shape on one side and {len(candidates)} on the other"
+    if left_count > 1 and not (left[i][0].ran and right[j][0].ran):
+        return "one of several with this shape, paired in the order of registration"
     return ""
 
 
-def complaints(ours: Sequence[Entry], theirs: Sequence[Entry], names: Mapping[str, str | None]) -> Iterator[str]:
-    """What keeps a mapping (our name -> theirs) from carrying all weights across."""
-    known = {entry.name: entry for entry in theirs}
-    used = Counter(name for name in names.values() if name is not None)
-    for entry in ours:
+def mapping_errors(
+    left: Sequence[WeightEntry], right: Sequence[WeightEntry], names: Mapping[str, str | None]
+) -> Iterator[str]:
+    """Yield what keeps a mapping, from names of the left model to names of the right one, from covering all weights."""
+    right_entries = {entry.name: entry for entry in right}
+    uses = Counter(name for name in names.values() if name is not None)
+    for entry in left:
         name = names.get(entry.name)
         if name is None:
             yield f"{entry} has no counterpart"
             continue
-        other = known[name]
-        if other.shape != entry.shape or other.groups != entry.groups:
-            yield f"{entry} does not fit {other}"
-        elif other.kind != entry.kind and "other" not in (other.kind, entry.kind):
-            yield f"{entry} is of another kind than {other}"
-        elif used[name] > 1:
-            yield f"{entry} shares {name} with another"
-    for name in known.keys() - used.keys():
-        yield f"theirs is left over: {known[name]}"
+        counterpart = right_entries[name]
+        if counterpart.shape != entry.shape or counterpart.groups != entry.groups:
+            yield f"{entry} does not fit {counterpart}"
+        elif counterpart.kind != entry.kind and "other" not in (counterpart.kind, entry.kind):
+            yield f"{entry} is of another kind than {counterpart}"
+        elif uses[name] > 1:
+            yield f"{entry} has the same counterpart, {name}, as another weight"
+    for name in right_entries.keys() - uses.keys():
+        yield f"{right_entries[name]} is not the counterpart of any weight"
 
 
-def write(path: Path, reference: str, found: Mapping[str, Mapping[str, Found]]) -> None:
-    """A file of {backend: {our name: theirs}}, with doubts beside, for the user to correct."""
+def write_mapping(path: Path, reference: str, counterparts: Mapping[str, Mapping[str, Counterpart]]) -> None:
+    """Write a YAML file of {backend: {name in the reference: name in that backend}}, with doubts as comments."""
     import yaml
 
-    lines = [f"# {reference}'s names of the weights, and the others'; correct what is wrong, and run again"]
-    for backend, mapping in found.items():
+    lines = [
+        f"# name of each weight in the model of {reference}: its name in the other model; correct it and run again"
+    ]
+    for backend, of_backend in counterparts.items():
         lines.append(f"{backend}:")
-        for name, other in mapping.items():
-            line = yaml.safe_dump({name: other.name}, width=1 << 20, allow_unicode=True).strip()
-            lines.append(f"  {line}" + (f"  # {other.doubt}" if other.doubt else ""))
+        for name, counterpart in of_backend.items():
+            line = yaml.safe_dump({name: counterpart.name}, width=1 << 20, allow_unicode=True).strip()
+            lines.append(f"  {line}" + (f"  # {counterpart.doubt}" if counterpart.doubt else ""))
     write_text(path, "\n".join(lines) + "\n")
 
 
-def read(
-    path: Path, ours: Sequence[Entry], theirs: Mapping[str, Sequence[Entry]], known: Iterable[str]
+def read_mapping(
+    path: Path,
+    reference_entries: Sequence[WeightEntry],
+    entries: Mapping[str, Sequence[WeightEntry]],
+    known_backends: Iterable[str],
 ) -> dict[str, dict[str, str | None]]:
-    """What `write` wrote and a user may have changed; sections of other known backends are passed over.
+    """Read a file of write_mapping, which the user may have changed. Sections of other known backends are ignored.
 
-    Raises ReproError, with the key, for what is not such a file or names a weight that is not there.
+    Raises ReproError, with the key, for another kind of file or the name of a weight that does not exist.
     """
-    values = read_yaml(path, "mapping", "name a file that is not there, and it is written", LARGEST_FILE)
-    for section in values:
-        if section not in known:
-            raise unknown(f"key in {path}", section, theirs)
-    own = {entry.name for entry in ours}
-    found: dict[str, dict[str, str | None]] = {}
-    for backend, entries in theirs.items():
-        section = values.get(backend)
+    sections = read_yaml(path, "mapping", "name a file that does not exist, and it is written", MAX_FILE_BYTES)
+    for section in sections:
+        if section not in known_backends:
+            raise unknown(f"key in {path}", section, entries)
+    reference_names = {entry.name for entry in reference_entries}
+    mappings: dict[str, dict[str, str | None]] = {}
+    for backend, of_backend in entries.items():
+        section = sections.get(backend)
         if not isinstance(section, dict):
-            raise ReproError(f"{path}: {backend} must be lines of `our name: theirs`, not {reprlib.repr(section)}")
-        names = {entry.name for entry in entries}
+            raise ReproError(f"{path}: {backend} must be lines of `name: counterpart`, not {reprlib.repr(section)}")
+        names = {entry.name for entry in of_backend}
         for key, value in section.items():
-            if key not in own:
-                raise unknown(f"weight in {path}, {backend}:", key, own)
+            if key not in reference_names:
+                raise unknown(f"weight in {path}, {backend}:", key, reference_names)
             if value is not None and not isinstance(value, str):
                 raise ReproError(f"{path}: {backend}: {key} must be a name, not {reprlib.repr(value)}")
             if value is not None and value not in names:
                 raise unknown(f"weight for {key} in {path}, {backend}:", value, names)
-        found[backend] = section
-    return found
+        mappings[backend] = section
+    return mappings

@@ -1,4 +1,4 @@
-"""The records as a page of one file that needs nothing else: page.html with the data put into it."""
+"""The page of `repro.parity --html`: page.html with the data inserted, one file that needs nothing else."""
 
 from __future__ import annotations
 
@@ -11,23 +11,27 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from repro.parity.record import Record, worst
+from repro.parity.record import Record, worst_record
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def page(
+def render_page(
     records: Sequence[Record], rungs: Mapping[int, str], versions: Mapping[str, str], families: Mapping[str, str],
     summary: str, command: str,
 ) -> str:  # fmt: skip
-    """rungs: number -> name; versions: of each backend's framework; families: of each variant; summary: totals and
-    time. Of several seeds, a cell shows the worst."""
-    cells: dict[str, dict[tuple[int, str], list[Record]]] = {model: {} for model in families}
+    """Return the page as HTML. A cell shows the worst of several seeds.
+
+    rungs: number -> name; versions: backend -> version of its framework; families: variant -> family; summary: the
+    totals; command: the command that made the records.
+    """
+    records_of: dict[str, dict[tuple[int, str], list[Record]]] = {model: {} for model in families}
     for record in records:
-        cells[record.model].setdefault((record.rung, record.backend), []).append(record)
+        records_of[record.model].setdefault((record.rung, record.backend), []).append(record)
     variants = [
-        {"name": model, "family": families[model]} | _variant({place: worst(found) for place, found in own.items()})
-        for model, own in cells.items()
+        {"name": model, "family": families[model]}
+        | _variant_data({cell: worst_record(of_seeds) for cell, of_seeds in cells.items()})
+        for model, cells in records_of.items()
     ]
     data = {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -37,27 +41,29 @@ def page(
         "rungs": list(rungs.items()),
         "variants": variants,
     }
-    # in a script element, "<" alone could end it
+    # inside a script element, "<" could end it
     text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return TEMPLATE.read_text(encoding="utf-8").replace("PARITY_DATA", text)
 
 
-def _variant(found: Mapping[tuple[int, str], Record]) -> dict[str, Any]:
-    """What the table shows, and the profiles, compressed: those of the whole zoo have millions of numbers. What was
-    compared, and what is allowed there, is the same for most backends: it is given once, and then by how far on it is
-    in that list."""
+def _variant_data(records: Mapping[tuple[int, str], Record]) -> dict[str, Any]:
+    """The cells of a variant, by "RUNG/BACKEND", and its profiles, compressed.
+
+    The profiles of the whole catalogue have millions of numbers. The name and the tolerance of a point are the same
+    for most backends, so each such pair is stored once, and profiles refer to it by the distance from the pair before.
+    """
     points: dict[tuple[str, float | None], int] = {}
-    shown, profiles = {}, {}
-    for (rung, backend), record in found.items():
-        numbers = [_number(record.share, 4), _number(record.max_error), _number(record.tolerance)]
-        shown[f"{rung}/{backend}"] = [record.verdict, *numbers, record.sentence]
-        places = [points.setdefault((where, _number(allowed)), len(points)) for where, _, allowed in record.profile]
-        steps = [place - before for before, place in zip([0, *places], places, strict=False)]
-        profiles[f"{rung}/{backend}"] = [steps, [_number(error) for _, error, _ in record.profile]]
+    cells, profiles = {}, {}
+    for (rung, backend), record in records.items():
+        numbers = [_round(record.error_ratio, 4), _round(record.max_error), _round(record.tolerance)]
+        cells[f"{rung}/{backend}"] = [record.verdict, *numbers, record.sentence]
+        indices = [points.setdefault((where, _round(tolerance)), len(points)) for where, _, tolerance in record.profile]
+        steps = [index - previous for previous, index in zip([0, *indices], indices, strict=False)]
+        profiles[f"{rung}/{backend}"] = [steps, [_round(error) for _, error, _ in record.profile]]
     text = json.dumps({"points": list(points), "profiles": profiles}, separators=(",", ":"))
-    return {"cells": shown, "packed": base64.b64encode(zlib.compress(text.encode(), 9)).decode()}
+    return {"cells": cells, "packed": base64.b64encode(zlib.compress(text.encode(), 9)).decode()}
 
 
-def _number(value: Any, digits: int = 3) -> float | None:
-    """As many digits as a picture shows; None where there is no number."""
+def _round(value: float | None, digits: int = 3) -> float | None:
+    """The number with as many significant digits as the page shows; None where it is not finite."""
     return float(f"{value:.{digits}g}") if value is not None and math.isfinite(value) else None

@@ -1,21 +1,22 @@
-"""One cell of the report."""
+"""The record of one comparison: a variant on a rung, computed by one backend."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from repro.parity.comparison import Comparison, Verdict
+from repro.parity.comparison import ArrayComparison, Verdict
 
-Point = tuple[str, float | None, float]  # where, the largest error there (None: no number), and what is allowed there
+# Where an array was compared, its largest error (None where there is no number), and its tolerance
+ProfilePoint = tuple[str, float | None, float]
 
 
 @dataclass(frozen=True)
 class Record:
-    """One variant, rung and backend, as `repro.parity --json` writes it.
+    """One cell of the report, as `repro.parity --json` writes it.
 
-    where, reason: of the first thing that diverges in the order of computing, or of what comes nearest to its
-    tolerance; profile: all that was compared, in the order of computing.
+    where, reason: of the first array that diverges in the order of computation, or else of the one nearest to its
+    tolerance; profile: every array that was compared, in the order of computation.
     """
 
     model: str
@@ -27,39 +28,48 @@ class Record:
     tolerance: float
     where: str
     reason: str
-    profile: Sequence[Point] = ()
+    profile: Sequence[ProfilePoint] = ()
 
     @classmethod
-    def of(
-        cls, model: str, rung: int, backend: str, reference: str, found: Comparison, profile: Sequence[Point] = ()
+    def from_comparison(
+        cls,
+        model: str,
+        rung: int,
+        backend: str,
+        reference: str,
+        comparison: ArrayComparison,
+        profile: Sequence[ProfilePoint] = (),
     ) -> Record:
-        """The record of the comparison that speaks for a rung."""
+        """The record of a backend on a rung, for which this comparison stands."""
         return cls(
-            model, rung, backend, reference, found.verdict, found.max_error, found.tolerance, found.where,
-            found.reason, profile,
+            model, rung, backend, reference, comparison.verdict, comparison.max_error, comparison.tolerance,
+            comparison.where, comparison.reason, profile,
         )  # fmt: skip
 
     @property
     def diverges(self) -> bool:
+        """Whether the backend diverges or failed."""
         return self.verdict == "diverges"
 
     @property
-    def share(self) -> float | None:
-        """The error in units of the tolerance, where there are both."""
+    def error_ratio(self) -> float | None:
+        """The error in units of the tolerance; None where there is no error or no tolerance."""
         return self.max_error / self.tolerance if self.max_error is not None and self.tolerance else None
 
     @property
     def sentence(self) -> str:
-        what = {
-            "diverges": f"{self.backend} diverges from {self.reference} first at",
-            "rounding": f"{self.backend} agrees with {self.reference} up to rounding, with the least to spare at",
+        """The record as one sentence."""
+        if not self.reference:  # the backend failed, and the reason names it
+            return f"{self.model}, rung {self.rung}: {self.reason}"
+        relation = {
+            "diverges": f"{self.backend} first diverges from {self.reference}",
+            "rounding": f"{self.backend} agrees with {self.reference} within the tolerance, with the least margin",
             "equal": f"{self.backend} is equal to {self.reference}",
         }[self.verdict]
-        if not self.reference:  # the backend failed, and says so itself
-            return f"{self.model}, rung {self.rung}: {self.reason}"
-        return f"{self.model}, rung {self.rung}: {what}{f' {self.where}' * bool(self.where)}: {self.reason}"
+        place = f" at {self.where}" if self.where else ""
+        return f"{self.model}, rung {self.rung}: {relation}{place}: {self.reason}"
 
 
-def worst(records: Iterable[Record]) -> Record:
-    """The one that speaks for several of the same cell, from other seeds."""
-    return max(records, key=lambda record: (record.diverges, record.verdict == "rounding", record.share or 0.0))
+def worst_record(records: Iterable[Record]) -> Record:
+    """The record that stands for several of the same cell, which come from different seeds."""
+    return max(records, key=lambda record: (record.diverges, record.verdict == "rounding", record.error_ratio or 0.0))

@@ -1,36 +1,50 @@
-"""What the command leaves behind, for models of ours and for others."""
+"""The end of the command: the divergences and totals that it prints, and the files that it writes."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from repro.files import write_text
-from repro.parity.console import duration
-from repro.parity.page import page
+from repro.parity.console import format_duration
+from repro.parity.page import render_page
 from repro.parity.record import Record
 
 
-def conclude(records: Sequence[Record], seconds: float, kept: int = 0) -> str:
-    """Prints a sentence for each divergence, and the totals, which it returns. kept: of how many earlier runs knew."""
-    failures = [record for record in records if record.diverges]
-    print("\n" + "".join(f"{record.sentence}\n" for record in failures), end="")
-    summary = f"{len(records)} comparisons, {len(failures)} diverge, in {duration(seconds)}"
-    summary += f" ({kept} kept from earlier runs)" * bool(kept)
-    print(summary)
-    return summary
+def summarise(records: Sequence[Record], seconds: float, cached: int = 0) -> str:
+    """The totals in one line. cached: number of records that are from earlier runs."""
+    diverging = sum(record.diverges for record in records)
+    totals = f"{len(records)} comparisons, {diverging} diverge, in {format_duration(seconds)}"
+    return f"{totals} ({cached} from earlier runs)" if cached else totals
 
 
-def write(
-    arguments: argparse.Namespace, records: Sequence[Record], rungs: Mapping[int, str], versions: Mapping[str, str],
-    families: Mapping[str, str], summary: str, argv: Sequence[str],
+def describe_divergences(records: Sequence[Record]) -> str:
+    """A line for each record that diverges."""
+    return "".join(f"{record.sentence}\n" for record in records if record.diverges)
+
+
+def describe_false_alarms(records: Sequence[Record], seeds: int) -> str:
+    """What several seeds show of sound backends: how often they diverge by chance, and how closely they come to it."""
+    diverging = sum(record.diverges for record in records)
+    largest = max((record.error_ratio or 0.0 for record in records), default=0.0)
+    return (
+        f"false alarms, if the backends are sound: {diverging} in {seeds} seeds x {len(records) // seeds} "
+        f"comparisons; largest error in units of the tolerance: {largest:.2f}"
+    )
+
+
+def write_json(path: str, records: Sequence[Record]) -> None:
+    """Write the records as a JSON list. Raises ReproError if the file cannot be written."""
+    write_text(path, json.dumps([asdict(record) for record in records], indent=1) + "\n")
+
+
+def write_html(
+    path: str, records: Sequence[Record], rungs: Mapping[int, str], versions: Mapping[str, str],
+    families: Mapping[str, str], summary: str, command: str,
 ) -> None:  # fmt: skip
-    """The files of --json and --html, where they were asked for. Raises ReproError where they cannot be written."""
-    if arguments.json:
-        write_text(arguments.json, json.dumps([asdict(record) for record in records], indent=1) + "\n")
-    if arguments.html:
-        command = f"python -m repro.parity {shlex.join(argv)}"
-        write_text(arguments.html, page(records, rungs, versions, families, summary, command))
+    """Write the page of the records; the other arguments are those of render_page.
+
+    Raises ReproError if the file cannot be written.
+    """
+    write_text(path, render_page(records, rungs, versions, families, summary, command))

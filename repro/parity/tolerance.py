@@ -1,5 +1,8 @@
-"""What float32 amounts to in one computation: measured, by what the reference does when the last bits of its input
-change, and by what it does in float64."""
+"""How large an error may be and still count as rounding, measured for each array on the reference framework.
+
+The float32 runs of that framework, one with the inputs as they are and others with the last bits of the inputs
+changed, are compared with its own float64 run.
+"""
 
 from __future__ import annotations
 
@@ -7,38 +10,42 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-# An error may be that many times the largest of the reference's own. The largest seen in a sound backend was 7.6, in
-# Paddle's sums of 25,088 products (VGG's first linear layer)
-SPREAD = 16.0
-# The same as a multiple of the root mean square, where one run alone measures it: the largest of many elements, added
-# up in another order, stays within it
-ROUNDING = 64.0
-# No error counts below this multiple of float32's resolution of the array's typical value: an array may come out equal
-# by chance
-FLOOR = 64 * float(np.finfo(np.float32).eps)
+# Tolerance as a multiple of the reference's largest float32 error. The largest multiple seen in a sound backend was
+# 7.6, in Paddle's sums of 25,088 products (VGG's first linear layer)
+LARGEST_ERROR_FACTOR = 16.0
+# Tolerance as a multiple of the root mean square of the float32 errors, where there is only one float32 run: the
+# largest error of many elements, added up in another order, stays within it
+RMS_ERROR_FACTOR = 64.0
+# Least tolerance relative to the root mean square of the array, since a float32 run may be exact by chance
+LEAST_RELATIVE_TOLERANCE = 64 * float(np.finfo(np.float32).eps)
 
 
-def perturbed(images: np.ndarray, seed: int) -> np.ndarray:
-    """The images with the last bit of every number moved up or down."""
-    up = np.random.default_rng(seed).random(images.shape) < 0.5
-    return np.nextafter(images, np.where(up, np.inf, -np.inf).astype(images.dtype))
+def perturb_last_bits(array: np.ndarray, seed: int) -> np.ndarray:
+    """A copy of the array in which the last bit of every number is moved up or down."""
+    up = np.random.default_rng(seed).random(array.shape) < 0.5
+    return np.nextafter(array, np.where(up, np.inf, -np.inf).astype(array.dtype))
 
 
-def rounding(single: np.ndarray, exact: np.ndarray) -> float:
-    """The tolerance of one array where there is a single float32 run of the reference."""
-    if single.shape != exact.shape:
+def single_run_tolerance(float32_run: np.ndarray, float64_run: np.ndarray) -> float:
+    """The tolerance of one array, from a single float32 run of the reference; 0 where that run is broken."""
+    if float32_run.shape != float64_run.shape:
         return 0.0
-    lost = float(np.sqrt(np.mean(np.square(single - exact))))
-    floor = float(np.finfo(np.float32).eps * np.sqrt(np.mean(np.square(exact))))  # it may be exact by chance
-    return ROUNDING * max(lost, floor) if np.isfinite(lost) else 0.0
+    error = _root_mean_square(float32_run - float64_run)
+    least = float(np.finfo(np.float32).eps) * _root_mean_square(float64_run)  # a run may be exact by chance
+    return RMS_ERROR_FACTOR * max(error, least) if np.isfinite(error) else 0.0
 
 
-def tolerances(runs: Sequence[Mapping[str, np.ndarray]], exact: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """For each array of the float64 run, the error that is rounding, from the float32 runs of the same framework."""
-    allowed = {}
-    for name, reference in exact.items():
-        errors = [np.abs(run[name] - reference).max(initial=0.0) for run in runs]
-        typical = float(np.sqrt(np.mean(np.square(reference))))
-        largest = float(max(errors))
-        allowed[name] = max(SPREAD * largest, FLOOR * typical) if np.isfinite(largest) else 0.0
-    return allowed
+def measure_tolerances(
+    float32_runs: Sequence[Mapping[str, np.ndarray]], float64_run: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+    """The tolerance of each array by name, from several float32 runs of the reference; 0 where a run is broken."""
+    tolerances = {}
+    for name, exact in float64_run.items():
+        largest = float(max(np.abs(run[name] - exact).max(initial=0.0) for run in float32_runs))
+        least = LEAST_RELATIVE_TOLERANCE * _root_mean_square(exact)
+        tolerances[name] = max(LARGEST_ERROR_FACTOR * largest, least) if np.isfinite(largest) else 0.0
+    return tolerances
+
+
+def _root_mean_square(array: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(array))))

@@ -1,5 +1,8 @@
-"""The ladder for models that are not ours: scrambled weights are carried across by a mapping, and the modules that own
-them are compared, under the names of the first model."""
+"""The ladder for user models: models that are not from this repository, one per framework.
+
+A mapping pairs their weights. All of them get the same random weights, and the modules that own weights are
+compared under the names of the first model.
+"""
 
 from __future__ import annotations
 
@@ -14,220 +17,278 @@ import numpy as np
 
 from repro.errors import ReproError
 from repro.interface.discovery import SHIPPED
-from repro.parity import mapping
-from repro.parity.forward import BATCH, DOUBLE, TRAIN_DOUBLE, evaluated, in_order, trained
-from repro.parity.judge import Arrays, Question, Workers, judge
-from repro.parity.mapping import Entry, Found
+from repro.parity.forward_rungs import (
+    EVALUATION_FLOAT64_FACTOR,
+    TRAIN_BATCH,
+    TRAINING_FLOAT64_FACTOR,
+    ordered_arrays,
+    run_evaluation,
+    run_training_mode,
+)
+from repro.parity.judge import GRADIENT_PREFIX, Arrays, Computation, Workers, judge
+from repro.parity.mapping import (
+    Counterpart,
+    WeightEntry,
+    align_weights,
+    mapping_errors,
+    order_by_execution,
+    read_mapping,
+    write_mapping,
+)
 from repro.parity.record import Record
 from repro.specs import STATISTICS, Weight, WeightKind
 from repro.specs.user_model import UserModelSpec
 from repro.weights.init import random_weights
-from repro.workers.client import ask
-from repro.workers.user_models import renamed
+from repro.workers.client import request_all
+from repro.workers.user_code import rename_result
 
-Names = dict[str, dict[str, str]]  # backend -> the first model's name of a weight or module -> its own
-Say = Callable[[str], object]
+MAX_ERRORS_SHOWN, MAX_PLACES_SHOWN = 8, 4
+SharedNames = dict[str, dict[str, str]]  # backend -> name of a weight or module in the first model -> its own name
+Print = Callable[[str], object]
 
 
 @dataclass(frozen=True)
-class Side:
-    """A model as its worker describes it. events: what runs, in order; output: the shape of what comes out."""
+class ModelDescription:
+    """A user model as its worker describes it.
 
-    entries: list[Entry]
+    entries: its weights in the order of execution; momentum: of its normalisations; results: the names of everything
+    that a forward pass computes, in that order; output: the shape of the output.
+    """
+
+    entries: list[WeightEntry]
     momentum: float
-    events: list[str]
+    results: list[str]
     output: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Adopted:
-    """Models whose weights are mapped. spec: of the first, in running order; events: what all of them tell on the way
-    forward; shape: of the input."""
+class UserModels:
+    """User models whose weights are paired.
+
+    spec: of the first model, with weights in the order of execution; names: what every model calls them; results: the
+    results of a forward pass that all models have, under shared names; shape: of the input.
+    """
 
     workers: Workers
     spec: UserModelSpec
-    names: Names
-    events: list[str]
+    names: SharedNames
+    results: list[str]
     shape: tuple[int, ...]
 
 
-def adopt(workers: Workers, sources: Mapping[str, str], shape: tuple[int, ...], file: Path | None, say: Say) -> Adopted:
-    """Makes the models by their functions "MODULE:FUNCTION" and maps their weights, and says how. The first worker's
-    model lends its names. file: of the mapping, which is written where it is not there, and otherwise believed.
+def load_user_models(
+    workers: Workers, sources: Mapping[str, str], shape: tuple[int, ...], mapping_file: Path | None, print_line: Print
+) -> UserModels:
+    """Build a model in each worker with its function "MODULE:FUNCTION", pair their weights and print the pairs.
 
-    Raises ReproError where weights have no counterpart.
+    The shared names are those of the first worker's model. mapping_file: read if it exists, and otherwise written.
+
+    Raises ReproError if a weight has no counterpart.
     """
-    sides = {backend: _side(workers, backend, sources[backend], shape) for backend in workers}
     first, *others = workers
-    ours = sides[first].entries
-    found = _mapping({backend: sides[backend].entries for backend in workers}, file)
-    _report(ours, found, sides, say)
-    faults = [
-        f"{backend}: {text}"
+    descriptions = {backend: _describe_model(workers, backend, sources[backend], shape) for backend in workers}
+    entries = {backend: description.entries for backend, description in descriptions.items()}
+    counterparts = _pair_weights(entries, mapping_file)
+    for line in _mapping_table(entries, counterparts):
+        print_line(line)
+    mappings = {
+        backend: {name: counterpart.name for name, counterpart in of_backend.items()}
+        for backend, of_backend in counterparts.items()
+    }
+    errors = [
+        f"{backend}: {error}"
         for backend in others
-        for text in mapping.complaints(
-            ours, sides[backend].entries, {name: f.name for name, f in found[backend].items()}
-        )
+        for error in mapping_errors(entries[first], entries[backend], mappings[backend])
     ]
-    if faults:
-        more = f" and {len(faults) - 8} more" if len(faults) > 8 else ""
-        remedy = f"correct {file}" if file else "give --mapping FILE, and correct what is written there"
-        raise ReproError(f"weights are not mapped: {'; '.join(faults[:8])}{more}; {remedy}")
-    names = {first: {entry.name: entry.name for entry in ours} | {e.layer: e.layer for e in ours if e.layer}}
+    if errors:
+        hidden = len(errors) - MAX_ERRORS_SHOWN
+        more = f" and {hidden} more" if hidden > 0 else ""
+        remedy = f"correct {mapping_file}" if mapping_file else "give --mapping FILE, and correct what is written there"
+        raise ReproError(f"weights cannot be paired: {'; '.join(errors[:MAX_ERRORS_SHOWN])}{more}; {remedy}")
+    names = {first: {name: name for entry in entries[first] for name in (entry.name, entry.layer) if name}}
     for backend in others:
-        weights = {name: f.name for name, f in found[backend].items() if f.name is not None}
-        names[backend] = weights | _layers(ours, sides[backend].entries, weights)
-    told = [
-        {renamed(event, {own: name for name, own in names[backend].items()}) for event in sides[backend].events}
-        for backend in workers
-    ]
-    output = sides[first].output
+        weight_names = {name: other for name, other in mappings[backend].items() if other is not None}
+        names[backend] = weight_names | _pair_layers(entries[first], entries[backend], weight_names)
+    shared_results = []
+    for backend, description in descriptions.items():
+        shared_names = {own_name: name for name, own_name in names[backend].items()}
+        shared_results.append({rename_result(result, shared_names) for result in description.results})
+    reference = descriptions[first]
     spec = UserModelSpec(
         name=sources[first],
-        num_classes=output[1] if len(output) == 2 else 1,
-        norm_momentum=sides[first].momentum,
-        weights_by_name={entry.name: Weight(entry.shape, cast(WeightKind, entry.kind), entry.groups) for entry in ours},
-        owners={entry.name: entry.layer for entry in ours},
+        num_classes=reference.output[1] if len(reference.output) == 2 else 1,
+        norm_momentum=reference.momentum,
+        weights_by_name={
+            entry.name: Weight(entry.shape, cast(WeightKind, entry.kind), entry.groups) for entry in reference.entries
+        },
+        owners={entry.name: entry.layer for entry in reference.entries},
     )
-    events = [event for event in sides[first].events if all(event in events for events in told)]
-    return Adopted(workers, spec, names, events, shape)
+    results = [result for result in reference.results if all(result in of_model for of_model in shared_results)]
+    return UserModels(workers, spec, names, results, shape)
 
 
-def _side(workers: Workers, backend: str, source: str, shape: tuple[int, ...]) -> Side:
+def _describe_model(workers: Workers, backend: str, source: str, shape: tuple[int, ...]) -> ModelDescription:
     worker = workers[backend]
-    described, _ = worker.request("adopt", source=source, folder=str(Path.cwd()))
-    order, arrays = worker.request("forward", _noise(shape, 0, 0), every_module=True)
-    entries = mapping.in_running_order(described["weights"], order)
+    description, _ = worker.request("create_user_model", source=source, folder=str(Path.cwd()))
+    results, arrays = worker.request("forward", _random_images(shape, 0, 0), every_module=True)
+    entries = order_by_execution(description["weights"], results)
     if not entries:
-        raise ReproError(f"{source} has no weights; there is nothing to compare it by")
-    return Side(entries, described["momentum"], order, arrays["logits"].shape)
+        raise ReproError(f"{source} has no weights, so it cannot be compared")
+    return ModelDescription(entries, description["momentum"], results, arrays["logits"].shape)
 
 
-def _mapping(entries: Mapping[str, Sequence[Entry]], file: Path | None) -> dict[str, dict[str, Found]]:
-    """From the file, if it is there, or as it seems, which is then written."""
+def _pair_weights(
+    entries: Mapping[str, Sequence[WeightEntry]], mapping_file: Path | None
+) -> dict[str, dict[str, Counterpart]]:
+    """The counterparts of the first model's weights in each other model, from the file if it exists."""
     first, *others = entries
-    if file and file.exists():
-        theirs = {backend: entries[backend] for backend in others}
-        read = mapping.read(file, entries[first], theirs, SHIPPED)
+    if mapping_file and mapping_file.exists():
+        mappings = read_mapping(
+            mapping_file, entries[first], {backend: entries[backend] for backend in others}, SHIPPED
+        )
         return {
-            backend: {entry.name: Found(section.get(entry.name)) for entry in entries[first]}
-            for backend, section in read.items()
+            backend: {entry.name: Counterpart(mapping.get(entry.name)) for entry in entries[first]}
+            for backend, mapping in mappings.items()
         }
-    found = {backend: mapping.align(entries[first], entries[backend]) for backend in others}
-    if file:
-        mapping.write(file, first, found)
-    return found
+    counterparts = {backend: align_weights(entries[first], entries[backend]) for backend in others}
+    if mapping_file:
+        write_mapping(mapping_file, first, counterparts)
+    return counterparts
 
 
-def _report(ours: list[Entry], found: Mapping[str, Mapping[str, Found]], sides: Mapping[str, Side], say: Say) -> None:
-    """A line for each weight."""
-    first = next(iter(sides))
-    rows = [[first, "shape", "kind", *found]]
-    for entry in ours:
-        names = [found[backend][entry.name] for backend in found]
-        cells = [f"{f.name or 'NO COUNTERPART'}{f'  ? {f.doubt}' * bool(f.doubt)}" for f in names]
+def _mapping_table(
+    entries: Mapping[str, Sequence[WeightEntry]], counterparts: Mapping[str, Mapping[str, Counterpart]]
+) -> Iterator[str]:
+    """A line for each weight of the first model, and for each weight that only another model has."""
+    first = next(iter(entries))
+    rows = [[first, "shape", "kind", *counterparts]]
+    for entry in entries[first]:
+        cells = [_counterpart_cell(of_backend[entry.name]) for of_backend in counterparts.values()]
         rows.append([entry.name, "x".join(map(str, entry.shape)), entry.kind, *cells])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        say("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
-    for backend, mapped in found.items():
-        used = {f.name for f in mapped.values()}
-        for entry in sides[backend].entries:
+        yield "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+    for backend, of_backend in counterparts.items():
+        used = {counterpart.name for counterpart in of_backend.values()}
+        for entry in entries[backend]:
             if entry.name not in used:
-                say(f"{backend} alone has {entry}")
-    if any(entry.kind == "other" for entry in ours):
-        say("other: of layers that are not known here; their axes are taken as they are")
+                yield f"only {backend} has {entry}"
+    if any(entry.kind == "other" for entry in entries[first]):
+        yield "other: a weight of an unknown kind of layer, which is loaded without reordering its axes"
 
 
-def _layers(ours: Sequence[Entry], theirs: Sequence[Entry], names: Mapping[str, str]) -> dict[str, str]:
-    """Our modules that own weights -> theirs, one for one."""
-    own = {entry.name: entry.layer for entry in theirs}
+def _counterpart_cell(counterpart: Counterpart) -> str:
+    name = counterpart.name or "NO COUNTERPART"
+    return f"{name}  ? {counterpart.doubt}" if counterpart.doubt else name
+
+
+def _pair_layers(
+    reference: Sequence[WeightEntry], entries: Sequence[WeightEntry], weight_names: Mapping[str, str]
+) -> dict[str, str]:
+    """The pairs of modules that own weights which are counterparts, each module in one pair at most."""
+    layers = {entry.name: entry.layer for entry in entries}
     pairs: dict[str, str] = {}
-    for entry in ours:
-        layer = own[names[entry.name]]
+    for entry in reference:
+        layer = layers[weight_names[entry.name]]
         if entry.layer and layer and entry.layer not in pairs and layer not in pairs.values():
             pairs[entry.layer] = layer
     return pairs
 
 
-def fill(adopted: Adopted, seed: int, say: Say) -> Arrays:
-    """Scrambled weights, which all models get: those that a model starts from, such as means of 0 and variances of 1,
-    would not show what is exchanged."""
-    weights = random_weights(adopted.spec, seed)
-    statistics = [name for name, weight in adopted.spec.weights.items() if weight.kind in STATISTICS]
-    for backend, worker in adopted.workers.items():
-        events = adopted.events + statistics
-        worker.request("fill", weights, names=adopted.names[backend], events=events, seed=seed)
-        reason, _ = worker.request("doubles", _noise(adopted.shape, seed, 0))
+def load_random_weights(models: UserModels, seed: int, print_line: Print) -> Arrays:
+    """Load the same random weights into all models and return them. Print which model has no float64.
+
+    The weights that a model starts from, such as means of 0 and variances of 1, would hide weights that are swapped.
+    """
+    weights = random_weights(models.spec, seed)
+    statistics = [name for name, weight in models.spec.weights.items() if weight.kind in STATISTICS]
+    for backend, worker in models.workers.items():
+        results = models.results + statistics
+        worker.request("load_user_weights", weights, names=models.names[backend], results=results, seed=seed)
+        reason, _ = worker.request("check_float64", _random_images(models.shape, seed, 0))
         if reason:
-            say(f"{backend} is not compared in float64: {reason}")
+            print_line(f"{backend} is not compared in float64: {reason}")
     return weights
 
 
-def climb(adopted: Adopted, rungs: Sequence[int], weights: Arrays, seed: int) -> Iterator[Record]:
-    """The records of rungs among 0, 1, 2 and 4."""
-    spec, workers = adopted.spec, adopted.workers
+def run_user_rungs(models: UserModels, rungs: Sequence[int], weights: Arrays, seed: int) -> Iterator[Record]:
+    """Yield the records of rungs among 0, 1, 2 and 4.
+
+    Raises ReproError for rung 4 if the output of the model is not logits (N, classes).
+    """
+    spec, workers = models.spec, models.workers
     first, *_ = workers
     if 4 in rungs and spec.num_classes < 2:
         raise ReproError(f"rung 4 needs logits (N, classes) from {spec.name}; leave it out: --rungs 0,1,2")
-    batch = (max(adopted.shape[0], BATCH), *adopted.shape[1:])
-    questions = {
-        1: Question("", partial(_noise, adopted.shape, seed), "images", evaluated, DOUBLE),
-        2: Question("", partial(_noise, batch, seed), "images", trained, TRAIN_DOUBLE),
-        4: Question(
-            "", partial(_labelled, batch, spec.num_classes, seed), "images", partial(_gradients, spec), TRAIN_DOUBLE
+    train_shape = (max(models.shape[0], TRAIN_BATCH), *models.shape[1:])
+    computations = {
+        1: Computation(
+            "", partial(_random_images, models.shape, seed), "images", run_evaluation, EVALUATION_FLOAT64_FACTOR
+        ),
+        2: Computation(
+            "", partial(_random_images, train_shape, seed), "images", run_training_mode, TRAINING_FLOAT64_FACTOR
+        ),
+        4: Computation(
+            "",
+            partial(_random_batch, train_shape, spec.num_classes, seed),
+            "images",
+            partial(_run_gradients, spec),
+            TRAINING_FLOAT64_FACTOR,
         ),
     }
     for rung in rungs:
-        if not rung:
+        if rung == 0:
             for backend in workers:
-                text = f"{len(spec.weights)} weights, {spec.params:,} of their numbers trained"
-                yield Record(spec.name, 0, backend, first, "equal", 0.0, 0.0, "", text)
+                reason = f"{len(spec.weights)} weights with {spec.params:,} parameters"
+                yield Record(spec.name, 0, backend, first, "equal", 0.0, 0.0, "", reason)
             continue
-        for record in judge(spec, rung, workers, [questions[rung]], weights):
-            names = adopted.names[record.backend]
-            yield replace(record, where=_both(record, names), reason=f"{record.reason}{_others(record)}")
+        for record in judge(spec, rung, workers, [computations[rung]], weights):
+            where = _place_in_both_models(record, models.names[record.backend])
+            yield replace(record, where=where, reason=record.reason + _other_divergences(record))
 
 
-def _both(record: Record, names: Mapping[str, str]) -> str:
-    """The place, and what it is in the other model's names."""
-    theirs = re.sub(r"[\w.]+", lambda match: names.get(match[0], match[0]), record.where)
-    return record.where if theirs == record.where else f"{record.where}, in {record.backend} {theirs}"
+def _place_in_both_models(record: Record, names: Mapping[str, str]) -> str:
+    """The place of a record under its shared name, and under the model's own if that differs."""
+    own_place = re.sub(r"[\w.]+", lambda match: names.get(match[0], match[0]), record.where)
+    return record.where if own_place == record.where else f"{record.where}, in {record.backend} {own_place}"
 
 
-def _others(record: Record) -> str:
-    """What else diverges: whoever knows the first, such as Paddle's biased variance, asks what remains."""
-    off = [where for where, error, allowed in record.profile if error is None or error > allowed]
-    if not record.diverges or not off:
+def _other_divergences(record: Record) -> str:
+    """All places that diverge, for users who know the first one already, such as Paddle's biased variance."""
+    places = [where for where, error, tolerance in record.profile if error is None or error > tolerance]
+    if not record.diverges or not places:
         return ""
-    return f"; off in all: {', '.join(off[:4])}{f' and {len(off) - 4} more' * (len(off) > 4)}, of {len(record.profile)}"
+    hidden = len(places) - MAX_PLACES_SHOWN
+    more = f" and {hidden} more" if hidden > 0 else ""
+    return f"; all that diverge: {', '.join(places[:MAX_PLACES_SHOWN])}{more}, of {len(record.profile)}"
 
 
-def _noise(shape: tuple[int, ...], seed: int, attempt: int) -> Arrays:
+def _random_images(shape: tuple[int, ...], seed: int, attempt: int) -> Arrays:
     return {"images": np.random.default_rng([*shape, seed, attempt]).standard_normal(shape, np.float32)}
 
 
-def _labelled(shape: tuple[int, ...], classes: int, seed: int, attempt: int) -> Arrays:
-    images = _noise(shape, seed, attempt)["images"]
-    return {
-        "images": images[None],
-        "targets": np.random.default_rng([seed, attempt]).integers(0, classes, (1, shape[0])),
-    }
+def _random_batch(shape: tuple[int, ...], classes: int, seed: int, attempt: int) -> Arrays:
+    """The images and labels of one training step."""
+    images = _random_images(shape, seed, attempt)["images"]
+    labels = np.random.default_rng([seed, attempt]).integers(0, classes, (1, shape[0]))
+    return {"images": images[None], "targets": labels}
 
 
-def _gradients(
-    spec: UserModelSpec, workers: Workers, given: Arrays, double: bool, every_module: bool
+def _run_gradients(
+    spec: UserModelSpec, workers: Workers, inputs: Arrays, float64: bool, every_module: bool
 ) -> dict[str, Arrays]:
-    """Of every weight, as rung 4 of our own models has them: SGD's velocity after a step of no length. A weight that a
-    framework does not train has none."""
+    """The gradient of every weight: SGD's velocity after a step with a learning rate of 0.
+
+    The gradient of a weight that a framework does not train is 0.
+    """
     settings = {"momentum": 0.9, "weight_decay": 0.0, "compiled": False}
-    found = in_order(ask(workers, "train", given, settings=settings, rates=[0.0], double=double))
-    trainable = [(name, weight.shape) for name, weight in spec.weights.items() if weight.kind not in STATISTICS]
-    none = partial(np.zeros, dtype=np.float64 if double else np.float32)
+    results = ordered_arrays(request_all(workers, "train", inputs, settings=settings, rates=[0.0], float64=float64))
+    trained = {name: weight.shape for name, weight in spec.weights.items() if weight.kind not in STATISTICS}
+    dtype = np.float64 if float64 else np.float32
     return {
         backend: {
-            f"gradient of {name}": arrays[key] if (key := f"velocity/{name}") in arrays else none(shape)
-            for name, shape in reversed(trainable)
+            f"{GRADIENT_PREFIX}{name}": arrays.get(f"velocity/{name}", np.zeros(trained[name], dtype))
+            for name in reversed(trained)
         }
-        for backend, arrays in found.items()
+        for backend, arrays in results.items()
     }

@@ -1,1 +1,1 @@
-"""Backends in processes of their own: the client that asks and the server that answers."""
+"""Workers: processes that each run one backend, and the client that sends them requests."""

@@ -1,0 +1,252 @@
+"""The requests that a worker answers: it holds one model of its backend and computes with it."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from repro.arrays import Arrays
+from repro.errors import ReproError
+from repro.interface import Backend, Trainer, TrainSettings
+from repro.interface.contract import DropoutSource
+from repro.interface.dropout_source import SeededDropout
+from repro.specs import STATISTICS, find_spec
+from repro.weights.truncate import corner, sample, truncated_spec
+from repro.workers.client import LARGE_MODEL_PARAMS
+from repro.workers.user_code import load_factory, rename_result
+
+UPDATED_ELEMENTS = 1 << 12  # `update` truncates every weight to at most this number of elements
+PREDICT_BATCH = 64  # images per forward pass of the validation images
+
+Answer = tuple[Any, Arrays]  # a JSON result, and arrays
+
+
+class ModelSession:
+    """A model of the backend. Each public method is a request of the protocol between client and worker.
+
+    Every request takes arrays and JSON details, and returns a JSON result and arrays. Requests that compute take
+    `float64`, for double precision; their result lists the names of their arrays in the order of computation, or is
+    None where the framework cannot compute in float64.
+    """
+
+    def __init__(self, backend: Backend):
+        self.backend = backend
+        self.build: Callable[[], Any] = lambda: None
+        self.models: dict[tuple[bool, bool], Any] = {}  # (float64, truncated) -> model
+        self.float64_works = True  # until it is seen to fail
+        self.initial_weights: Arrays = {}
+        self.dropout = SeededDropout(0)
+        self.dropout_source: DropoutSource = self.dropout
+        self.shared_names: dict[str, str] = {}  # a user model's own name of a weight or module -> the shared name
+        self.shared_results: set[str] = set()  # the results of `forward` that all user models have
+
+    def create_model(
+        self,
+        arrays: Arrays,
+        name: str,
+        options: dict[str, Any],
+        seed: int = 0,
+        spec_changes: dict[str, Any] | None = None,
+    ) -> Answer:
+        """Build a variant and load canonical weights, from which every later request starts.
+
+        seed: of dropout and drop path, which drop the same values in every backend; spec_changes: fields of the spec
+        to replace.
+        """
+        spec = replace(find_spec(name, **options), **(spec_changes or {}))
+        self.build = lambda: self.backend.create_model(spec)
+        self.initial_weights, self.dropout = arrays, SeededDropout(seed)
+        self.dropout_source, self.shared_names = self.dropout, {}
+        self.backend.load_weights(self._rebuild(), arrays)
+        return None, {}
+
+    def create_user_model(self, arrays: Arrays, source: str, folder: str) -> Answer:
+        """Build a user model with its function "MODULE:FUNCTION", which is importable from `folder`.
+
+        Returns "momentum" of its normalisations, and as "weights" a row (name, shape, kind, groups, path of the owning
+        module) for each weight in the order of registration.
+        """
+        build = load_factory(source, folder)
+        self.build = lambda: self.backend.wrap_user_model(build(), source)
+        self.dropout_source = lambda name, shape: self.dropout("", shape)  # by call order: names differ between models
+        self.shared_names = {}
+        model = self._rebuild()
+        spec = model.spec
+        exported = self.backend.export_weights(model)
+        self.initial_weights = {name: exported[name] for name in spec.weights}
+        rows = [
+            [name, weight.shape, weight.kind, weight.groups, spec.owners[name]] for name, weight in spec.weights.items()
+        ]
+        return {"weights": rows, "momentum": spec.norm_momentum}, {}
+
+    def load_user_weights(self, arrays: Arrays, names: dict[str, str], results: list[str], seed: int) -> Answer:
+        """Load weights into the user model, and use shared names of weights and modules in all later answers.
+
+        arrays: weights under their shared names; names: shared name -> the model's own name; results: the shared names
+        of the results that `forward` returns; seed: of dropout.
+        """
+        self.initial_weights = {names[name]: np.array(array) for name, array in arrays.items()}
+        self.shared_names = {own_name: name for name, own_name in names.items()}
+        self.shared_results = set(results)
+        self.dropout.seed = seed
+        return None, {}
+
+    def check_float64(self, arrays: Arrays) -> Answer:
+        """Return why the user model cannot compute in float64, or None. If it cannot, float64 is not tried again."""
+        try:
+            order, _ = self.forward(arrays, float64=True)
+            return (None if order else "the framework does not support it"), {}
+        except Exception as error:  # the user's code may raise anything
+            self.float64_works = False
+            self.models.pop((True, False), None)
+            return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}", {}
+
+    def export_weights(self, arrays: Arrays) -> Answer:
+        """Return the canonical weights as the model exports them after loading."""
+        return None, self.backend.export_weights(self._initial_model(float64=False))
+
+    def operators(self, arrays: Arrays, size: int) -> Answer:
+        """Return what Backend.operators counts for images of `size` x `size` pixels."""
+        return self.backend.operators(self._model(float64=False), size), {}
+
+    def forward(self, arrays: Arrays, train: bool = False, float64: bool = False, every_module: bool = False) -> Answer:
+        """Return the results of Backend.forward for "images" (N, C, H, W), and then the running statistics.
+
+        Evaluation mode must leave the running statistics as they are; the comparison checks it.
+        """
+        model = self._initial_model(float64=float64)
+        if model is None:
+            return None, {}
+        images = _as_float(arrays["images"], float64=float64)
+        results = self.backend.forward(model, images, train, every_module)
+        weights = self.backend.export_weights(model)
+        results |= {name: weights[name] for name, weight in model.spec.weights.items() if weight.kind in STATISTICS}
+        return self._with_shared_names(results, self.shared_results)
+
+    def loss(self, arrays: Arrays, settings: dict[str, Any], float64: bool = False) -> Answer:
+        """Return the "loss" of "logits" and "targets", and its "gradient" with respect to the logits."""
+        model = self._model(float64=float64, truncate=True)  # the loss does not depend on weights
+        if model is None:
+            return None, {}
+        trainer = self.backend.create_trainer(model, TrainSettings(**settings))
+        targets = arrays["targets"]
+        loss, gradient = trainer.loss(
+            _as_float(arrays["logits"], float64=float64),
+            _as_float(targets, float64=float64) if targets.ndim == 2 else np.array(targets),
+        )
+        results = {"loss": _as_float(np.array(loss), float64=float64), "gradient": gradient}
+        return list(results), results
+
+    def train(
+        self, arrays: Arrays, settings: dict[str, Any], rates: list[float], float64: bool = False,
+        after: list[int] | None = None,
+    ) -> Answer:  # fmt: skip
+        """Train from the initial weights on "images" (steps, N, C, H, W) and "targets" (steps, N).
+
+        Returns "step 1: loss" and so on; "step 1: NAME" of every weight for each step in `after`, or else "SLOT/NAME"
+        of the optimizer's state after the last step; and where there are "val_images" (V, C, H, W), their "logits" in
+        evaluation mode after the last step. Weights and states of more than SAMPLE_SIZE elements are sampled.
+        """
+        trainer = self._trainer(settings, float64=float64)
+        if trainer is None:
+            return None, {}
+        results: Arrays = {}
+        images_of_steps = _as_float(arrays["images"], float64=float64)
+        batches = zip(images_of_steps, np.array(arrays["targets"]), rates, strict=True)
+        for step, (images, targets, rate) in enumerate(batches, 1):
+            loss, _ = trainer.step(images, targets, rate)
+            results[f"step {step}: loss"] = _as_float(np.array(loss), float64=float64)
+            if after and step in after:
+                results |= {f"step {step}: {name}": sample(array) for name, array in trainer.weights().items()}
+        if not after:
+            results |= {name: sample(array) for name, array in trainer.state().items()}
+        if "val_images" in arrays:
+            val_images = _as_float(arrays["val_images"], float64=float64)
+            batches_of_images = np.split(val_images, range(PREDICT_BATCH, len(val_images), PREDICT_BATCH))
+            results["logits"] = np.concatenate([trainer.predict(images) for images in batches_of_images])
+        return self._with_shared_names(results)
+
+    def update(
+        self, arrays: Arrays, settings: dict[str, Any], rates: list[float], after: list[int], float64: bool = False
+    ) -> Answer:
+        """Update the initial weights with made-up "gradients", float32 (steps, K), repeated to the size of each weight.
+
+        Returns "step 1: NAME" of every trained weight for each step in `after`, and "step 1: EMA of NAME" where
+        there is an EMA. Weights are truncated to UPDATED_ELEMENTS elements: an optimizer treats every element alike.
+        """
+        trainer = self._trainer(settings, float64=float64, truncate=True)
+        if trainer is None:
+            return None, {}
+        results: Arrays = {}
+        spec = self.models[float64, True].spec
+        shapes = {name: weight.shape for name, weight in spec.weights.items() if weight.kind not in STATISTICS}
+        for step, (numbers, rate) in enumerate(zip(arrays["gradients"], rates, strict=True), 1):
+            gradients = {
+                name: np.resize(np.roll(numbers, index), shape) for index, (name, shape) in enumerate(shapes.items())
+            }
+            trainer.update(gradients, rate)
+            if step in after:
+                weights, averages = trainer.weights(), trainer.ema_weights()
+                results |= {f"step {step}: {name}": weights[name] for name in weights if name in shapes}
+                results |= {f"step {step}: EMA of {name}": averages[name] for name in averages if name in shapes}
+        return list(results), results
+
+    def _with_shared_names(self, results: Arrays, selected: Collection[str] | None = None) -> Answer:
+        """The names and arrays of the results: of a user model under shared names, and only those in `selected`."""
+        if self.shared_names:
+            renamed = {rename_result(name, self.shared_names): array for name, array in results.items()}
+            results = {
+                name: array for name, array in renamed.items() if name and (selected is None or name in selected)
+            }
+        return list(results), results
+
+    def _rebuild(self) -> Any:
+        """Forget all models, and build the float32 one."""
+        self.models, self.float64_works = {}, True
+        return self._model(float64=False)
+
+    def _model(self, *, float64: bool, truncate: bool = False) -> Any:
+        """The model, built when it is first needed; None where the framework cannot compute it in float64."""
+        if float64 and not self.float64_works:
+            return None
+        if (float64, truncate) not in self.models:
+            if sum(array.size for array in self.initial_weights.values()) > LARGE_MODEL_PARAMS:
+                # memory holds one such model; truncated ones are small
+                self.models = {key: model for key, model in self.models.items() if key[1]}
+                gc.collect()
+            try:
+                model = self.backend.to_float64(self.build) if float64 else self.build()
+            except ReproError:
+                if not float64:
+                    raise
+                self.float64_works = False
+                return None
+            if truncate:
+                self.backend.truncate(model, truncated_spec(model.spec, UPDATED_ELEMENTS))
+            self.backend.set_dropout_source(model, self.dropout_source)
+            self.models[float64, truncate] = model
+        return self.models[float64, truncate]
+
+    def _initial_model(self, *, float64: bool, truncate: bool = False) -> Any:
+        """The model with its initial weights and the first draws of dropout; None as in _model."""
+        model = self._model(float64=float64, truncate=truncate)
+        if model is not None:
+            self.dropout.begin_epoch(0)
+            shapes = {name: weight.shape for name, weight in model.spec.weights.items()}
+            weights = {name: corner(self.initial_weights[name], shape) for name, shape in shapes.items()}
+            self.backend.load_weights(model, weights)
+        return model
+
+    def _trainer(self, settings: dict[str, Any], *, float64: bool, truncate: bool = False) -> Trainer | None:
+        """A trainer of the model with its initial weights; None as in _model."""
+        model = self._initial_model(float64=float64, truncate=truncate)
+        return None if model is None else self.backend.create_trainer(model, TrainSettings(**settings))
+
+
+def _as_float(array: np.ndarray, *, float64: bool) -> np.ndarray:
+    """A copy in the precision of the model. Arrays that were read from a file are read-only."""
+    return array.astype(np.float64 if float64 else np.float32)

@@ -1,0 +1,79 @@
+"""The function of a user that builds a model: found and called as Python would from the user's folder."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from repro.errors import ReproError, unknown
+
+RESULT_NAME = re.compile(r"(input of |\w+/|step \d+: )?(.+?)( \(\d+\))?")
+UNCHANGED_NAMES = ("logits", "loss")
+
+
+def rename_result(result: str, names: Mapping[str, str]) -> str | None:
+    """The name of a result ("input of NAME", "velocity/NAME", "NAME (2)") with NAME replaced as `names` has it.
+
+    Returns None where NAME is not in `names`, except for the logits and the loss, which keep their names.
+    """
+    match = RESULT_NAME.fullmatch(result)
+    assert match
+    prefix, name, suffix = match.groups(default="")
+    renamed = names.get(name, name if name in UNCHANGED_NAMES else "")
+    return f"{prefix}{renamed}{suffix}" if renamed else None
+
+
+def load_factory(source: str, folder: str) -> Callable[[], Any]:
+    """A function that builds the user model of `source`, "MODULE:FUNCTION", in the user's folder.
+
+    Raises ReproError where the module or the function does not exist. The returned function raises ReproError for
+    whatever the user's function raises.
+    """
+    module_name, _, function_name = source.partition(":")
+    with _working_folder(folder), _one_line_errors(f"cannot import {module_name}"):
+        module = importlib.import_module(module_name)
+    if not hasattr(module, function_name):
+        public = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        raise unknown(f"function of {module_name}", function_name, public)
+    function = getattr(module, function_name)
+    if not callable(function):
+        raise ReproError(f"{source} is of type {type(function).__name__}; name a function that returns a model")
+
+    def build() -> Any:
+        with _working_folder(folder), _one_line_errors(f"{source} failed"):
+            return function()
+
+    return build
+
+
+@contextmanager
+def _working_folder(folder: str) -> Iterator[None]:
+    """Make `folder` the current folder for a block. Its modules stay importable, since functions may import later."""
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    before = os.getcwd()  # noqa: PTH109
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+@contextmanager
+def _one_line_errors(context: str) -> Iterator[None]:
+    """Turn whatever the user's code raises into a ReproError of one line that names the place in that code."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        traceback.print_exc()
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        lines = str(error).strip().splitlines()
+        description = f"{type(error).__name__}{f': {lines[0]}' if lines else ''}"
+        place = "" if frame.filename.startswith("<") else f" at {frame.filename}:{frame.lineno}"
+        raise ReproError(f"{context}: {description}{place}") from error
