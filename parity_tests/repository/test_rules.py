@@ -93,9 +93,8 @@ def test_same_files_in_every_backend() -> None:
 
 def modules_after(code: str) -> set[str]:
     script = f"{code}\nimport sys; print(*(name.partition('.')[0] for name in sys.modules))"
-    return set(
-        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
-    )
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    return set(output.splitlines()[-1].split())
 
 
 def test_core_starts_without_a_framework() -> None:
