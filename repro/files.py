@@ -1,4 +1,4 @@
-"""Files and folders that are either written whole or not at all."""
+"""Files and folders that are written whole or not at all, and untrusted YAML files."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 
 from repro.errors import ReproError
 
-UMASK = os.umask(0o077)  # cannot be read without being set, which is none of a thread's business
+UMASK = os.umask(0o077)  # the mask can only be read by setting it, which is unsafe once threads run
 os.umask(UMASK)
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; it takes the place of `path` when the block ends without an error.
+    """Yield a temporary path to write to, which replaces `path` when the block ends without an error.
 
-    Raises ReproError where the folder is missing, not writable or full; `path` is then as it was.
+    Raises ReproError where the folder is missing, not writable or full, and leaves `path` as it was.
     """
     path = Path(path)
     temporary = None
@@ -31,13 +31,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary = Path(name)
         os.close(handle)
         yield temporary
-        temporary.chmod(0o666 & ~UMASK)  # mkstemp, like the writer of safetensors, makes private files
+        temporary.chmod(0o666 & ~UMASK)  # mkstemp makes private files
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ReproError(f"cannot write {path}: {reason}; nothing of it was left behind") from error
+        raise ReproError(f"cannot write {path}: {reason}; no partial output is left") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -45,55 +45,58 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def filling(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
-    """A temporary folder beside `path` to fill; it becomes `path` when the block ends without an error.
+    """Yield a temporary folder to fill, which becomes `path` when the block ends without an error.
 
-    Raises ReproError, and leaves `path` as it was, unless it can be written and is new or empty, or a folder to
-    `replace`: one of ours.
+    replace: replace a folder that has contents; only for folders that a command of this project made.
+    Raises ReproError, and leaves `path` as it was, where it cannot be written or already has contents.
     """
     target = Path(path).resolve()
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     old = temporary.with_suffix(".old")
-    made = False
+    created = False
     try:
         if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not replace)):
-            raise ReproError(f"{path} is there already; give a new or an empty folder")
+            raise ReproError(f"{path} already exists; give a new or an empty folder")
         temporary.mkdir()
-        made = True
+        created = True
         yield temporary
-        if replace and target.exists():  # aside first: there is the old or the new one, or the old one's other name
+        if replace and target.exists():  # keep the old folder until the new one is in place
             target.rename(old)
         temporary.rename(target)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ReproError(f"cannot write {path}: {reason}; nothing of it was left behind") from error
+        raise ReproError(f"cannot write {path}: {reason}; no partial output is left") from error
     finally:
-        if made:
-            shutil.rmtree(temporary, ignore_errors=True)  # gone by now, where nothing went wrong
+        if created:
+            shutil.rmtree(temporary, ignore_errors=True)  # renamed by now, unless there was an error
             if old.exists() and not target.exists():
                 old.rename(target)
             shutil.rmtree(old, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes `text` as UTF-8, whole or not at all."""
+    """Write `text` as UTF-8, whole or not at all. Raises ReproError where `path` cannot be written."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def read_yaml(path: str | Path, thing: str, advice: str, largest: int) -> dict[Any, Any]:
-    """The `key: value` of a YAML file that is not trusted. Raises ReproError for one that cannot be read, is no such
-    file, or has a key twice. thing: what the file is for; advice: where there is none;
-    largest: its bytes."""
+    """Return the keys and values of an untrusted YAML file.
+
+    thing: what messages call the file, such as "recipe". advice: what to do where it cannot be read. largest: the limit
+    of its size in bytes. Raises ReproError for a file that cannot be read, is not such a file, or repeats a key.
+    """
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Refuses the same key twice, of which YAML's own loader silently keeps the last."""
+        """A safe loader that refuses a repeated key, of which YAML's own loader silently keeps the last value."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict:
+            """Return the mapping of a node. Raises ReproError for a repeated key."""
             seen: set[str] = set()
             for key in (key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
                 if key in seen:
-                    raise ReproError(f"{path}: {key} stands there twice; remove one")
+                    raise ReproError(f"{path}: {key} occurs twice; remove one")
                 seen.add(key)
             return super().construct_mapping(node, deep)
 
@@ -101,7 +104,7 @@ def read_yaml(path: str | Path, thing: str, advice: str, largest: int) -> dict[A
         with Path(path).open("rb") as file:
             content = file.read(largest + 1)
         if len(content) > largest:
-            raise ReproError(f"{path} is longer than {largest} bytes; is it a {thing}?")
+            raise ReproError(f"{path} is larger than {largest} bytes; is it a {thing}?")
         values = yaml.load(content, Loader)
     except OSError as error:
         raise ReproError(f"cannot read the {thing} {path}: {error.strerror}; {advice}") from error

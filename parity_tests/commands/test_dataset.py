@@ -119,8 +119,8 @@ def test_split_that_cannot_be_written(pets: Path, tmp_path: Path):
     shutil.copytree(pets, tmp_path / "both" / "val")
     before = names(tmp_path)
     for source, out, told in (
-        ("pets", "full", "full is there already; give a new or an empty folder"),
-        ("pets", "file", "file is there already"),
+        ("pets", "full", "full already exists; give a new or an empty folder"),
+        ("pets", "file", "file already exists"),
         ("pets", "gone/out", "cannot write .*gone/out: No such file or directory"),
         ("pets", "pets/split", "is inside .*pets, and would become a class of it"),
         ("pets", "pets", "is inside"),

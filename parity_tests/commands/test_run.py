@@ -296,7 +296,7 @@ def test_weights_of_other_classes_are_refused():
 def test_weights_of_another_epsilon_are_refused():
     """timm's MobileNetV3 normalises with 1e-5, torchvision's and ours with 1e-3; the arrays do not show it."""
     spec = find_spec("mobilenet_v3_large", num_classes=10)
-    published = layout_named("timm", spec).published(initialise(spec, 0), spec, native_names("torch"))
+    published = layout_named("timm", spec).to_published(initialise(spec, 0), spec, native_names("torch"))
     write_file(Path("timm.pth"), published, {})
     arguments = [*QUICK, "--model", "mobilenet_v3_large", "--epochs", "1", "--weights", "timm.pth"]
     fails([*arguments, "--out", "a"], "epsilon of 1e-05, not 0.001; add --option norm_eps=1e-05")

@@ -167,7 +167,7 @@ def good() -> dict[str, str]:
         ("paddle: [1]", "paddle must be lines of `name: counterpart`"),
         ("mindspore: {}", "paddle must be lines of"),
         ("padle: {}", "unknown key in .*'padle': did you mean paddle"),
-        ("paddle: {a: b, a: c}", "a stands there twice"),
+        ("paddle: {a: b, a: c}", "a occurs twice"),
         ("paddle: {", "is not YAML"),
         ("", "is not a mapping"),
     ],

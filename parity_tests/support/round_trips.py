@@ -29,7 +29,7 @@ from repro.errors import ReproError
 from repro.specs import CATALOGUE, Spec, find_spec
 from repro.untrusted import map_file
 from repro.weights.formats import KERAS, SAFETENSORS, extensions
-from repro.weights.layouts import layouts_of
+from repro.weights.layouts import layouts_for
 from repro.weights.porting import Checkpoint, read_checkpoint, write_checkpoint
 
 # the bits of the exponent; all of them are set in infinities and NaN alone
@@ -84,7 +84,7 @@ def _file(path: Path, checkpoint: Checkpoint) -> Iterator[str]:
 
 def formats(spec: Spec, dtype: str) -> list[str]:
     """Those that hold the variant in this type. HDF5 has no bfloat16."""
-    keras = dtype != "bfloat16" and any(layout.format == KERAS for layout in layouts_of(spec))
+    keras = dtype != "bfloat16" and any(layout.format == KERAS for layout in layouts_for(spec))
     return [SAFETENSORS, *FRAMEWORKS, *([KERAS] if keras else [])]
 
 

@@ -100,15 +100,15 @@ def test_flags_win_over_single_values_of_the_first_stage() -> None:
         ("options: {width: }", "options must be names"),
         ("options: {width: ''}", "options must be names"),
         ("options: {width: true}", "options must be names"),
-        ("lr: 1\nlr: 2", "lr stands there twice"),
-        ("options: {width: 1, width: 2}", "width stands there twice"),
+        ("lr: 1\nlr: 2", "lr occurs twice"),
+        ("options: {width: 1, width: 2}", "width occurs twice"),
         ("just text", "is not a recipe"),
         ("", "is not a recipe"),
         ("lr: [", "line 1 is not YAML"),
         ("[" * 20_000, "is not YAML"),
         ("lr: !!python/object/apply:os.getcwd []", "is not YAML"),
         (b"lr: \xff", "is not YAML"),
-        ("#" * 70_000, "longer than"),
+        ("#" * 70_000, "larger than"),
     ],
 )
 def test_a_bad_file_is_one_line(tmp_path, text, message):

@@ -241,7 +241,8 @@ def test_keras_reads_and_writes_the_same(tmp_path: Path) -> None:
         assert same(keras_file.read(tmp_path / name), truth), name
     names = layout.names(spec, keras_file.NAMES)
     ours = {
-        name: layout.canonical(name, truth[names[name]], kind, keras_file.NAMES) for name, kind in spec.weights.items()
+        name: layout.to_canonical(name, truth[names[name]], kind, keras_file.NAMES)
+        for name, kind in spec.weights.items()
     }
-    keras_file.write(tmp_path / "ours.h5", layout.published(ours, spec, keras_file.NAMES))
+    keras_file.write(tmp_path / "ours.h5", layout.to_published(ours, spec, keras_file.NAMES))
     run_keras(LOAD, tmp_path)

@@ -16,7 +16,7 @@ from repro.specs import Spec, find_spec
 from repro.weights import layouts, safetensors_file
 from repro.weights.formats import native_names, write_file
 from repro.weights.init import initialise, random_weights
-from repro.weights.layouts import PUBLISHED, Layout, identify, layout_named, publishers, recognise
+from repro.weights.layouts import PUBLISHED, Layout, identify_model, layout_named, publishers, recognise_layout
 from repro.weights.porting import read_checkpoint, write_checkpoint
 from repro.workers.client import Worker
 
@@ -84,13 +84,13 @@ def test_there_and_back_is_equal_to_the_bit(layout: Layout, model: str) -> None:
     spec = find_spec(model, num_classes=7, in_channels=1)
     native = native_names(layout.format)
     arrays = random_weights(spec, 0)
-    published = layout.published(arrays, spec, native)
+    published = layout.to_published(arrays, spec, native)
     assert {name: array.shape for name, array in published.items()} == layout.shapes(spec, native)
     names = layout.names(spec, native)
     for name, weight in spec.weights.items():
-        back = layout.canonical(name, published[names[name]], weight, native)
+        back = layout.to_canonical(name, published[names[name]], weight, native)
         assert np.array_equal(back, arrays[name]), name
-    fitting, whole = recognise(published, find_spec(model), layout.format)
+    fitting, whole = recognise_layout(published, find_spec(model), layout.format)
     assert whole
     assert layout.publisher in [one.publisher for one in fitting]
 
@@ -104,7 +104,7 @@ def published(publisher: str, path: Path, **changes: np.ndarray | None) -> Path:
     """A file in a publisher's layout with arrays changed, added, or left out where the change is None."""
     layout = layout_named(publisher, SPEC)
     native = native_names(layout.format)
-    arrays = layout.published(WEIGHTS, SPEC, native) | {name.replace("__", "."): a for name, a in changes.items()}
+    arrays = layout.to_published(WEIGHTS, SPEC, native) | {name.replace("__", "."): a for name, a in changes.items()}
     write_file(path, {name: array for name, array in arrays.items() if array is not None}, {})
     return path
 
@@ -172,13 +172,13 @@ def test_padding_cannot_be_seen_in_the_names(tmp_path: Path) -> None:
     with pytest.raises(ReproError, match="its arrays fit efficientnet_v2_b0, efficientnet_v2_b0_same; add --model"):
         read_checkpoint(tmp_path / "w.safetensors", log=str)
     with pytest.raises(ReproError, match="its arrays fit no variant entirely; add --model NAME"):
-        identify({"a": np.zeros(3)}, "torch", Path("w.pth"))
+        identify_model({"a": np.zeros(3)}, "torch", Path("w.pth"))
 
 
 def test_options_of_the_publishers_network_are_taken(tmp_path: Path, capsys) -> None:
     spec = find_spec("mobilenet_v3_small", num_classes=3)
     layout = layout_named("timm", spec)
-    write_file(tmp_path / "w.pth", layout.published(initialise(spec, 0), spec, native_names("torch")), {})
+    write_file(tmp_path / "w.pth", layout.to_published(initialise(spec, 0), spec, native_names("torch")), {})
     found = read_checkpoint(tmp_path / "w.pth", "mobilenet_v3_small")
     assert found.spec.norm_eps == 1e-5
     assert "took the options of timm's network: {'norm_eps': 1e-05}" in capsys.readouterr().out

@@ -1,65 +1,73 @@
-"""How many steps an optimizer has made, which Adam's next one depends on. What a file says of it is not trusted."""
+"""The optimizer's step count in a checkpoint, on which Adam's bias correction depends. The file is not trusted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from repro.weights import Log
 from repro.weights.strict import is_float
 
-MAX_STEPS = 2**31 - 1  # what MindSpore's own counter holds
-BETAS = (0.9, 0.999)  # the defaults of all frameworks
-TINY = float(np.finfo(np.float32).tiny)  # below it float32 loses digits, or everything
+MAX_STEPS = 2**31 - 1  # the limit of MindSpore's counter
+BETAS = (0.9, 0.999)  # the default betas of Adam in all frameworks
+SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)  # smaller float32 numbers lose digits
+MAX_POWERS = 100_000  # beta2 ** steps underflows before
 
 
-def steps_in_file(
-    counts: Sequence[np.ndarray], powers: Sequence[Sequence[np.ndarray]], log: Callable[[str], object]
-) -> int | None:
-    """The number of steps by a file's counters or else by Paddle's powers of both betas. `log` is told which, or why
-    there is none."""
+def steps_in_file(counters: Sequence[np.ndarray], beta_powers: Sequence[Sequence[np.ndarray]], log: Log) -> int | None:
+    """Return the step count, or None where the file does not give a valid one. `log` receives one line about it.
+
+    counters: the file's step counters, one or one per parameter. beta_powers: Paddle's powers of beta1 and of beta2,
+    which serve where there is no counter.
+    """
     try:
-        if not counts and not all(powers):
-            raise ValueError("the file does not say")
-        steps = steps_from_counters(counts) if counts else steps_from_beta_powers(*powers)
+        if not counters and not all(beta_powers):
+            raise ValueError("the file has none")
+        steps = steps_from_counters(counters) if counters else steps_from_beta_powers(*beta_powers)
     except ValueError as error:
-        log(f"left out how many steps the optimizer made: {error}")
+        log(f"skipped the optimizer's step count: {error}")
         return None
-    log(f"took its {steps} steps" + ("" if counts else f", worked out from the powers of the betas {BETAS}"))
+    log(f"read the optimizer's step count: {steps}" + ("" if counters else f" (from the powers of the betas {BETAS})"))
     return steps
 
 
-def steps_from_counters(counts: Sequence[np.ndarray]) -> int:
-    """What a counter says, or one counter for each parameter. Raises ValueError where they say no one number."""
-    steps = _one(counts)
+def steps_from_counters(counters: Sequence[np.ndarray]) -> int:
+    """Return the step count that all counters agree on.
+
+    Raises ValueError where they differ or do not hold a whole number from 0 to MAX_STEPS.
+    """
+    steps = _common_value(counters)
     if not 0 <= steps <= MAX_STEPS or steps != int(steps):
-        raise ValueError(f"it is {steps:g}, no whole number from 0 to {MAX_STEPS}")
+        raise ValueError(f"{steps:g} is not a whole number from 0 to {MAX_STEPS}")
     return int(steps)
 
 
-def steps_from_beta_powers(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> int:
-    """From Paddle's powers of both betas, one of each for each parameter: beta ** (steps + 1).
+def steps_from_beta_powers(beta1_powers: Sequence[np.ndarray], beta2_powers: Sequence[np.ndarray]) -> int:
+    """Return the step count that Paddle's powers of the betas imply: each is beta ** (steps + 1), one per parameter.
 
-    Paddle does not keep the betas themselves. These are taken for BETAS, and only where either power is, to the bit,
-    what as many multiplications in float32 make of it: a logarithm would be a step amiss after 50,000.
-    Raises ValueError for others, and above the 87,000 steps or so that float32 bears.
+    Paddle does not save the betas. They are assumed to be BETAS, and only if both powers are bit-identical to repeated
+    float32 multiplication: a logarithm would be off by one step after 50,000 steps.
+    Raises ValueError for powers of other betas, and for more than about 87,000 steps, where float32 underflows.
     """
-    powers = [_one(values) for values in (first, second)]
-    made = [np.multiply.accumulate(np.full(100_000, beta, np.float32)).astype(np.float64) for beta in BETAS]
-    (found,) = np.nonzero((made[1] == powers[1]) & (made[1] >= TINY))
-    if len(found) != 1 or max(made[0][found[0]], TINY) != max(powers[0], TINY):
+    values = [_common_value(powers) for powers in (beta1_powers, beta2_powers)]
+    beta1_table, beta2_table = (
+        np.multiply.accumulate(np.full(MAX_POWERS, beta, np.float32)).astype(np.float64) for beta in BETAS
+    )
+    (candidates,) = np.nonzero((beta2_table == values[1]) & (beta2_table >= SMALLEST_NORMAL))
+    if len(candidates) != 1 or max(beta1_table[candidates[0]], SMALLEST_NORMAL) != max(values[0], SMALLEST_NORMAL):
         raise ValueError(
-            f"the powers of beta are {powers[0]:g} and {powers[1]:g}, which tell it for the betas "
-            f"{BETAS[0]} and {BETAS[1]} alone, and up to {np.sum(made[1] >= TINY) - 1:,} steps"
+            f"it cannot be derived from the powers {values[0]:g} and {values[1]:g}: this needs the betas "
+            f"{BETAS[0]} and {BETAS[1]} and at most {np.sum(beta2_table >= SMALLEST_NORMAL) - 1:,} steps"
         )
-    return int(found[0])
+    return int(candidates[0])
 
 
-def _one(arrays: Sequence[np.ndarray]) -> float:
-    """The one number that all arrays hold."""
+def _common_value(arrays: Sequence[np.ndarray]) -> float:
+    """Return the number that every array of one element holds. Raises ValueError where they differ."""
     if any(array.size != 1 or not (is_float(array) or np.issubdtype(array.dtype, np.integer)) for array in arrays):
-        raise ValueError("it is no number")
-    found = sorted({float(array.reshape(-1)[0]) for array in arrays})
-    if len(found) != 1:
-        raise ValueError(f"it differs among parameters: {found[0]:g} and {found[-1]:g}")
-    return found[0]
+        raise ValueError("it is not a number")
+    values = sorted({float(array.reshape(-1)[0]) for array in arrays})
+    if len(values) != 1:
+        raise ValueError(f"it differs between parameters: {values[0]:g} and {values[-1]:g}")
+    return values[0]

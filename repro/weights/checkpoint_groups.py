@@ -1,151 +1,185 @@
-"""What a checkpoint holds beside the weights: their moving averages, what the optimizer keeps of each, and how many
-steps it made.
+"""The groups of arrays in a checkpoint file: weights, their EMA, the optimizer's slots and its step count.
 
-Canonically "weights/NAME", "ema/NAME", "optimizer/SLOT/NAME" and "optimizer/steps"; plain names where there are weights
-alone.
+A canonical file names them "weights/NAME", "ema/NAME", "optimizer/SLOT/NAME" and "optimizer/steps"; a file that holds
+only weights has plain names.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from repro.arrays import Arrays
 from repro.errors import ReproError
+from repro.weights import Log
 
-Log = Callable[[str], object]
 
-# where the weights are in files that hold more; the first that is there is taken
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "params", "weights")
-AVERAGES = ("state_dict_ema", "ema_state_dict", "model_ema", "ema")
-PREFIXES = ("module.", "_orig_mod.")  # of torch's DataParallel and torch.compile
-# the slot of an optimizer -> what torch calls it in optimizer.state_dict(), and what MindSpore puts before the names
+class SlotNames(NamedTuple):
+    """Native names of an optimizer's slot."""
+
+    torch: str  # the key in the state of optimizer.state_dict()
+    mindspore: str  # the prefix of parameter names
+
+
+# groups that hold the weights in files with several groups; the first one present is used
+WEIGHT_GROUPS = ("state_dict", "model_state_dict", "model", "net", "network", "params", "weights")
+EMA_GROUPS = ("state_dict_ema", "ema_state_dict", "model_ema", "ema")
+OPTIMIZER_GROUPS = ("optimizer", "opt")
+WRAPPER_PREFIXES = ("module.", "_orig_mod.")  # of torch's DataParallel and torch.compile
 SLOTS = {
-    "velocity": ("momentum_buffer", "moments"),
-    "moment1": ("exp_avg", "moment1"),
-    "moment2": ("exp_avg_sq", "moment2"),
-    "square": ("square_avg", "mean_square"),
+    "velocity": SlotNames("momentum_buffer", "moments"),
+    "moment1": SlotNames("exp_avg", "moment1"),
+    "moment2": SlotNames("exp_avg_sq", "moment2"),
+    "square": SlotNames("square_avg", "mean_square"),
 }
-POWERS = ("beta1_power", "beta2_power")  # of Paddle's Adam, as slots of one number
-STEPS = "global_step"  # MindSpore's counter, int32 of one element
+BETA_POWERS = ("beta1_power", "beta2_power")  # of Paddle's Adam, one number per parameter
+STEP_COUNTER = "global_step"  # of MindSpore: int32 (1,)
 
 
 @dataclass
 class CheckpointGroups:
-    """weights, ema and slots: arrays under the file's names; numbered: slot -> arrays of torch's optimizer by the
-    number of the parameter; counts: what says how many steps were made; powers: POWERS -> what there is of them."""
+    """The arrays of a file by purpose, under the names that the file gives them.
+
+    weights, ema, and slots (slot -> arrays): by name. numbered_slots: slot -> arrays of torch's optimizer by the number
+    of the parameter. step_counters: one, or one per parameter. beta_powers: BETA_POWERS -> one number per parameter.
+    """
 
     weights: Arrays = field(default_factory=dict)
     ema: Arrays = field(default_factory=dict)
     slots: dict[str, Arrays] = field(default_factory=dict)
-    numbered: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
-    counts: list[np.ndarray] = field(default_factory=list)
-    powers: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    numbered_slots: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
+    step_counters: list[np.ndarray] = field(default_factory=list)
+    beta_powers: dict[str, list[np.ndarray]] = field(default_factory=dict)
+
+
+def has_optimizer(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Return whether a file's arrays include a group of an optimizer."""
+    return any(name.startswith(tuple(f"{group}/" for group in OPTIMIZER_GROUPS)) for name in arrays)
 
 
 def split_groups(arrays: Mapping[str, np.ndarray], log: Log) -> CheckpointGroups:
-    """The groups of a file's arrays. `log` is told which was taken for what, and what was left out.
+    """Sort the arrays of a file into groups. `log` receives a line about each group that is read or skipped.
 
-    Raises ReproError where it is not clear which arrays are the weights.
+    Raises ReproError where it is unclear which arrays are the weights.
     """
     nested: dict[str, Arrays] = {}
     for name, array in arrays.items():
         group, _, leaf = name.rpartition("/")
         nested.setdefault(group, {})[leaf] = array
     groups = CheckpointGroups()
-    outer = _flat_slots(nested.get("", {}), groups, log)
-    if outer:
-        nested[""] = outer
-    last = {group.rpartition("/")[2]: group for group in nested}
-    main = next((last[word] for word in ("", *WRAPPERS, *AVERAGES) if word in last and nested[last[word]]), None)
-    if main is None and len(nested) == 1:
-        (main,) = nested
-    if main is None:
-        raise ReproError(
-            f"the file holds several groups of arrays ({', '.join(list(nested)[:8])}); save the weights alone"
-        )
-    groups.weights = _unprefixed(nested.pop(main), log)
-    if main:
-        log(f"took the weights under {main!r}")
-    quiet = {"": None}
-    average = next((last[word] for word in AVERAGES if last.get(word) in nested), None)
-    if average:
-        groups.ema = _unprefixed(nested.pop(average), quiet.get)
-        log(f"took the moving averages under {average!r}")
-    for group in [group for group in nested if group.partition("/")[0] in ("optimizer", "opt")]:
-        _take_optimizer(group.partition("/")[2], nested[group], groups)
-    left = sum(array.ndim > 0 for group in nested.values() for array in group.values())
-    if left:
-        log(f"left out {left} arrays beside them")
+    if top_level := _without_flat_groups(nested.get("", {}), groups, log):
+        nested[""] = top_level
+    weight_group = _weight_group(nested)
+    groups.weights = _without_prefixes(nested.pop(weight_group), log)
+    if weight_group:
+        log(f"read the weights under {weight_group!r}")
+    ema_group = _first_group(EMA_GROUPS, nested)
+    if ema_group:
+        groups.ema = _without_prefixes(nested.pop(ema_group), lambda _: None)
+        log(f"read the EMA under {ema_group!r}")
+    for group, group_arrays in nested.items():
+        outer, _, inner = group.partition("/")
+        if outer in OPTIMIZER_GROUPS:
+            _take_optimizer(inner, group_arrays, groups)
+    skipped = sum(array.ndim > 0 for group_arrays in nested.values() for array in group_arrays.values())
+    if skipped:
+        log(f"skipped {skipped} other arrays")
     return groups
 
 
+def _weight_group(nested: Mapping[str, Arrays]) -> str:
+    """Return the group that holds the weights. Raises ReproError where that is unclear."""
+    group = _first_group(("", *WEIGHT_GROUPS, *EMA_GROUPS), nested)
+    if group is None and len(nested) == 1:
+        (group,) = nested
+    if group is None:
+        raise ReproError(
+            f"the file holds several groups of arrays ({', '.join(list(nested)[:8])}), and it is unclear which are the "
+            "weights; save only the state dict"
+        )
+    return group
+
+
+def _first_group(names: tuple[str, ...], nested: Mapping[str, Arrays]) -> str | None:
+    """Return the full name of the first of the named groups that holds arrays."""
+    by_last_name = {group.rpartition("/")[2]: group for group, arrays in nested.items() if arrays}
+    return next((by_last_name[name] for name in names if name in by_last_name), None)
+
+
 def _take_optimizer(group: str, arrays: Arrays, groups: CheckpointGroups) -> None:
-    """Moves what is known of an optimizer's arrays, "" for those that stand by themselves, into the groups."""
-    number = re.fullmatch(r"state/(\d+)", group)
+    """Move the arrays of an optimizer that are understood from `arrays` to `groups`.
+
+    group: the name inside the optimizer, or "" for its top level.
+    """
+    parameter = re.fullmatch(r"state/(\d+)", group)
     if group in SLOTS:
         groups.slots[group] = dict(arrays)
         arrays.clear()
-    elif group in POWERS:
-        groups.powers[group] = list(arrays.values())
+    elif group in BETA_POWERS:
+        groups.beta_powers[group] = list(arrays.values())
         arrays.clear()
-    elif number:
-        for word, (torchs, _) in SLOTS.items():
-            if torchs in arrays:
-                groups.numbered.setdefault(word, {})[int(number[1])] = arrays.pop(torchs)
-    counter = "steps" if not group else "step" if number else None
+    elif parameter:
+        for slot, names in SLOTS.items():
+            if names.torch in arrays:
+                groups.numbered_slots.setdefault(slot, {})[int(parameter[1])] = arrays.pop(names.torch)
+    counter = "steps" if not group else "step" if parameter else None
     if counter in arrays:
-        groups.counts.append(arrays.pop(counter))
+        groups.step_counters.append(arrays.pop(counter))
 
 
-def _flat_slots(arrays: Arrays, groups: CheckpointGroups, log: Log) -> Arrays:
-    """MindSpore keeps an optimizer's arrays and averages beside the weights, as "moments.NAME", and its counter and
-    settings among them, such as "learning_rate"; returns the others."""
-    rest = {}
+def _without_flat_groups(arrays: Arrays, groups: CheckpointGroups, log: Log) -> Arrays:
+    """Move what MindSpore keeps next to the weights to `groups`, and return the remaining arrays.
+
+    These are the optimizer's arrays and the EMA, with prefixes as in "moments.NAME", the step counter, and settings
+    such as "learning_rate", which are skipped.
+    """
+    remaining = {}
     for name, array in arrays.items():
         prefix, _, leaf = name.partition(".")
-        slot = next((slot for slot, (_, mindspores) in SLOTS.items() if prefix == mindspores), None)
+        slot = next((slot for slot, names in SLOTS.items() if prefix == names.mindspore), None)
         if slot:
             groups.slots.setdefault(slot, {})[leaf] = array
         elif prefix == "ema" and leaf in arrays:
             groups.ema[leaf] = array
         else:
-            rest[name] = array
-    numbers = [name for name, array in rest.items() if groups.slots and array.size == 1 and "." not in name]
-    others = {name: array for name, array in rest.items() if name not in numbers}
-    if STEPS in numbers:
-        groups.counts.append(rest[STEPS])
-        numbers.remove(STEPS)
-    if numbers:
-        log(f"left out {len(numbers)} settings of the optimizer: {', '.join(numbers[:4])}")
-    return others
+            remaining[name] = array
+    scalars = [name for name, array in remaining.items() if groups.slots and array.size == 1 and "." not in name]
+    weights = {name: array for name, array in remaining.items() if name not in scalars}
+    if STEP_COUNTER in scalars:
+        groups.step_counters.append(remaining[STEP_COUNTER])
+        scalars.remove(STEP_COUNTER)
+    if scalars:
+        log(f"skipped {len(scalars)} settings of the optimizer: {', '.join(scalars[:4])}")
+    return weights
 
 
-def join_groups(
-    weights: Arrays, averages: Arrays, slots: Mapping[str, Arrays], steps: int | None, *, flat: bool
-) -> Arrays:
-    """One dictionary for a file; flat: with MindSpore's prefixes instead of nested dictionaries."""
+def _without_prefixes(arrays: Arrays, log: Log) -> Arrays:
+    """Remove the prefixes that wrappers of models put before every name."""
+    for prefix in WRAPPER_PREFIXES:
+        if arrays and all(name.startswith(prefix) for name in arrays):
+            log(f"removed the prefix {prefix!r} from every name")
+            arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
+    return arrays
+
+
+def join_groups(weights: Arrays, ema: Arrays, slots: Mapping[str, Arrays], steps: int | None, *, flat: bool) -> Arrays:
+    """Return one dictionary for a file.
+
+    flat: prefix names as MindSpore does ("moments.NAME") instead of nesting groups ("optimizer/velocity/NAME").
+    """
     if flat:
-        extra = {f"ema.{name}": array for name, array in averages.items()}
+        extra = {f"ema.{name}": array for name, array in ema.items()}
         for slot, arrays in slots.items():
-            extra |= {f"{SLOTS[slot][1]}.{name}": array for name, array in arrays.items()}
-        return weights | extra | ({} if steps is None else {STEPS: np.array([steps], np.int32)})
-    if not averages and not slots:
+            extra |= {f"{SLOTS[slot].mindspore}.{name}": array for name, array in arrays.items()}
+        return weights | extra | ({} if steps is None else {STEP_COUNTER: np.array([steps], np.int32)})
+    if not ema and not slots:
         return weights
-    extra = {f"ema/{name}": array for name, array in averages.items()}
+    extra = {f"ema/{name}": array for name, array in ema.items()}
     for slot, arrays in slots.items():
         extra |= {f"optimizer/{slot}/{name}": array for name, array in arrays.items()}
     extra |= {} if steps is None else {"optimizer/steps": np.array(steps, np.int64)}
     return {f"weights/{name}": array for name, array in weights.items()} | extra
-
-
-def _unprefixed(arrays: Arrays, log: Log) -> Arrays:
-    """Without the prefixes that wrappers of models put before every name."""
-    for prefix in PREFIXES:
-        if arrays and all(name.startswith(prefix) for name in arrays):
-            log(f"took the prefix {prefix!r} off every name")
-            arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
-    return arrays

@@ -1,4 +1,4 @@
-"""A model that is not ours in canonical terms, from what its framework holds."""
+"""The description of a user model in canonical terms, made from the arrays that its framework holds."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from repro.specs.user_model import UserModelSpec
 
 
 class FrameworkArray(NamedTuple):
-    """One array. layer: path of the module that owns it; type: of that, "conv", "linear", "norm", or "" for another;
-    leaf: what the module calls it; name: in full, as the framework's state does; trained: and no buffer."""
+    """A parameter or buffer of a model, as its framework describes it.
+
+    layer: the path of the module that owns it. type: the module's type, "conv", "linear", "norm", or "" for another.
+    leaf: the module's name of the array. name: its name in the framework's state dict. groups: those of a convolution.
+    trained: whether it is a parameter.
+    """
 
     layer: str
     type: str
@@ -26,21 +30,25 @@ class FrameworkArray(NamedTuple):
 
 
 def describe_user_model(
-    title: str, names: NativeNames, parts: Iterable[FrameworkArray], momentum: float
+    title: str, names: NativeNames, arrays: Iterable[FrameworkArray], momentum: float
 ) -> UserModelSpec:
-    """The weights among the parts: all that is trained, and the running statistics of the normalisations we know. The
-    other buffers stay as the model made them. momentum: of the normalisations, as torch counts."""
+    """Return a spec with the trained arrays and the running statistics of known normalisations.
+
+    Other buffers are left out and keep the values that the model gave them.
+    title: the name of the spec. momentum: that of the normalisations, in torch's convention.
+    """
     described, layers = {}, {}
-    for part in parts:
-        known = part.name.rpartition(".")[2] == part.leaf  # MindSpore's names may be the user's
-        leaf, kind = names.canonical_leaf(part.leaf, part.type if known else "")
-        if kind == "other" and not part.trained:
+    for array in arrays:
+        # MindSpore lets users rename parameters; the leaf then does not tell the kind
+        is_standard_name = array.name.rpartition(".")[2] == array.leaf
+        leaf, kind = names.canonical_leaf(array.leaf, array.type if is_standard_name else "")
+        if kind == "other" and not array.trained:
             continue
-        name = part.name.removesuffix(part.leaf) + leaf if kind != "other" else part.name
-        shape = tuple(map(int, part.shape))
+        name = array.name.removesuffix(array.leaf) + leaf if kind != "other" else array.name
+        shape = tuple(map(int, array.shape))
         axes = names.axes.get(kind)
         if axes:
             shape = tuple(shape[axis] for axis in np.argsort(axes))
-        described[name] = Weight(shape, kind, part.groups if kind == "conv" else 1)
-        layers[name] = part.layer
+        described[name] = Weight(shape, kind, array.groups if kind == "conv" else 1)
+        layers[name] = array.layer
     return UserModelSpec(name=title, weights_by_name=described, owners=layers, norm_momentum=momentum)

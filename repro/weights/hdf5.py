@@ -1,5 +1,6 @@
-"""HDF5 files that somebody else wrote. h5py finds the datasets; the numbers are taken from the bytes of the file
-itself: a claimed shape allocates nothing, and no link and no storage that lead out of the file are followed.
+"""Untrusted HDF5 files: h5py finds the datasets, and the arrays are views of the file's own bytes.
+
+A claimed shape allocates nothing, and links or storage outside the file are never followed.
 """
 
 from __future__ import annotations
@@ -13,47 +14,54 @@ import numpy as np
 
 from repro.untrusted import checked_array
 
-NUMBERS: dict[str, str | np.dtype] = {
+DTYPES: dict[str, str | np.dtype] = {  # without byte order -> NumPy's code
     f"{kind}{size}": f"<{kind}{size}" for kind in "fiu" for size in (1, 2, 4, 8)[kind == "f" :]
 }
 
 
 def check_hdf5(data: memoryview) -> None:
-    """Raises ValueError for another kind of file, and for a heap of texts through which HDF5 would walk for ever."""
+    """Check the header and the heaps of strings.
+
+    Raises ValueError for a file of another format, and for a heap in which the HDF5 library would loop forever.
+    """
     if data[:8] != b"\x89HDF\r\n\x1a\n":
-        raise ValueError("it is no HDF5 file, nor a zip that holds one")
+        raise ValueError("it is neither an HDF5 file nor a zip of one")
     widths = data[13:15] if data[8] < 2 else data[9:11]
     if widths != b"\x08\x08":
-        raise ValueError("its addresses and sizes have not the usual 8 bytes")
+        raise ValueError("its addresses and sizes do not have the usual 8 bytes")
     for heap in re.finditer(rb"GCOL\x01\x00\x00\x00", data):
         at, end = heap.end() + 8, heap.start() + _number(data, heap.end())
         while at + 16 <= end:  # an object: index (0: free space), references, size, content
             size = _number(data, at + 8)
             step = 16 + -(-size // 8) * 8 if any(data[at : at + 2]) else size
             if not 0 < step <= end - at:
-                raise ValueError("a heap of texts is damaged")
+                raise ValueError("a heap of strings is damaged")
             at += step
 
 
 def _number(data: memoryview, at: int) -> int:
+    """Return the 8-byte integer at an offset."""
     return int.from_bytes(data[at : at + 8], "little")
 
 
 def has_hard_link(group: h5py.Group, name: str) -> bool:
-    """Whether the group itself holds `name`, which h5py's own look-ups would follow into another file."""
+    """Return whether the group itself holds `name`: h5py's own look-up would follow a link into another file."""
     key = name.encode()
     return group.id.links.exists(key) and group.id.links.get_info(key).type == h5py.h5l.TYPE_HARD
 
 
 def datasets(root: h5py.Group) -> Iterator[tuple[list[str], h5py.Group, h5py.Dataset]]:
-    """Path, group and dataset of everything below `root` but optimizers. Raises ValueError for a link."""
+    """Yield path, group and dataset of every dataset below `root`, except those of an optimizer.
+
+    Raises ValueError for a soft or external link, and for a cycle.
+    """
     groups: list[tuple[list[str], h5py.Group]] = [([], root)]
     seen = {h5py.h5o.get_info(root.id).addr}
     while groups:
         path, group = groups.pop()
         for name in group:
             if not isinstance(name, str):
-                raise ValueError(f"it holds something with the name {name[:40]!r}")
+                raise ValueError(f"it holds an object with the name {name[:40]!r}")
             inner = [*path, name]
             if not has_hard_link(group, name):
                 raise ValueError(f"{'/'.join(inner)!r:.80} is a link, which Keras never writes")
@@ -61,7 +69,7 @@ def datasets(root: h5py.Group) -> Iterator[tuple[list[str], h5py.Group, h5py.Dat
                 continue
             item = group[name]
             address = h5py.h5o.get_info(item.id).addr
-            if address in seen:  # groups can hold one another in turns
+            if address in seen:  # groups can contain each other
                 raise ValueError(f"{'/'.join(inner)!r:.80} has two names")
             seen.add(address)
             if isinstance(item, h5py.Dataset):
@@ -71,14 +79,17 @@ def datasets(root: h5py.Group) -> Iterator[tuple[list[str], h5py.Group, h5py.Dat
 
 
 def stored_array(name: str, dataset: h5py.Dataset, data: memoryview) -> np.ndarray:
-    """The numbers of a dataset, where they lie in the file."""
+    """Return the values of a dataset as a view of the file's bytes `data`.
+
+    Raises ValueError for compressed, chunked or external storage, and for a dtype other than plain numbers.
+    """
     properties, dtype, shape = dataset.id.get_create_plist(), dataset.dtype, dataset.shape
     if properties.get_layout() != h5py.h5d.CONTIGUOUS or properties.get_external_count():
-        raise ValueError(f"{name} is compressed, in pieces or outside the file, as Keras never writes it")
-    if dtype.str[1:] not in NUMBERS or h5py.h5t.py_create(dtype) != dataset.id.get_type():
-        raise ValueError(f"{name} holds no plain numbers; save it as float32")
-    offset = dataset.id.get_offset()  # None where the file has not one of the numbers
+        raise ValueError(f"{name} is compressed, chunked or stored outside the file, as Keras never writes it")
+    if dtype.str[1:] not in DTYPES or h5py.h5t.py_create(dtype) != dataset.id.get_type():
+        raise ValueError(f"{name} does not hold plain numbers; save it as float32")
+    offset = dataset.id.get_offset()  # None where the file holds no values
     start, count = offset or 0, math.prod(shape or ()) * dtype.itemsize
     if shape is None or (offset is None and count):
-        raise ValueError(f"{name} has a type and a shape but no numbers")
+        raise ValueError(f"{name} has a dtype and a shape but no values")
     return np.asarray(checked_array(data[start : start + count], dtype, shape), dtype.newbyteorder("="))

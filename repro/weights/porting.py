@@ -1,11 +1,14 @@
-"""Any weight file <-> canonical weights: format by extension, layout by names, strictly. No framework is needed."""
+"""Read any weight file as canonical weights, and write canonical weights as any weight file. Needs no framework.
+
+The extension gives the format of a file, the names of its arrays give the layout, and everything must fit the model.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,23 +17,22 @@ import repro
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.specs import Spec, find_spec
-from repro.weights import checkpoint_groups
-from repro.weights.formats import SAFETENSORS, extensions, file_format, native_names, read_file, write_file
-from repro.weights.init import initialise
-from repro.weights.layouts import AUTO, CANONICAL, Layout, identify, layout_named, layouts_of, recognise
-from repro.weights.optimizer_state import canonical_ema, canonical_optimizer, optimizer_beside
-from repro.weights.strict import check_weights, fits_spec, mismatches
-
-Log = Callable[[str], object]
+from repro.weights import Log
+from repro.weights.checkpoint_groups import CheckpointGroups, join_groups, split_groups
+from repro.weights.formats import KERAS, SAFETENSORS, extensions, file_format, native_names, read_file, write_file
+from repro.weights.layout_reader import LayoutReader
+from repro.weights.layouts import AUTO, CANONICAL, Layout, identify_model, layout_named, layouts_for, recognise_layout
+from repro.weights.optimizer_state import canonical_ema, canonical_optimizer, separate_optimizer
+from repro.weights.strict import check_weights
 
 
 @dataclass
 class Checkpoint:
-    """What a file held, in canonical names and axes.
+    """The contents of a weight file under canonical names and with canonical axes.
 
-    weights: all of the spec's, in its order; averages: the same of the exponential moving average, or nothing; slots:
-    what an optimizer keeps of each trained weight, such as {"velocity": {...}}; steps: how many it made, where it has
-    Adam's moments and the file says so; metadata: where it all came from.
+    weights: all weights of the spec, in its order. ema: the same, averaged, or {}. slots: what the optimizer keeps of
+    each trained weight, such as {"velocity": {...}}. steps: Adam's step count, where the file has it. metadata: where
+    the weights come from and which model they are for.
     """
 
     spec: Spec
@@ -39,6 +41,16 @@ class Checkpoint:
     slots: dict[str, Arrays] = field(default_factory=dict)
     steps: int | None = None
     metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class _Source:
+    """A file that was read: its path, its format, its arrays under the names in the file, and its metadata."""
+
+    path: Path
+    format: str
+    groups: CheckpointGroups
+    metadata: dict[str, str]
 
 
 def read_checkpoint(
@@ -52,108 +64,73 @@ def read_checkpoint(
     weights_only: bool = False,
     log: Log = print,
 ) -> Checkpoint:
-    """A file's arrays, bit for bit. The numbers of classes and of input channels are read off them.
+    """Read a weight file bit for bit. The arrays give the numbers of classes and of input channels.
 
-    model and options are those of find_spec, needed where the file's metadata do not give them. layout: a publisher of
-    repro.weights.layouts, or "auto". num_classes: where the file has another number, its classifier makes room for a
-    fresh one. partial: what does not fit is left out, and what is missing is fresh. Fresh weights are the seeded
-    initialisation's. weights_only: no averages and no optimizer, whose own file is then not even read. `log` is told,
-    a line each, what was recognised, passed over and made fresh.
-    Raises ReproError for an unreadable file and, with all names, for arrays that do not fit the model.
+    model, options: as in find_spec; needed only where neither the metadata nor the arrays identify the model.
+    layout: a publisher in repro.weights.layouts, or "auto".
+    num_classes: initialise a classifier of this many classes where the file has another number.
+    partial: drop arrays that do not fit, and initialise missing weights. Initial weights are those of seed 0.
+    weights_only: read neither an EMA nor an optimizer.
+    log: receives a line about everything that is recognised, skipped or initialised.
+    Raises ReproError for an unreadable file, and for arrays that do not fit the model, with the name of each.
     """
-    path = Path(path)
-    form = file_format(path)
-    found, metadata = read_file(path)
-    if not weights_only:
-        found |= optimizer_beside(path, found, log)
-    parts = checkpoint_groups.split_groups(found, log)
-    parts.weights = _without_counters(parts.weights, log)
-    if model is None and "model" not in metadata:
-        model = identify(parts.weights, form, path)
-        log(f"recognised {model}")
-    if options is None:
-        options = _options(path, metadata) if model in (None, metadata.get("model")) else {}
-    for option in {"num_classes", "in_channels"} & options.keys():
-        raise ReproError(f"{option} is read off the arrays; leave it out of the options")
-    spec = find_spec(model or metadata["model"], **options)
-    if layout == AUTO and "layout" in metadata:
-        layout = metadata["layout"]
-    if layout == AUTO:
-        fitting, _ = recognise(parts.weights, spec, form)
-        if fitting[0].models:  # a published one
-            log(f"recognised the names of {' or '.join(dict.fromkeys(one.publisher for one in fitting))}")
-        chosen = fitting[0]
-    else:
-        chosen = layout_named(layout, spec)
-        _held_by(chosen, path, form)
-    if chosen.options:
-        options = {**chosen.options, **options}
+    source = _read_source(Path(path), weights_only=weights_only, log=log)
+    arrays = source.groups.weights
+    spec, options = _identify_spec(source, model, options, log)
+    file_layout = _choose_layout(source, spec, layout, log)
+    if file_layout.options:
+        options = {**file_layout.options, **options}
         spec = find_spec(spec.name, **options)
-        log(f"took the options of {chosen.publisher}'s network: {options}")
-    if chosen.note:
-        log(f"note: the network of {chosen.publisher} {chosen.note}; its logits differ there")
-    reader = _Reader(chosen, chosen.fitted(spec, native_names(chosen.format), parts.weights))
-    weights, spec = reader.weights(parts.weights, num_classes, partial, log)
+        log(f"applied the options of the network in {file_layout.publisher}: {options}")
+    if file_layout.note:
+        log(f"note: the network in {file_layout.publisher} {file_layout.note}; its logits differ there")
+    reader = LayoutReader(file_layout, spec, arrays)
+    weights, spec = reader.weights(arrays, num_classes, partial=partial, log=log)
     check_weights(weights, spec, reader.names, f"the weights of {path}")
-    checkpoint = Checkpoint(
-        spec,
-        {name: weights[name] for name in spec.weights},
-        metadata=metadata | _provenance(path, spec, options, chosen),
-    )
+    weights = {name: weights[name] for name in spec.weights}
+    checkpoint = Checkpoint(spec, weights, metadata=_metadata(source, spec, options, file_layout))
     if not weights_only:
-        averages = reader.some(parts.ema)
-        checkpoint.ema = canonical_ema(averages, checkpoint.weights, spec, log)
-        checkpoint.slots, checkpoint.steps = canonical_optimizer(parts, reader.some, reader.spec, spec, log)
+        checkpoint.ema = canonical_ema(reader.to_canonical(source.groups.ema), weights, spec, log)
+        checkpoint.slots, checkpoint.steps = canonical_optimizer(source.groups, reader, spec, log)
     return checkpoint
 
 
 def read_weights(
     path: str | Path, model: str | None = None, options: Mapping[str, object] | None = None, log: Log = print
 ) -> tuple[Spec, Arrays, dict[str, str]]:
-    """The spec, weights and metadata of read_checkpoint, in memory of their own."""
-    found = read_checkpoint(path, model, options, weights_only=True, log=log)
-    return found.spec, {name: np.array(array, order="C") for name, array in found.weights.items()}, found.metadata
-
-
-def destination_layout(path: Path, spec: Spec, to: str | None) -> Layout:
-    """The layout that `to`, a publisher, or else the extension of `path` names.
-
-    Raises ReproError where they do not go together or the publisher lacks the variant.
-    """
-    form = file_format(path)
-    chosen = layout_named(to or (CANONICAL if form == SAFETENSORS else form), spec) if to or form != "keras" else None
-    if chosen is None:
-        chosen = next((one for one in layouts_of(spec) if one.format == form), None)
-    if chosen is None:
-        raise ReproError(f"Keras has no {spec.name}; give another extension than {path.suffix}")
-    _held_by(chosen, path, form)
-    return chosen
+    """Return the spec, the weights (copies, in C order) and the metadata of a file, read as read_checkpoint does."""
+    checkpoint = read_checkpoint(path, model, options, weights_only=True, log=log)
+    weights = {name: np.array(array, order="C") for name, array in checkpoint.weights.items()}
+    return checkpoint.spec, weights, checkpoint.metadata
 
 
 def write_weights(
     path: str | Path, spec: Spec, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Canonical arrays as a file for our model in the format that the extension names."""
+    """Write canonical weights to a file for this repository's model, in the format that the extension names."""
     write_checkpoint(path, Checkpoint(spec, dict(arrays), metadata=dict(metadata or {})))
 
 
 def write_checkpoint(path: str | Path, checkpoint: Checkpoint, to: str | None = None) -> Layout:
-    """Writes the file, whole or not at all, in the layout of destination_layout, which it returns. Averages and an
-    optimizer make the file a nested one: see repro.weights.checkpoint_groups."""
+    """Write a checkpoint, whole or not at all, and return the layout that it was written in.
+
+    to: as in destination_layout. An EMA or an optimizer makes the file a nested one: see
+    repro.weights.checkpoint_groups.
+    """
     path = Path(path)
     spec = checkpoint.spec
     layout = destination_layout(path, spec, to)
     native = native_names(layout.format)
-    if layout.format == "keras" and (checkpoint.ema or checkpoint.slots):
-        raise ReproError(f"{path} cannot hold moving averages or an optimizer; use --weights-only")
+    if layout.format == KERAS and (checkpoint.ema or checkpoint.slots):
+        raise ReproError(f"{path} cannot hold an EMA or an optimizer; use --weights-only")
 
-    def named(arrays: Arrays) -> Arrays:
-        return layout.published(arrays, spec, native)
+    def published(arrays: Arrays) -> Arrays:
+        return layout.to_published(arrays, spec, native)
 
-    contents = checkpoint_groups.join_groups(
-        named(checkpoint.weights),
-        named(checkpoint.ema),
-        {slot: named(arrays) for slot, arrays in checkpoint.slots.items()},
+    contents = join_groups(
+        published(checkpoint.weights),
+        published(checkpoint.ema),
+        {slot: published(arrays) for slot, arrays in checkpoint.slots.items()},
         checkpoint.steps,
         flat=file_format(path) == "mindspore",
     )
@@ -161,87 +138,104 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, to: str | None = 
     return layout
 
 
-class _Reader:
-    """Arrays of one layout as canonical ones."""
+def destination_layout(path: Path, spec: Spec, to: str | None) -> Layout:
+    """Return the layout of the publisher `to`, by default that of this repository's model in the format of `path`.
 
-    def __init__(self, layout: Layout, spec: Spec) -> None:
-        self.layout, self.spec, self.native = layout, spec, native_names(layout.format)
-        self.names = layout.names(spec, self.native)  # canonical -> the publisher's
-        self.canonical = {theirs: name for name, theirs in self.names.items()}
-
-    def some(self, arrays: Arrays) -> Arrays:
-        """Those that have a canonical name, turned."""
-        found = {self.canonical[name]: array for name, array in arrays.items() if name in self.canonical}
-        weights = self.spec.weights
-        return {name: self.layout.canonical(name, array, weights[name], self.native) for name, array in found.items()}
-
-    def weights(self, arrays: Arrays, num_classes: int | None, partial: bool, log: Log) -> tuple[Arrays, Spec]:
-        """All that have a canonical name, others under their own, and fresh ones where these are asked for."""
-        known = self.some(arrays)
-        others = {name: array for name, array in arrays.items() if name not in self.canonical}
-        if both := known.keys() & others.keys():
-            raise ReproError(f"{min(both)} is there twice, under the name of {self.layout.publisher} and its own")
-        spec, found = self.spec, known | others
-        fresh = []
-        if num_classes is not None and num_classes != spec.num_classes:
-            classes, spec = spec.num_classes, replace(spec, num_classes=num_classes)
-            fresh = [
-                name for name in (spec.classifier, spec.classifier.replace("weight", "bias")) if name in spec.weights
-            ]
-            log(f"left out the classifier of {classes} classes: {', '.join(fresh)}")
-        if partial:
-            unfit = list(mismatches({name: found[name] for name in found if name not in fresh}, spec.weights))
-            dropped = [name for name, array in found.items() if not fits_spec(name, array, spec)]
-            if not set(found) - set(dropped):
-                raise ReproError(f"nothing in the file fits {spec.name}; is it another model?")
-            fresh = [name for name in spec.weights if name in fresh or name not in found or name in dropped]
-            found = {name: array for name, array in found.items() if name not in dropped}
-            for complaint in unfit:
-                log(f"partial: {complaint}")
-        if fresh:
-            log(f"made {len(fresh)} of {len(spec.weights)} arrays fresh: {', '.join(fresh)}")
-            found |= {name: array for name, array in initialise(spec, 0).items() if name in fresh}
-        return found, spec
+    Raises ReproError where files with this extension cannot hold the layout or the publisher lacks the variant.
+    """
+    form = file_format(path)
+    if to is None and form == KERAS:
+        layout = next((candidate for candidate in layouts_for(spec) if candidate.format == KERAS), None)
+        if layout is None:
+            raise ReproError(f"Keras has no {spec.name}; give an extension other than {path.suffix}")
+    else:
+        layout = layout_named(to or (CANONICAL if form == SAFETENSORS else form), spec)
+    _check_format(layout, path, form)
+    return layout
 
 
-def _held_by(layout: Layout, path: Path, form: str) -> None:
-    """Raises ReproError where files of the format cannot hold the layout."""
-    if form not in (layout.format, SAFETENSORS) or (form == SAFETENSORS and layout.format == "keras"):
-        wanted = ", ".join(extensions(layout.format))
-        raise ReproError(f"{path} is a file of {form}, not of {layout.publisher}, whose files end in {wanted}")
+def _read_source(path: Path, *, weights_only: bool, log: Log) -> _Source:
+    """Read all arrays of the file and, unless weights_only, of the optimizer's file next to it."""
+    arrays, metadata = read_file(path)
+    if not weights_only:
+        arrays |= separate_optimizer(path, arrays, log)
+    groups = split_groups(arrays, log)
+    groups.weights = _without_counters(groups.weights, log)
+    return _Source(path, file_format(path), groups, metadata)
 
 
-def _provenance(source: Path, spec: Spec, options: Mapping[str, object], layout: Layout) -> dict[str, str]:
-    """What a canonical file says about where it came from and which model it is for."""
+def _without_counters(arrays: Arrays, log: Log) -> Arrays:
+    """Drop the integer scalars that frameworks keep with the weights, such as torch's num_batches_tracked."""
+    counters = [name for name, array in arrays.items() if array.size == 1 and np.issubdtype(array.dtype, np.integer)]
+    if counters:
+        log(f"skipped {len(counters)} integer scalars, which are not weights: {counters[0]}, ...")
+    return {name: array for name, array in arrays.items() if name not in counters}
+
+
+def _identify_spec(
+    source: _Source, model: str | None, options: Mapping[str, object] | None, log: Log
+) -> tuple[Spec, Mapping[str, object]]:
+    """Return the spec of the file's network, and the options that make it, from the arguments, metadata or arrays."""
+    saved_model = source.metadata.get("model")
+    if options is None:
+        options = _saved_options(source) if saved_model is not None and model in (None, saved_model) else {}
+    if model is None:
+        model = saved_model
+    if model is None:
+        model = identify_model(source.groups.weights, source.format, source.path)
+        log(f"recognised the model: {model}")
+    for option in {"num_classes", "in_channels"} & options.keys():
+        raise ReproError(f"the arrays give {option}; leave it out of the options")
+    return find_spec(model, **options), options
+
+
+def _saved_options(source: _Source) -> dict[str, object]:
+    """Return the model's options in the metadata."""
+    try:
+        options = json.loads(source.metadata.get("options", "{}"))
+    except (ValueError, RecursionError) as error:
+        raise ReproError(
+            f"the options in the metadata of {source.path} are not JSON; give --model and --option"
+        ) from error
+    if not isinstance(options, dict):
+        raise ReproError(f"the options in the metadata of {source.path} have no names; give --model and --option")
+    return options
+
+
+def _choose_layout(source: _Source, spec: Spec, name: str, log: Log) -> Layout:
+    """Return the layout of this publisher or, for "auto", the one that the metadata name or the arrays have."""
+    if name == AUTO:
+        name = source.metadata.get("layout", AUTO)
+    if name != AUTO:
+        layout = layout_named(name, spec)
+        _check_format(layout, source.path, source.format)
+        return layout
+    layouts, _ = recognise_layout(source.groups.weights, spec, source.format)
+    if layouts[0].is_published:
+        log(f"recognised the layout: {' or '.join(dict.fromkeys(layout.publisher for layout in layouts))}")
+    return layouts[0]
+
+
+def _check_format(layout: Layout, path: Path, form: str) -> None:
+    """Raise ReproError where files of this format cannot hold the layout."""
+    if form not in (layout.format, SAFETENSORS) or (form == SAFETENSORS and layout.format == KERAS):
+        expected = ", ".join(extensions(layout.format))
+        raise ReproError(f"{path} is a file of {form}, not of {layout.publisher}, whose files end in {expected}")
+
+
+def _metadata(source: _Source, spec: Spec, options: Mapping[str, object], layout: Layout) -> dict[str, str]:
+    """Return the metadata of the source, updated with where the weights come from and which model they are for."""
     digest = hashlib.sha256()
-    with source.open("rb") as file:
+    with source.path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    return {
+    return source.metadata | {
         "model": spec.name,
         "options": json.dumps(dict(options), sort_keys=True),
         "num_classes": str(spec.num_classes),
         "in_channels": str(spec.in_channels),
-        "ported_from": source.name,
+        "ported_from": source.path.name,
         "source_layout": layout.publisher,
         "source_sha256": digest.hexdigest(),
         "repro": repro.__version__,
     }
-
-
-def _options(path: Path, metadata: Mapping[str, str]) -> dict[str, object]:
-    try:
-        options = json.loads(metadata.get("options", "{}"))
-    except (ValueError, RecursionError) as error:
-        raise ReproError(f"the options in the metadata of {path} are not JSON; give --model and --option") from error
-    if not isinstance(options, dict):
-        raise ReproError(f"the options in the metadata of {path} are not named; give --model and --option")
-    return options
-
-
-def _without_counters(arrays: Arrays, log: Log) -> Arrays:
-    """Without the whole-number scalars that frameworks keep beside weights, such as torch's num_batches_tracked."""
-    counters = [name for name, array in arrays.items() if array.size == 1 and np.issubdtype(array.dtype, np.integer)]
-    if counters:
-        log(f"left out {len(counters)} whole-number scalars, which are no weights: {counters[0]}, ...")
-    return {name: array for name, array in arrays.items() if name not in counters}

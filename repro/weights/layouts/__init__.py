@@ -1,4 +1,4 @@
-"""The layouts that weight files come in, and which of them a file's arrays fit."""
+"""The layouts of weight files, and how the layout and the model of a file are recognised by its arrays."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ PUBLISHED: tuple[Layout, ...] = (
 
 
 def publishers() -> list[str]:
-    """What `--from` and `--to` know: the canonical names, each backend's own, and the published ones."""
+    """Return the choices of `--from` and `--to`: canonical, each backend, and everybody who publishes weights."""
     return list(dict.fromkeys([CANONICAL, *backends(), *(layout.publisher for layout in PUBLISHED)]))
 
 
 def layout_format(publisher: str) -> str:
-    """The backend, or "keras", whose files a publisher's layouts come in. Raises ReproError for an unknown one."""
+    """Return the format of a publisher's files: a backend, "keras" or "safetensors".
+
+    Raises ReproError for an unknown publisher.
+    """
     if publisher not in publishers():
         raise unknown("layout", publisher, publishers())
     if publisher == CANONICAL:
@@ -35,70 +38,75 @@ def layout_format(publisher: str) -> str:
     return next((layout.format for layout in PUBLISHED if layout.publisher == publisher), publisher)
 
 
-def layouts_of(spec: Spec) -> list[Layout]:
-    """Every layout that has the variant: the canonical one first, then those of our own models."""
-    own = [Layout(CANONICAL, "torch", {}), *(Layout(name, name, {}) for name in backends())]
-    return [*own, *(layout for layout in PUBLISHED if spec.name in layout.models)]
+def layouts_for(spec: Spec) -> list[Layout]:
+    """Return every layout that has the variant: canonical, those of the backends, then the published ones."""
+    unpublished = [Layout(CANONICAL, "torch", {}), *(Layout(name, name, {}) for name in backends())]
+    return [*unpublished, *(layout for layout in PUBLISHED if spec.name in layout.models)]
 
 
 def layout_named(publisher: str, spec: Spec) -> Layout:
-    """The layout of one publisher. Raises ReproError for an unknown one and for one that lacks the variant."""
+    """Return the layout of a publisher. Raises ReproError for an unknown one and for one that lacks the variant."""
     if publisher not in publishers():
         raise unknown("layout", publisher, publishers())
-    for layout in layouts_of(spec):
+    for layout in layouts_for(spec):
         if layout.publisher == publisher:
             return layout
-    have = ", ".join(layout.publisher for layout in layouts_of(spec))
-    raise ReproError(f"{publisher} has no {spec.name}; its layouts are {have}")
+    available = ", ".join(layout.publisher for layout in layouts_for(spec))
+    raise ReproError(f"{publisher} has no {spec.name}; its layouts are {available}")
 
 
-def recognise(arrays: Mapping[str, np.ndarray], spec: Spec, form: str) -> tuple[list[Layout], bool]:
-    """The layouts that a file of the format `form` fits, and whether it fits them in all names and shapes.
+def recognise_layout(arrays: Mapping[str, np.ndarray], spec: Spec, form: str) -> tuple[list[Layout], bool]:
+    """Return the layouts that have all names and shapes of the arrays of a file, and True.
 
-    Those that fit call and turn every weight the same. Where none fits entirely, it is the one that knows most names,
-    so that a report can tell what is amiss. Raises ReproError where two fit that mean different things, and where no
-    name is known in any.
+    These layouts are equivalent: they name and transpose every weight alike. Where no layout fits entirely, return the
+    one that shares the most names, so that a message can list the differences, and False.
+    form: the format of the file. Raises ReproError where layouts fit that are not equivalent, and where no layout has
+    any of the names.
     """
     fitting: list[Layout] = []
-    nearest: tuple[int, list[Layout]] = (0, [])
-    for layout in layouts_of(spec):
+    nearest: list[Layout] = []
+    most_shared = 0
+    for layout in layouts_for(spec):
         if layout.format != form and (form != SAFETENSORS or layout.format == KERAS):
             continue
         native = native_names(layout.format)
-        shapes = layout.shapes(layout.fitted(spec, native, arrays), native)
+        shapes = layout.shapes(layout.fitted_spec(spec, native, arrays), native)
         if shapes == {name: array.shape for name, array in arrays.items()}:
             fitting.append(layout)
-        known = len(shapes.keys() & arrays.keys())
-        if known > nearest[0]:
-            nearest = known, [layout]
-    if not fitting and not nearest[0]:
+        shared = len(shapes.keys() & arrays.keys())
+        if shared > most_shared:
+            most_shared, nearest = shared, [layout]
+    if not fitting and not nearest:
         shown = ", ".join(sorted(arrays)[:3])
-        raise ReproError(f"none of the names ({shown}, ...) is of any layout of {spec.name}; is it another model?")
-    if len({_meaning(layout, spec) for layout in fitting}) > 1:
-        both = ", ".join(layout.publisher for layout in fitting)
-        raise ReproError(f"the arrays fit several layouts of {spec.name} ({both}); say which with --from")
-    return (fitting, True) if fitting else (nearest[1], False)
+        raise ReproError(f"no layout of {spec.name} has any of the names ({shown}, ...); is it another model?")
+    if len({_correspondence(layout, spec) for layout in fitting}) > 1:
+        candidates = ", ".join(layout.publisher for layout in fitting)
+        raise ReproError(f"the arrays fit several layouts of {spec.name} ({candidates}); choose one with --from")
+    return (fitting, True) if fitting else (nearest, False)
 
 
-def identify(arrays: Mapping[str, np.ndarray], form: str, path: Path) -> str:
-    """The one variant whose names and shapes the arrays of the file `path` have. Raises ReproError for none, and for
-    several that differ in what they compute alone, such as in padding."""
-    found = []
+def identify_model(arrays: Mapping[str, np.ndarray], form: str, path: Path) -> str:
+    """Return the variant whose names and shapes the arrays of the file `path` have.
+
+    Raises ReproError where there is none, and where there are several, which differ only in what they compute, such as
+    the padding.
+    """
+    models = []
     for model in CATALOGUE:
         spec = find_spec(model)
         if len(spec.weights) == len(arrays):
-            with suppress(ReproError):  # other names, or several layouts, of which reading will tell
-                if recognise(arrays, spec, form)[1]:
-                    found.append(model)
-    if len(found) == 1:
-        return found[0]
-    which = f"its arrays fit {', '.join(found)}" if found else "its arrays fit no variant entirely"
-    raise ReproError(f"{path} does not say which model it is for, and {which}; add --model NAME")
+            with suppress(ReproError):  # no shared names, or several layouts, which read_checkpoint reports
+                if recognise_layout(arrays, spec, form)[1]:
+                    models.append(model)
+    if len(models) == 1:
+        return models[0]
+    reason = f"its arrays fit {', '.join(models)}" if models else "its arrays fit no variant entirely"
+    raise ReproError(f"{path} does not name its model, and {reason}; add --model NAME")
 
 
-def _meaning(layout: Layout, spec: Spec) -> tuple[tuple[str, object], ...]:
-    """Which array is which weight, and how it is turned."""
+def _correspondence(layout: Layout, spec: Spec) -> tuple[tuple[str, object], ...]:
+    """Return the name in the file and the order of axes of each weight of the spec."""
     native = native_names(layout.format)
-    named = layout.names(spec, native)
-    kinds = {name: layout.stored(name, weight).kind for name, weight in spec.weights.items()}
-    return tuple((named[name], native.axes.get(kind)) for name, kind in kinds.items())
+    names = layout.names(spec, native)
+    kinds = {name: layout.stored_weight(name, weight).kind for name, weight in spec.weights.items()}
+    return tuple((names[name], native.axes.get(kind)) for name, kind in kinds.items())

@@ -1,16 +1,18 @@
-"""The names of those who invented the networks, as their PyTorch code has them:
+"""The names of weights in the PyTorch code of the networks' authors:
 - RDNet: github.com/naver-ai/rdnet
 - AsymmNet: github.com/Spark001/AsymmNet, pytorch/asymmnet.py
-- ShuffleNet V1 and V2: github.com/megvii-model/ShuffleNet-Series, whose networks read images in BGR from 0 to 255
+- ShuffleNet V1 and V2: github.com/megvii-model/ShuffleNet-Series;
+  these networks take BGR images with values from 0 to 255
 
-Left out: ShuffleNet V1 with other than 3 and 8 groups or a width of 0.25, for which the authors' code has no channels.
+Not covered: ShuffleNet V1 with a number of groups other than 3 and 8, or a width of 0.25; the authors' code has no
+numbers of channels for them.
 """
 
 from __future__ import annotations
 
 from repro.specs import Spec
 from repro.weights.layouts import timm
-from repro.weights.layouts.base import CONV_NORM, Layout, place
+from repro.weights.layouts.base import CONV_NORM, Layout, block_index
 
 ASYMMNETS = {
     "asymmnet_large": "AsymmNet_Large",
@@ -55,13 +57,16 @@ SHUFFLENETS_V2 = {
 
 
 def rdnet(name: str, spec: Spec) -> str:
-    """timm took the authors' names over but for the stem, a module inside one."""
-    theirs = timm.rdnet(name, spec)
-    return f"stem.{theirs}" if name.startswith("stem.") else theirs
+    """Return the authors' name of a weight: as in timm, except that the stem is a module inside another one."""
+    timm_name = timm.rdnet(name, spec)
+    return f"stem.{timm_name}" if name.startswith("stem.") else timm_name
 
 
 def asymmnet(name: str, spec: Spec) -> str:
-    """All blocks are one row; the last convolution, pooling and the hidden one are another."""
+    """Return the authors' name of a weight.
+
+    All blocks form one sequence; the last convolution, the pooling and the hidden layer form another.
+    """
     head, _, rest = name.partition(".")
     if head == "classifier":
         return f"output.{rest}"
@@ -71,36 +76,39 @@ def asymmnet(name: str, spec: Spec) -> str:
         kind, _, leaf = rest.partition(".")
         return f"{'first_block' if head == 'stem' else 'last_block'}.{CONV_NORM[kind]}.{leaf}"
     number, index, part, kind, leaf = rest.split(".")
-    block = f"asymm_block.{place(spec, number, index)}"
+    block = f"asymm_block.{block_index(spec, number, index)}"
     if part == "se":
-        return f"{block}.se.out.{0 if kind == 'reduce' else 2}.{leaf}"  # ReLU is between them
+        return f"{block}.se.out.{0 if kind == 'reduce' else 2}.{leaf}"  # index 1 is the ReLU
     unit = {"expand": "expand", "depthwise": "dw_conv", "project": "pw_conv_linear"}[part]
     return f"{block}.{unit}.{'conv' if kind == 'conv' else 'bn'}.{leaf}"
 
 
 def shufflenet_v1(name: str, spec: Spec) -> str:
-    """A unit is two rows, between which the channels are shuffled."""
+    """Return the authors' name of a weight. A unit has two sequences, between which the channels are shuffled."""
     head, _, rest = name.partition(".")
     if head != "stages":
         return _outside_units(name)
     number, index, part, kind, leaf = rest.split(".")
-    row, start = {"reduce": (1, 0), "depthwise": (1, 3), "expand": (2, 0)}[part]
-    at = start + int(CONV_NORM[kind])
-    return f"features.{place(spec, number, index)}.branch_main_{row}.{at}.{leaf}"
+    sequence, start = {"reduce": (1, 0), "depthwise": (1, 3), "expand": (2, 0)}[part]
+    position = start + int(CONV_NORM[kind])
+    return f"features.{block_index(spec, number, index)}.branch_main_{sequence}.{position}.{leaf}"
 
 
 def shufflenet_v2(name: str, spec: Spec) -> str:
-    """Both ways through a unit are rows; in the branch's, ReLU has the place behind the first two operators."""
+    """Return the authors' name of a weight.
+
+    Shortcut and branch of a unit are sequences. In the branch, a ReLU follows the first convolution and normalisation.
+    """
     head, _, rest = name.partition(".")
     if head != "stages":
         return _outside_units(name)
     number, index, side, part, kind, leaf = rest.split(".")
-    row, starts = {"shortcut": ("branch_proj", (0, 2)), "branch": ("branch_main", (0, 3, 5))}[side]
-    return f"features.{place(spec, number, index)}.{row}.{starts[int(part)] + int(CONV_NORM[kind])}.{leaf}"
+    sequence, starts = {"shortcut": ("branch_proj", (0, 2)), "branch": ("branch_main", (0, 3, 5))}[side]
+    return f"features.{block_index(spec, number, index)}.{sequence}.{starts[int(part)] + int(CONV_NORM[kind])}.{leaf}"
 
 
 def _outside_units(name: str) -> str:
-    """The ends of a ShuffleNet; `last` is in the second version alone."""
+    """Return the authors' name of a weight in the stem, the last convolution (only in V2) or the classifier."""
     head, _, rest = name.partition(".")
     if head == "classifier":
         return f"classifier.0.{rest}"

@@ -1,4 +1,4 @@
-"""A layout: how a publisher names and shapes the weights of some of our variants."""
+"""A layout: how a publisher names and shapes the weights of some variants."""
 
 from __future__ import annotations
 
@@ -13,29 +13,31 @@ from repro.arrays import Arrays
 from repro.interface.native_names import NativeNames
 from repro.specs import Spec, Weight
 
-CONV_NORM = {"conv": "0", "norm": "1"}  # places in a sequence of the two, which many publishers have
+CONV_NORM = {"conv": "0", "norm": "1"}  # positions in a sequence of convolution and normalisation
 
 
-def place(spec: Spec, number: str, index: str) -> int:
-    """Blocks ahead of stages.number.index, for publishers that count on from stage to stage."""
+def block_index(spec: Spec, stage: str, index: str) -> int:
+    """Return the index of the block stages.STAGE.INDEX among the blocks of all stages."""
     stages = cast(Any, spec).stages
-    return sum(len(stage) for stage in stages[: int(number)]) + int(index)
+    return sum(len(blocks) for blocks in stages[: int(stage)]) + int(index)
 
 
 def unchanged(name: str, spec: Spec) -> str:
-    """The renaming of a layout that keeps the canonical names."""
+    """Return the canonical name: the renaming of a layout that keeps it."""
     return name
 
 
 @dataclass(frozen=True)
 class Layout:
-    """publisher: the word for `repro.port --from` and `--to`; format: whose files hold it, a backend's or "keras".
+    """The names and shapes that a publisher's files have for some variants.
 
-    models: our variants that the publisher has -> what it calls them. rename: (canonical name, spec) -> the publisher's
-    name; what the format makes of its last part and of the axes is left to NativeNames. kernels: canonical names of
-    linear layers kept as convolutions -> their kernel, and of 1x1 convolutions kept as linear layers -> ().
-    options: settings with which our variants compute the same as the publisher's, where the published ones differ.
-    note: what the publisher's network does in another way, so that logits differ in spite of equal weights.
+    publisher: the word for `repro.port --from` and `--to`. format: the backend whose files hold the layout, or "keras".
+    models: variant of this repository -> the publisher's name of it; empty for this repository's own layouts.
+    rename: (canonical name, spec) -> the publisher's name; NativeNames then translates its last component and the axes.
+    kernels: canonical name -> kernel, for linear layers that the publisher keeps as convolutions; () for 1x1
+    convolutions that it keeps as linear layers.
+    options: options of the variant with which it computes what the publisher's network does.
+    note: a difference that no option removes, so that the logits differ although the weights are equal.
     """
 
     publisher: str
@@ -46,45 +48,59 @@ class Layout:
     options: Mapping[str, object] = field(default_factory=dict)
     note: str = ""
 
+    @property
+    def is_published(self) -> bool:
+        """Whether the layout comes from another publisher than this repository."""
+        return bool(self.models)
+
     def names(self, spec: Spec, native: NativeNames) -> dict[str, str]:
-        """Canonical name -> name in the publisher's file."""
+        """Return canonical name -> name in the publisher's file."""
         return {name: native.name(self.rename(name, spec), weight) for name, weight in spec.weights.items()}
 
     def shapes(self, spec: Spec, native: NativeNames) -> dict[str, tuple[int, ...]]:
-        """Name in the publisher's file -> shape there."""
+        """Return name in the publisher's file -> shape in the file."""
         names = self.names(spec, native)
-        stored = {name: self.stored(name, weight) for name, weight in spec.weights.items()}
-        return {names[name]: native.native_shape(weight) for name, weight in stored.items()}
+        return {
+            names[name]: native.native_shape(self.stored_weight(name, weight)) for name, weight in spec.weights.items()
+        }
 
-    def fitted(self, spec: Spec, native: NativeNames, arrays: Mapping[str, np.ndarray]) -> Spec:
-        """The spec with the classes of the arrays' last linear layer and the channels of their first convolution, as
-        far as these are there and not misshapen."""
+    def fitted_spec(self, spec: Spec, native: NativeNames, arrays: Mapping[str, np.ndarray]) -> Spec:
+        """Return the spec with the numbers of classes and of input channels that the publisher's arrays have.
+
+        They are the sides of the classifier and of the first convolution; where one of these is missing or has another
+        number of axes, the spec's own number stays.
+        """
 
         def side(name: str, axis: int, default: int) -> int:
             weight = spec.weights[name]
             array = arrays.get(native.name(self.rename(name, spec), weight))
             if array is None:
                 return default
-            turned = self.canonical(name, array, weight, native)
-            return turned.shape[axis] or default if turned.ndim == len(weight.shape) else default
+            canonical = self.to_canonical(name, array, weight, native)
+            return canonical.shape[axis] or default if canonical.ndim == len(weight.shape) else default
 
-        stem = next(name for name, weight in spec.weights.items() if weight.kind == "conv")  # not grouped
+        first_conv = next(name for name, weight in spec.weights.items() if weight.kind == "conv")  # has one group
         return replace(
-            spec, num_classes=side(spec.classifier, 0, spec.num_classes), in_channels=side(stem, 1, spec.in_channels)
+            spec,
+            num_classes=side(spec.classifier, 0, spec.num_classes),
+            in_channels=side(first_conv, 1, spec.in_channels),
         )
 
-    def published(self, arrays: Mapping[str, np.ndarray], spec: Spec, native: NativeNames) -> Arrays:
-        """Canonical arrays as the publisher has them: views, not copies."""
+    def to_published(self, arrays: Mapping[str, np.ndarray], spec: Spec, native: NativeNames) -> Arrays:
+        """Return canonical arrays under the publisher's names and in its shapes, as views."""
         names = self.names(spec, native)
-        found = {}
+        published = {}
         for name, array in arrays.items():
-            stored = self.stored(name, spec.weights[name])
-            found[names[name]] = native.to_native_axes(array.reshape(stored.shape), stored)
-        return found
+            stored = self.stored_weight(name, spec.weights[name])
+            published[names[name]] = native.to_native_axes(array.reshape(stored.shape), stored)
+        return published
 
-    def canonical(self, name: str, array: np.ndarray, weight: Weight, native: NativeNames) -> np.ndarray:
-        """A publisher's array in canonical axes; as it is where its number of axes is none that the kind could have."""
-        stored = self.stored(name, weight)
+    def to_canonical(self, name: str, array: np.ndarray, weight: Weight, native: NativeNames) -> np.ndarray:
+        """Return a publisher's array with canonical axes, as a view.
+
+        name: the canonical name. An array with a wrong number of axes is returned as it is.
+        """
+        stored = self.stored_weight(name, weight)
         if array.ndim != len(stored.shape):
             return array
         turned = native.to_canonical_axes(array, stored)
@@ -92,8 +108,8 @@ class Layout:
             return turned
         return turned.reshape(turned.shape[:1] + weight.shape[1:])
 
-    def stored(self, name: str, weight: Weight) -> Weight:
-        """The weight as the publisher has it, in canonical axes."""
+    def stored_weight(self, name: str, weight: Weight) -> Weight:
+        """Return the weight with the kind and shape that the publisher keeps it in, before axes are transposed."""
         if name not in self.kernels:
             return weight
         kernel = self.kernels[name]

@@ -1,4 +1,4 @@
-"""Weights as keras.applications has them, which publishes them in .h5 files."""
+"""The names of weights in keras.applications, which publishes .h5 files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from repro.specs import Spec
 from repro.weights.layouts.base import Layout
 
 OUTER = {"stem": "conv1_conv", "norm": "post_bn", "classifier": "predictions"}
-INNER = {  # of a block; the shortcut, where there is one, is its convolution 0
+INNER = {  # inside a block
     "norm": "preact_bn",
     "shortcut": "0_conv",
     "reduce.conv": "1_conv",
@@ -17,7 +17,8 @@ INNER = {  # of a block; the shortcut, where there is one, is its convolution 0
 }
 
 
-def _resnet_v2(name: str, spec: Spec) -> str:
+def resnet_v2(name: str, spec: Spec) -> str:
+    """Return Keras's name of a weight: stages count from 2 and blocks from 1."""
     path, _, leaf = name.rpartition(".")
     if path in OUTER:
         return f"{OUTER[path]}.{leaf}"
@@ -34,6 +35,6 @@ LAYOUTS: tuple[Layout, ...] = (
             "resnet101_v2_keras": "ResNet101V2(weights=None)",
             "resnet152_v2_keras": "ResNet152V2(weights=None)",
         },
-        _resnet_v2,
+        resnet_v2,
     ),
 )

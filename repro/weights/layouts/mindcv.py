@@ -1,7 +1,8 @@
-"""Weights as MindCV 0.3.0 has them. Some of its networks compute something else on the same weights; said below.
+"""The names of weights in MindCV 0.3.0. The notes of the layouts say where its networks compute something else.
 
-Left out: VGG, whose convolutions have no biases there; resnetv2, which is another network; ShuffleNet V1, which
-shuffles before its depthwise convolutions where ours does after them, so that their channels stand in another order.
+Not covered, because MindCV's network differs: VGG has no biases in its convolutions; resnetv2 is another network;
+ShuffleNet V1 shuffles channels before the depthwise convolutions instead of after them, which orders the channels
+differently.
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ from repro.specs import Spec
 from repro.specs.asymmnet import AsymmNetSpec
 from repro.specs.efficientnet_v2 import EfficientNetV2Spec
 from repro.specs.mobilenet_v2 import MobileNetV2Spec
-from repro.specs.shufflenet_v2 import ShuffleNetV2Spec
-from repro.weights.layouts.base import Layout
+from repro.weights.layouts.base import Layout, block_index
 
-PARTS = {"expand": 3, "depthwise": 3, "se": 1, "project": 2}  # of a block -> cells: convolution, normalisation, ReLU
+# component of a block -> number of its cells: convolution, normalisation, and a ReLU except after the projection
+PARTS = {"expand": 3, "depthwise": 3, "se": 1, "project": 2}
 
-POOLING = "pads the stem's pooling at the end alone where the map is even"
+POOLING = "pads the stem's pooling only at the end where the map is even"
 
 
-def _resnet(name: str, spec: Spec) -> str:
+def resnet(name: str, spec: Spec) -> str:
+    """Return MindCV's name of a weight: layers count from 1, and so do the convolutions of a block."""
     path, _, leaf = name.rpartition(".")
     if path == "classifier":
         return name
@@ -31,36 +33,37 @@ def _resnet(name: str, spec: Spec) -> str:
 
 
 def _in_block(block: str, rest: str, spec: Spec) -> str:
-    """Our "depthwise.norm" -> "4", its place in the one list that holds all cells of a block."""
+    """Return the index of a cell in the sequence of all cells of a block: "depthwise.norm" -> "4"."""
     part, _, kind = rest.partition(".")
-    place = 0
-    for other, cells in PARTS.items():
-        if other == part:
+    start = 0
+    for earlier, cells in PARTS.items():
+        if earlier == part:
             break
-        operator = "reduce" if other == "se" else "conv"
-        place += cells if f"{block}.{other}.{operator}.weight" in spec.weights else 0
+        operator = "reduce" if earlier == "se" else "conv"
+        start += cells if f"{block}.{earlier}.{operator}.weight" in spec.weights else 0
     if part == "se":
-        return f"{place}.{'conv_reduce' if kind == 'reduce' else 'conv_expand'}"
-    return str(place + (kind == "norm"))
+        return f"{start}.{'conv_reduce' if kind == 'reduce' else 'conv_expand'}"
+    return str(start + (kind == "norm"))
 
 
-def _mobilenet(name: str, spec: Spec) -> str:
+def mobilenet(name: str, spec: Spec) -> str:
+    """Return MindCV's name of a weight. Stem, blocks and last convolution form one sequence."""
     assert isinstance(spec, (MobileNetV2Spec, AsymmNetSpec))
     path, _, leaf = name.rpartition(".")
     if path in ("hidden", "classifier"):
-        place = 0 if path == "hidden" else 3 if "hidden.weight" in spec.weights else 1
-        return f"classifier.{place}.{leaf}"
+        position = 0 if path == "hidden" else 3 if "hidden.weight" in spec.weights else 1
+        return f"classifier.{position}.{leaf}"
     if path.startswith("stages."):
         _, stage, index, rest = path.split(".", 3)
-        place = 3 + sum(map(len, spec.stages[: int(stage)])) + int(index)
-        return f"features.{place}.layers.{_in_block(f'stages.{stage}.{index}', rest, spec)}.{leaf}"
+        position = 3 + block_index(spec, stage, index)
+        return f"features.{position}.layers.{_in_block(f'stages.{stage}.{index}', rest, spec)}.{leaf}"
     part, kind = path.split(".")
     first = 0 if part == "stem" else 3 + sum(map(len, spec.stages))
     return f"features.{first + (kind == 'norm')}.{leaf}"
 
 
-def _shufflenet_v2(name: str, spec: Spec) -> str:
-    assert isinstance(spec, ShuffleNetV2Spec)
+def shufflenet_v2(name: str, spec: Spec) -> str:
+    """Return MindCV's name of a weight. All units form one sequence; each has a sequence per branch."""
     path, _, leaf = name.rpartition(".")
     if path == "classifier":
         return name
@@ -68,13 +71,14 @@ def _shufflenet_v2(name: str, spec: Spec) -> str:
     if not unit:
         return f"{'first_conv' if part == 'stem' else 'conv_last'}.{int(kind == 'norm')}.{leaf}"
     _, stage, index, branch = unit  # branch: "shortcut" or "branch"; part: the number of the convolution in it
-    place = sum(map(len, spec.stages[: int(stage)])) + int(index)
-    # the depthwise convolutions have no ReLU behind them
-    theirs, first = ("branch_proj", (0, 2)) if branch == "shortcut" else ("branch_main", (0, 3, 5))
-    return f"features.{place}.{theirs}.{first[int(part)] + (kind == 'norm')}.{leaf}"
+    # no ReLU follows the depthwise convolutions
+    sequence, starts = ("branch_proj", (0, 2)) if branch == "shortcut" else ("branch_main", (0, 3, 5))
+    position = starts[int(part)] + (kind == "norm")
+    return f"features.{block_index(spec, stage, index)}.{sequence}.{position}.{leaf}"
 
 
-def _densenet(name: str, spec: Spec) -> str:
+def densenet(name: str, spec: Spec) -> str:
+    """Return MindCV's name of a weight. Dense blocks count from 1."""
     path, _, leaf = name.rpartition(".")
     match path.split("."):
         case ["classifier"]:
@@ -83,21 +87,27 @@ def _densenet(name: str, spec: Spec) -> str:
             return f"features.norm5.{leaf}"
         case ["stem", operator]:
             return f"features.{operator}0.{leaf}"
-        case ["stages", stage, "transition", operator]:  # begins our stage and ends theirs
+        case [
+            "stages",
+            stage,
+            "transition",
+            operator,
+        ]:  # in MindCV, the end of the stage before
             return f"features.transition{stage}.features.{operator}.{leaf}"
     _, stage, _, index, operator = path.split(".")
     return f"features.denseblock{int(stage) + 1}.cell_list.{index}.{operator}.{leaf}"
 
 
-def _efficientnet_v2(name: str, spec: Spec) -> str:
+def efficientnet_v2(name: str, spec: Spec) -> str:
+    """Return MindCV's name of a weight. The stages follow the three cells of the stem."""
     assert isinstance(spec, EfficientNetV2Spec)
     path, _, leaf = name.rpartition(".")
     if path == "classifier":
         return f"mlp_head.{leaf}"
     if path.startswith("stages."):
         _, stage, index, rest = path.split(".", 3)
-        place = _in_block(f"stages.{stage}.{index}", rest, spec)
-        return f"features.{3 + int(stage)}.{index}.block.{place}.{leaf}"
+        position = _in_block(f"stages.{stage}.{index}", rest, spec)
+        return f"features.{3 + int(stage)}.{index}.block.{position}.{leaf}"
     part, kind = path.split(".")
     first = 0 if part == "stem" else 3 + len(spec.stages)
     return f"features.{first + (kind == 'norm')}.{leaf}"
@@ -108,7 +118,7 @@ LAYOUTS: tuple[Layout, ...] = (
         "mindcv",
         "mindspore",
         {"resnet50": "resnet50", "resnet101": "resnet101", "resnet152": "resnet152"},
-        _resnet,
+        resnet,
         note=POOLING,
     ),
     Layout(
@@ -121,7 +131,7 @@ LAYOUTS: tuple[Layout, ...] = (
             "mobilenet_v2_x0_5": "mobilenet_v2_050_224",
             "mobilenet_v2_x0_35": "mobilenet_v2_035_224",
         },
-        _mobilenet,
+        mobilenet,
     ),
     Layout(
         "mindcv",
@@ -132,10 +142,10 @@ LAYOUTS: tuple[Layout, ...] = (
             "mobilenet_v3_small": "mobilenet_v3_small_100",
             "mobilenet_v3_small_x0_75": "mobilenet_v3_small_075",
         },
-        _mobilenet,
+        mobilenet,
         {"hidden.weight": ()},
         options={"norm_eps": 1e-5},
-        note="pads convolutions at the end alone where the map is even",
+        note="pads convolutions only at the end where the map is even",
     ),
     Layout(
         "mindcv",
@@ -146,7 +156,7 @@ LAYOUTS: tuple[Layout, ...] = (
             "shufflenet_v2_x1_5": "shufflenet_v2_x1_5",
             "shufflenet_v2_x2_0": "shufflenet_v2_x2_0",
         },
-        _shufflenet_v2,
+        shufflenet_v2,
         note=POOLING,
     ),
     Layout(
@@ -158,7 +168,7 @@ LAYOUTS: tuple[Layout, ...] = (
             "densenet169": "densenet169",
             "densenet201": "densenet201",
         },
-        _densenet,
+        densenet,
     ),
     Layout(
         "mindcv",
@@ -169,7 +179,7 @@ LAYOUTS: tuple[Layout, ...] = (
             "efficientnet_v2_l_same": "efficientnet_v2_l",
             "efficientnet_v2_xl_same": "efficientnet_v2_xl",
         },
-        _efficientnet_v2,
+        efficientnet_v2,
         options={"norm_eps": 1e-5},
     ),
 )

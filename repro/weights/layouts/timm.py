@@ -1,11 +1,11 @@
-"""timm's names. Every network here computes what ours does, but for two departures that no weight shows:
-- rdnet_*: the layer norm ahead of timm's classifier has an epsilon of 1e-6, where the authors left torch's 1e-5, as
-  ours has it. The published weights are the authors' own under other names, so that ours gives the authors' logits.
-- vgg*: an image so large that more than 7x7 positions are left is convolved and averaged by timm, and resized to 7x7
-  by torchvision and by us. Where both sides are below 256 pixels there is no difference.
+"""The names of weights in timm. Its networks compute what this repository's do, with two exceptions:
+- rdnet_*: the layer normalisation before timm's classifier has an epsilon of 1e-6; the authors and this repository
+  have torch's 1e-5. The published weights are the authors', so that they give the authors' logits here.
+- vgg*: where an image leaves more than 7x7 positions, timm convolves and averages them, whereas torchvision and this
+  repository pool them to 7x7. Images whose sides are below 256 pixels give equal logits.
 
-Left out, because timm's network is another one:
-- tf_mobilenetv3_*: TensorFlow's padding, which ours lacks; mobilenetv3_* of other widths: a head that does not shrink.
+Not covered, because timm's network differs: tf_mobilenetv3_*, with TensorFlow's padding, and mobilenetv3_* of other
+widths, with a head that keeps its width.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from repro.specs import Spec
 from repro.specs.asymmnet import AsymmNetSpec
 from repro.specs.efficientnet_v2 import EfficientNetV2Spec
 from repro.specs.vgg import GRID
-from repro.weights.layouts.base import Layout, place
+from repro.weights.layouts.base import Layout, block_index
 from repro.weights.layouts.torchvision import DENSENETS, RESNETS, VGGS, densenet, resnet, vgg_features
 
 RESNETS_V2 = {"resnet50_v2": "resnetv2_50", "resnet101_v2": "resnetv2_101", "resnet152_v2": "resnetv2_152"}
@@ -53,22 +53,25 @@ EFFICIENTNETS_V2_SYMMETRIC = {
 
 
 def resnet_v2(name: str, spec: Spec) -> str:
-    """A block's norms stand ahead of its convolutions there: ours behind `reduce` is ahead of their second one."""
+    """Return timm's name of a weight.
+
+    A normalisation has the number of the convolution that it precedes, so that the one after `reduce` is norm2.
+    """
     head, _, rest = name.partition(".")
     if head != "stages":
         outside = {"stem": "stem.conv", "norm": "norm", "classifier": "head.fc"}
         return f"{outside[head]}.{rest}"
     number, index, rest = rest.split(".", 2)
     operator, _, leaf = rest.rpartition(".")
-    theirs = {
+    operator_name = {
         "norm": "norm1", "shortcut": "downsample.conv", "reduce.conv": "conv1", "reduce.norm": "norm2",
         "spatial.conv": "conv2", "spatial.norm": "norm3", "restore": "conv3",
     }[operator]  # fmt: skip
-    return f"stages.{number}.blocks.{index}.{theirs}.{leaf}"
+    return f"stages.{number}.blocks.{index}.{operator_name}.{leaf}"
 
 
 def rdnet(name: str, spec: Spec) -> str:
-    """A stage is a row of the transition's two operators, where it has one, and the dense blocks."""
+    """Return timm's name of a weight. A stage is a sequence of a transition (two operators) and dense blocks."""
     head, _, rest = name.partition(".")
     if head == "stem":
         kind, _, leaf = rest.partition(".")
@@ -84,13 +87,16 @@ def rdnet(name: str, spec: Spec) -> str:
     if rest == "scale":
         return f"{block}.gamma"
     operator, _, leaf = rest.rpartition(".")
-    # place 3 is the activation
-    row = {"depthwise": "0", "norm": "1", "expand": "2", "project": "4", "se.conv": "5.fc"}[operator]
-    return f"{block}.layers.layers.{row}.{leaf}"
+    # index 3 is the activation
+    position = {"depthwise": "0", "norm": "1", "expand": "2", "project": "4", "se.conv": "5.fc"}[operator]
+    return f"{block}.layers.layers.{position}.{leaf}"
 
 
 def mobilenet_v2(name: str, spec: Spec) -> str:
-    """Operators count inside a block; where nothing is expanded, the projection is the first pointwise one."""
+    """Return timm's name of a weight.
+
+    Operators are numbered inside a block. Without an expansion, the projection is the first pointwise convolution.
+    """
     head, _, rest = name.partition(".")
     if head != "stages":
         return _outside_blocks(name)
@@ -103,7 +109,10 @@ def mobilenet_v2(name: str, spec: Spec) -> str:
 
 
 def mobilenet_v3(name: str, spec: Spec) -> str:
-    """As mobilenet_v2, but for the head, and for stages: a new one begins wherever the number of channels changes."""
+    """Return timm's name of a weight: as in MobileNetV2, except for the head and the stages.
+
+    A stage of timm begins wherever the number of channels changes.
+    """
     stages = cast(AsymmNetSpec, spec).stages
     channels = [block.channels_out for stage in stages for block in stage]
     head, _, rest = name.partition(".")
@@ -115,8 +124,8 @@ def mobilenet_v3(name: str, spec: Spec) -> str:
         kind, _, leaf = rest.partition(".")
         return f"blocks.{len(set(channels))}.0.{'conv' if kind == 'conv' else 'bn1'}.{leaf}"
     number, index, part, kind, leaf = rest.split(".")
-    at = place(spec, number, index)
-    runs = sum(channels[i] != channels[i - 1] for i in range(1, at + 1))
+    position = block_index(spec, number, index)
+    stage = sum(channels[i] != channels[i - 1] for i in range(1, position + 1))
     parts = ["expand"] * stages[int(number)][int(index)].expands + ["depthwise", "project"]
     if part == "se":
         operator = f"se.conv_{'reduce' if kind == 'reduce' else 'expand'}"
@@ -125,11 +134,14 @@ def mobilenet_v3(name: str, spec: Spec) -> str:
     else:
         project = "conv_pwl" if "expand" in parts else "conv_pw"
         operator = {"expand": "conv_pw", "depthwise": "conv_dw", "project": project}[part]
-    return f"blocks.{runs}.{at - channels.index(channels[at])}.{operator}.{leaf}"
+    return f"blocks.{stage}.{position - channels.index(channels[position])}.{operator}.{leaf}"
 
 
 def efficientnet_v2(name: str, spec: Spec) -> str:
-    """Three kinds of block: one convolution, two, and mobilenet_v2's with squeeze-and-excite."""
+    """Return timm's name of a weight.
+
+    A block has one convolution, two, or those of MobileNetV2 and squeeze-and-excite.
+    """
     head, _, rest = name.partition(".")
     if head != "stages":
         return _outside_blocks(name)
@@ -148,7 +160,7 @@ def efficientnet_v2(name: str, spec: Spec) -> str:
 
 
 def _outside_blocks(name: str) -> str:
-    """The stem, the last convolution, whichever name it has here, and the classifier."""
+    """Return timm's name of a weight in the stem, the last convolution or the classifier."""
     head, _, rest = name.partition(".")
     if head == "classifier":
         return name
@@ -158,12 +170,12 @@ def _outside_blocks(name: str) -> str:
 
 
 def vgg(name: str, spec: Spec) -> str:
-    """torchvision's features and three layers with names."""
+    """Return timm's name of a weight: features as in torchvision, and three named linear layers."""
     if name.startswith("stages."):
         return vgg_features(name, spec)
     head, _, leaf = name.partition(".")
-    theirs = {"hidden1": "pre_logits.fc1", "hidden2": "pre_logits.fc2", "classifier": "head.fc"}
-    return f"{theirs[head]}.{leaf}"
+    layers = {"hidden1": "pre_logits.fc1", "hidden2": "pre_logits.fc2", "classifier": "head.fc"}
+    return f"{layers[head]}.{leaf}"
 
 
 LAYOUTS: tuple[Layout, ...] = (

@@ -1,6 +1,6 @@
-"""torchvision's names. Every network here computes what ours does, epsilons included.
+"""The names of weights in torchvision. Its networks compute exactly what this repository's do.
 
-Left out: ShuffleNet V2 as its authors have it and the `_same` EfficientNets, which torchvision lacks.
+Not covered, because torchvision lacks them: the authors' version of ShuffleNet V2, and the `_same` EfficientNets.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from repro.specs import Spec
 from repro.specs.asymmnet import AsymmNetSpec
 from repro.specs.efficientnet_v2 import EfficientNetV2Spec
 from repro.specs.vgg import VGGSpec
-from repro.weights.layouts.base import CONV_NORM, Layout, place
+from repro.weights.layouts.base import CONV_NORM, Layout, block_index
 
 RESNETS = {"resnet50": "resnet50", "resnet101": "resnet101", "resnet152": "resnet152"}
 DENSENETS = {
@@ -52,7 +52,7 @@ EFFICIENTNETS_V2 = {
 
 
 def resnet(name: str, spec: Spec) -> str:
-    """conv1 and bn1 are the stem and, inside a block, the first of three; layers count from 1."""
+    """Return torchvision's name of a weight: layers count from 1, and so do the convolutions of a block."""
     head, _, rest = name.partition(".")
     if head == "stem":
         kind, _, leaf = rest.partition(".")
@@ -68,7 +68,10 @@ def resnet(name: str, spec: Spec) -> str:
 
 
 def densenet(name: str, spec: Spec) -> str:
-    """Blocks and layers count from 1, and a transition belongs to the stage ahead of it."""
+    """Return torchvision's name of a weight.
+
+    Blocks and layers count from 1, and a transition has the number of the stage before it.
+    """
     head, _, rest = name.partition(".")
     if head == "stem":
         return f"features.{rest.replace('.', '0.')}"
@@ -84,14 +87,17 @@ def densenet(name: str, spec: Spec) -> str:
 
 
 def vgg_features(name: str, spec: Spec) -> str:
-    """One row of all operators, of which ReLU and the poolings hold no weights but a place."""
+    """Return torchvision's name of a weight in a convolution or its normalisation.
+
+    All operators form one sequence, in which ReLUs and poolings count as well.
+    """
     _, number, index, kind, leaf = name.split(".")
     step = 3 if cast(VGGSpec, spec).normalised else 2
-    return f"features.{place(spec, number, index) * step + int(number) + int(CONV_NORM[kind])}.{leaf}"
+    return f"features.{block_index(spec, number, index) * step + int(number) + int(CONV_NORM[kind])}.{leaf}"
 
 
 def vgg(name: str, spec: Spec) -> str:
-    """The linear layers are a row of their own, with a ReLU and a dropout after each."""
+    """Return torchvision's name of a weight. The linear layers form a sequence with a ReLU and a dropout after each."""
     if name.startswith("stages."):
         return vgg_features(name, spec)
     head, _, leaf = name.partition(".")
@@ -99,7 +105,10 @@ def vgg(name: str, spec: Spec) -> str:
 
 
 def shufflenet_v2(name: str, spec: Spec) -> str:
-    """Stages count from 2; a branch is one row, in which ReLU follows every 1x1 convolution."""
+    """Return torchvision's name of a weight.
+
+    Stages count from 2. A branch is one sequence, in which a ReLU follows the normalisation of each 1x1 convolution.
+    """
     head, _, rest = name.partition(".")
     if head == "classifier":
         return f"fc.{rest}"
@@ -108,27 +117,27 @@ def shufflenet_v2(name: str, spec: Spec) -> str:
         return f"{'conv1' if head == 'stem' else 'conv5'}.{CONV_NORM[kind]}.{leaf}"
     number, index, side, part, kind, leaf = rest.split(".")
     starts = {"shortcut": (0, 2), "branch": (0, 3, 5)}[side]
-    row = "branch1" if side == "shortcut" else "branch2"
-    return f"stage{int(number) + 2}.{index}.{row}.{starts[int(part)] + int(CONV_NORM[kind])}.{leaf}"
+    branch = "branch1" if side == "shortcut" else "branch2"
+    return f"stage{int(number) + 2}.{index}.{branch}.{starts[int(part)] + int(CONV_NORM[kind])}.{leaf}"
 
 
 def mobilenet_v2(name: str, spec: Spec) -> str:
-    """features: the stem, all blocks in one row, the last convolution."""
+    """Return torchvision's name of a weight. The stem, all blocks and the last convolution form one sequence."""
     head, _, rest = name.partition(".")
     if head == "classifier":
         return f"classifier.1.{rest}"
     if head != "stages":
         return _end(head, rest, _blocks(spec) + 1)
     number, index, part, kind, leaf = rest.split(".")
-    row = place(spec, number, index)
-    position = ("expand", "depthwise", "project").index(part) - (row == 0)  # the first block does not expand
-    # the projection has no activation, so that its two operators are not wrapped up in a sequence of three
+    block = block_index(spec, number, index)
+    position = ("expand", "depthwise", "project").index(part) - (block == 0)  # the first block does not expand
+    # the two operators of the projection, which has no activation, do not form a sequence of their own
     inner = position + int(CONV_NORM[kind]) if part == "project" else f"{position}.{CONV_NORM[kind]}"
-    return f"features.{row + 1}.conv.{inner}.{leaf}"
+    return f"features.{block + 1}.conv.{inner}.{leaf}"
 
 
 def mobilenet_v3(name: str, spec: Spec) -> str:
-    """As mobilenet_v2, but that each part of a block is a sequence, and the hidden layer a linear one."""
+    """Return torchvision's name of a weight: as in MobileNetV2, but each component of a block is a sequence."""
     head, _, rest = name.partition(".")
     if head in ("hidden", "classifier"):
         return f"classifier.{0 if head == 'hidden' else 3}.{rest}"
@@ -137,11 +146,11 @@ def mobilenet_v3(name: str, spec: Spec) -> str:
     number, index, part, kind, leaf = rest.split(".")
     block = cast(AsymmNetSpec, spec).stages[int(number)][int(index)]
     parts = ["expand"] * block.expands + ["depthwise"] + ["se"] * bool(block.squeeze) + ["project"]
-    return f"features.{place(spec, number, index) + 1}.block.{parts.index(part)}.{_inner(kind)}.{leaf}"
+    return f"features.{block_index(spec, number, index) + 1}.block.{parts.index(part)}.{_inner(kind)}.{leaf}"
 
 
 def efficientnet_v2(name: str, spec: Spec) -> str:
-    """features: the stem, the stages, the head."""
+    """Return torchvision's name of a weight. The stem, the stages and the last convolution form one sequence."""
     stages = cast(EfficientNetV2Spec, spec).stages
     head, _, rest = name.partition(".")
     if head == "classifier":
@@ -155,17 +164,18 @@ def efficientnet_v2(name: str, spec: Spec) -> str:
 
 
 def _end(head: str, rest: str, last: int) -> str:
-    """The first and the last convolution, which stand in one row with the blocks."""
+    """Return torchvision's name of a weight in the first or the last convolution."""
     kind, _, leaf = rest.partition(".")
     return f"features.{0 if head == 'stem' else last}.{CONV_NORM[kind]}.{leaf}"
 
 
 def _blocks(spec: Spec) -> int:
+    """Return the number of blocks in all stages."""
     return sum(len(stage) for stage in cast(Any, spec).stages)
 
 
 def _inner(kind: str) -> str:
-    """A convolution, a normalisation or a layer of squeeze-and-excite, inside its part of a block."""
+    """Return torchvision's name of an operator inside a sequence or a squeeze-and-excite module."""
     return {"reduce": "fc1", "restore": "fc2", **CONV_NORM}[kind]
 
 

@@ -1,0 +1,78 @@
+"""Arrays of one published layout -> canonical weights, complete or completed by fresh ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from repro.arrays import Arrays
+from repro.errors import ReproError
+from repro.specs import Spec
+from repro.weights import Log
+from repro.weights.formats import native_names
+from repro.weights.init import initialise
+from repro.weights.layouts import Layout
+from repro.weights.strict import fits_spec, mismatches
+
+
+class LayoutReader:
+    """A reader of the arrays of one file.
+
+    spec: the given one with the numbers of classes and of input channels that the arrays have. names: canonical name ->
+    name in the file.
+    """
+
+    def __init__(self, layout: Layout, spec: Spec, arrays: Mapping[str, np.ndarray]) -> None:
+        self.layout, self.native = layout, native_names(layout.format)
+        self.spec = layout.fitted_spec(spec, self.native, arrays)
+        self.names = layout.names(self.spec, self.native)
+        self.canonical_names = {file_name: name for name, file_name in self.names.items()}
+
+    def to_canonical(self, arrays: Mapping[str, np.ndarray]) -> Arrays:
+        """Return the arrays that have a canonical name, under that name and with canonical axes, as views."""
+        canonical = {}
+        for file_name, array in arrays.items():
+            if name := self.canonical_names.get(file_name):
+                canonical[name] = self.layout.to_canonical(name, array, self.spec.weights[name], self.native)
+        return canonical
+
+    def weights(
+        self, arrays: Mapping[str, np.ndarray], num_classes: int | None, *, partial: bool, log: Log
+    ) -> tuple[Arrays, Spec]:
+        """Return the weights by canonical name, and the spec that they are for. They may not fit it: see check_weights.
+
+        Arrays without a canonical name keep the name of the file. num_classes: initialise a classifier of this many
+        classes where the file has another number. partial: drop arrays that do not fit, and initialise missing weights.
+        Raises ReproError for a weight under two names, and where nothing fits.
+        """
+        known = self.to_canonical(arrays)
+        unknown = {name: array for name, array in arrays.items() if name not in self.canonical_names}
+        if twice := known.keys() & unknown.keys():
+            raise ReproError(
+                f"{min(twice)} occurs twice: under its canonical name and under that of {self.layout.publisher}"
+            )
+        weights, spec = known | unknown, self.spec
+        fresh: set[str] = set()
+        if num_classes is not None and num_classes != spec.num_classes:
+            spec = replace(spec, num_classes=num_classes)
+            classifier = [spec.classifier, spec.classifier.replace("weight", "bias")]
+            fresh = {name for name in classifier if name in spec.weights}
+            log(f"skipped the classifier of {self.spec.num_classes} classes: {', '.join(_ordered(fresh, spec))}")
+        if partial:
+            for mismatch in mismatches({n: array for n, array in weights.items() if n not in fresh}, spec.weights):
+                log(f"partial: {mismatch}")
+            weights = {name: array for name, array in weights.items() if fits_spec(name, array, spec)}
+            if not weights:
+                raise ReproError(f"nothing in the file fits {spec.name}; is it a checkpoint of another model?")
+            fresh |= spec.weights.keys() - weights.keys()
+        if fresh:
+            log(f"initialised {len(fresh)} of {len(spec.weights)} weights: {', '.join(_ordered(fresh, spec))}")
+            weights |= {name: array for name, array in initialise(spec, 0).items() if name in fresh}
+        return weights, spec
+
+
+def _ordered(names: set[str], spec: Spec) -> list[str]:
+    """Return the names in the order of the spec."""
+    return [name for name in spec.weights if name in names]
