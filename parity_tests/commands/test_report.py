@@ -107,7 +107,7 @@ def test_other_data_and_other_folders_are_refused(assert_refused: AssertRefused)
     Path("a/best.safetensors").unlink()
     assert_refused(report.main, ["a", "--data", "moved"], "no such file: a/best.safetensors")
     Path("a/last/checkpoint.safetensors").write_bytes(b"no")
-    assert_refused(report.main, ["a", "--data", "moved"], "not a whole safetensors file")
+    assert_refused(report.main, ["a", "--data", "moved"], "not a complete safetensors file")
 
 
 def test_an_unreadable_image_leaves_the_earlier_report(assert_refused: AssertRefused) -> None:

@@ -1,7 +1,9 @@
-"""Every layout against the package that it comes from: the package's own model with weights drawn at random, saved by
-the package's own means, ported to the files of all three frameworks, and the logits of all held against one another.
+"""Compare every layout with the package that it comes from.
 
-    python -m parity_tests.support.layouts                     # all of them; prints the table of docs/porting.md
+A model of the package gets random weights, is saved with the package's own function, and is converted to the files of
+all three frameworks. The logits of the package and of all backends must agree.
+
+    python -m parity_tests.support.layouts                     # all layouts; prints the table in docs/porting.md
     python -m parity_tests.support.layouts --layouts timm --largest 30e6
 """
 
@@ -28,56 +30,64 @@ from repro.workers.client import Worker, request_all
 
 @dataclass(frozen=True)
 class Row:
-    """One layout and variant. errors: of the package and each backend, in units of the rounding that float32 has."""
+    """The comparison of one layout and variant.
+
+    recognised: the layouts that `--from auto` recognised. errors: of the package and of each backend, as multiples of
+    the tolerance.
+    """
 
     publisher: str
     expression: str
     model: str
-    taken: str  # what --from auto recognised
+    recognised: str
     errors: dict[str, float]
     passed: bool
     remark: str
 
 
 def compare_with_package(layout: Layout, model: str, package: Package, workers: dict[str, Worker]) -> Row:
-    """Ports the package's file to every backend's, reads those back, and compares logits."""
-    said: list[str] = []
+    """Convert the package's file to every backend's, read these back, and compare the logits."""
+    lines: list[str] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         file, answer = package.make(layout, model, folder)
-        found = read_checkpoint(file, model, log=said.append)
-        ported = {backend: _through_file(found, folder / f"ours{FILES[backend]}") for backend in workers}
-        again = folder / f"again{'.h5' if layout.format == 'keras' else FILES[layout.format]}"
-        write_checkpoint(again, found, layout.publisher)
-        back = read_checkpoint(again, model, layout=layout.publisher, log=said.append)
-        assert _same(back.weights, found.weights), f"{layout.publisher} {model}: other bits after there and back"
+        checkpoint = read_checkpoint(file, model, log=lines.append)
+        ported = {backend: _through_file(checkpoint, folder / f"ours{FILES[backend]}") for backend in workers}
+        republished = folder / f"republished{'.h5' if layout.format == 'keras' else FILES[layout.format]}"
+        write_checkpoint(republished, checkpoint, layout.publisher)
+        back = read_checkpoint(republished, model, layout=layout.publisher, log=lines.append)
+        assert _same(back.weights, checkpoint.weights), (
+            f"{layout.publisher} {model}: not bit-identical after a round trip"
+        )
     options = {**layout.options}
     for backend, arrays in ported.items():
-        assert _same(arrays, found.weights), f"{backend}: other bits after its file"
+        assert _same(arrays, checkpoint.weights), f"{backend}: not bit-identical after its file"
         workers[backend].request("create_model", arrays, name=model, options=options)
     errors: dict[str, float] = {}
     passed = True
     for key in [key for key in answer if key.startswith("images")]:
-        images, theirs = {"images": answer[key]}, answer["logits" + key.removeprefix("images")]
+        images, package_logits = {"images": answer[key]}, answer["logits" + key.removeprefix("images")]
         exact = workers["torch"].request("forward", images, float64=True)[1]["logits"]
         outputs = {
             backend: arrays["logits"] for backend, (_, arrays) in request_all(workers, "forward", images).items()
         }
         tolerance = single_run_tolerance(outputs["torch"], exact)
-        for who, logits in {"package": theirs, **outputs}.items():
+        for who, logits in {"package": package_logits, **outputs}.items():
             verdict = compare_arrays(who, logits, exact, tolerance=tolerance)
             errors[who] = max(errors.get(who, 0.0), verdict.error_ratio)
             passed = passed and verdict.verdict != "diverges"
     remark = "; ".join(filter(None, [layout.note, ADAPT.get((layout.publisher, find_spec(model).family), "")]))
     if layout.options:
         remark = "; ".join(filter(None, [remark, ", ".join(f"{k}={v}" for k, v in layout.options.items())]))
-    taken = next((line.removeprefix("recognised the names of ") for line in said if "recognised" in line), "")
-    return Row(layout.publisher, layout.models[model], model, taken, errors, passed, remark)
+    prefix = "recognised the layout: "
+    recognised = next((line.removeprefix(prefix) for line in lines if line.startswith(prefix)), "")
+    return Row(layout.publisher, layout.models[model], model, recognised, errors, passed, remark)
 
 
-def _through_file(found: Checkpoint, path: Path) -> dict[str, np.ndarray]:
-    write_checkpoint(path, found)
-    arrays = read_checkpoint(path, found.spec.name, log=lambda _: None).weights
+def _through_file(checkpoint: Checkpoint, path: Path) -> dict[str, np.ndarray]:
+    """Write the checkpoint, and return the weights that are read from the file."""
+    write_checkpoint(path, checkpoint)
+    arrays = read_checkpoint(path, checkpoint.spec.name, log=lambda _: None).weights
     return {name: np.array(array) for name, array in arrays.items()}
 
 
@@ -94,7 +104,7 @@ def _same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> bool:
 
 
 def cases(publishers: set[str] | None = None, largest: float = float("inf")) -> list[tuple[Layout, str]]:
-    """Layouts of installed packages with each of their variants, up to a number of parameters."""
+    """Return layouts of supported packages with each variant that has at most `largest` parameters."""
     return [
         (layout, model)
         for layout in PUBLISHED
@@ -110,28 +120,24 @@ def main() -> int:
     parser.add_argument("--largest", type=float, default=float("inf"), metavar="PARAMETERS")
     parser.add_argument("--models", nargs="+", metavar="NAME", help="default: all")
     arguments = parser.parse_args()
-    chosen = cases(set(arguments.layouts) if arguments.layouts else None, arguments.largest)
-    chosen = [(layout, model) for layout, model in chosen if not arguments.models or model in arguments.models]
+    selected = cases(set(arguments.layouts) if arguments.layouts else None, arguments.largest)
+    selected = [(layout, model) for layout, model in selected if not arguments.models or model in arguments.models]
     failed = 0
-    print(
-        "| layout | its model | variant here | recognised as | package | "
-        + " | ".join(SHIPPED)
-        + " | verdict | remark |"
-    )
+    print("| layout | its model | variant | recognised as | package | " + " | ".join(SHIPPED) + " | verdict | remark |")
     print("|---|---|---|---|---:|" + "---:|" * len(SHIPPED) + "---|---|")
     with ExitStack() as stack:
         workers = {name: stack.enter_context(Worker(name)) for name in SHIPPED}
         package = stack.enter_context(packages())
-        for layout, model in chosen:
+        for layout, model in selected:
             row = compare_with_package(layout, model, package(layout.publisher), workers)
             failed += not row.passed
             numbers = " | ".join(f"{row.errors[who]:.2f}" for who in ("package", *SHIPPED))
             print(
-                f"| {row.publisher} | `{row.expression}` | {model} | {row.taken} | {numbers} | "
+                f"| {row.publisher} | `{row.expression}` | {model} | {row.recognised} | {numbers} | "
                 f"{'equal' if row.passed else 'DIVERGES'} | {row.remark} |",
                 flush=True,
             )
-    print(f"\n{len(chosen)} ported, {failed} diverge", file=sys.stderr)
+    print(f"\n{len(selected)} converted, {failed} diverge", file=sys.stderr)
     return failed > 0
 
 

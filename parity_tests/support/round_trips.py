@@ -1,11 +1,11 @@
-"""Every variant through the files of every format in every precision, with not one bit lost.
+"""Convert every variant between all file formats in every precision; every bit must survive.
 
     python -m parity_tests.support.round_trips
     python -m parity_tests.support.round_trips --models vgg16 resnet50_v2_keras --dtypes float16 float64
 
-canonical -> A -> canonical: arrays of arbitrary finite bits are written as a file of A, and what is read from it must
-have their bits. A -> B -> A: what was read from A is written as B, and this must be, by its SHA-256, the file of B that
-was written from the canonical arrays; and the same from B to A, so that the way ends with the file it began with.
+canonical -> A -> canonical: arrays of arbitrary finite bits are written as a file of A, and the arrays that are read
+from it must be bit-identical. A -> B -> A: the arrays read from A are written as a file of B, which must have the
+SHA-256 of the file of B that was written from the canonical arrays; and the same from B to A.
 """
 
 from __future__ import annotations
@@ -32,49 +32,52 @@ from repro.weights.formats import KERAS, SAFETENSORS, extensions
 from repro.weights.layouts import layouts_for
 from repro.weights.porting import Checkpoint, read_checkpoint, write_checkpoint
 
-# the bits of the exponent; all of them are set in infinities and NaN alone
+# masks of the exponent, whose bits are all set only in infinities and NaN
 EXPONENTS = {"float32": 0x7F80_0000, "float16": 0x7C00, "bfloat16": 0x7F80, "float64": 0x7FF0_0000_0000_0000}
 FRAMEWORKS = ("torch", "paddle", "mindspore")
 
 
 @dataclass
 class Outcome:
-    """How many ways there and back were gone, and a line for each that changed something."""
+    """The number of round trips, and a line for each that changed a bit."""
 
     trips: int
     differences: list[str]
 
 
 def round_trips(model: str, dtype: str, folder: Path) -> Outcome:
-    """All ways of one variant in one of EXPONENTS. Writes in `folder`, which should have room for twice the weights,
-    and leaves nothing there."""
+    """Make all round trips of a variant in one of the dtypes of EXPONENTS.
+
+    Temporary files in `folder` need room for twice the weights.
+    """
     spec = find_spec(model)
     arrays = draw(spec, dtype)
     forms = formats(spec, dtype)
-    same: dict[str, bool] = {}
-    written: dict[str, str] = {}  # format -> digest of the file that the canonical arrays make
-    made: dict[tuple[str, str], str] = {}  # two formats -> digest of the file that one of the first makes in the second
+    equal: dict[str, bool] = {}  # by round trip
+    written: dict[str, str] = {}  # format -> digest of the file written from the canonical arrays
+    converted: dict[tuple[str, str], str] = {}  # (A, B) -> digest of the file of B converted from the file of A
     try:
         for form in forms:
-            path = folder / f"one{extensions(form)[0]}"
+            path = folder / f"source{extensions(form)[0]}"
             with _file(path, Checkpoint(spec, arrays)) as written[form]:
-                found = read_checkpoint(path, model, log=lambda _: None)
-                same[f"canonical -> {form} -> canonical"] = found.spec == spec and same_bits(found.weights, arrays)
+                checkpoint = read_checkpoint(path, model, log=lambda _: None)
+                is_equal = checkpoint.spec == spec and same_bits(checkpoint.weights, arrays)
+                equal[f"canonical -> {form} -> canonical"] = is_equal
                 for other in forms:
                     if other != form:
-                        ported = replace(found, metadata={})  # which would tell where it came from
-                        with _file(folder / f"other{extensions(other)[0]}", ported) as made[form, other]:
+                        bare = replace(checkpoint, metadata={})  # the metadata name the source
+                        with _file(folder / f"other{extensions(other)[0]}", bare) as converted[form, other]:
                             pass
     except ReproError as error:
-        return Outcome(len(same), [f"{model} {dtype}: {error}"])
-    for (a, b), digest in made.items():
-        same[f"{a} -> {b} -> {a}"] = digest == written[b] and made[b, a] == written[a]
-    return Outcome(len(same), [f"{model} {dtype}: {way}" for way, equal in same.items() if not equal])
+        return Outcome(len(equal), [f"{model} {dtype}: {error}"])
+    for (a, b), digest in converted.items():
+        equal[f"{a} -> {b} -> {a}"] = digest == written[b] and converted[b, a] == written[a]
+    return Outcome(len(equal), [f"{model} {dtype}: {trip}" for trip, is_equal in equal.items() if not is_equal])
 
 
 @contextmanager
 def _file(path: Path, checkpoint: Checkpoint) -> Iterator[str]:
-    """The digest of the file that a checkpoint makes, which is there as long as the block lasts."""
+    """Write a checkpoint, yield the digest of the file, and delete the file."""
     try:
         write_checkpoint(path, checkpoint)
         yield hashlib.sha256(map_file(path)).hexdigest()
@@ -83,33 +86,33 @@ def _file(path: Path, checkpoint: Checkpoint) -> Iterator[str]:
 
 
 def formats(spec: Spec, dtype: str) -> list[str]:
-    """Those that hold the variant in this type. HDF5 has no bfloat16."""
+    """Return the file formats that hold the variant in this dtype. HDF5 has no bfloat16."""
     keras = dtype != "bfloat16" and any(layout.format == KERAS for layout in layouts_for(spec))
     return [SAFETENSORS, *FRAMEWORKS, *([KERAS] if keras else [])]
 
 
 def draw(spec: Spec, dtype: str) -> Arrays:
-    """An array of finite numbers for each weight, arbitrary bits all of them. The first are the extremes."""
+    """Return an array of finite numbers with arbitrary bits for each weight; the first values are the extremes."""
     rng = np.random.default_rng(0)
     kind = np.dtype(dtype)
     bits_of = np.dtype(f"u{kind.itemsize}")
     exponent = EXPONENTS[dtype]
     lowest, sign = exponent & -exponent, 1 << (8 * kind.itemsize - 1)
-    # -0.0, the largest, the smallest, the largest below the normal ones, and the negative of these
+    # -0.0, the largest, the smallest and the largest subnormal number, and the negatives of these
     largest, tiny, subnormal = exponent - 1, 1, lowest - 1
     extremes = np.array([sign, *(s | x for x in (largest, tiny, subnormal) for s in (0, sign))], bits_of)
-    found = {}
+    arrays = {}
     for name, weight in spec.weights.items():
         words = rng.bit_generator.random_raw(-(-weight.size * kind.itemsize // 8))
         bits = words.view(bits_of)[: weight.size]
         bits[bits & bits_of.type(exponent) == exponent] ^= bits_of.type(lowest)
         bits[: len(extremes)] = extremes[: weight.size]
-        found[name] = bits.view(kind).reshape(weight.shape)
-    return found
+        arrays[name] = bits.view(kind).reshape(weight.shape)
+    return arrays
 
 
 def same_bits(left: Arrays, right: Arrays) -> bool:
-    """Whether names, their order, types, shapes and every bit are the same."""
+    """Return whether names, their order, dtypes, shapes and all bits are equal."""
 
     def bits(array: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
@@ -139,9 +142,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             for dtype in arguments.dtypes:
                 outcomes = [round_trips(spec.name, dtype, Path(name)) for spec in members]
                 wrong = [line for outcome in outcomes for line in outcome.differences]
-                gone = sum(outcome.trips for outcome in outcomes)
-                cells.append(f"{len(wrong)} of {gone} DIFFER" if wrong else f"{gone} equal")
-                trips, differences = trips + gone, differences + wrong
+                count = sum(outcome.trips for outcome in outcomes)
+                cells.append(f"{len(wrong)} of {count} DIFFER" if wrong else f"{count} equal")
+                trips, differences = trips + count, differences + wrong
             print(f"| {family} | {len(members)} | {sum(len(spec.weights) for spec in members)} | {' | '.join(cells)} |",
                   flush=True)  # fmt: skip
     print("\n".join(["", *differences]))

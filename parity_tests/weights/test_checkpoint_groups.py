@@ -1,4 +1,4 @@
-"""Checkpoints that hold more than weights: moving averages and optimizers, carried between the frameworks."""
+"""Checkpoints with an EMA and an optimizer's state, converted between the frameworks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from repro.workers.client import interpreter
 
 MODEL = "mobilenet_v2_x0_35"
 SPEC = find_spec(MODEL, num_classes=5)
-WEIGHTS, AVERAGES = random_weights(SPEC, 1), random_weights(SPEC, 2)
+WEIGHTS, EMA = random_weights(SPEC, 1), random_weights(SPEC, 2)
 TRAINED = [name for name, weight in SPEC.weights.items() if weight.kind not in STATISTICS]
 RNG = np.random.default_rng(0)
 SLOTS = {
@@ -38,75 +38,76 @@ def same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> bool:
     return left.keys() == right.keys() and all(left[name].tobytes() == right[name].tobytes() for name in left)
 
 
-def whole() -> Checkpoint:
-    return Checkpoint(SPEC, WEIGHTS, AVERAGES, SLOTS, STEPS)
+def complete_checkpoint() -> Checkpoint:
+    return Checkpoint(SPEC, WEIGHTS, EMA, SLOTS, STEPS)
 
 
-def assert_whole(path: Path) -> None:
-    found = read_checkpoint(path, MODEL, log=str)
-    assert same(found.weights, WEIGHTS)
-    assert same(found.ema, AVERAGES)
-    assert found.slots.keys() == SLOTS.keys()
-    assert all(same(found.slots[slot], arrays) for slot, arrays in SLOTS.items())
-    assert found.steps == STEPS
+def assert_complete(path: Path) -> None:
+    checkpoint = read_checkpoint(path, MODEL, log=str)
+    assert same(checkpoint.weights, WEIGHTS)
+    assert same(checkpoint.ema, EMA)
+    assert checkpoint.slots.keys() == SLOTS.keys()
+    assert all(same(checkpoint.slots[slot], arrays) for slot, arrays in SLOTS.items())
+    assert checkpoint.steps == STEPS
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_averages_and_optimizer_go_along(suffix: str, tmp_path: Path, capsys) -> None:
-    write_checkpoint(tmp_path / f"a{suffix}", whole())
-    assert_whole(tmp_path / f"a{suffix}")
+def test_ema_and_optimizer_are_converted(suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_checkpoint(tmp_path / f"a{suffix}", complete_checkpoint())
+    assert_complete(tmp_path / f"a{suffix}")
     for other in SUFFIXES:
         assert main([str(tmp_path / f"a{suffix}"), str(tmp_path / f"b{other}"), "--model", MODEL]) == 0
-        said = capsys.readouterr().out
-        assert f"took its {STEPS} steps\n" in said
-        extra = "ema, optimizer/velocity, optimizer/moment1, optimizer/moment2, optimizer/steps"
-        assert f"with {extra} beside weights" in said
-        assert_whole(tmp_path / f"b{other}")
+        output = capsys.readouterr().out
+        assert f"read the optimizer's step count: {STEPS}\n" in output
+        contents = "weights, ema, optimizer/velocity, optimizer/moment1, optimizer/moment2, optimizer/steps\n"
+        assert output.endswith(contents)
+        assert_complete(tmp_path / f"b{other}")
     assert main([str(tmp_path / f"a{suffix}"), str(tmp_path / "c.pth"), "--model", MODEL, "--weights-only"]) == 0
     assert same(native_weights("torch").read(tmp_path / "c.pth"), WEIGHTS)
-    found = read_checkpoint(tmp_path / "c.pth", MODEL, log=str)
-    assert not found.ema
-    assert not found.slots
-    assert found.steps is None
+    checkpoint = read_checkpoint(tmp_path / "c.pth", MODEL, log=str)
+    assert not checkpoint.ema
+    assert not checkpoint.slots
+    assert checkpoint.steps is None
 
 
-def test_a_published_layout_names_them_too(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path / "a.pth", whole(), "timm")
+def test_published_layout_names_all_groups(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "a.pth", complete_checkpoint(), "timm")
     names = set(native_weights("torch").read(tmp_path / "a.pth"))
     assert {"weights/conv_stem.weight", "ema/conv_stem.weight", "optimizer/velocity/conv_stem.weight"} <= names
-    assert_whole(tmp_path / "a.pth")
+    assert_complete(tmp_path / "a.pth")
 
 
-def test_keras_files_hold_weights_alone(tmp_path: Path) -> None:
+def test_keras_files_hold_only_weights(tmp_path: Path) -> None:
     spec = find_spec("resnet50_v2_keras", num_classes=2)
-    with pytest.raises(ReproError, match="cannot hold moving averages or an optimizer; use --weights-only"):
+    with pytest.raises(ReproError, match="cannot hold an EMA or an optimizer; use --weights-only"):
         write_checkpoint(tmp_path / "a.h5", Checkpoint(spec, {}, {"a": np.ones(1)}))
 
 
 @pytest.mark.parametrize("wrapper", ["state_dict_ema", "model_ema", "ema"])
-def test_averages_under_the_usual_names(wrapper: str, tmp_path: Path, capsys) -> None:
+def test_ema_under_usual_names(wrapper: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arrays = {f"state_dict/module.{name}": array for name, array in WEIGHTS.items()}
-    arrays |= {f"{wrapper}/module.{name}": array for name, array in AVERAGES.items()}
+    arrays |= {f"{wrapper}/module.{name}": array for name, array in EMA.items()}
     write_file(tmp_path / "a.pth", arrays, {})
-    found = read_checkpoint(tmp_path / "a.pth", MODEL)
-    assert same(found.weights, WEIGHTS)
-    assert same(found.ema, AVERAGES)
-    said = capsys.readouterr().out
-    assert "took the weights under 'state_dict'" in said
-    assert f"took the moving averages under '{wrapper}'" in said
+    checkpoint = read_checkpoint(tmp_path / "a.pth", MODEL)
+    assert same(checkpoint.weights, WEIGHTS)
+    assert same(checkpoint.ema, EMA)
+    output = capsys.readouterr().out
+    assert "read the weights under 'state_dict'" in output
+    assert f"read the EMA under '{wrapper}'" in output
     write_file(tmp_path / "b.pth", {n: a for n, a in arrays.items() if not n.startswith("state_dict/")}, {})
-    assert same(read_checkpoint(tmp_path / "b.pth", MODEL, log=str).weights, AVERAGES)  # where they are alone
+    assert same(
+        read_checkpoint(tmp_path / "b.pth", MODEL, log=str).weights, EMA
+    )  # the EMA serves as the weights if there is nothing else
 
 
-def test_what_belongs_to_no_weight_is_left_out_aloud(tmp_path: Path, capsys) -> None:
+def test_arrays_without_a_weight_are_skipped_and_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arrays = {f"weights/{name}": array for name, array in WEIGHTS.items()}
-    strange = {"optimizer/velocity/stem.conv.weight": np.ones((2, 2), "float32"), "other/x": np.ones(3)}
-    write_file(tmp_path / "a.pth", arrays | strange, {})
-    found = read_checkpoint(tmp_path / "a.pth", MODEL)
-    assert not found.slots
-    said = capsys.readouterr().out
-    assert "left out the optimizer's velocity: stem.conv.weight has shape (2, 2)" in said
-    assert "left out 1 arrays beside them" in said
+    misfits = {"optimizer/velocity/stem.conv.weight": np.ones((2, 2), "float32"), "other/x": np.ones(3)}
+    write_file(tmp_path / "a.pth", arrays | misfits, {})
+    assert not read_checkpoint(tmp_path / "a.pth", MODEL).slots
+    output = capsys.readouterr().out
+    assert "skipped the optimizer's velocity: stem.conv.weight has shape (2, 2)" in output
+    assert "skipped 1 other arrays" in output
 
 
 # What plain users do. sys.argv: our weights alone, our checkpoint, and where to write theirs
@@ -175,13 +176,13 @@ def test_plain_users_load_and_write_them(name: str, tmp_path: Path, require_back
     suffix = native_weights(name).EXTENSIONS[0]
     alone, ours, theirs = (tmp_path / f"{which}{suffix}" for which in ("alone", "ours", "theirs"))
     write_checkpoint(alone, Checkpoint(SPEC, WEIGHTS))
-    write_checkpoint(ours, whole())
+    write_checkpoint(ours, complete_checkpoint())
     code = f"MODEL, TRAINED = {MODEL!r}, {TRAINED}\n" + USERS[name]
     user = subprocess.run(
         [interpreter(name), "-c", code, str(alone), str(ours), str(theirs)], capture_output=True, text=True, check=False
     )
     assert user.returncode == 0, user.stderr[-3000:]
-    assert_whole(theirs)
+    assert_complete(theirs)
 
 
 # A safetensors file in each framework's own names, by safetensors and nothing of ours but the model
@@ -234,41 +235,40 @@ def test_memory_stays_near_the_largest_array(source: str, target: str, tmp_path:
     del arrays
     tracemalloc.start()
     try:
-        found = read_checkpoint(tmp_path / f"a{source}", spec.name, log=str)
-        write_checkpoint(tmp_path / f"b{target}", found)
+        write_checkpoint(tmp_path / f"b{target}", read_checkpoint(tmp_path / f"a{source}", spec.name, log=str))
         assert tracemalloc.get_traced_memory()[1] < 1.5 * largest + 4e6
     finally:
         tracemalloc.stop()
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pdparams", ".ckpt"])
-def test_the_run_folders_checkpoint_comes_back_from_everywhere(suffix: str, tmp_path: Path) -> None:
-    """What `last/` holds, as `repro.run` writes it: a trainer's averages are those of what it trains."""
+def test_run_folder_checkpoint_survives_a_round_trip(suffix: str, tmp_path: Path) -> None:
+    """Convert last.safetensors of a run folder, whose EMA covers only trained weights, to a native file and back."""
     settings = TrainSettings(optimizer="adam", ema_decay=0.9)
     state = {f"{slot}/{name}": SLOTS[slot][name] for slot in settings.slots for name in TRAINED}
-    state |= {f"ema/{name}": AVERAGES[name] for name in TRAINED} | {"steps": np.array(STEPS)}
+    state |= {f"ema/{name}": EMA[name] for name in TRAINED} | {"steps": np.array(STEPS)}
     arrays = {f"weights/{name}": array for name, array in WEIGHTS.items()}
     arrays |= {f"optimizer/{name}": array for name, array in settings.complete_state(state, SPEC).items()}
     metadata = {"model": MODEL, "options": "{}"}
-    first, there, back = tmp_path / "last.safetensors", tmp_path / f"there{suffix}", tmp_path / "back.safetensors"
-    safetensors_file.save(first, arrays, metadata)
-    main([str(first), str(there)])
-    main([str(there), str(back), "--model", MODEL])
-    found = safetensors_file.load(back)[0]
-    averages = {name: AVERAGES[name] if name in TRAINED else WEIGHTS[name] for name in WEIGHTS}
-    for name, average in averages.items():
-        assert found.pop(f"ema/{name}").tobytes() == average.tobytes(), name
-    assert same(found, {name: array for name, array in arrays.items() if not name.startswith("optimizer/ema/")})
-    assert (found["optimizer/steps"].dtype, found["optimizer/steps"].shape) == (np.int64, ())
+    last, native, back = tmp_path / "last.safetensors", tmp_path / f"native{suffix}", tmp_path / "back.safetensors"
+    safetensors_file.save(last, arrays, metadata)
+    main([str(last), str(native)])
+    main([str(native), str(back), "--model", MODEL])
+    converted = safetensors_file.load(back)[0]
+    for name in WEIGHTS:
+        average = EMA[name] if name in TRAINED else WEIGHTS[name]
+        assert converted.pop(f"ema/{name}").tobytes() == average.tobytes(), name
+    assert same(converted, {name: array for name, array in arrays.items() if not name.startswith("optimizer/ema/")})
+    assert (converted["optimizer/steps"].dtype, converted["optimizer/steps"].shape) == (np.int64, ())
     if suffix == ".ckpt":
-        native = native_weights("mindspore").read(there)
-        assert np.array_equal(native["moment1.stem.norm.gamma"], SLOTS["moment1"]["stem.norm.weight"])
-        assert np.array_equal(native["stem.norm.moving_mean"], WEIGHTS["stem.norm.running_mean"])
+        parameters = native_weights("mindspore").read(native)
+        assert np.array_equal(parameters["moment1.stem.norm.gamma"], SLOTS["moment1"]["stem.norm.weight"])
+        assert np.array_equal(parameters["stem.norm.moving_mean"], WEIGHTS["stem.norm.running_mean"])
 
 
-def test_averages_that_are_not_all_there_are_left_out_aloud(tmp_path: Path, capsys) -> None:
+def test_incomplete_ema_is_skipped_and_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arrays = {f"weights/{name}": array for name, array in WEIGHTS.items()}
-    some = {f"ema/{name}": AVERAGES[name] for name in TRAINED[1:]}
-    write_file(tmp_path / "a.pth", arrays | some, {})
+    incomplete = {f"ema/{name}": EMA[name] for name in TRAINED[1:]}
+    write_file(tmp_path / "a.pth", arrays | incomplete, {})
     assert not read_checkpoint(tmp_path / "a.pth", MODEL).ema
-    assert f"left out the moving averages: {TRAINED[0]} is missing" in capsys.readouterr().out
+    assert f"skipped the EMA: {TRAINED[0]} is missing" in capsys.readouterr().out

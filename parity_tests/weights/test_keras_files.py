@@ -1,4 +1,4 @@
-"""Keras's weight files: what h5py writes in the tests, what Keras itself writes and loads, and hostile ones."""
+"""Keras's weight files: containers written by h5py, files that Keras itself writes and loads, and damaged ones."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ MODEL: Arrays = {
     "last.kernel": rng.standard_normal((2, 5)).astype(np.float32),
     "last.bias": rng.standard_normal(5).astype(np.float32),
 }
-PLACES = {"first": "conv2d", "norm": "batch_normalization", "second": "conv2d_1", "last": "dense"}
+GROUPS = {"first": "conv2d", "norm": "batch_normalization", "second": "conv2d_1", "last": "dense"}
 CLASSES = {"first": "Conv2D", "norm": "BatchNormalization", "second": "Conv2D", "last": "Dense"}
 
 
 def legacy(file: h5py.Group, suffix: str = ":0") -> None:
-    """The layout of Keras 2; Keras 3 leaves the suffix away."""
-    file.attrs["layer_names"] = [b"input", *(layer.encode() for layer in PLACES)]
+    """Write MODEL as Keras 2 does; Keras 3 omits the suffix."""
+    file.attrs["layer_names"] = [b"input", *(layer.encode() for layer in GROUPS)]
     file.create_group("input").attrs["weight_names"] = []
     for name, array in MODEL.items():
         layer, variable = name.split(".")
         file[f"{layer}/{layer}/{variable}{suffix}"] = array
 
 
-def keras_3(file: h5py.Group, named: bool = True, root: str = "layers") -> None:
-    """The layout of Keras 3, early releases of which did not name the layers."""
+def keras_3(file: h5py.Group, *, named: bool = True, root: str = "layers") -> None:
+    """Write MODEL as Keras 3 does; early releases did not name the layers."""
     file.create_group("vars")
     file["optimizer/vars/0"] = np.zeros(3)
     file.create_group(f"{root}/input_layer/vars")
-    for layer, place in PLACES.items():
-        variables = file.create_group(f"{root}/{place}/vars")
+    for layer, group in GROUPS.items():
+        variables = file.create_group(f"{root}/{group}/vars")
         if named:
             variables.attrs["name"] = layer
         arrays = [array for name, array in MODEL.items() if name.startswith(f"{layer}.")]
@@ -84,9 +84,9 @@ def read(tmp_path: Path, content: bytes) -> Arrays:
     return keras_file.read(path)
 
 
-def same(found: Arrays, expected: Arrays) -> bool:
-    return set(found) == set(expected) and all(
-        found[name].dtype == array.dtype and np.array_equal(found[name], array) for name, array in expected.items()
+def same(arrays: Arrays, expected: Arrays) -> bool:
+    return set(arrays) == set(expected) and all(
+        arrays[name].dtype == array.dtype and np.array_equal(arrays[name], array) for name, array in expected.items()
     )
 
 
@@ -96,8 +96,10 @@ CONTAINERS = {
     "legacy of a whole model": lambda: image(lambda file: legacy(file.create_group("model_weights"))),
     "weights of Keras 3": lambda: image(keras_3),
     "zip": lambda: zipped(image(keras_3)),
-    "zip that alone names the layers": lambda: zipped(image(lambda file: keras_3(file, named=False))),
-    "zip of Keras 2": lambda: zipped(image(lambda file: keras_3(file, False, "_layer_checkpoint_dependencies"))),
+    "zip whose config names the layers": lambda: zipped(image(lambda file: keras_3(file, named=False))),
+    "zip of Keras 2": lambda: zipped(
+        image(lambda file: keras_3(file, named=False, root="_layer_checkpoint_dependencies"))
+    ),
 }
 
 
@@ -116,8 +118,8 @@ def test_round_trip(tmp_path: Path) -> None:
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
-def test_what_keras_goes_by(tmp_path: Path) -> None:
-    """The lists of names, in the order of the layers and of their variables."""
+def test_lists_of_names_have_the_order_of_kerass_model(tmp_path: Path) -> None:
+    """Keras assigns weights by the order of layers in the file and of variables in a layer."""
     names = ("a.bias", "a.kernel", "b_0_conv.kernel", "b_1_conv.kernel", "b_3_conv.kernel", "n.moving_mean", "n.beta")
     keras_file.write(tmp_path / "a.h5", {name: np.ones(1, np.float32) for name in names})
     with h5py.File(tmp_path / "a.h5") as file:
@@ -127,8 +129,8 @@ def test_what_keras_goes_by(tmp_path: Path) -> None:
         assert file.attrs["keras_version"].startswith(b"2.")
 
 
-def test_scopes(tmp_path: Path) -> None:
-    """A scope that TensorFlow numbered, a model inside the model, and a variable without a scope."""
+def test_layer_names_come_from_scopes(tmp_path: Path) -> None:
+    """The file has a scope that TensorFlow numbered, a model inside the model, and a variable without a scope."""
 
     def build(file: h5py.File) -> None:
         file.attrs["layer_names"] = [b"a_1", b"inner", b"plain"]
@@ -139,14 +141,14 @@ def test_scopes(tmp_path: Path) -> None:
     assert set(read(tmp_path, image(build))) == {"a_1.kernel", "b.kernel", "plain.bias"}
 
 
-def test_variables_that_only_have_a_number(tmp_path: Path) -> None:
-    """Of a layer of another class, and of a normalisation without gamma or beta."""
+def test_variables_without_a_known_name_keep_their_number(tmp_path: Path) -> None:
+    """They belong to a layer of an unknown class, and to a normalisation without gamma or beta."""
 
     def build(file: h5py.File) -> None:
-        for place, count in (("batch_normalization", 3), ("lstm", 1), ("dense_2", 2)):
+        for layer, count in (("batch_normalization", 3), ("lstm", 1), ("dense_2", 2)):
             for number in range(count):
-                file[f"layers/{place}/vars/{number}"] = np.ones(1)
-            file[f"layers/{place}/vars"].attrs["name"] = place
+                file[f"layers/{layer}/vars/{number}"] = np.ones(1)
+            file[f"layers/{layer}/vars"].attrs["name"] = layer
 
     norm = {f"batch_normalization.{number}" for number in range(3)}
     assert set(read(tmp_path, image(build))) == {*norm, "lstm.0", "dense_2.kernel", "dense_2.bias"}
@@ -156,12 +158,12 @@ def test_variables_that_only_have_a_number(tmp_path: Path) -> None:
     ("name", "array", "reason"),
     [
         ("a.kernel", np.ones(1, bool), "a.kernel holds bool"),
-        ("kernel", np.ones(1), "does not name a layer"),
-        ("..kernel", np.ones(1), "does not name a layer"),
-        ("a/b.kernel", np.ones(1), "does not name a layer"),
+        ("kernel", np.ones(1), "is not the name of a layer"),
+        ("..kernel", np.ones(1), "is not the name of a layer"),
+        ("a/b.kernel", np.ones(1), "is not the name of a layer"),
     ],
 )
-def test_what_cannot_be_written(name: str, array: np.ndarray, reason: str, tmp_path: Path) -> None:
+def test_arrays_that_cannot_be_written(name: str, array: np.ndarray, reason: str, tmp_path: Path) -> None:
     with pytest.raises(ReproError, match=reason):
         keras_file.write(tmp_path / "a.h5", {name: array})
     assert not list(tmp_path.iterdir())
@@ -169,27 +171,27 @@ def test_what_cannot_be_written(name: str, array: np.ndarray, reason: str, tmp_p
 
 @pytest.mark.parametrize("name", ["a.keras", "a.weights.h5"])
 def test_extensions_of_keras_3_cannot_be_written(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ReproError, match=r"give a name that ends with plain \.h5"):
+    with pytest.raises(ReproError, match=r"give a name that ends in plain \.h5"):
         keras_file.write(tmp_path / name, MODEL)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_cut_short_or_damaged(container: str, tmp_path: Path) -> None:
-    """Whatever bytes are missing or changed: the error of one line, or arrays no larger than the file."""
-    whole = CONTAINERS[container]()
+def test_truncated_or_damaged_files(container: str, tmp_path: Path) -> None:
+    """Any bytes that are missing or changed give an error of one line, or arrays no larger than the file."""
+    intact = CONTAINERS[container]()
     draw = np.random.default_rng(1)
     for _ in range(150):
-        content = bytearray(whole)
-        for place in draw.integers(0, len(content), draw.integers(0, 4)):
-            content[place] = draw.integers(256)
-        kept = len(content) if draw.integers(2) else draw.integers(len(content))
+        content = bytearray(intact)
+        for offset in draw.integers(0, len(content), draw.integers(0, 4)):
+            content[offset] = draw.integers(256)
+        length = len(content) if draw.integers(2) else draw.integers(len(content))
         try:
-            found = read(tmp_path, bytes(content[:kept]))
+            arrays = read(tmp_path, bytes(content[:length]))
         except ReproError as error:
             assert "\n" not in str(error)
         else:
-            assert sum(array.nbytes for array in found.values()) <= len(whole)
+            assert sum(array.nbytes for array in arrays.values()) <= len(intact)
 
 
 KERAS = """

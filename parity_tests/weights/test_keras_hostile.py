@@ -1,4 +1,4 @@
-"""Keras files that somebody made to mislead, read or fill the memory: each is refused in one line."""
+"""Hostile Keras files, made to mislead, to read other files or to fill the memory: each is refused in one line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def image(build: Build) -> bytes:
 
 
 def keras_3(file: h5py.File) -> None:
-    """The layout of Keras 3, without the names of layers."""
+    """Write the arrays as Keras 3 does, without the names of layers."""
     for number, array in enumerate(ARRAYS.values()):
         file[f"layers/conv2d/vars/{number}"] = array
 
@@ -44,7 +44,7 @@ def refused(build: Build) -> Callable[[Path], bytes]:
 
 
 def secret(folder: Path) -> Path:
-    """A file beside the hostile one, which nobody may read through it."""
+    """Write a file that nobody may read through the hostile one."""
     keras_file.write(folder / "secret.h5", ARRAYS)
     return folder / "secret.h5"
 
@@ -82,7 +82,7 @@ def external(folder: Path) -> Build:
 
 
 def endless(folder: Path) -> bytes:
-    """The first object of the heap that holds the name is free space of no size, which HDF5 does not get past."""
+    """Return a file whose heap of strings begins with free space of size 0, in which the HDF5 library loops."""
     content = bytearray(image(lambda file: named(file, "a")))
     start = content.index(b"GCOL") + 16
     content[start : start + 16] = bytes(16)
@@ -92,7 +92,7 @@ def endless(folder: Path) -> bytes:
 OPAQUE = np.dtype([("x", np.float32)])
 HOSTILE: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "nothing": (lambda _: b"", "empty file"),
-    "no HDF5": (lambda _: b"hello, world", "no HDF5 file"),
+    "no HDF5": (lambda _: b"hello, world", "neither an HDF5 file"),
     "only the magic": (lambda _: b"\x89HDF\r\n\x1a\n" + bytes(100), ""),
     "no arrays": (refused(lambda file: None), "holds no arrays"),
     "no layers": (lambda _: image(lambda file: file.create_dataset("x", data=1)), "no list of layers"),
@@ -109,35 +109,44 @@ HOSTILE: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "virtual": (lambda folder: refused(lambda file: virtual(file, folder))(folder), "outside the file"),
     "circle": (refused(circle), "has two names"),
     "one dataset twice": (refused(twice), "has two names"),
-    "claimed": (refused(lambda file: file.create_dataset("a/kernel:0", (2**40,), np.float32)), "but no numbers"),
+    "claimed": (refused(lambda file: file.create_dataset("a/kernel:0", (2**40,), np.float32)), "but no values"),
     "compressed": (
         refused(lambda file: file.create_dataset("a/k:0", data=np.ones(9), compression="gzip")),
         "compresse",
     ),
-    "resizable": (refused(lambda file: file.create_dataset("a/k:0", (9,), "f4", maxshape=(None,))), "in pieces"),
-    "null": (refused(lambda file: file.create_dataset("a/k:0", data=h5py.Empty("f4"))), "but no numbers"),
-    "text": (refused(lambda file: file.create_dataset("a/k:0", data="text")), "no plain numbers"),
-    "records": (refused(lambda file: file.create_dataset("a/k:0", data=np.ones(2, OPAQUE))), "no plain numbers"),
-    "complex": (refused(lambda file: file.create_dataset("a/k:0", data=np.ones(2, complex))), "no plain numbers"),
+    "resizable": (refused(lambda file: file.create_dataset("a/k:0", (9,), "f4", maxshape=(None,))), "chunked"),
+    "null": (refused(lambda file: file.create_dataset("a/k:0", data=h5py.Empty("f4"))), "but no values"),
+    "text": (refused(lambda file: file.create_dataset("a/k:0", data="text")), "does not hold plain numbers"),
+    "records": (
+        refused(lambda file: file.create_dataset("a/k:0", data=np.ones(2, OPAQUE))),
+        "does not hold plain numbers",
+    ),
+    "complex": (
+        refused(lambda file: file.create_dataset("a/k:0", data=np.ones(2, complex))),
+        "does not hold plain numbers",
+    ),
     "bad name": (refused(lambda file: file.create_dataset("a/k\n:0", data=1.0)), "an array with the name"),
     "same name": (
         refused(lambda file: (file.create_dataset("a/k:0", data=1.0), file.create_dataset("a/k:1", data=1.0))),
-        "there twice",
+        "occurs twice",
     ),
     "nameless": (lambda _: image(keras_3), "does not name the layer"),
-    "number for a name": (lambda _: image(lambda file: named(file, 3)), "is no text"),
-    "list for a name": (lambda _: image(lambda file: named(file, [b"a", b"b"])), "is no text"),
+    "number for a name": (lambda _: image(lambda file: named(file, 3)), "is not a short string"),
+    "list for a name": (lambda _: image(lambda file: named(file, [b"a", b"b"])), "is not a short string"),
     "long name": (lambda _: image(lambda file: named(file, "a" * 2000)), "with the name"),
-    "endless heap": (endless, "heap of texts is damaged"),
+    "endless heap": (endless, "heap of strings is damaged"),
     "narrow addresses": (lambda _: image(keras_3).replace(b"\x08\x08", b"\x04\x04", 1), "the usual 8 bytes"),
-    "not variables": (lambda _: image(lambda file: file.create_dataset("layers/a/b", data=1.0)), "no variable of a"),
+    "not variables": (
+        lambda _: image(lambda file: file.create_dataset("layers/a/b", data=1.0)),
+        "is not a variable of a",
+    ),
     "zip without weights": (lambda _: zipped(b"")[:-22] + b"PK\5\6" + bytes(18), "has no model.weights.h5"),
-    "zip of nonsense": (lambda _: zipped(b"nonsense"), "no HDF5 file"),
+    "zip of nonsense": (lambda _: zipped(b"nonsense"), "neither an HDF5 file"),
     "compressed zip": (lambda _: zipped(image(keras_3), zipfile.ZIP_DEFLATED), "is compressed"),
     "damaged zip": (lambda _: zipped(image(keras_3)).replace(b"HDF", b"HDG"), "CRC"),
     "config is no JSON": (lambda _: zipped(image(keras_3), config="{"), "Expecting"),
     "config is a list": (lambda _: zipped(image(keras_3), config="[1]"), "list indices"),
-    "config of text": (lambda _: zipped(image(keras_3), config='{"config": "text"}'), "describes no model"),
+    "config of text": (lambda _: zipped(image(keras_3), config='{"config": "text"}'), "does not describe a model"),
     "config of numbers": (lambda _: zipped(image(keras_3), config='{"config": {"layers": [1]}}'), "not subscriptable"),
     "config without end": (lambda _: zipped(image(keras_3), config="[" * 100_000), "recursion"),
 }

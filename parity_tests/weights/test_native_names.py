@@ -1,4 +1,4 @@
-"""Canonical weights: initialisation, strictness, the store, native names, depthwise matrices."""
+"""Canonical weights: initialisation, strict checks, native names, depthwise matrices, and files written whole."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def test_initialisation_is_seeded_per_name() -> None:
             assert np.array_equal(first[name], wider[name])
 
 
-def test_msra_prelu_has_its_spread() -> None:
-    """Standard deviation sqrt(2 / (1 + 0.25^2) / mean of the fans)."""
+def test_msra_prelu_has_its_standard_deviation() -> None:
+    """It is sqrt(2 / (1 + 0.25^2) / mean of fan in and fan out)."""
     arrays = initialise(SPEC, 0)
     hidden = arrays["hidden.weight"]  # (1280, 576, 1, 1)
     assert hidden.std() == pytest.approx(math.sqrt(2 / 1.0625 / ((1280 + 576) / 2)), rel=0.01)
@@ -46,13 +46,13 @@ def test_msra_prelu_has_its_spread() -> None:
     assert not arrays["classifier.bias"].any()
 
 
-def test_kaiming_fan_out_has_its_spread() -> None:
+def test_kaiming_fan_out_has_its_standard_deviation() -> None:
     arrays = initialise(find_spec("mobilenet_v3_small"), 0)
     assert arrays["last.conv.weight"].std() == pytest.approx(math.sqrt(2 / 576), rel=0.01)
     assert arrays["classifier.weight"].std() == pytest.approx(0.01, rel=0.01)
 
 
-def test_scrambled_weights_hide_nothing() -> None:
+def test_random_weights_hide_no_mistake() -> None:
     for name, array in random_weights(SPEC, 0).items():
         assert len(np.unique(array)) > 0.99 * array.size, name
         if SPEC.weights[name].kind == "norm_var":
@@ -64,7 +64,7 @@ def test_negative_seed() -> None:
         initialise(SPEC, -1)
 
 
-def test_check_lists_everything() -> None:
+def test_check_weights_lists_every_mismatch() -> None:
     arrays = initialise(SPEC, 0)
     arrays["stem.norm.scale"] = arrays.pop("stem.norm.weight")
     arrays["classifier.weight"] = arrays["classifier.weight"][:9]
@@ -72,7 +72,7 @@ def test_check_lists_everything() -> None:
     with pytest.raises(ReproError) as caught:
         check_weights(arrays, SPEC)
     text = str(caught.value)
-    assert "stem.norm.weight is missing (is it stem.norm.scale?)" in text
+    assert "stem.norm.weight is missing (did you mean stem.norm.scale?)" in text
     assert "stem.norm.scale is unexpected" in text
     assert "classifier.weight has shape (9, 1280) instead of (10, 1280)" in text
     assert "hidden.weight holds int32" in text
@@ -90,8 +90,8 @@ def test_native_names_go_both_ways(backend: str) -> None:
     assert all(np.array_equal(back[name], arrays[name]) for name in arrays)
 
 
-def test_square_linear_weight_is_turned_by_its_kind() -> None:
-    """Its shape could not tell."""
+def test_square_linear_weight_is_transposed_by_its_kind() -> None:
+    """Its shape does not show whether it is transposed."""
     weights = {"a.weight": Weight((5, 5), "linear"), "b.weight": Weight((5, 5, 1, 1), "conv")}
     rng = np.random.default_rng(0)
     arrays = {"a.weight": rng.random((5, 5)), "b.weight": rng.random((5, 5, 1, 1))}
@@ -115,7 +115,7 @@ def test_placement_is_a_convolution(height: int, width: int, kernel: int, stride
     np.testing.assert_allclose((x.ravel() @ matrix).reshape(expected.shape), expected, rtol=1e-12)
 
 
-def test_store_round_trip(tmp_path: Path) -> None:
+def test_safetensors_round_trip(tmp_path: Path) -> None:
     arrays: dict[str, np.ndarray] = {
         "a": np.arange(6, dtype=np.float16).reshape(2, 3).T,
         "b": np.array(3.5),
@@ -130,19 +130,19 @@ def test_store_round_trip(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
 
 
-def test_store_refuses_a_broken_file(tmp_path: Path) -> None:
+def test_broken_safetensors_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     safetensors_file.save(path, {"a": np.ones(1000, np.float32)})
-    whole = path.read_bytes()
-    for content in (b"", whole[:4], whole[:50], whole[:-1], b"\xff" * 100, whole + b"more"):
+    intact = path.read_bytes()
+    for content in (b"", intact[:4], intact[:50], intact[:-1], b"\xff" * 100, intact + b"more"):
         path.write_bytes(content)
-        with pytest.raises(ReproError, match="not a whole safetensors file"):
+        with pytest.raises(ReproError, match="not a complete safetensors file"):
             safetensors_file.load(path)
     with pytest.raises(ReproError, match="no such file"):
         safetensors_file.load(tmp_path / "nothing")
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+def test_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "x.txt"
     write_text(path, "old")
 
@@ -159,14 +159,14 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.txt"]
 
 
-def test_a_written_file_has_usual_rights(tmp_path: Path) -> None:
+def test_written_files_have_the_usual_permissions(tmp_path: Path) -> None:
     write_text(tmp_path / "text", "")
     safetensors_file.save(tmp_path / "weights", {"a": np.ones(1)})
     (tmp_path / "usual").write_text("")
     assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
 
 
-def test_writing_nowhere(tmp_path: Path) -> None:
+def test_path_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(ReproError, match=r"cannot write .*missing"):
         write_text(tmp_path / "missing" / "x", "")
     with pytest.raises(ReproError, match="is a folder"):

@@ -1,4 +1,4 @@
-"""Weights carried between the frameworks' files: every bit, or one line that says why not."""
+"""Conversion of weight files with repro.port: bit-identical, or refused with an error of one line."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 
+from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.interface.discovery import SHIPPED, native_weights
 from repro.port import main
@@ -27,8 +28,8 @@ EXTENSIONS = {name: native_weights(name).EXTENSIONS[0] for name in SHIPPED}
 SUFFIXES = [".safetensors", *EXTENSIONS.values()]
 
 
-def same(left, right):
-    def bits(arrays):
+def same(left: Arrays, right: Arrays) -> bool:
+    def bits(arrays: Arrays) -> dict[str, tuple]:
         return {name: (array.shape, array.dtype.name, array.tobytes()) for name, array in arrays.items()}
 
     return bits(left) == bits(right)
@@ -42,7 +43,7 @@ def canonical(tmp_path):
 
 
 def refusal(capsys, *arguments) -> str:
-    """The error's one line; the files stay as they were."""
+    """Return the error of one line, after checking that no file has changed."""
     folder = arguments[0].parent
     before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     with pytest.raises(ReproError) as caught:
@@ -53,7 +54,7 @@ def refusal(capsys, *arguments) -> str:
     return str(caught.value)
 
 
-def test_a_square_linear_layer_is_transposed_by_its_kind(tmp_path):
+def test_square_linear_weight_is_transposed_in_the_file(tmp_path):
     spec = find_spec("asymmnet_small", num_classes=1280)
     arrays = random_weights(spec, 1)
     path = tmp_path / "weights.pdparams"
@@ -63,7 +64,7 @@ def test_a_square_linear_layer_is_transposed_by_its_kind(tmp_path):
     assert same(read_weights(path, "asymmnet_small")[1], arrays)
 
 
-def test_a_canonical_file_says_where_it_came_from(canonical, tmp_path, capsys):
+def test_canonical_file_records_its_source(canonical, tmp_path, capsys):
     paddle, again, torch = (tmp_path / name for name in ("w.pdparams", "again.safetensors", "w.pth"))
     main([str(canonical), str(paddle), "--model", "asymmnet_small", "--option", "width=0.35"])
     main([str(paddle), str(again), "--model", "asymmnet_small", "--option", "width=0.35"])
@@ -73,12 +74,12 @@ def test_a_canonical_file_says_where_it_came_from(canonical, tmp_path, capsys):
     }  # fmt: skip
     assert json.loads(metadata["options"]) == {"width": 0.35}
     assert metadata["source_sha256"] == hashlib.sha256(paddle.read_bytes()).hexdigest()
-    assert main([str(again), str(torch)]) == 0  # the metadata name the model and its width
+    assert main([str(again), str(torch)]) == 0  # the metadata name the model and its options
     assert same(read_weights(torch, MODEL)[1], WEIGHTS)
     assert "7 classes" in capsys.readouterr().out
 
 
-def test_the_backend_may_be_named_instead_of_the_extension(canonical, tmp_path, capsys):
+def test_layout_may_be_given_instead_of_the_extension(canonical, tmp_path, capsys):
     main([str(canonical), str(tmp_path / "weights"), "--to", "mindspore", "--model", MODEL])
     assert same(read_weights(tmp_path / "weights.ckpt", MODEL)[1], WEIGHTS)
     assert "weights.ckpt" in capsys.readouterr().out
@@ -87,7 +88,7 @@ def test_the_backend_may_be_named_instead_of_the_extension(canonical, tmp_path, 
     assert "did you mean torch" in refusal(capsys, canonical, tmp_path / "w", "--to", "toch", "--model", MODEL)
 
 
-def test_every_misfit_is_named_and_nothing_written(tmp_path, capsys):
+def test_every_mismatch_is_named_and_nothing_written(tmp_path, capsys):
     source, destination = tmp_path / "w.pth", tmp_path / "w.ckpt"
     destination.write_text("old")
     arrays = dict(WEIGHTS)
@@ -113,7 +114,7 @@ def test_every_misfit_is_named_and_nothing_written(tmp_path, capsys):
         (["w.pth", "--from", "tim"], "unknown layout 'tim': did you mean timm"),
         (["w.pth", "--to", "torchvision"], "torchvision has no asymmnet_small_x0_35"),
         (["w.pth", "--to", "paddle"], "w.pth is a file of torch, not of paddle, whose files end in .pdparams"),
-        (["w.h5"], "Keras has no asymmnet_small_x0_35; give another extension than .h5"),
+        (["w.h5"], "Keras has no asymmnet_small_x0_35; give an extension other than .h5"),
         (["w.pth", "--model", "asymnet_small"], "did you mean"),
         (["w.pth", "--model", MODEL, "--option", "asymrate=1"], "did you mean asymmrate"),
         (
@@ -121,7 +122,7 @@ def test_every_misfit_is_named_and_nothing_written(tmp_path, capsys):
             "--option must be names with a number or text each, as in width=0.5",
         ),
         (["w.pth", "--model", MODEL, "--option", "asymmrate=2023-13-45"], "asymmrate must be 0, 1 or 2"),
-        (["w.pth", "--model", MODEL, "--option", "num_classes=3"], "num_classes is read off the arrays"),
+        (["w.pth", "--model", MODEL, "--option", "num_classes=3"], "the arrays give num_classes"),
         (["w.pth", "--model", "asymmnet_large"], "do not fit asymmnet_large with 7 classes and 1 input channels"),
         (["none/w.pth", "--model", MODEL], "No such file or directory"),
     ],
@@ -131,14 +132,14 @@ def test_mistakes(arguments, message, canonical, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("options", ["{", "[1]", "[" * 100_000, '{"num_classes": 3}', '{"size": "large"}'])
-def test_foreign_metadata(options, tmp_path, capsys):
+def test_invalid_metadata(options, tmp_path, capsys):
     path = tmp_path / "w.safetensors"
     safetensors_file.save(path, WEIGHTS, {"model": MODEL, "options": options})
     assert "option" in refusal(capsys, path, tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_broken_source_leaves_the_destination(suffix, tmp_path, capsys):
+def test_broken_source_keeps_the_destination(suffix, tmp_path, capsys):
     source, destination = tmp_path / f"broken{suffix}", tmp_path / "w.safetensors"
     destination.write_text("old")
     refusal(capsys, source, destination, "--model", MODEL)
@@ -146,7 +147,7 @@ def test_a_broken_source_leaves_the_destination(suffix, tmp_path, capsys):
     assert str(source) in refusal(capsys, source, destination, "--model", MODEL)
 
 
-def test_a_weight_under_both_of_its_names_is_refused(tmp_path, capsys):
+def test_weight_under_both_of_its_names_is_refused(tmp_path, capsys):
     native = native_weights("paddle")
     arrays = native.NAMES.to_native(WEIGHTS, SPEC.weights)
     name = next(name for name in WEIGHTS if name.endswith("running_mean"))
@@ -154,14 +155,11 @@ def test_a_weight_under_both_of_its_names_is_refused(tmp_path, capsys):
     assert "twice" in refusal(capsys, tmp_path / "w.pdparams", tmp_path / "w.pth", "--model", MODEL)
 
 
-def test_counters_are_left_out_aloud(tmp_path, capsys):
+def test_counters_are_skipped_and_logged(tmp_path, capsys):
     counter = {"stem.norm.num_batches_tracked": np.array(3)}
     native_weights("torch").write(tmp_path / "w.pth", WEIGHTS | counter)
     assert same(read_weights(tmp_path / "w.pth", MODEL)[1], WEIGHTS)
-    assert (
-        "left out 1 whole-number scalars, which are no weights: stem.norm.num_batches_tracked"
-        in capsys.readouterr().out
-    )
+    assert "skipped 1 integer scalars, which are not weights: stem.norm.num_batches_tracked" in capsys.readouterr().out
 
 
 # A plain user's training checkpoint: weights beside an optimizer. Reads sys.argv[1], writes sys.argv[2].
@@ -197,11 +195,11 @@ def test_weights_are_found_inside_a_training_checkpoint(name, tmp_path, require_
     subprocess.run([interpreter(name), "-c", USERS[name], str(ours), str(theirs)], check=True, cwd=tmp_path)
     assert same(read_weights(theirs, MODEL)[1], WEIGHTS)
     out = capsys.readouterr().out
-    assert "took the weights under" in out
-    assert ("took the prefix 'module.' off every name" in out) == (name == "torch")
+    assert "read the weights under" in out
+    assert ("removed the prefix 'module.' from every name" in out) == (name == "torch")
 
 
-def test_several_groups_are_not_chosen_from_by_chance(tmp_path, capsys):
+def test_ambiguous_groups_are_refused(tmp_path, capsys):
     native_weights("torch").write(tmp_path / "w.pth", {"student/a": np.ones(2), "teacher/a": np.ones(2)})
     assert "several groups of arrays (student, teacher)" in refusal(
         capsys, tmp_path / "w.pth", tmp_path / "w.ckpt", "--model", MODEL
@@ -209,7 +207,7 @@ def test_several_groups_are_not_chosen_from_by_chance(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_inspect_prints_what_is_there(suffix, tmp_path, capsys):
+def test_inspect_lists_metadata_and_arrays(suffix, tmp_path, capsys):
     path = tmp_path / f"w{suffix}"
     write_weights(path, SPEC, WEIGHTS, {"note": "with\x1b[2J"})
     assert main([str(path), "--inspect"]) == 0
@@ -227,7 +225,7 @@ def test_inspect_prints_what_is_there(suffix, tmp_path, capsys):
     assert ("# note: with?[2J" in out) == (suffix == ".safetensors")
 
 
-def test_the_command_prints_one_line_and_imports_numpy_late(canonical):
+def test_command_prints_one_error_line_and_imports_numpy_late(canonical):
     def command(*arguments):
         return subprocess.run(
             [sys.executable, "-X", "importtime", "-m", "repro.port", *arguments],

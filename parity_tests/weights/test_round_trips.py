@@ -1,4 +1,7 @@
-"""Round trips between the formats, one variant of each family; parity_tests.support.round_trips takes all."""
+"""Round trips between the file formats, for one variant of each family.
+
+`python -m parity_tests.support.round_trips` makes those of all variants.
+"""
 
 from __future__ import annotations
 
@@ -18,26 +21,26 @@ MODELS = [
     "rdnet_tiny", "resnet50", "resnet110_cifar", "resnet50_v2_keras", "shufflenet_v1_g1_x0_25", "shufflenet_v2_x0_5",
     "vgg16",
 ]  # fmt: skip
-# How a format holds a type has nothing to do with the family: the large ones go in one
+# large variants in one dtype only, because the encoding of a dtype does not depend on the family
 CASES = [
     (model, dtype) for model in MODELS for dtype in EXPONENTS if dtype == "float16" or find_spec(model).params < 1e7
 ]
 
 
-def test_every_family_is_there() -> None:
+def test_every_family_is_covered() -> None:
     assert {find_spec(model).family for model in MODELS} == {find_spec(model).family for model in CATALOGUE}
 
 
 @pytest.mark.parametrize(("model", "dtype"), CASES)
-def test_not_one_bit_is_lost(model: str, dtype: str, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(vgg, "HIDDEN", 16)  # or VGG would be half a gigabyte
+def test_round_trips_are_bit_identical(model: str, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vgg, "HIDDEN", 16)  # VGG would otherwise have half a gigabyte
     outcome = round_trips.round_trips(model, dtype, tmp_path)
     assert outcome.differences == []
     assert outcome.trips == len(formats(find_spec(model), dtype)) ** 2
     assert not list(tmp_path.iterdir())
 
 
-def test_keras_has_what_it_can_hold() -> None:
+def test_keras_files_are_made_where_they_can_be() -> None:
     frameworks = ["safetensors", "torch", "paddle", "mindspore"]
     assert formats(find_spec("resnet50_v2_keras"), "float64") == [*frameworks, "keras"]
     assert formats(find_spec("resnet50_v2_keras"), "bfloat16") == frameworks
@@ -45,7 +48,7 @@ def test_keras_has_what_it_can_hold() -> None:
 
 
 @pytest.mark.parametrize("dtype", EXPONENTS)
-def test_the_bits_are_of_every_kind_but_not_finite(dtype: str) -> None:
+def test_drawn_values_are_finite_and_include_the_extremes(dtype: str) -> None:
     limits = ml_dtypes.finfo(dtype)
     for array in draw(find_spec("mobilenet_v2_x0_35"), dtype).values():
         assert array.dtype == dtype
@@ -60,8 +63,8 @@ def test_the_bits_are_of_every_kind_but_not_finite(dtype: str) -> None:
         assert len(np.unique(numbers)) > min(array.size, 1000) // 2
 
 
-def test_one_other_bit_shows(monkeypatch, capsys) -> None:
-    """In one array of one format."""
+def test_a_flipped_bit_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The bit is flipped in one array of one format."""
     write = porting.write_file
 
     def another_bit(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
@@ -73,9 +76,9 @@ def test_one_other_bit_shows(monkeypatch, capsys) -> None:
 
     monkeypatch.setattr(porting, "write_file", another_bit)
     assert main(["--models", "shufflenet_v1_g1_x0_25", "--dtypes", "float32"]) == 1
-    said = capsys.readouterr().out
-    assert "| shufflenet_v1 | 1 | 246 | 7 of 16 DIFFER |" in said
-    assert "float32: canonical -> mindspore -> canonical\n" in said
-    assert "float32: mindspore -> paddle -> mindspore\n" in said
-    assert "float32: paddle -> mindspore -> paddle\n" in said
-    assert "torch -> paddle" not in said
+    output = capsys.readouterr().out
+    assert "| shufflenet_v1 | 1 | 246 | 7 of 16 DIFFER |" in output
+    assert "float32: canonical -> mindspore -> canonical\n" in output
+    assert "float32: mindspore -> paddle -> mindspore\n" in output
+    assert "float32: paddle -> mindspore -> paddle\n" in output
+    assert "torch -> paddle" not in output

@@ -1,4 +1,4 @@
-"""The canonical file: what others read of it, what we read of theirs, and no harm from a hostile one."""
+"""safetensors files: exchange with the safetensors library, and hostile or damaged files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from repro.weights.init import random_weights
 FOUR = struct.pack("<4f", 1, 2, 3, 4)
 
 
-def file(header: object, data: bytes = FOUR) -> bytes:
+def make_file(header: object, data: bytes = FOUR) -> bytes:
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + data
 
@@ -38,23 +38,23 @@ HOSTILE = {
     "nonsense": b"no such thing" * 20,
     "header beyond the end": struct.pack("<Q", 2**40) + b"{}",
     "header of 2^64": b"\xff" * 8 + b"{}",
-    "no JSON": file(b"{no}"),
-    "deep JSON": file(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
-    "a list": file([]),
-    "huge": file({"w": entry(shape=(2**31, 2**31))}),
-    "more than there is": file({"w": entry(shape=(2**10, 2**10), offsets=(0, 2**22))}),
-    "less than there is": file({"w": entry(shape=(2,), offsets=(0, 8))}),
-    "overlapping": file({"v": entry(), "w": entry()}),
-    "a hole": file({"v": entry(shape=(1,), offsets=(0, 4)), "w": entry(shape=(1,), offsets=(12, 16))}),
-    "backwards": file({"w": entry(offsets=(16, 0))}),
-    "negative": file({"w": entry(shape=(-2, -2))}),
-    "negative offset": file({"w": entry(offsets=(-16, 0))}),
-    "fractions": file({"w": entry(shape=(2.0, 2.0))}),
-    "unknown type": file({"w": entry("F31")}),
-    "a type without a NumPy name": file({"w": entry("F8_E4M3", (4, 4))}),
-    "no shape": file({"w": {"dtype": "F32", "data_offsets": [0, 16]}}),
-    "metadata that is no text": file({"__metadata__": {"model": 3}, "w": entry()}),
-    "a name twice": file(b'{"w":%s,"w":%s}' % (json.dumps(entry()).encode(), json.dumps(entry()).encode())),
+    "no JSON": make_file(b"{no}"),
+    "deep JSON": make_file(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    "a list": make_file([]),
+    "huge": make_file({"w": entry(shape=(2**31, 2**31))}),
+    "more than there is": make_file({"w": entry(shape=(2**10, 2**10), offsets=(0, 2**22))}),
+    "less than there is": make_file({"w": entry(shape=(2,), offsets=(0, 8))}),
+    "overlapping": make_file({"v": entry(), "w": entry()}),
+    "a hole": make_file({"v": entry(shape=(1,), offsets=(0, 4)), "w": entry(shape=(1,), offsets=(12, 16))}),
+    "backwards": make_file({"w": entry(offsets=(16, 0))}),
+    "negative": make_file({"w": entry(shape=(-2, -2))}),
+    "negative offset": make_file({"w": entry(offsets=(-16, 0))}),
+    "fractions": make_file({"w": entry(shape=(2.0, 2.0))}),
+    "unknown type": make_file({"w": entry("F31")}),
+    "a type without a NumPy name": make_file({"w": entry("F8_E4M3", (4, 4))}),
+    "no shape": make_file({"w": {"dtype": "F32", "data_offsets": [0, 16]}}),
+    "metadata that is no text": make_file({"__metadata__": {"model": 3}, "w": entry()}),
+    "a name twice": make_file(b'{"w":%s,"w":%s}' % (json.dumps(entry()).encode(), json.dumps(entry()).encode())),
 }
 
 
@@ -76,9 +76,9 @@ def test_hostile_files_are_refused(what: str, tmp_path: Path) -> None:
     assert_refused(tmp_path / "w.safetensors", HOSTILE[what])
 
 
-def test_a_good_one_is_read(tmp_path: Path) -> None:
+def test_valid_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
-    path.write_bytes(file({"__metadata__": {"model": "x"}, "w": entry()}))
+    path.write_bytes(make_file({"__metadata__": {"model": "x"}, "w": entry()}))
     arrays, metadata = safetensors_file.load(path)
     assert arrays["w"].tolist() == [[1, 2], [3, 4]]
     assert metadata == {"model": "x"}
@@ -91,26 +91,26 @@ def arrays_of_all_types() -> dict[str, np.ndarray]:
     return arrays | {"scalar": np.array(3.0), "empty": np.zeros((0, 5)), "turned": np.arange(6.0).reshape(2, 3).T}
 
 
-def test_the_library_reads_what_we_write_and_we_what_it_writes(tmp_path: Path) -> None:
-    ours, theirs = tmp_path / "ours.safetensors", tmp_path / "theirs.safetensors"
+def test_exchange_with_the_library(tmp_path: Path) -> None:
+    written, library_written = tmp_path / "written.safetensors", tmp_path / "library.safetensors"
     arrays = arrays_of_all_types()
-    safetensors_file.save(ours, arrays, {"model": "x"})
+    safetensors_file.save(written, arrays, {"model": "x"})
     plain = {name: array for name, array in arrays.items() if name != "bfloat16"}
-    with safetensors.safe_open(ours, framework="numpy") as opened:
+    with safetensors.safe_open(written, framework="numpy") as opened:
         assert opened.metadata() == {"model": "x"}
         for name, array in plain.items():
-            found = opened.get_tensor(name)
-            assert (found.shape, found.dtype, found.tobytes()) == (array.shape, array.dtype, array.tobytes())
-    safetensors.numpy.save_file({name: np.ascontiguousarray(array) for name, array in plain.items()}, theirs)
-    for path in (ours, theirs):
-        found = safetensors_file.load(path)[0]
-        assert found.keys() == (arrays if path == ours else plain).keys()
-        for name, array in found.items():
-            wanted = np.ascontiguousarray(arrays[name]) if path == theirs else arrays[name]
-            assert (array.shape, array.dtype, array.tobytes()) == (wanted.shape, wanted.dtype, wanted.tobytes())
+            read = opened.get_tensor(name)
+            assert (read.shape, read.dtype, read.tobytes()) == (array.shape, array.dtype, array.tobytes())
+    safetensors.numpy.save_file({name: np.ascontiguousarray(array) for name, array in plain.items()}, library_written)
+    for path, expected in ((written, arrays), (library_written, plain)):
+        loaded = safetensors_file.load(path)[0]
+        assert loaded.keys() == expected.keys()
+        for name, array in loaded.items():
+            original = np.ascontiguousarray(arrays[name]) if path == library_written else arrays[name]
+            assert (array.shape, array.dtype, array.tobytes()) == (original.shape, original.dtype, original.tobytes())
 
 
-def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
+def test_dtype_that_cannot_be_written_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     path.write_text("old")
     with pytest.raises(ReproError, match="a holds complex64"):
@@ -118,12 +118,12 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
     assert [path.read_text(), *tmp_path.iterdir()] == ["old", path]
 
 
-def test_a_file_cut_short_anywhere_is_refused(tmp_path: Path) -> None:
+def test_truncated_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     safetensors_file.save(path, arrays_of_all_types(), {"model": "x"})
-    whole = path.read_bytes()
-    for length in {*range(0, len(whole), 13), *range(len(whole) - 40, len(whole))}:
-        assert_refused(path, whole[:length])
+    intact = path.read_bytes()
+    for length in {*range(0, len(intact), 13), *range(len(intact) - 40, len(intact))}:
+        assert_refused(path, intact[:length])
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -145,7 +145,7 @@ def test_flipped_bytes_do_no_harm(tmp_path: Path, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pdparams", ".ckpt"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_weights_that_are_no_numbers_are_refused(suffix: str, value: float, tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_are_refused(suffix: str, value: float, tmp_path: Path) -> None:
     from repro.weights.formats import write_file
 
     spec = find_spec("mobilenet_v2_x0_35", num_classes=3)
@@ -158,4 +158,4 @@ def test_weights_that_are_no_numbers_are_refused(suffix: str, value: float, tmp_
         main([str(path), str(tmp_path / f"a{suffix}")])
     assert not (tmp_path / f"a{suffix}").exists()
     write_file(path, arrays, {"model": spec.name})
-    assert main([str(path), "--inspect"]) == 0  # to see what is there
+    assert main([str(path), "--inspect"]) == 0  # inspection does not check the weights

@@ -1,0 +1,21 @@
+"""A listing of the contents of any weight file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from repro.untrusted import printable
+from repro.weights.formats import read_file
+
+
+def describe_file(path: Path) -> Iterator[str]:
+    """Yield lines about a file: metadata; name, shape, dtype and the start of the SHA-256 of every array; totals."""
+    arrays, metadata = read_file(path)
+    for key, text in sorted(metadata.items()):
+        yield f"# {printable(key)}: {printable(text)}"
+    for name, array in arrays.items():
+        digest = hashlib.sha256(array.tobytes()).hexdigest()
+        yield f"{printable(name):56} {array.shape!s:20} {array.dtype!s:8} {digest[:12]}"
+    yield f"{len(arrays)} arrays, {sum(array.size for array in arrays.values()):,} values"
