@@ -1,4 +1,4 @@
-"""MindSpore. `create_model("asymmnet_large", num_classes=16)` is a plain mindspore.nn.Cell."""
+"""The MindSpore backend: `create_model("asymmnet_large", num_classes=16)` returns a plain mindspore.nn.Cell."""
 
 from repro.interface.lazy import functions_of
 
@@ -6,11 +6,13 @@ __getattr__ = functions_of(__name__)
 
 
 def version() -> str:
+    """Return MindSpore's version. Raises ImportError where it is not installed."""
     import os
     import tempfile
 
-    os.environ.setdefault("GLOG_v", "3")  # errors alone; must be set before the import
-    os.environ.setdefault("MS_OM_PATH", tempfile.gettempdir())  # or it leaves rank_0/ in the working directory
+    # both are read at the import
+    os.environ.setdefault("GLOG_v", "3")  # log errors only
+    os.environ.setdefault("MS_OM_PATH", tempfile.gettempdir())  # otherwise it leaves rank_0/ in the working directory
     import mindspore
 
     return mindspore.__version__

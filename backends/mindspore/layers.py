@@ -1,4 +1,4 @@
-"""The building blocks, with every setting in which the frameworks differ written out."""
+"""The building blocks of the networks, with every default in which the frameworks differ written out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from repro.specs import Padding, Spec
 
 
 class Gelu(nn.Cell):
-    """The exact form; nn.GELU's default is the one by tanh."""
+    """The exact GELU; nn.GELU computes the tanh approximation by default."""
 
     def construct(self, x: Tensor) -> Tensor:
         return ops.gelu(x, approximate="none")
@@ -28,7 +28,7 @@ def _placement(height: int, width: int, kernel: int, stride: int) -> Tensor:
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """Depthwise convolution with padding `kernel // 2`, by a matrix per channel where the map is small."""
+    """A depthwise convolution with padding `kernel // 2`; small maps take one matrix per channel."""
 
     def construct(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
@@ -47,7 +47,7 @@ def conv(
     channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False,
     padding: Padding = None,
 ) -> nn.Conv2d:  # fmt: skip
-    """Convolution; MindSpore's defaults are padding="same" and no bias."""
+    """Return a convolution. padding: pixels, None for kernel // 2, or "same" as in TensorFlow, MindSpore's default."""
     depthwise = groups == channels_in == channels_out and kernel % 2 and padding is None and not bias
     layer = DepthwiseConv2d if depthwise and mindspore.get_context("device_target") == "CPU" else nn.Conv2d
     if padding == "same":
@@ -57,21 +57,22 @@ def conv(
 
 
 def max_pool(kernel: int, stride: int, padding: int = 0) -> nn.MaxPool2d:
-    """Maximum of a window; what lies outside of the map does not count."""
+    """Return maximum pooling; the padding never is the maximum."""
     return nn.MaxPool2d(kernel, stride, pad_mode="pad", padding=padding)
 
 
 def avg_pool(kernel: int, stride: int, padding: int = 0) -> nn.AvgPool2d:
-    """Mean of a window; what lies outside of the map counts as zeros."""
+    """Return mean pooling; the padding counts as zeros."""
     return nn.AvgPool2d(kernel, stride, pad_mode="pad", padding=padding, count_include_pad=True)
 
 
 def norm(spec: Spec, channels: int) -> nn.BatchNorm2d:
+    """Return batch normalisation with the spec's eps and momentum."""
     return nn.BatchNorm2d(channels, eps=spec.norm_eps, momentum=1 - spec.norm_momentum)  # weight of the old value
 
 
 class ConvNorm(nn.Cell):
-    """Convolution without bias, batch normalisation, activation ("none" for a linear one)."""
+    """A convolution without bias, batch normalisation, and an activation ("none" for a linear layer)."""
 
     def __init__(
         self, spec: Spec, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1,
@@ -87,7 +88,7 @@ class ConvNorm(nn.Cell):
 
 
 class LayerNorm2d(nn.LayerNorm):
-    """Normalises the channels of each position of a map (N, C, H, W)."""
+    """Layer normalisation over the channels of each position of a map (N, C, H, W)."""
 
     def __init__(self, channels: int, eps: float):
         super().__init__((channels,), epsilon=eps)
@@ -97,7 +98,7 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 class SqueezeExcite(nn.Cell):
-    """Scales the channels by a gate worked out from their means (Hu et al., arXiv:1709.01507)."""
+    """Squeeze-and-excite: a gate for each channel, computed from the means of all (Hu et al., arXiv:1709.01507)."""
 
     def __init__(
         self, channels: int, squeeze: int, activation: str = "relu", gate: str = "hard_sigmoid", bias: bool = True
@@ -114,30 +115,33 @@ class SqueezeExcite(nn.Cell):
 
 
 class Dropout(nn.Cell):
-    """Sets values to zero at random in training, and scales the others up to make good for it. nn.Dropout takes its
-    seed when it is built, and none from mindspore.set_seed later on: no run could be repeated."""
+    """Dropout: sets random values to zero in training, and scales the others by 1 / (1 - rate).
+
+    nn.Dropout draws its seed when it is built and ignores a later mindspore.set_seed, so that no run could be repeated.
+    """
 
     def __init__(self, rate: float):
         super().__init__()
         self.rate = rate
-        self.kept = None  # what a compiled step keeps, ones and zeros, where model.draw_drops has drawn it
+        self.mask = None  # of ones and zeros; backends.mindspore.dropout draws it for a compiled step
 
     def construct(self, x: Tensor) -> Tensor:
         if not self.training or not self.rate:
             return x
-        if self.kept is not None:
-            return x * self.kept / (1 - self.rate)
-        keep = (ops.rand(*self.drawn(x.shape)) >= self.rate).astype(x.dtype)
+        if self.mask is not None:
+            return x * self.mask / (1 - self.rate)
+        keep = (ops.rand(*self.mask_shape(x.shape)) >= self.rate).astype(x.dtype)
         return x * keep / (1 - self.rate)
 
-    def drawn(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of what is drawn for an input of `shape`."""
+    def mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the mask for an input of `shape`."""
         return shape
 
 
 class DropPath(Dropout):
-    """Leaves a residual branch out for an image at random, and scales the others up to make good for it
+    """Stochastic depth: drops a residual branch for random images of a batch, and scales the others by 1 / (1 - rate)
     (Huang et al., arXiv:1603.09382)."""
 
-    def drawn(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+    def mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return (N, 1, 1, 1) for an input (N, C, H, W)."""
         return (shape[0], 1, 1, 1)

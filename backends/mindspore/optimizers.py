@@ -1,5 +1,7 @@
-"""The optimizers of repro.interface.TrainSettings, each in a few operations on all weights as one vector: MindSpore has
-momentum alone as PyTorch has it, and operations for each weight take long to compile, and to call in the eager mode.
+"""The optimizers of repro.interface.TrainSettings, each in a few operations on all weights as one vector.
+
+Of MindSpore's own optimizers, only momentum follows PyTorch's formula; and operations for each weight take long to
+compile, and to call in eager mode.
 """
 
 from __future__ import annotations
@@ -15,50 +17,56 @@ from repro.interface import TrainSettings
 
 
 def create_optimizer(shapes: Sequence[tuple[int, ...]], settings: TrainSettings) -> Optimizer:
-    """shapes: of the weights, in the order in which they follow each other in the vector."""
+    """Return the optimizer of the settings. shapes: those of the weights, in their order in the flat vector."""
     optimizers = {"adam": Adam, "adamw": Adam, "rmsprop": RMSProp, "rmsprop_tf": RMSProp}
     return optimizers.get(settings.optimizer, SGD)(shapes, settings)
 
 
-class Flat(nn.Cell):
-    """Arrays as one vector, and back into parameters of their sizes."""
+class FlatWeights(nn.Cell):
+    """Arrays as one flat vector, and such a vector back into the parameters."""
 
-    def __init__(self, parameters: Iterable[Parameter], compiled: bool):
+    def __init__(self, parameters: Iterable[Parameter], *, compiled: bool):
         super().__init__(auto_prefix=False)
         self.parameters = ParameterTuple(parameters)
         self.sizes = tuple(parameter.size for parameter in self.parameters)
-        # the eager mode would compile HyperMap, and to the compiler a loop of so many steps is too deep
-        self.map = ops.HyperMap() if compiled else mapped
+        # eager mode would compile HyperMap each time; for the compiler, a Python loop over all weights nests too deeply
+        self.map = ops.HyperMap() if compiled else map_eagerly
 
     def construct(self, arrays: tuple[Tensor, ...]) -> Tensor:
-        return ops.cat(self.map(flattened, arrays))
+        return ops.cat(self.map(flatten, arrays))
 
     def write(self, vector: Tensor) -> tuple[Tensor, ...]:
-        return self.map(written, self.parameters, mint.split(vector, self.sizes))
+        """Assign the pieces of a vector to the parameters."""
+        return self.map(assign, self.parameters, mint.split(vector, self.sizes))
 
 
-def mapped(function: Callable[..., Tensor], *sequences: Iterable[Tensor]) -> tuple[Tensor, ...]:
+def map_eagerly(function: Callable[..., Tensor], *sequences: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """Apply a function as ops.HyperMap does, without compiling it."""
     return tuple(map(function, *sequences))
 
 
-def flattened(array: Tensor) -> Tensor:
+def flatten(array: Tensor) -> Tensor:
+    """Return an array with a single axis."""
     return ops.reshape(array, (-1,))
 
 
-def written(parameter: Parameter, values: Tensor) -> Tensor:
+def assign(parameter: Parameter, values: Tensor) -> Tensor:
+    """Assign a flat piece to a parameter of the same size."""
     return ops.assign(parameter, ops.reshape(values, parameter.shape))
 
 
 def zeros(name: str, *shape: int) -> Parameter:
+    """Return a parameter of zeros that is not trained."""
     return filled(name, 0.0, *shape)
 
 
 def filled(name: str, value: float, *shape: int) -> Parameter:
+    """Return a parameter filled with `value` that is not trained."""
     return Parameter(Tensor(np.full(shape, value, np.float32)), name=name, requires_grad=False)
 
 
 class Optimizer(nn.Cell):
-    """One of TrainSettings, of a vector of weights and that of their gradients, to the weights after the step."""
+    """An optimizer of TrainSettings. It maps flat weights and gradients to the flat weights after the step."""
 
     def __init__(self, shapes: Sequence[tuple[int, ...]], settings: TrainSettings):
         super().__init__(auto_prefix=False)
@@ -66,72 +74,80 @@ class Optimizer(nn.Cell):
         self.slots = {slot: filled(slot, settings.initial_value(slot), sum(sizes)) for slot in settings.slots}
         self.velocity = self.slots.get("velocity")
         self.momentum, self.eps = settings.momentum, settings.eps
-        self.decays = settings.weight_decay > 0
-        self.weight_decay: float | np.ndarray = settings.weight_decay  # a vector where some weights are spared
+        self.has_decay = settings.weight_decay > 0
+        self.weight_decay: float | np.ndarray = settings.weight_decay  # a vector where some weights have none
         if settings.spare_bias_and_norm:
             self.weight_decay = np.repeat([settings.decay(shape) for shape in shapes], sizes)
         self.decay = Parameter(Tensor(self.weight_decay, mindspore.float32), name="decay", requires_grad=False)
         self.lr = zeros("lr")
 
     def prepare(self, lr: float, steps: int) -> None:
-        """See Update.prepare."""
+        """Set the scalars that the next step depends on. steps: the number of steps before it."""
         self.lr.set_data(Tensor(lr, mindspore.float32))
 
-    def decayed(self, g: Tensor, weight: Tensor) -> Tensor:
-        return g + self.decay * weight if self.decays else g
+    def add_decay(self, g: Tensor, weight: Tensor) -> Tensor:
+        """Return the gradient plus the weight decay."""
+        return g + self.decay * weight if self.has_decay else g
 
-    def gathered(self, g: Tensor) -> Tensor:
-        """The velocity, or without momentum what it would be."""
+    def accumulate(self, g: Tensor) -> Tensor:
+        """Return the updated velocity, or `g` itself without momentum."""
         return g if self.velocity is None else ops.assign(self.velocity, self.momentum * self.velocity + g)
 
 
 class SGD(Optimizer):
+    """SGD with momentum, optionally Nesterov's."""
+
     def __init__(self, shapes: Sequence[tuple[int, ...]], settings: TrainSettings):
         super().__init__(shapes, settings)
         self.nesterov = settings.nesterov
 
     def construct(self, weight: Tensor, g: Tensor) -> Tensor:
-        g = self.decayed(g, weight)
-        velocity = self.gathered(g)
+        g = self.add_decay(g, weight)
+        velocity = self.accumulate(g)
         return weight - self.lr * (g + self.momentum * velocity if self.nesterov else velocity)
 
 
 class Adam(Optimizer):
+    """Adam and AdamW."""
+
     def __init__(self, shapes: Sequence[tuple[int, ...]], settings: TrainSettings):
         super().__init__(shapes, settings)
         self.betas = settings.betas
-        self.shares = (1 - self.betas[0], 1 - self.betas[1])  # the compiler would subtract in single precision
+        self.one_minus_betas = (1 - self.betas[0], 1 - self.betas[1])  # the compiler would subtract in float32
         self.decoupled = settings.optimizer == "adamw"
         self.moment1, self.moment2 = self.slots["moment1"], self.slots["moment2"]
-        self.root, self.kept = zeros("root"), zeros("kept", *np.shape(self.weight_decay))
+        self.correction = zeros("correction")  # sqrt(1 - betas[1]**t)
+        self.shrinkage = zeros("shrinkage", *np.shape(self.weight_decay))  # 1 - lr * weight_decay
 
     def prepare(self, lr: float, steps: int) -> None:
-        """In double precision, because 1 - 0.999**t has few digits in single precision."""
+        """Set the scalars of the next step, in float64, because 1 - 0.999**t has few digits in float32."""
         beta1, beta2 = self.betas
         self.lr.set_data(Tensor(lr / (1 - beta1 ** (steps + 1)), mindspore.float32))
-        self.root.set_data(Tensor((1 - beta2 ** (steps + 1)) ** 0.5, mindspore.float32))
-        self.kept.set_data(Tensor(1 - lr * self.weight_decay, mindspore.float32))
+        self.correction.set_data(Tensor((1 - beta2 ** (steps + 1)) ** 0.5, mindspore.float32))
+        self.shrinkage.set_data(Tensor(1 - lr * self.weight_decay, mindspore.float32))
 
     def construct(self, weight: Tensor, g: Tensor) -> Tensor:
-        (beta1, beta2), (share1, share2) = self.betas, self.shares
+        (beta1, beta2), (one_minus_beta1, one_minus_beta2) = self.betas, self.one_minus_betas
         if not self.decoupled:
-            g = self.decayed(g, weight)
-        moment1 = ops.assign(self.moment1, beta1 * self.moment1 + share1 * g)
-        moment2 = ops.assign(self.moment2, beta2 * self.moment2 + share2 * g * g)
-        change = self.lr * moment1 / (ops.sqrt(moment2) / self.root + self.eps)
-        return (self.kept * weight if self.decoupled else weight) - change
+            g = self.add_decay(g, weight)
+        moment1 = ops.assign(self.moment1, beta1 * self.moment1 + one_minus_beta1 * g)
+        moment2 = ops.assign(self.moment2, beta2 * self.moment2 + one_minus_beta2 * g * g)
+        change = self.lr * moment1 / (ops.sqrt(moment2) / self.correction + self.eps)
+        return (self.shrinkage * weight if self.decoupled else weight) - change
 
 
 class RMSProp(Optimizer):
+    """PyTorch's RMSProp, and TensorFlow's."""
+
     def __init__(self, shapes: Sequence[tuple[int, ...]], settings: TrainSettings):
         super().__init__(shapes, settings)
         self.tensorflow = settings.optimizer == "rmsprop_tf"
         self.square = self.slots["square"]
-        self.alpha, self.share = settings.alpha, 1 - settings.alpha
+        self.alpha, self.one_minus_alpha = settings.alpha, 1 - settings.alpha
 
     def construct(self, weight: Tensor, g: Tensor) -> Tensor:
-        g = self.decayed(g, weight)
-        square = ops.assign(self.square, self.alpha * self.square + self.share * g * g)
+        g = self.add_decay(g, weight)
+        square = ops.assign(self.square, self.alpha * self.square + self.one_minus_alpha * g * g)
         if self.tensorflow:
-            return weight - self.gathered(self.lr * g / ops.sqrt(square + self.eps))
-        return weight - self.lr * self.gathered(g / (ops.sqrt(square) + self.eps))
+            return weight - self.accumulate(self.lr * g / ops.sqrt(square + self.eps))
+        return weight - self.lr * self.accumulate(g / (ops.sqrt(square) + self.eps))

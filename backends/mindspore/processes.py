@@ -1,4 +1,4 @@
-"""Where a process computes, and several that train together, by mindspore.communication."""
+"""The device of a process, and data-parallel training by mindspore.communication."""
 
 from __future__ import annotations
 
@@ -8,26 +8,32 @@ from mindspore import Tensor, communication, nn, ops
 
 
 def use_device(device: str) -> str:
-    if device == "gpu" and not mindspore.device_context.gpu.is_available():  # which set_device says in many lines
+    """Compute on the "cpu" or the "gpu" from now on, and return MindSpore's name of the device.
+
+    A GPU is the one that msrun assigned to the process. Raises RuntimeError where there is none.
+    """
+    if device == "gpu" and not mindspore.device_context.gpu.is_available():  # set_device's error fills a screen
         raise RuntimeError("this MindSpore was not built for GPUs, or finds none")
-    mindspore.set_device(device.upper())  # a gpu is the one that msrun has given to this process
+    mindspore.set_device(device.upper())
     return mindspore.get_context("device_target")
 
 
 def init_distributed() -> None:
+    """Join the processes that msrun started."""
     communication.init()
 
 
-class Mean(nn.Cell):
-    """Over all processes, of a vector."""
+class AllReduceMean(nn.Cell):
+    """The all-reduce mean of a vector, for use in a compiled step. Collective: every process must call it."""
 
-    def __init__(self, count: int):
+    def __init__(self, world_size: int):
         super().__init__(auto_prefix=False)
-        self.summed, self.count = ops.AllReduce(), count
+        self.all_reduce, self.world_size = ops.AllReduce(), world_size
 
     def construct(self, vector: Tensor) -> Tensor:
-        return self.summed(vector) / self.count
+        return self.all_reduce(vector) / self.world_size
 
 
 def all_reduce_sum(numbers: np.ndarray) -> np.ndarray:
+    """All-reduce sum of a vector (K,). Collective: every process must call it."""
     return ops.AllReduce()(Tensor(numbers)).asnumpy()

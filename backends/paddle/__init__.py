@@ -1,4 +1,4 @@
-"""PaddlePaddle. `create_model("asymmnet_large", num_classes=16)` is a plain paddle.nn.Layer."""
+"""The PaddlePaddle backend: `create_model("asymmnet_large", num_classes=16)` returns a plain paddle.nn.Layer."""
 
 from repro.interface.lazy import functions_of
 
@@ -6,10 +6,11 @@ __getattr__ = functions_of(__name__)
 
 
 def version() -> str:
+    """Return Paddle's version. Raises ImportError where it is not installed."""
     import warnings
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it misses ccache, which only compiles extensions
+        warnings.simplefilter("ignore")  # it warns that ccache is missing, which only compiles extensions
         import paddle
 
     return paddle.__version__

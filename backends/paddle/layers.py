@@ -1,4 +1,4 @@
-"""The building blocks, with every setting in which the frameworks differ written out."""
+"""The building blocks of the networks, with every default in which the frameworks differ written out."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from repro.specs import Padding, Spec
 
 
 class HardSigmoid(nn.Layer):
-    """relu6(x + 3) / 6; nn.Hardsigmoid keeps its slope in float32, whatever x is."""
+    """relu6(x + 3) / 6; nn.Hardsigmoid keeps its slope in float32, whatever the type of x."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu6(x + 3) / 6
 
 
-# The gradient of nn.Silu is NaN on the CPU below -88 (Paddle issue 79630); nn.Swish is the same function without that.
+# On the CPU, the gradient of nn.Silu is NaN below -88 (Paddle issue 79630); nn.Swish is the same function without it.
 ACTIVATIONS = {
     "relu": nn.ReLU, "relu6": nn.ReLU6, "hard_swish": nn.Hardswish, "silu": nn.Swish, "gelu": nn.GELU,
     "sigmoid": nn.Sigmoid, "hard_sigmoid": HardSigmoid, "none": nn.Identity,
@@ -25,7 +25,7 @@ ACTIVATIONS = {
 
 
 class DepthwiseConv2D(nn.Conv2D):
-    """Depthwise convolution with padding `kernel // 2`, on the CPU by a matrix per channel where the map is small."""
+    """A depthwise convolution with padding `kernel // 2`; on the CPU, small maps take one matrix per channel."""
 
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
@@ -41,8 +41,11 @@ class DepthwiseConv2D(nn.Conv2D):
 
 
 class BatchNorm2D(nn.BatchNorm2D):
-    """Batch normalisation whose running variance takes in the unbiased variance of the batch, as torch's and
-    MindSpore's do; Paddle takes the biased one, and does so here where `unbiased` is False."""
+    """Batch normalisation whose running variance is updated with the unbiased variance of the batch.
+
+    PyTorch and MindSpore do so; Paddle uses the biased one, as this class does with `unbiased = False`. Raises
+    ValueError in training for a single value per channel.
+    """
 
     unbiased = True
 
@@ -50,15 +53,15 @@ class BatchNorm2D(nn.BatchNorm2D):
         if not self.training:
             return super().forward(x)
         count = x.shape[0] * x.shape[2] * x.shape[3]
-        if count == 1:  # Paddle would return x as it is
+        if count == 1:  # Paddle would return x unchanged
             raise ValueError(f"batch normalisation in training needs more than one value per channel, got {x.shape}")
-        # the batch's own statistics, because Paddle takes them in with 1 - momentum in single precision
+        # momentum 0 yields the batch's own statistics; Paddle would compute 1 - momentum in single precision
         mean, variance = paddle.zeros_like(self._mean), paddle.zeros_like(self._variance)
         y = F.batch_norm(x, mean, variance, self.weight, self.bias, True, momentum=0.0, epsilon=self._epsilon)
         with paddle.no_grad():
             old, new = self._momentum, 1 - self._momentum
             self._mean.set_value(old * self._mean + new * mean)
-            if not x.place.is_cpu_place():  # cuDNN's is unbiased already, at some sizes
+            if not x.place.is_cpu_place():  # at some sizes, cuDNN's is already unbiased
                 variance = x.var([0, 2, 3], unbiased=False)
             new *= count / (count - 1) if self.unbiased else 1
             self._variance.set_value(old * self._variance + new * variance)
@@ -66,7 +69,7 @@ class BatchNorm2D(nn.BatchNorm2D):
 
 
 class SameConv2D(nn.Conv2D):
-    """Convolution padded as TensorFlow does: ceil(size / stride) outputs, and the odd pixel of padding at the end."""
+    """A convolution padded as in TensorFlow: ceil(size / stride) outputs, an odd pixel of padding at the end."""
 
     def forward(self, x: Tensor) -> Tensor:
         kernel, stride = self._kernel_size[0], self._stride[0]
@@ -78,6 +81,7 @@ def conv(
     channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False,
     padding: Padding = None,
 ) -> nn.Conv2D:  # fmt: skip
+    """Return a convolution. padding: pixels, None for kernel // 2, or "same" as in TensorFlow."""
     bias_attr = None if bias else False
     if padding == "same":
         return SameConv2D(channels_in, channels_out, kernel, stride, 0, groups=groups, bias_attr=bias_attr)
@@ -88,21 +92,22 @@ def conv(
 
 
 def max_pool(kernel: int, stride: int, padding: int = 0) -> nn.MaxPool2D:
-    """Maximum of a window; what lies outside of the map does not count."""
+    """Return maximum pooling; the padding never is the maximum."""
     return nn.MaxPool2D(kernel, stride, padding)
 
 
 def avg_pool(kernel: int, stride: int, padding: int = 0) -> nn.AvgPool2D:
-    """Mean of a window; what lies outside of the map counts as zeros, against Paddle's default."""
+    """Return mean pooling; the padding counts as zeros, unlike with Paddle's default."""
     return nn.AvgPool2D(kernel, stride, padding, exclusive=False)
 
 
 def norm(spec: Spec, channels: int) -> BatchNorm2D:
+    """Return batch normalisation with the spec's eps and momentum."""
     return BatchNorm2D(channels, momentum=1 - spec.norm_momentum, epsilon=spec.norm_eps)  # weight of the old value
 
 
 class ConvNorm(nn.Layer):
-    """Convolution without bias, batch normalisation, activation ("none" for a linear one)."""
+    """A convolution without bias, batch normalisation, and an activation ("none" for a linear layer)."""
 
     def __init__(
         self, spec: Spec, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1,
@@ -118,7 +123,7 @@ class ConvNorm(nn.Layer):
 
 
 class LayerNorm2D(nn.LayerNorm):
-    """Normalises the channels of each position of a map (N, C, H, W)."""
+    """Layer normalisation over the channels of each position of a map (N, C, H, W)."""
 
     def __init__(self, channels: int, eps: float):
         super().__init__(channels, epsilon=eps)
@@ -128,7 +133,7 @@ class LayerNorm2D(nn.LayerNorm):
 
 
 class SqueezeExcite(nn.Layer):
-    """Scales the channels by a gate worked out from their means (Hu et al., arXiv:1709.01507)."""
+    """Squeeze-and-excite: a gate for each channel, computed from the means of all (Hu et al., arXiv:1709.01507)."""
 
     def __init__(
         self, channels: int, squeeze: int, activation: str = "relu", gate: str = "hard_sigmoid", bias: bool = True
@@ -145,7 +150,7 @@ class SqueezeExcite(nn.Layer):
 
 
 class DropPath(nn.Layer):
-    """Leaves a residual branch out for an image at random, and scales the others up to make good for it
+    """Stochastic depth: drops a residual branch for random images of a batch, and scales the others by 1 / (1 - rate)
     (Huang et al., arXiv:1603.09382)."""
 
     def __init__(self, rate: float):

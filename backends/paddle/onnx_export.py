@@ -1,5 +1,8 @@
-"""The model as ONNX, by paddle2onnx, which has no channel shuffle and (2.1.0) fills a padding with whatever it finds in
-memory: a copy of the model is exported without the one, and the other is put right in the file."""
+"""Export to ONNX by paddle2onnx, with two corrections.
+
+paddle2onnx lacks a channel shuffle, which is replaced in a copy of the model; and version 2.1.0 fills a padding with
+uninitialised memory, which is corrected in the file.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ from backends.paddle.model import create_model, export_weights, load_weights
 
 
 class ChannelShuffle(nn.ChannelShuffle):
+    """A channel shuffle of operators that paddle2onnx knows."""
+
     def forward(self, x: Tensor) -> Tensor:
         _, channels, height, width = x.shape
         x = x.reshape([-1, self._groups, channels // self._groups, height * width])
@@ -24,7 +29,10 @@ class ChannelShuffle(nn.ChannelShuffle):
 
 
 def export_onnx(model: Any, path: Path, size: int) -> None:
-    """Writes the model in evaluation mode for images (N, C, size, size)."""
+    """Write the model in evaluation mode as ONNX for images (N, C, size, size).
+
+    Raises RuntimeError with the errors that paddle2onnx prints.
+    """
     import onnx
     import paddle2onnx.command
 
@@ -36,9 +44,9 @@ def export_onnx(model: Any, path: Path, size: int) -> None:
             layer.__class__ = ChannelShuffle
     with TemporaryDirectory() as folder:
         paddle.jit.save(copy, f"{folder}/model", [InputSpec([None, model.spec.in_channels, size, size], "float32")])
-        # In a process of its own, which it aborts where it cannot convert; and not by paddle.onnx.export, which would
-        # have pip install a package to fold constants with
-        done = subprocess.run(
+        # in a process of its own, which paddle2onnx aborts where it cannot convert; not by paddle.onnx.export, which
+        # would let pip install a package that folds constants
+        finished = subprocess.run(
             [
                 sys.executable, "-m", paddle2onnx.command.__name__, "--model_dir", folder,
                 "--model_filename", "model.json", "--params_filename", "model.pdiparams",
@@ -46,11 +54,12 @@ def export_onnx(model: Any, path: Path, size: int) -> None:
             ],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
-    if done.returncode:
-        said = [line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line or "Error" in line]
-        raise RuntimeError(" ".join(said) or f"paddle2onnx ends with {done.returncode}")
+    if finished.returncode:
+        lines = (finished.stdout + finished.stderr).splitlines()
+        errors = [line for line in lines if "ERROR" in line or "Error" in line]
+        raise RuntimeError(" ".join(errors) or f"paddle2onnx exits with {finished.returncode}")
     proto = onnx.load(path)
     for node in proto.graph.node:
         if node.op_type == "Pad":
-            del node.input[2:]  # the value; without one it is zero, which all of ours are
+            del node.input[2:]  # the value; ONNX's default is zero, which every padding of ours is
     onnx.save(proto, path)

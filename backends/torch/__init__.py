@@ -1,4 +1,4 @@
-"""PyTorch. `create_model("asymmnet_large", num_classes=16)` is a plain torch.nn.Module."""
+"""The PyTorch backend: `create_model("asymmnet_large", num_classes=16)` returns a plain torch.nn.Module."""
 
 from repro.interface.lazy import functions_of
 
@@ -6,6 +6,7 @@ __getattr__ = functions_of(__name__)
 
 
 def version() -> str:
+    """Return PyTorch's version. Raises ImportError where it is not installed."""
     import torch
 
     return torch.__version__

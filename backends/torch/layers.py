@@ -1,4 +1,4 @@
-"""The building blocks, with every setting in which the frameworks differ written out."""
+"""The building blocks of the networks, with every default in which the frameworks differ written out."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ ACTIVATIONS = {
     "sigmoid": nn.Sigmoid, "hard_sigmoid": nn.Hardsigmoid, "none": nn.Identity,
 }  # fmt: skip
 
-FEW_PIXELS = 16  # above 4x4 the kernels are as quick as the matrices
+LARGEST_OUTPUT = 16  # pixels; above 4x4, PyTorch's kernels are as fast as the matrix product
 
 
 class SameConv2d(nn.Conv2d):
-    """Convolution padded as TensorFlow does: ceil(size / stride) outputs, and the odd pixel of padding at the end."""
+    """A convolution padded as in TensorFlow: ceil(size / stride) outputs, an odd pixel of padding at the end."""
 
     def forward(self, x: Tensor) -> Tensor:
         kernel, stride = self.kernel_size[0], self.stride[0]
@@ -27,9 +27,11 @@ class SameConv2d(nn.Conv2d):
         return super().forward(F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)))
 
 
-def by_matrices(conv: nn.Conv2d) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
-    """The convolution of images (N, C, H, W) with weights and bias, where few pixels come out as a product of matrices:
-    in float64 torch goes from group to group, which takes three to ten times as long."""
+def grouped_conv_by_matmul(conv: nn.Conv2d) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+    """Return a `_conv_forward` that computes small outputs as one matrix product.
+
+    In float64, PyTorch loops over the groups, which takes three to ten times as long.
+    """
     kernel, groups, native = conv.kernel_size, conv.groups, conv._conv_forward
 
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -39,7 +41,7 @@ def by_matrices(conv: nn.Conv2d) -> Callable[[Tensor, Tensor, Tensor | None], Te
             (side + 2 * conv.padding[i] - conv.dilation[i] * (kernel[i] - 1) - 1) // conv.stride[i] + 1
             for i, side in enumerate(x.shape[2:])
         )
-        if min(height, width) < 1 or height * width > FEW_PIXELS:
+        if min(height, width) < 1 or height * width > LARGEST_OUTPUT:
             return native(x, weight, bias)
         patches = F.unfold(x, kernel, conv.dilation, conv.padding, conv.stride).unflatten(1, (groups, -1))
         y = weight.flatten(1).unflatten(0, (groups, -1)) @ patches  # (N, groups, C' / groups, H' * W')
@@ -53,6 +55,7 @@ def conv(
     channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False,
     padding: Padding = None,
 ) -> nn.Conv2d:  # fmt: skip
+    """Return a convolution. padding: pixels, None for kernel // 2, or "same" as in TensorFlow."""
     if padding == "same":
         return SameConv2d(channels_in, channels_out, kernel, stride, 0, groups=groups, bias=bias)
     border = kernel // 2 if padding is None else padding
@@ -60,21 +63,22 @@ def conv(
 
 
 def max_pool(kernel: int, stride: int, padding: int = 0) -> nn.MaxPool2d:
-    """Maximum of a window; what lies outside of the map does not count."""
+    """Return maximum pooling; the padding never is the maximum."""
     return nn.MaxPool2d(kernel, stride, padding)
 
 
 def avg_pool(kernel: int, stride: int, padding: int = 0) -> nn.AvgPool2d:
-    """Mean of a window; what lies outside of the map counts as zeros."""
+    """Return mean pooling; the padding counts as zeros."""
     return nn.AvgPool2d(kernel, stride, padding, count_include_pad=True)
 
 
 def norm(spec: Spec, channels: int) -> nn.BatchNorm2d:
+    """Return batch normalisation with the spec's eps and momentum."""
     return nn.BatchNorm2d(channels, eps=spec.norm_eps, momentum=spec.norm_momentum)
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, batch normalisation, activation ("none" for a linear one)."""
+    """A convolution without bias, batch normalisation, and an activation ("none" for a linear layer)."""
 
     def __init__(
         self, spec: Spec, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1,
@@ -90,7 +94,7 @@ class ConvNorm(nn.Module):
 
 
 class LayerNorm2d(nn.LayerNorm):
-    """Normalises the channels of each position of a map (N, C, H, W)."""
+    """Layer normalisation over the channels of each position of a map (N, C, H, W)."""
 
     def __init__(self, channels: int, eps: float):
         super().__init__(channels, eps=eps)
@@ -100,7 +104,7 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 class SqueezeExcite(nn.Module):
-    """Scales the channels by a gate worked out from their means (Hu et al., arXiv:1709.01507)."""
+    """Squeeze-and-excite: a gate for each channel, computed from the means of all (Hu et al., arXiv:1709.01507)."""
 
     def __init__(
         self, channels: int, squeeze: int, activation: str = "relu", gate: str = "hard_sigmoid", bias: bool = True
@@ -117,7 +121,7 @@ class SqueezeExcite(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Leaves a residual branch out for an image at random, and scales the others up to make good for it
+    """Stochastic depth: drops a residual branch for random images of a batch, and scales the others by 1 / (1 - rate)
     (Huang et al., arXiv:1603.09382)."""
 
     def __init__(self, rate: float):

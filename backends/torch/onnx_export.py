@@ -1,4 +1,4 @@
-"""The model as ONNX."""
+"""Export to ONNX by PyTorch's exporter."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 
 
 def export_onnx(model: Any, path: Path, size: int) -> None:
-    """Writes the model in evaluation mode for images (N, C, size, size), by the exporter on top of torch.export."""
+    """Write the model in evaluation mode as ONNX for images (N, C, size, size), by way of torch.export."""
     model.eval()
-    images = torch.zeros(2, model.spec.in_channels, size, size)  # of one image, torch.export would make a constant
+    images = torch.zeros(2, model.spec.in_channels, size, size)  # torch.export would make a batch of 1 a constant
     batch = {0: torch.export.Dim("batch")}
     torch.onnx.export(model, (images,), path, dynamo=True, dynamic_shapes=(batch,), external_data=False, verbose=False)

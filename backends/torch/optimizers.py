@@ -6,10 +6,12 @@ import torch
 
 from repro.interface import TrainSettings
 
+# the slots of TrainSettings -> PyTorch's names of them
 SLOTS = {"velocity": "momentum_buffer", "moment1": "exp_avg", "moment2": "exp_avg_sq", "square": "square_avg"}
 
 
 def create_optimizer(parameters: list[torch.Tensor], settings: TrainSettings) -> torch.optim.Optimizer:
+    """Return the optimizer of the settings, with a parameter group for each weight decay and a learning rate of 0."""
     s = settings
     decays = sorted({s.decay(parameter.shape) for parameter in parameters})
     groups = [
@@ -27,10 +29,11 @@ def create_optimizer(parameters: list[torch.Tensor], settings: TrainSettings) ->
 
 
 class RMSPropTF(torch.optim.Optimizer):
-    """As TensorFlow has it; PyTorch's has eps outside the square root, and zeros to begin with."""
+    """TensorFlow's RMSProp: eps inside the square root, squares that start at 1, the learning rate in the velocity."""
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:

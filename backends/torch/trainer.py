@@ -1,4 +1,4 @@
-"""One training step."""
+"""The training step: forward pass, loss, gradients, all-reduce, clipping, optimizer, EMA."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from repro.interface import TrainSettings
 
 
 class Trainer:
-    """See repro.interface.Trainer."""
+    """A PyTorch model with its optimizer; the methods are those of repro.interface.Trainer."""
 
     def __init__(self, model: Any, settings: TrainSettings):
         self.model = model
@@ -28,101 +28,112 @@ class Trainer:
         self.parameters = {name: parameter for name, parameter in model.named_parameters() if name in trained}
         self.optimizer = create_optimizer(list(self.parameters.values()), settings)
         self.steps = 0
-        self._reset_averages()
+        self._reset_ema()
 
-    def _reset_averages(self) -> None:
+    def _reset_ema(self) -> None:
         averaged = {} if self.settings.ema_decay is None else self.parameters
         self.ema = {name: parameter.detach().clone() for name, parameter in averaged.items()}
 
     def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
+        """Make one training step. Returns the mean cross-entropy and the logits before the update."""
         self.model.train()
         logits = self._logits(images)
-        loss = self._loss(logits, targets)
+        loss = self._cross_entropy(logits, targets)
         (loss * self.settings.loss_scale).backward()
         if self.settings.loss_scale != 1:
             for parameter in self.parameters.values():
                 if parameter.grad is not None:
                     parameter.grad /= self.settings.loss_scale
         if self.settings.world_size > 1:
-            loss = self._shared(loss)
+            loss = self._all_reduce_mean(loss)
         self._update(lr)
         return loss.item(), logits.numpy(force=True)
 
     def _logits(self, images: np.ndarray) -> torch.Tensor:
+        """Run the model in the precision of the settings. Returns float32 logits."""
         if self.settings.precision == "float32":
             return self.model(torch.as_tensor(images))
         with torch.autocast(torch.get_default_device().type, getattr(torch, self.settings.precision)):
             return self.model(torch.as_tensor(images)).float()
 
-    def _shared(self, loss: torch.Tensor) -> torch.Tensor:
-        """The mean over all processes; and gradients and running statistics become theirs."""
-        own = [parameter.grad for parameter in self.parameters.values() if parameter.grad is not None]
-        own += [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
-        loss, *found = all_reduce_mean([loss, *own])
-        for tensor, mean in zip(own, found, strict=True):
+    def _cross_entropy(self, logits: torch.Tensor, targets: np.ndarray) -> torch.Tensor:
+        return F.cross_entropy(logits, torch.as_tensor(targets), label_smoothing=self.settings.label_smoothing)
+
+    def _all_reduce_mean(self, loss: torch.Tensor) -> torch.Tensor:
+        """Replace gradients and running statistics by their means over all ranks. Returns the mean loss."""
+        tensors = [parameter.grad for parameter in self.parameters.values() if parameter.grad is not None]
+        tensors += [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
+        loss, *means = all_reduce_mean([loss, *tensors])
+        for tensor, mean in zip(tensors, means, strict=True):
             tensor.copy_(mean)
         return loss
 
     def loss(self, logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return the mean cross-entropy, and its gradient with respect to the logits."""
         tensor = torch.as_tensor(logits).requires_grad_()
-        loss = self._loss(tensor, targets)
+        loss = self._cross_entropy(tensor, targets)
         return loss.item(), torch.autograd.grad(loss, tensor)[0].numpy(force=True)
 
     def update(self, gradients: Mapping[str, np.ndarray], lr: float) -> None:
+        """Clip the given gradients, by canonical name, and update weights and EMA."""
         for name, parameter in self.parameters.items():
             parameter.grad = torch.as_tensor(gradients[name]).to(parameter.dtype, copy=True)
         self._update(lr)
 
-    def _loss(self, logits: torch.Tensor, targets: np.ndarray) -> torch.Tensor:
-        return F.cross_entropy(logits, torch.as_tensor(targets), label_smoothing=self.settings.label_smoothing)
-
     def _update(self, lr: float) -> None:
-        """From the gradients that the parameters have."""
+        """Clip the gradients that the parameters hold, and update weights and EMA."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         if self.settings.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip_norm)
         self.optimizer.step()
-        self.optimizer.zero_grad()  # at once: the gradients of a large network would wait in memory for its next step
+        self.optimizer.zero_grad()  # now, so that a large network's gradients occupy no memory between steps
         for name, average in self.ema.items():
             average.lerp_(self.parameters[name].detach(), self.settings.ema_weight(self.steps))
         self.steps += 1
 
     def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return logits in evaluation mode."""
         self.model.eval()
         with torch.inference_mode():
             return self._logits(images).numpy(force=True)
 
     def weights(self) -> Arrays:
+        """Return copies of the canonical weights."""
         return export_weights(self.model)
 
     def load_weights(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Load canonical weights. The EMA restarts from them."""
         load_weights(self.model, arrays)
-        self._reset_averages()
+        self._reset_ema()
 
     def ema_weights(self) -> Arrays:
+        """Return the canonical weights with the EMA in place of every trained one; {} without an EMA."""
         averages = {name: average.numpy(force=True).copy() for name, average in self.ema.items()}
         return self.weights() | averages if averages else {}
 
     def state(self) -> Arrays:
+        """Return copies of the optimizer's slots, the EMA and the number of steps."""
         arrays = {}
         for name, parameter in self.parameters.items():
-            buffers = self.optimizer.state.get(parameter, {})  # empty before the first step
+            slots = self.optimizer.state.get(parameter, {})  # empty before the first step
             for slot in self.settings.slots:
-                fresh = torch.full_like(parameter, self.settings.initial_value(slot))
-                arrays[f"{slot}/{name}"] = buffers.get(SLOTS[slot], fresh).numpy(force=True).copy()
+                initial = torch.full_like(parameter, self.settings.initial_value(slot))
+                arrays[f"{slot}/{name}"] = slots.get(SLOTS[slot], initial).numpy(force=True).copy()
         arrays |= {f"ema/{name}": average.numpy(force=True).copy() for name, average in self.ema.items()}
         return arrays | ({"steps": np.array(self.steps)} if self.settings.counts_steps else {})
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Continue from a state. Raises ReproError, and changes nothing, for the state of other settings."""
         arrays = self.settings.complete_state(arrays, self.model.spec)
         tensors = {name: torch.as_tensor(np.array(array)) for name, array in arrays.items()}
         self.steps = int(arrays.get("steps", 0))
         for name, parameter in self.parameters.items():
-            buffers = {SLOTS[slot]: tensors[f"{slot}/{name}"] for slot in self.settings.slots}
-            self.optimizer.state[parameter] = {"step": torch.tensor(float(self.steps), device="cpu"), **buffers}
+            slots = {SLOTS[slot]: tensors[f"{slot}/{name}"] for slot in self.settings.slots}
+            self.optimizer.state[parameter] = {"step": torch.tensor(float(self.steps), device="cpu"), **slots}
         self.ema |= {name: tensors[key] for name in self.ema if (key := f"ema/{name}") in tensors}
 
 
 def create_trainer(model: Any, settings: TrainSettings) -> Trainer:
+    """Return a trainer of the model, which it changes in place."""
     return Trainer(model, settings)

@@ -72,8 +72,7 @@ TENSOR = {"torch": "torch.from_numpy", "paddle": "paddle.to_tensor", "mindspore"
 OPERATORS = """
 import numpy as np
 import {backend}
-from backends.{backend} import create_model
-from backends.{backend}.model import forward
+from backends.{backend} import create_model, forward
 def call(module, x):
     y = module({tensor}(x))
     return y.asnumpy() if hasattr(y, "asnumpy") else y.numpy()

@@ -233,8 +233,7 @@ assert set(UNITS) == set(ACTIVATIONS)
 
 STAGES = """
 import numpy as np
-from backends.torch import create_model, load_weights
-from backends.torch.model import forward, to_float64
+from backends.torch import create_model, forward, load_weights, to_float64
 from repro.weights import safetensors_file
 from repro.weights.init import random_weights
 for activation in {activations}:

@@ -25,4 +25,4 @@ def test_mindspore_refuses_dropout_that_draws_by_itself(
 ) -> None:
     require_backend("mindspore")
     error = run_program("mindspore", "trainer_edges:mindspore_refuses_its_own_dropout")
-    assert "is nn.Dropout, which draws by itself in a compiled step" in error
+    assert "is nn.Dropout, which draws its own random numbers in a compiled step" in error

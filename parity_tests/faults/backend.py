@@ -78,7 +78,9 @@ class Plant:
     def loss(self, function):
         """function(logits, targets, settings) as the loss; targets is a tensor"""
         def change(trainer):
-            trainer._loss = lambda logits, targets: function(logits, torch.from_numpy(targets), trainer.settings)
+            def cross_entropy(logits, targets):
+                return function(logits, torch.from_numpy(targets), trainer.settings)
+            trainer._cross_entropy = cross_entropy
         self.trainer(change)
 
     def step(self, function):

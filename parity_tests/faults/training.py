@@ -96,7 +96,7 @@ GRADIENTS = (
           "torch.cat([m.bias.expand(1, -1), m.bias.detach().expand(len(y) - 1, -1)]))", "gradient of classifier.bias"),
     Fault("gradients of the sum over the batch", MOBILE, "", 4,
           "step(lambda step, images, targets, lr: step(images, targets, lr))\n"
-          "trainer(lambda t: setattr(t, '_loss', lambda y, k: (lambda l: 4 * l - 3 * l.detach())("
+          "trainer(lambda t: setattr(t, '_cross_entropy', lambda y, k: (lambda l: 4 * l - 3 * l.detach())("
           "F.cross_entropy(y, torch.from_numpy(k))) if len(y) == 4 else F.cross_entropy(y, torch.from_numpy(k), "
           "label_smoothing=t.settings.label_smoothing)))", "gradient of classifier.bias"),
     Fault("labels in another order than images", SHUFFLE2, "", 4,

@@ -197,8 +197,8 @@ def test_gradients_need_logits(compare: Compare) -> None:
         ("torch_net:biuld", "unknown function of torch_net 'biuld': did you mean build"),
         ("torch_net:number", "torch_net:number is of type int; name a function"),
         ("torch_net:raising", r"torch_net:raising failed: KeyError: 'lost' at .*torch_net\.py:\d+"),
-        ("torch_net:no_model", r"torch_net:no_model is a list, which is no torch\.nn\.Module"),
-        ("torch_net:dictionary", "torch_net:dictionary puts out a dict; let it be the logits"),
+        ("torch_net:no_model", r"torch_net:no_model is a list, not a torch\.nn\.Module"),
+        ("torch_net:dictionary", "torch_net:dictionary returns a dict; let it return the logits"),
     ],
 )
 def test_bad_models(source: str, message: str, compare: Compare) -> None:

@@ -24,10 +24,10 @@ def paddle_rmsprop_skips_unused_weights() -> None:
 
 
 def paddle_power_costs_no_memory() -> None:
-    from backends.paddle.trainer import power
+    from backends.paddle.trainer import beta_power
 
-    assert power(0.999, 1000) == np.cumprod(np.full(1000, 0.999, np.float32))[-1]
-    assert 0 <= power(0.999, 10**13) < 1e-40
+    assert beta_power(0.999, 1000) == np.cumprod(np.full(1000, 0.999, np.float32))[-1]
+    assert 0 <= beta_power(0.999, 10**13) < 1e-40
 
 
 def mindspore_refuses_its_own_dropout() -> str:
@@ -35,12 +35,12 @@ def mindspore_refuses_its_own_dropout() -> str:
     from mindspore import nn
 
     from backends.mindspore import set_dropout_source, wrap_user_model
-    from backends.mindspore.model import draw_drops
+    from backends.mindspore.dropout import draw_dropout_masks
 
     model = wrap_user_model(nn.SequentialCell(nn.Conv2d(3, 3, 1), nn.Dropout(p=0.5)), "theirs")
     set_dropout_source(model, lambda name, shape: np.zeros(shape, np.float32))
     try:
-        draw_drops(model, np.zeros((2, 3, 8, 8), np.float32))
+        draw_dropout_masks(model, np.zeros((2, 3, 8, 8), np.float32))
     except ReproError as error:
         return str(error)
     return ""

@@ -9,14 +9,14 @@ from typing import Any
 # the functions of repro.interface.Backend, and the module that holds each in every backend's package
 FUNCTIONS = {
     "create_model": "model",
-    "wrap_user_model": "model",
     "load_weights": "model",
     "export_weights": "model",
     "to_float64": "model",
     "truncate": "model",
-    "forward": "model",
-    "set_dropout_source": "model",
-    "operators": "model",
+    "wrap_user_model": "user_models",
+    "forward": "introspection",
+    "operators": "introspection",
+    "set_dropout_source": "dropout",
     "create_trainer": "trainer",
     "use_device": "processes",
     "init_distributed": "processes",
@@ -26,7 +26,7 @@ FUNCTIONS = {
 
 
 def functions_of(package: str) -> Callable[[str], Any]:
-    """The module-level `__getattr__` (PEP 562) of a backend's package."""
+    """Return the module-level `__getattr__` (PEP 562) of a backend's package."""
 
     def __getattr__(name: str) -> Any:
         if name not in FUNCTIONS:

@@ -1,0 +1,85 @@
+"""What a model computes inside: the outputs of its layers, and the operators that it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from repro.arrays import Arrays
+from repro.interface.module_outputs import first_output, unique_name
+
+LAYER_TYPES: dict[str, tuple[type, ...]] = {
+    "conv": (nn.Conv1D, nn.Conv2D, nn.Conv3D),
+    "norm": (nn.layer.norm._BatchNormBase, nn.BatchNorm, nn.GroupNorm, nn.LayerNorm),
+    "linear": (nn.Linear,),
+}
+
+
+def layer_type(layer: Any) -> str:
+    """Return "conv", "norm", "linear", or "" for any other layer."""
+    return next((name for name, types in LAYER_TYPES.items() if isinstance(layer, types)), "")
+
+
+def forward(model: Any, images: np.ndarray, train: bool = False, every_module: bool = False) -> Arrays:
+    """Return the output of every stage, and the logits, for images (N, C, H, W).
+
+    train: run in training mode; every_module: return every layer's input and output instead. The names are those of
+    repro.interface.Backend.forward.
+    """
+    outputs: Arrays = {}
+    layers = dict(model.named_sublayers())
+    names = {layers[name]: name for name in (layers if every_module else model.spec.trace(images.shape[2]).stages)}
+
+    def record(name: str, value: Any) -> None:
+        if isinstance(first_output(value), paddle.Tensor):
+            outputs[unique_name(name, outputs)] = first_output(value).numpy().copy()
+
+    hooks = [
+        layer.register_forward_post_hook(lambda layer, _inputs, output: record(names[layer], output)) for layer in names
+    ]
+    if every_module:
+        hooks += [
+            layer.register_forward_pre_hook(lambda layer, inputs: record(f"input of {names[layer]}", inputs))
+            for layer in names
+        ]
+    try:
+        (model.train if train else model.eval)()
+        with paddle.no_grad():
+            outputs["logits"] = model(paddle.to_tensor(images)).numpy()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return outputs
+
+
+def operators(model: Any, size: int) -> list[dict[str, Any]]:
+    """Return the fields of repro.specs.Operator for every layer that runs for one image of `size` x `size` pixels.
+
+    Parameters and MACs are counted from Paddle's own tensors.
+    """
+    rows: list[dict[str, Any]] = []
+    names = {layer: name for name, layer in model.named_sublayers() if layer_type(layer)}
+
+    def count(layer: Any, _inputs: Any, output: paddle.Tensor) -> None:
+        kind = layer_type(layer)
+        positions = output[0, 0].size if kind == "conv" else 1
+        rows.append({
+            "name": names[layer],
+            "kind": kind,
+            "output": list(output.shape[1:]),
+            "params": int(sum(parameter.size for parameter in layer.parameters() if not parameter.stop_gradient)),
+            "macs": 0 if kind == "norm" else int(layer.weight.size * positions),
+        })  # fmt: skip
+
+    hooks = [layer.register_forward_post_hook(count) for layer in names]
+    try:
+        model.eval()
+        with paddle.no_grad():
+            model(paddle.zeros([1, model.spec.in_channels, size, size], dtype=model.parameters()[0].dtype))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return rows

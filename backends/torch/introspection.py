@@ -1,0 +1,89 @@
+"""What a model computes inside: the outputs of its modules, and the operators that it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from repro.arrays import Arrays
+from repro.interface.module_outputs import first_output, unique_name
+
+LAYER_TYPES: dict[str, tuple[type, ...]] = {
+    "conv": (nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    "norm": (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm),
+    "linear": (nn.Linear,),
+}
+
+
+def layer_type(module: Any) -> str:
+    """Return "conv", "norm", "linear", or "" for any other module."""
+    return next((name for name, types in LAYER_TYPES.items() if isinstance(module, types)), "")
+
+
+def forward(model: Any, images: np.ndarray, train: bool = False, every_module: bool = False) -> Arrays:
+    """Return the output of every stage, and the logits, for images (N, C, H, W).
+
+    train: run in training mode; every_module: return every module's input and output instead. The names are those of
+    repro.interface.Backend.forward.
+    """
+    outputs: Arrays = {}
+    stages = (
+        [name for name, _ in model.named_modules() if name]
+        if every_module
+        else model.spec.trace(images.shape[2]).stages
+    )
+    names = {model.get_submodule(name): name for name in stages}
+
+    def record(name: str, value: Any) -> None:
+        if isinstance(first_output(value), torch.Tensor):
+            outputs[unique_name(name, outputs)] = first_output(value).numpy(force=True).copy()
+
+    hooks = [
+        module.register_forward_hook(lambda module, _inputs, output: record(names[module], output)) for module in names
+    ]
+    if every_module:
+        hooks += [
+            module.register_forward_pre_hook(lambda module, inputs: record(f"input of {names[module]}", inputs))
+            for module in names
+        ]
+    try:
+        model.train(train)
+        with torch.no_grad():
+            outputs["logits"] = model(torch.as_tensor(images)).numpy(force=True)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return outputs
+
+
+def operators(model: Any, size: int) -> list[dict[str, Any]]:
+    """Return the fields of repro.specs.Operator for every layer that runs for one image of `size` x `size` pixels.
+
+    Parameters and MACs are counted from PyTorch's own tensors.
+    """
+    rows: list[dict[str, Any]] = []
+    names = {module: name for name, module in model.named_modules() if layer_type(module)}
+
+    def count(module: Any, _inputs: Any, output: torch.Tensor) -> None:
+        kind = layer_type(module)
+        positions = output[0, 0].numel() if kind == "conv" else 1
+        rows.append({
+            "name": names[module],
+            "kind": kind,
+            "output": list(output.shape[1:]),
+            "params": sum(parameter.numel() for parameter in module.parameters()),
+            "macs": 0 if kind == "norm" else module.weight.numel() * positions,
+        })  # fmt: skip
+
+    hooks = [module.register_forward_hook(count) for module in names]
+    try:
+        model.eval()
+        with torch.no_grad():
+            model(torch.zeros(1, model.spec.in_channels, size, size, dtype=next(model.parameters()).dtype))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return rows
