@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         for line in describe_file(arguments.source):
             print(line)
     else:
-        convert(arguments)
+        convert_file(arguments)
     return 0
 
 
@@ -67,7 +67,7 @@ def options_of(arguments: argparse.Namespace) -> dict[str, object] | None:
     return convert({"options": arguments.option}, "")["options"] or None
 
 
-def convert(arguments: argparse.Namespace) -> None:
+def convert_file(arguments: argparse.Namespace) -> None:
     """Read the source, write the destination, and print a line about each."""
     from repro.weights.formats import extensions, file_format
     from repro.weights.layouts import layout_format
