@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from parity_tests.programs.checkpoint_groups import checksum
 from repro.errors import ReproError
 from repro.interface import TrainSettings
-from repro.interface.discovery import native_weights
+from repro.interface.discovery import SHIPPED, native_weights
 from repro.port import main
 from repro.specs import STATISTICS, find_spec
 from repro.weights import safetensors_file
 from repro.weights.formats import write_file
 from repro.weights.init import random_weights
 from repro.weights.porting import Checkpoint, read_checkpoint, write_checkpoint
-from repro.workers.client import interpreter
+
+Run = Callable[..., Any]
 
 MODEL = "mobilenet_v2_x0_35"
 SPEC = find_spec(MODEL, num_classes=5)
@@ -110,118 +112,30 @@ def test_arrays_without_a_weight_are_skipped_and_logged(tmp_path: Path, capsys: 
     assert "skipped 1 other arrays" in output
 
 
-# What plain users do. sys.argv: our weights alone, our checkpoint, and where to write theirs
-USERS = {
-    "torch": """
-import sys, torch
-from backends.torch import create_model
-model = create_model(MODEL, num_classes=5)
-assert [name for name, _ in model.named_parameters()] == TRAINED
-model.load_state_dict(torch.load(sys.argv[1], weights_only=True))
-optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
-model.train()(torch.ones(2, 3, 32, 32)).sum().backward()
-optimizer.step()
-ours = torch.load(sys.argv[2], weights_only=True)
-model.load_state_dict(ours["ema"])
-model.load_state_dict(ours["weights"])
-adam = torch.optim.Adam(model.parameters())
-adam.step()
-for name, parameter in model.named_parameters():
-    optimizer.state[parameter]["momentum_buffer"].copy_(ours["optimizer"]["velocity"][name])
-    adam.state[parameter]["exp_avg"].copy_(ours["optimizer"]["moment1"][name])
-    adam.state[parameter]["exp_avg_sq"].copy_(ours["optimizer"]["moment2"][name])
-    adam.state[parameter]["step"].copy_(ours["optimizer"]["steps"])
-model.load_state_dict(ours["weights"])
-states = {"opt": optimizer.state_dict(), "optimizer": adam.state_dict()}
-torch.save({"model": model.state_dict(), **states, "ema": ours["ema"]}, sys.argv[3])
-""",
-    "paddle": """
-import sys, paddle
-from backends.paddle import create_model
-model = create_model(MODEL, num_classes=5)
-assert model.set_state_dict(paddle.load(sys.argv[1])) == ([], [])
-ours = paddle.load(sys.argv[2])
-assert model.set_state_dict(ours["ema"]) == ([], [])
-assert model.set_state_dict(ours["weights"]) == ([], [])
-averages = {name: paddle.to_tensor(value) for name, value in ours["ema"].items()}
-steps = ours["optimizer"].pop("steps")
-slots = {slot: {name: paddle.to_tensor(value) for name, value in arrays.items()}
-         for slot, arrays in ours["optimizer"].items()}
-paddle.save({"model": model.state_dict(), "ema": averages, "optimizer": {"steps": steps, **slots}}, sys.argv[3])
-""",
-    "mindspore": """
-import sys, mindspore
-from mindspore import nn
-from backends.mindspore import create_model
-model = create_model(MODEL, num_classes=5)
-assert mindspore.load_param_into_net(model, mindspore.load_checkpoint(sys.argv[1]), strict_load=True) == ([], [])
-optimizer = nn.Momentum(model.trainable_params(), 0.1, 0.9)
-ours = mindspore.load_checkpoint(sys.argv[2])
-assert mindspore.load_param_into_net(model, ours)[0] == []
-adam = nn.Adam(model.trainable_params())
-for one in (optimizer, adam):
-    missing = mindspore.load_param_into_net(one, ours)[0]
-    assert not [name for name in missing if name.startswith(("moments.", "moment1.", "moment2.", "global"))], missing
-averages = [{"name": name, "data": value} for name, value in ours.items() if name.startswith("ema.")]
-parts = {part.name: part for one in (model, optimizer, adam) for part in one.get_parameters()}
-assert {"global_step", "beta1_power", "beta2_power"} <= parts.keys()
-mindspore.save_checkpoint([{"name": name, "data": part} for name, part in parts.items()] + averages, sys.argv[3])
-""",
-}
+@pytest.mark.parametrize("backend", SHIPPED)
+def test_plain_users_load_and_save_checkpoints(
+    backend: str, tmp_path: Path, run_program: Run, require_backend: Callable[[str], None]
+) -> None:
+    require_backend(backend)
+    suffix = native_weights(backend).EXTENSIONS[0]
+    weights, checkpoint, saved = (tmp_path / f"{name}{suffix}" for name in ("weights", "checkpoint", "saved"))
+    write_checkpoint(weights, Checkpoint(SPEC, WEIGHTS))
+    write_checkpoint(checkpoint, complete_checkpoint())
+    paths = str(weights), str(checkpoint), str(saved)
+    run_program(backend, f"checkpoint_groups:{backend}_user", MODEL, TRAINED, *paths)
+    assert_complete(saved)
 
 
-@pytest.mark.parametrize("name", USERS)
-def test_plain_users_load_and_write_them(name: str, tmp_path: Path, require_backend) -> None:
-    require_backend(name)
-    suffix = native_weights(name).EXTENSIONS[0]
-    alone, ours, theirs = (tmp_path / f"{which}{suffix}" for which in ("alone", "ours", "theirs"))
-    write_checkpoint(alone, Checkpoint(SPEC, WEIGHTS))
-    write_checkpoint(ours, complete_checkpoint())
-    code = f"MODEL, TRAINED = {MODEL!r}, {TRAINED}\n" + USERS[name]
-    user = subprocess.run(
-        [interpreter(name), "-c", code, str(alone), str(ours), str(theirs)], capture_output=True, text=True, check=False
-    )
-    assert user.returncode == 0, user.stderr[-3000:]
-    assert_complete(theirs)
-
-
-# A safetensors file in each framework's own names, by safetensors and nothing of ours but the model
-SAFETENSORS = {
-    "torch": """
-from safetensors.torch import load_file
-model.load_state_dict(load_file(sys.argv[1]))
-""",
-    "paddle": """
-from safetensors.paddle import load_file
-assert model.set_state_dict(load_file(sys.argv[1])) == ([], [])
-""",
-    "mindspore": """
-import mindspore
-loaded = mindspore.load_checkpoint(sys.argv[1], format="safetensors")
-assert mindspore.load_param_into_net(model, loaded, strict_load=True) == ([], [])
-""",
-}
-
-
-@pytest.mark.parametrize("name", SAFETENSORS)
-def test_safetensors_in_each_framework(name: str, tmp_path: Path, require_backend) -> None:
-    require_backend(name)
+@pytest.mark.parametrize("backend", SHIPPED)
+def test_frameworks_load_safetensors(
+    backend: str, tmp_path: Path, run_program: Run, require_backend: Callable[[str], None]
+) -> None:
+    """The file has the framework's own names, and is loaded without this repository's readers."""
+    require_backend(backend)
     path = tmp_path / "w.safetensors"
-    write_checkpoint(path, Checkpoint(SPEC, WEIGHTS), name)
-    code = f"""
-import json, sys
-import numpy as np
-from backends.{name} import create_model, export_weights
-model = create_model({MODEL!r}, num_classes=5)
-{SAFETENSORS[name]}
-print(json.dumps({{name: float(np.sum(array * np.arange(array.size).reshape(array.shape), dtype=np.float64))
-                   for name, array in export_weights(model).items()}}))
-"""
-    user = subprocess.run([interpreter(name), "-c", code, str(path)], capture_output=True, text=True, check=False)
-    assert user.returncode == 0, user.stderr[-3000:]
-    sums = json.loads(user.stdout.splitlines()[-1])
-    for key, array in WEIGHTS.items():
-        assert sums[key] == np.sum(array * np.arange(array.size).reshape(array.shape), dtype=np.float64), key
+    write_checkpoint(path, Checkpoint(SPEC, WEIGHTS), backend)
+    checksums = run_program(backend, "checkpoint_groups:load_safetensors", backend, MODEL, str(path))
+    assert checksums == {name: checksum(array) for name, array in WEIGHTS.items()}
 
 
 @pytest.mark.parametrize("target", SUFFIXES)

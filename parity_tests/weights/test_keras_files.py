@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -194,57 +192,20 @@ def test_truncated_or_damaged_files(container: str, tmp_path: Path) -> None:
             assert sum(array.nbytes for array in arrays.values()) <= len(intact)
 
 
-KERAS = """
-import sys
-from pathlib import Path
-import keras
-import numpy as np
-folder = Path(sys.argv[1])
-def variables(model):
-    return {f"{layer.name}.{weight.name}": np.asarray(weight) for layer in model.layers for weight in layer.weights}
-model = keras.applications.ResNet50V2(weights=None)
-"""
-SAVE = """
-rng = np.random.default_rng(0)
-model.set_weights([rng.standard_normal(weight.shape, np.float32) for weight in model.get_weights()])
-for name in ("model.keras", "model.h5"):
-    model.save(folder / name)
-model.save_weights(folder / "model.weights.h5")
-np.savez(folder / "truth.npz", **variables(model))
-"""
-LOAD = """
-truth = np.load(folder / "truth.npz")
-for options in ({}, {"by_name": True}):
-    model.set_weights([np.zeros(weight.shape) for weight in model.get_weights()])
-    model.load_weights(folder / "ours.h5", **options)
-    found = variables(model)
-    assert set(found) == set(truth.files)
-    assert all(np.array_equal(found[name], truth[name]) for name in found)
-"""
-
-
-def run_keras(code: str, folder: Path) -> None:
-    environment = os.environ | {"KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1"}
-    arguments = [sys.executable, "-c", KERAS + code, str(folder)]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr[-10_000:]
-
-
 @pytest.mark.usefixtures("require_keras")
-def test_keras_reads_and_writes_the_same(tmp_path: Path) -> None:
-    """Its own ResNet50V2: what it saves in each container we read bit for bit, under the names and shapes of the
-    published layout; what we write it loads, by order and by name."""
+def test_keras_reads_and_writes_the_same(tmp_path: Path, run_program: Callable[..., Any]) -> None:
+    """Keras saves ResNet50V2 in each container, and loads what this repository writes, by order and by name."""
     (layout,) = LAYOUTS
     spec = find_spec("resnet50_v2_keras")
-    run_keras(SAVE, tmp_path)
-    truth = dict(np.load(tmp_path / "truth.npz"))
-    assert {name: array.shape for name, array in truth.items()} == layout.shapes(spec, keras_file.NAMES)
+    run_program("torch", "keras_files:save", str(tmp_path))
+    variables = dict(np.load(tmp_path / "variables.npz"))
+    assert {name: array.shape for name, array in variables.items()} == layout.shapes(spec, keras_file.NAMES)
     for name in ("model.keras", "model.h5", "model.weights.h5"):
-        assert same(keras_file.read(tmp_path / name), truth), name
+        assert same(keras_file.read(tmp_path / name), variables), name
     names = layout.names(spec, keras_file.NAMES)
-    ours = {
-        name: layout.to_canonical(name, truth[names[name]], kind, keras_file.NAMES)
-        for name, kind in spec.weights.items()
+    canonical = {
+        name: layout.to_canonical(name, variables[names[name]], weight, keras_file.NAMES)
+        for name, weight in spec.weights.items()
     }
-    keras_file.write(tmp_path / "ours.h5", layout.to_published(ours, spec, keras_file.NAMES))
-    run_keras(LOAD, tmp_path)
+    keras_file.write(tmp_path / "written.h5", layout.to_published(canonical, spec, keras_file.NAMES))
+    run_program("torch", "keras_files:load", str(tmp_path), "written.h5")

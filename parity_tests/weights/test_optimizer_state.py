@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,36 +25,12 @@ WEIGHTS = random_weights(SPEC, 1)
 TRAINED = [name for name, weight in SPEC.weights.items() if weight.kind not in STATISTICS]
 
 
-def test_paddles_optimizer_in_the_same_file_and_in_its_own(tmp_path: Path, require_backend, run_in) -> None:
-    """Its state is named after numbered parameters, which the checkpoint tells beside the model's arrays."""
+def test_paddles_optimizer_in_the_weight_file_and_in_its_own(
+    tmp_path: Path, require_backend: Callable[[str], None], run_program: Callable[..., Any]
+) -> None:
+    """Paddle names the optimizer's arrays after numbered parameters; the model's arrays give the order."""
     require_backend("paddle")
-    code = f"""
-import paddle
-from backends.paddle import create_model
-from backends.paddle.native_weights import NAMES
-from repro.weights import safetensors_file
-model, other = create_model({MODEL!r}, num_classes=5), create_model({MODEL!r}, num_classes=5)
-adam = paddle.optimizer.Adam(0.1, parameters=model.parameters())
-sgd = paddle.optimizer.SGD(paddle.optimizer.lr.CosineAnnealingDecay(0.1, 10), parameters=model.parameters())
-model.train()
-model(paddle.randn([4, 3, 32, 32])).square().mean().backward()
-for step in range(3):
-    adam.step()
-state, folder = adam.state_dict(), {str(tmp_path)!r}
-paddle.save({{"model": model.state_dict(), "opt": state}}, f"{{folder}}/both.pdparams")
-for name, one, optimizer in (("own", model, adam), ("other", other, adam), ("plain", model, sgd)):
-    paddle.save(one.state_dict(), f"{{folder}}/{{name}}.pdparams")
-    paddle.save(optimizer.state_dict(), f"{{folder}}/{{name}}.pdopt")
-names = {{NAMES.name(n, w): n for n, w in model.spec.weights.items()}}
-arrays = {{}}
-for native, parameter in model.named_parameters():
-    name = names[native]
-    for slot in ("moment1", "moment2") if not parameter.stop_gradient else ():
-        moment = state[f"{{parameter.name}}_{{slot}}_0"].numpy()
-        arrays[f"{{slot}}/{{name}}"] = NAMES.to_canonical_axes(moment, model.spec.weights[name])
-safetensors_file.save(f"{{folder}}/expected.safetensors", arrays)
-"""
-    run_in("paddle", code)
+    run_program("paddle", "optimizer_state:save_paddle_optimizers", MODEL, str(tmp_path))
     expected = safetensors_file.load(tmp_path / "expected.safetensors")[0]
     assert len(expected) == 2 * len(TRAINED)
     for name in ("both", "own"):

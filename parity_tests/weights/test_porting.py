@@ -7,6 +7,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +22,8 @@ from repro.specs import find_spec
 from repro.weights import safetensors_file
 from repro.weights.init import random_weights
 from repro.weights.porting import read_weights, write_weights
-from repro.workers.client import interpreter
 
+Capture = pytest.CaptureFixture[str]
 MODEL = "asymmnet_small_x0_35"
 SPEC = find_spec(MODEL, num_classes=7, in_channels=1)
 WEIGHTS = random_weights(SPEC, 5)
@@ -36,13 +39,13 @@ def same(left: Arrays, right: Arrays) -> bool:
 
 
 @pytest.fixture
-def canonical(tmp_path):
+def canonical(tmp_path: Path) -> Path:
     path = tmp_path / "canonical.safetensors"
     safetensors_file.save(path, WEIGHTS)
     return path
 
 
-def refusal(capsys, *arguments) -> str:
+def refusal(capsys: Capture, *arguments: Any) -> str:
     """Return the error of one line, after checking that no file has changed."""
     folder = arguments[0].parent
     before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
@@ -54,7 +57,7 @@ def refusal(capsys, *arguments) -> str:
     return str(caught.value)
 
 
-def test_square_linear_weight_is_transposed_in_the_file(tmp_path):
+def test_square_linear_weight_is_transposed_in_the_file(tmp_path: Path) -> None:
     spec = find_spec("asymmnet_small", num_classes=1280)
     arrays = random_weights(spec, 1)
     path = tmp_path / "weights.pdparams"
@@ -64,7 +67,7 @@ def test_square_linear_weight_is_transposed_in_the_file(tmp_path):
     assert same(read_weights(path, "asymmnet_small")[1], arrays)
 
 
-def test_canonical_file_records_its_source(canonical, tmp_path, capsys):
+def test_canonical_file_records_its_source(canonical: Path, tmp_path: Path, capsys: Capture) -> None:
     paddle, again, torch = (tmp_path / name for name in ("w.pdparams", "again.safetensors", "w.pth"))
     main([str(canonical), str(paddle), "--model", "asymmnet_small", "--option", "width=0.35"])
     main([str(paddle), str(again), "--model", "asymmnet_small", "--option", "width=0.35"])
@@ -79,7 +82,7 @@ def test_canonical_file_records_its_source(canonical, tmp_path, capsys):
     assert "7 classes" in capsys.readouterr().out
 
 
-def test_layout_may_be_given_instead_of_the_extension(canonical, tmp_path, capsys):
+def test_layout_may_be_given_instead_of_the_extension(canonical: Path, tmp_path: Path, capsys: Capture) -> None:
     main([str(canonical), str(tmp_path / "weights"), "--to", "mindspore", "--model", MODEL])
     assert same(read_weights(tmp_path / "weights.ckpt", MODEL)[1], WEIGHTS)
     assert "weights.ckpt" in capsys.readouterr().out
@@ -88,7 +91,7 @@ def test_layout_may_be_given_instead_of_the_extension(canonical, tmp_path, capsy
     assert "did you mean torch" in refusal(capsys, canonical, tmp_path / "w", "--to", "toch", "--model", MODEL)
 
 
-def test_every_mismatch_is_named_and_nothing_written(tmp_path, capsys):
+def test_every_mismatch_is_named_and_nothing_written(tmp_path: Path, capsys: Capture) -> None:
     source, destination = tmp_path / "w.pth", tmp_path / "w.ckpt"
     destination.write_text("old")
     arrays = dict(WEIGHTS)
@@ -127,19 +130,19 @@ def test_every_mismatch_is_named_and_nothing_written(tmp_path, capsys):
         (["none/w.pth", "--model", MODEL], "No such file or directory"),
     ],
 )
-def test_mistakes(arguments, message, canonical, tmp_path, capsys):
+def test_mistakes(arguments: list[str], message: str, canonical: Path, tmp_path: Path, capsys: Capture) -> None:
     assert message in refusal(capsys, canonical, tmp_path / arguments[0], *arguments[1:])
 
 
 @pytest.mark.parametrize("options", ["{", "[1]", "[" * 100_000, '{"num_classes": 3}', '{"size": "large"}'])
-def test_invalid_metadata(options, tmp_path, capsys):
+def test_invalid_metadata(options: str, tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "w.safetensors"
     safetensors_file.save(path, WEIGHTS, {"model": MODEL, "options": options})
     assert "option" in refusal(capsys, path, tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_broken_source_keeps_the_destination(suffix, tmp_path, capsys):
+def test_broken_source_keeps_the_destination(suffix: str, tmp_path: Path, capsys: Capture) -> None:
     source, destination = tmp_path / f"broken{suffix}", tmp_path / "w.safetensors"
     destination.write_text("old")
     refusal(capsys, source, destination, "--model", MODEL)
@@ -147,7 +150,7 @@ def test_broken_source_keeps_the_destination(suffix, tmp_path, capsys):
     assert str(source) in refusal(capsys, source, destination, "--model", MODEL)
 
 
-def test_weight_under_both_of_its_names_is_refused(tmp_path, capsys):
+def test_weight_under_both_of_its_names_is_refused(tmp_path: Path, capsys: Capture) -> None:
     native = native_weights("paddle")
     arrays = native.NAMES.to_native(WEIGHTS, SPEC.weights)
     name = next(name for name in WEIGHTS if name.endswith("running_mean"))
@@ -155,51 +158,32 @@ def test_weight_under_both_of_its_names_is_refused(tmp_path, capsys):
     assert "twice" in refusal(capsys, tmp_path / "w.pdparams", tmp_path / "w.pth", "--model", MODEL)
 
 
-def test_counters_are_skipped_and_logged(tmp_path, capsys):
+def test_counters_are_skipped_and_logged(tmp_path: Path, capsys: Capture) -> None:
     counter = {"stem.norm.num_batches_tracked": np.array(3)}
     native_weights("torch").write(tmp_path / "w.pth", WEIGHTS | counter)
     assert same(read_weights(tmp_path / "w.pth", MODEL)[1], WEIGHTS)
     assert "skipped 1 integer scalars, which are not weights: stem.norm.num_batches_tracked" in capsys.readouterr().out
 
 
-# A plain user's training checkpoint: weights beside an optimizer. Reads sys.argv[1], writes sys.argv[2].
-USERS = {
-    "torch": """
-import collections, sys, torch
-state = torch.load(sys.argv[1], weights_only=True)
-layer = torch.nn.Linear(3, 2)
-optimizer = torch.optim.SGD(layer.parameters(), 0.1, momentum=0.9)
-schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 6])
-layer(torch.ones(1, 3)).sum().backward()
-optimizer.step()
-state = collections.OrderedDict((f"module.{name}", torch.nn.Parameter(value)) for name, value in state.items())
-torch.save({"epoch": 3, "arch": "x", "best": 0.5, "optimizer": optimizer.state_dict(), "state_dict": state,
-            "schedule": schedule.state_dict()}, sys.argv[2])
-""",
-    "paddle": """
-import sys, paddle
-layer = paddle.nn.Linear(3, 2)
-optimizer = paddle.optimizer.Adam(0.1, parameters=layer.parameters())
-layer(paddle.ones([1, 3])).sum().backward()
-optimizer.step()
-paddle.save({"opt": optimizer.state_dict(), "model": paddle.load(sys.argv[1]), "epoch": 3}, sys.argv[2])
-""",
-}
-
-
-@pytest.mark.parametrize("name", USERS)
-def test_weights_are_found_inside_a_training_checkpoint(name, tmp_path, require_backend, capsys):
-    require_backend(name)
-    ours, theirs = (tmp_path / f"{which}{EXTENSIONS[name]}" for which in ("ours", "theirs"))
-    write_weights(ours, SPEC, WEIGHTS)
-    subprocess.run([interpreter(name), "-c", USERS[name], str(ours), str(theirs)], check=True, cwd=tmp_path)
-    assert same(read_weights(theirs, MODEL)[1], WEIGHTS)
+@pytest.mark.parametrize("backend", ["torch", "paddle"])
+def test_weights_inside_a_training_checkpoint(
+    backend: str,
+    tmp_path: Path,
+    require_backend: Callable[[str], None],
+    run_program: Callable[..., Any],
+    capsys: Capture,
+) -> None:
+    require_backend(backend)
+    weights, checkpoint = (tmp_path / f"{name}{EXTENSIONS[backend]}" for name in ("weights", "checkpoint"))
+    write_weights(weights, SPEC, WEIGHTS)
+    run_program(backend, f"porting:{backend}_checkpoint", str(weights), str(checkpoint))
+    assert same(read_weights(checkpoint, MODEL)[1], WEIGHTS)
     out = capsys.readouterr().out
     assert "read the weights under" in out
-    assert ("removed the prefix 'module.' from every name" in out) == (name == "torch")
+    assert ("removed the prefix 'module.' from every name" in out) == (backend == "torch")
 
 
-def test_ambiguous_groups_are_refused(tmp_path, capsys):
+def test_ambiguous_groups_are_refused(tmp_path: Path, capsys: Capture) -> None:
     native_weights("torch").write(tmp_path / "w.pth", {"student/a": np.ones(2), "teacher/a": np.ones(2)})
     assert "several groups of arrays (student, teacher)" in refusal(
         capsys, tmp_path / "w.pth", tmp_path / "w.ckpt", "--model", MODEL
@@ -207,7 +191,7 @@ def test_ambiguous_groups_are_refused(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_inspect_lists_metadata_and_arrays(suffix, tmp_path, capsys):
+def test_inspect_lists_metadata_and_arrays(suffix: str, tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / f"w{suffix}"
     write_weights(path, SPEC, WEIGHTS, {"note": "with\x1b[2J"})
     assert main([str(path), "--inspect"]) == 0
@@ -225,8 +209,8 @@ def test_inspect_lists_metadata_and_arrays(suffix, tmp_path, capsys):
     assert ("# note: with?[2J" in out) == (suffix == ".safetensors")
 
 
-def test_command_prints_one_error_line_and_imports_numpy_late(canonical):
-    def command(*arguments):
+def test_command_prints_one_error_line_and_imports_numpy_late(canonical: Path) -> None:
+    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-X", "importtime", "-m", "repro.port", *arguments],
             capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
