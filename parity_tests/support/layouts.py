@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from parity_tests.support.packages import ADAPT, FILES, SETUPS, Package, packages
+from parity_tests.support.packages import CHANGES, FILES, FRAMEWORK, Package, packages
 from repro.interface.discovery import SHIPPED
 from repro.parity.comparison import compare_arrays
 from repro.parity.tolerance import single_run_tolerance
@@ -52,7 +52,7 @@ def compare_with_package(layout: Layout, model: str, package: Package, workers: 
         folder = Path(name)
         file, answer = package.make(layout, model, folder)
         checkpoint = read_checkpoint(file, model, log=lines.append)
-        ported = {backend: _through_file(checkpoint, folder / f"ours{FILES[backend]}") for backend in workers}
+        ported = {backend: _through_file(checkpoint, folder / f"converted{FILES[backend]}") for backend in workers}
         republished = folder / f"republished{'.h5' if layout.format == 'keras' else FILES[layout.format]}"
         write_checkpoint(republished, checkpoint, layout.publisher)
         back = read_checkpoint(republished, model, layout=layout.publisher, log=lines.append)
@@ -76,12 +76,13 @@ def compare_with_package(layout: Layout, model: str, package: Package, workers: 
             verdict = compare_arrays(who, logits, exact, tolerance=tolerance)
             errors[who] = max(errors.get(who, 0.0), verdict.error_ratio)
             passed = passed and verdict.verdict != "diverges"
-    remark = "; ".join(filter(None, [layout.note, ADAPT.get((layout.publisher, find_spec(model).family), "")]))
-    if layout.options:
-        remark = "; ".join(filter(None, [remark, ", ".join(f"{k}={v}" for k, v in layout.options.items())]))
+    changes = CHANGES.get((layout.publisher, find_spec(model).family), {})
+    remarks = [layout.note] if layout.note else []
+    remarks += [f"model.{name} = {value:g}" for name, value in changes.items()]
+    remarks += [f"{name}={value}" for name, value in layout.options.items()]
     prefix = "recognised the layout: "
     recognised = next((line.removeprefix(prefix) for line in lines if line.startswith(prefix)), "")
-    return Row(layout.publisher, layout.models[model], model, recognised, errors, passed, remark)
+    return Row(layout.publisher, layout.models[model], model, recognised, errors, passed, "; ".join(remarks))
 
 
 def _through_file(checkpoint: Checkpoint, path: Path) -> dict[str, np.ndarray]:
@@ -108,7 +109,7 @@ def cases(publishers: set[str] | None = None, largest: float = float("inf")) -> 
     return [
         (layout, model)
         for layout in PUBLISHED
-        if layout.publisher in SETUPS and (publishers is None or layout.publisher in publishers)
+        if layout.publisher in FRAMEWORK and (publishers is None or layout.publisher in publishers)
         for model in layout.models
         if find_spec(model).params <= largest
     ]
@@ -116,7 +117,7 @@ def cases(publishers: set[str] | None = None, largest: float = float("inf")) -> 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layouts", nargs="+", choices=list(SETUPS), help="default: all")
+    parser.add_argument("--layouts", nargs="+", choices=list(FRAMEWORK), help="default: all")
     parser.add_argument("--largest", type=float, default=float("inf"), metavar="PARAMETERS")
     parser.add_argument("--models", nargs="+", metavar="NAME", help="default: all")
     arguments = parser.parse_args()

@@ -144,7 +144,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "zip of nonsense": (lambda _: zipped(b"nonsense"), "neither an HDF5 file"),
     "compressed zip": (lambda _: zipped(image(keras_3), zipfile.ZIP_DEFLATED), "is compressed"),
     "damaged zip": (lambda _: zipped(image(keras_3)).replace(b"HDF", b"HDG"), "CRC"),
-    "config is no JSON": (lambda _: zipped(image(keras_3), config="{"), "Expecting"),
+    "config is not JSON": (lambda _: zipped(image(keras_3), config="{"), "Expecting"),
     "config is a list": (lambda _: zipped(image(keras_3), config="[1]"), "list indices"),
     "config of text": (lambda _: zipped(image(keras_3), config='{"config": "text"}'), "does not describe a model"),
     "config of numbers": (lambda _: zipped(image(keras_3), config='{"config": {"layers": [1]}}'), "not subscriptable"),

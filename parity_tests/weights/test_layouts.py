@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,14 +39,18 @@ def smallest() -> list[tuple[Layout, str]]:
 
 
 @pytest.fixture(scope="module")
-def package():
+def package() -> Iterator[Callable[[str], Package]]:
     with packages() as start:
         yield start
 
 
 @pytest.mark.parametrize(("layout", "model"), smallest(), ids=ids)
 def test_package_and_backends_agree_on_logits(
-    layout: Layout, model: str, package, workers: dict[str, Worker], require_backend
+    layout: Layout,
+    model: str,
+    package: Callable[[str], Package],
+    workers: dict[str, Worker],
+    require_backend: Callable[[str], None],
 ) -> None:
     """One variant per layout; `python -m parity_tests.support.layouts` compares all."""
     for name in SHIPPED:
@@ -56,11 +61,13 @@ def test_package_and_backends_agree_on_logits(
     assert 0 < row.errors["package"] < 1
 
 
-def test_another_network_diverges(workers: dict[str, Worker], require_backend, monkeypatch) -> None:
+def test_another_network_diverges(
+    workers: dict[str, Worker], require_backend: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The epsilon of one normalisation is changed."""
     for name in SHIPPED:
         require_backend(name)
-    monkeypatch.setattr("parity_tests.support.packages.ADAPT", {("timm", "mobilenet_v2"): "model.bn1.eps = 3e-5"})
+    monkeypatch.setattr("parity_tests.support.packages.CHANGES", {("timm", "mobilenet_v2"): {"bn1.eps": 3e-5}})
     process = Package("timm")
     try:
         layout = layout_named("timm", find_spec("mobilenet_v2_x0_35"))
@@ -145,8 +152,8 @@ def test_safetensors_may_hold_any_names(publisher: str, tmp_path: Path) -> None:
     for bare in (False, True):  # files of others do not record the layout
         if bare:
             safetensors_file.save(path, safetensors_file.load(path)[0])
-        found = read_checkpoint(path, MODEL, log=str)
-        assert all(np.array_equal(found.weights[name], WEIGHTS[name]) for name in WEIGHTS)
+        checkpoint = read_checkpoint(path, MODEL, log=str)
+        assert all(np.array_equal(checkpoint.weights[name], WEIGHTS[name]) for name in WEIGHTS)
 
 
 def test_ambiguous_layouts_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,10 +186,10 @@ def test_options_of_the_publishers_network_are_applied(tmp_path: Path, capsys: p
     spec = find_spec("mobilenet_v3_small", num_classes=3)
     layout = layout_named("timm", spec)
     write_file(tmp_path / "w.pth", layout.to_published(initialise(spec, 0), spec, native_names("torch")), {})
-    found = read_checkpoint(tmp_path / "w.pth", "mobilenet_v3_small")
-    assert found.spec.norm_eps == 1e-5
+    checkpoint = read_checkpoint(tmp_path / "w.pth", "mobilenet_v3_small")
+    assert checkpoint.spec.norm_eps == 1e-5
     assert "applied the options of the network in timm: {'norm_eps': 1e-05}" in capsys.readouterr().out
-    write_checkpoint(tmp_path / "w.safetensors", found)
+    write_checkpoint(tmp_path / "w.safetensors", checkpoint)
     assert read_checkpoint(tmp_path / "w.safetensors").spec.norm_eps == 1e-5
 
 
@@ -205,10 +212,10 @@ def test_another_number_of_classes_initialises_the_classifier(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_published("torchvision", tmp_path / "w.pth")
-    found = read_checkpoint(path, MODEL, num_classes=9)
+    checkpoint = read_checkpoint(path, MODEL, num_classes=9)
     fresh = initialise(find_spec(MODEL, num_classes=9), 0)
-    assert found.spec.num_classes == 9
-    for name, array in found.weights.items():
+    assert checkpoint.spec.num_classes == 9
+    for name, array in checkpoint.weights.items():
         assert np.array_equal(array, fresh[name] if name.startswith("classifier.") else WEIGHTS[name]), name
     output = capsys.readouterr().out
     assert "skipped the classifier of 5 classes: classifier.weight, classifier.bias" in output
@@ -222,10 +229,10 @@ def test_partial_reads_what_fits_and_logs_the_rest(tmp_path: Path, capsys: pytes
     changes = {"features__18__1__weight": np.ones(3, "float32"), "features__0__0__weight": None}
     path = write_published("torchvision", tmp_path / "w.pth", other=np.ones(3, "float32"), **changes)
     assert main([str(path), str(tmp_path / "w.ckpt"), "--model", MODEL, "--partial", "--num-classes", "9"]) == 0
-    found = read_checkpoint(tmp_path / "w.ckpt", MODEL, log=str)
+    checkpoint = read_checkpoint(tmp_path / "w.ckpt", MODEL, log=str)
     fresh = initialise(find_spec(MODEL, num_classes=9), 0)
     initialised = {"stem.conv.weight", "last.norm.weight", "classifier.weight", "classifier.bias"}
-    for name, array in found.weights.items():
+    for name, array in checkpoint.weights.items():
         assert np.array_equal(array, fresh[name] if name in initialised else WEIGHTS[name]), name
     output = capsys.readouterr().out
     assert "partial: last.norm.weight has shape (3,) instead of (1280,)" in output

@@ -53,7 +53,7 @@ HOSTILE = {
     "unknown type": make_file({"w": entry("F31")}),
     "a type without a NumPy name": make_file({"w": entry("F8_E4M3", (4, 4))}),
     "no shape": make_file({"w": {"dtype": "F32", "data_offsets": [0, 16]}}),
-    "metadata that is no text": make_file({"__metadata__": {"model": 3}, "w": entry()}),
+    "metadata that is not text": make_file({"__metadata__": {"model": 3}, "w": entry()}),
     "a name twice": make_file(b'{"w":%s,"w":%s}' % (json.dumps(entry()).encode(), json.dumps(entry()).encode())),
 }
 
