@@ -1,0 +1,127 @@
+"""ONNX files that are written only if onnxruntime computes with them what the backend computes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from repro.errors import ReproError, first_line
+from repro.interface.discovery import backend_names, load_backend
+from repro.parity.comparison import ArrayComparison, compare_arrays
+from repro.parity.tolerance import measure_tolerances, perturb_last_bits
+from repro.untrusted import printable
+
+if TYPE_CHECKING:
+    from repro.interface import Backend
+    from repro.weights.porting import Checkpoint
+
+LARGEST_IMAGE = 4096  # height and width in pixels
+PERTURBATIONS = 3  # forward passes of slightly changed images, from which the tolerance is measured
+
+
+def export_checked(path: Path, checkpoint: Checkpoint, backend_name: str, image_size: int) -> ArrayComparison:
+    """Write the checkpoint as ONNX for images of `image_size` pixels, with the exporter of a backend.
+
+    Returns the comparison of onnxruntime's logits of random images with those of the backend.
+    Raises ReproError if they diverge, if the exporter fails, or if a package for the export is not installed.
+    """
+    backend, spec = load_backend(backend_name), checkpoint.spec
+    model = backend.create_model(spec)
+    backend.load_weights(model, checkpoint.weights)
+    images = np.random.default_rng(0).standard_normal((3, spec.in_channels, image_size, image_size), np.float32)
+    expected = backend.forward(model, images)["logits"]
+    perturbed_runs = [
+        {"logits": backend.forward(model, perturb_last_bits(images, seed))["logits"]} for seed in range(PERTURBATIONS)
+    ]
+    tolerance = measure_tolerances(perturbed_runs, {"logits": expected})["logits"]
+
+    other_backends = " or ".join(other for other in backend_names() if other != backend_name)
+    advice = f"the network is the same in every backend: try --backend {other_backends}"
+    try:
+        _write_onnx(path, backend, model, image_size, checkpoint.metadata | {"image_size": str(image_size)})
+        logits = _onnxruntime_logits(path, images)
+    except ImportError as error:
+        raise ReproError(
+            f"--backend {backend_name} cannot export ({error}); install what is missing with: "
+            "pip install -e '.[export]' in repro's folder"
+        ) from error
+    except OSError:  # such as a full disk, which is not a failure of the exporter
+        raise
+    except Exception as error:  # exporters, the checker and onnxruntime raise errors of many types
+        reason = first_line(error)
+        raise ReproError(f"--backend {backend_name} cannot export {spec.name} ({reason}); {advice}") from error
+    comparison = compare_arrays("logits", logits, expected, tolerance=tolerance)
+    if comparison.verdict == "diverges":
+        raise ReproError(f"the network exported by {backend_name} computes other logits: {comparison.reason}; {advice}")
+    return comparison
+
+
+def _write_onnx(path: Path, backend: Backend, model: Any, image_size: int, metadata: Mapping[str, str]) -> None:
+    """Export the model, normalise the graph and write it. Raises whatever the exporter or onnx.checker raises."""
+    import onnx  # after the framework: MindSpore has to be the first to load protobuf
+
+    with TemporaryDirectory(prefix="repro-export-") as folder:
+        exported = Path(folder) / "model.onnx"
+        backend.export_onnx(model, exported, image_size)
+        proto = onnx.load(exported)
+    normalise_graph(proto)
+    onnx.helper.set_model_props(proto, dict(metadata))
+    onnx.save(proto, path)
+    onnx.checker.check_model(path, full_check=True)
+
+
+def normalise_graph(proto: Any) -> None:
+    """Make graphs of all exporters alike: an input "images" and an output "logits", each with a free batch axis.
+
+    Max pooling without padding gets auto_pad="VALID" instead of pads of zero. Otherwise, onnxruntime merges a Pad
+    operator in front of it into the pooling, which then ignores the border instead of reading zeros
+    (onnxruntime#24737).
+    """
+    import onnx
+
+    new_names = {}
+    for name, values in {"images": proto.graph.input, "logits": proto.graph.output}.items():
+        (value,) = values
+        new_names[value.name] = value.name = name
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    for node in proto.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [new_names.get(name, name) for name in names]
+        attributes = {attribute.name: attribute for attribute in node.attribute}
+        if node.op_type == "MaxPool" and "pads" in attributes and not any(attributes["pads"].ints):
+            for name in attributes.keys() & {"pads", "auto_pad"}:
+                node.attribute.remove(attributes[name])
+            node.attribute.append(onnx.helper.make_attribute("auto_pad", "VALID"))
+
+
+def _onnxruntime_logits(path: Path, images: np.ndarray) -> np.ndarray:
+    """Return onnxruntime's logits (N, classes) of images (N, C, H, W), in batches of 1 and N - 1 images."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # only fatal errors; other errors are raised anyway, and warnings are for exporters
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return np.concatenate([session.run(["logits"], {"images": batch})[0] for batch in (images[:1], images[1:])])
+
+
+def choose_image_size(requested: int | None, checkpoint: Checkpoint) -> int:
+    """Return the requested height and width in pixels, or else that of the checkpoint, or else the published one.
+
+    Raises ReproError for a size that is not between 1 and 4096, and for one that is too small for the network.
+    """
+    if requested is not None:
+        text = str(requested)
+    else:
+        text = checkpoint.metadata.get("image_size", str(checkpoint.spec.input_size))
+    size = int(text) if re.fullmatch("[0-9]{1,4}", text) else 0
+    if not 1 <= size <= LARGEST_IMAGE:
+        raise ReproError(
+            f"cannot use images of {printable(text)} pixels: give --image-size a number from 1 to {LARGEST_IMAGE}"
+        )
+    checkpoint.spec.trace(size)  # raises ReproError if it is too small
+    return size
