@@ -20,7 +20,7 @@ from repro.weights import safetensors_file
 from repro.weights.init import random_weights
 
 SIZE = 32
-# These contain depthwise convolutions of large and small feature maps, every pooling, the channel shuffle, SAME padding,
+# These contain depthwise convolutions of large and small feature maps, every pooling, the channel shuffle, SAME and
 # zero padding, and every activation. SHARED is exported by every backend.
 SHARED = "shufflenet_v1_g3_x0_25"
 MODELS = {
