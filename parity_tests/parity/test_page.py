@@ -1,4 +1,4 @@
-"""The page of `repro.parity --html`, in a browser that has no network."""
+"""repro.parity.page and page.html, in a browser that has no network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VERSIONS = {"torch": "2.0", "paddle": "3.0", HOSTILE: HOSTILE}
 FAMILIES = {"small_net": "small", "small_net_wide": "small", "big_net": "big", HOSTILE: HOSTILE}
 RUNGS = {0: "structure", 1: "eval"}
 STAGES = ("stem", "stages.0", "stages.1, float64", "logits")
-# of each stage at two sizes: equal, rounding, in float64, too much; then the same with no number
+# The error of each stage, at two sizes: 0, rounding, rounding in float64, above the tolerance or not a number
 ERRORS: tuple[float | None, ...] = (0.0, 1.23456e-7, 1e-10, 5e-4, 0.0, 2e-7, 2e-10, None)
 
 
@@ -58,7 +58,7 @@ def html(records: list[Record]) -> str:
 
 @pytest.fixture(scope="module")
 def browser(chromium: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """One for all tests of this file."""
+    """A headless browser for all tests of this module."""
     options = webdriver.ChromeOptions()
     options.binary_location, driver = chromium
     for flag in (
@@ -68,25 +68,27 @@ def browser(chromium: tuple[str, str], tmp_path_factory: pytest.TempPathFactory)
     ):  # fmt: skip
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    started = webdriver.Chrome(options=options, service=Service(driver))
+    chrome = webdriver.Chrome(options=options, service=Service(driver))
     try:
-        yield started
+        yield chrome
     finally:
-        started.quit()
+        chrome.quit()
 
 
 class Page:
+    """The page in the browser."""
+
     def __init__(self, browser: webdriver.Chrome, path: Path):
         self.browser, self.address = browser, path.as_uri()
 
     def open(self, place: str = "", width: int = 1200) -> None:
-        """place: behind the # of the address."""
+        """Open the page. place: the part of the address that starts with #."""
         network = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
         screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
         self.browser.execute_cdp_cmd("Network.enable", {})
         self.browser.execute_cdp_cmd("Network.emulateNetworkConditions", network)
         self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-        self.browser.get("about:blank")  # or another # alone would not load the page again
+        self.browser.get("about:blank")  # otherwise another place would not load the page again
         self.browser.get(self.address + place)
 
     def __call__(self, script: str, *arguments: Any) -> Any:
@@ -99,26 +101,28 @@ class Page:
         WebDriverWait(self.browser, 20, 0.05).until(lambda _: self(script), script)
 
     def cells(self, row: str, kind: str = "td") -> list[Any]:
-        """Of the visible row of that name."""
+        """The cells of the visible row of a variant."""
         rows = self.browser.find_elements(By.CSS_SELECTOR, "#matrix tbody tr:has(th.name)")
-        found = [one for one in rows if one.is_displayed() and one.find_element(By.CSS_SELECTOR, "th").text == row]
-        return found[0].find_elements(By.CSS_SELECTOR, kind) if found else []
+        visible = [element for element in rows if element.is_displayed()]
+        matches = [element for element in visible if element.find_element(By.CSS_SELECTOR, "th").text == row]
+        return matches[0].find_elements(By.CSS_SELECTOR, kind) if matches else []
 
     def points(self, kind: str) -> int:
-        """How many the plot has."""
+        """The number of points of a kind in the plot."""
         return self(f"(document.querySelector('#plot .{kind}')?.getAttribute('d').match(/M/g) ?? []).length")
 
 
 @pytest.fixture
 def shown(browser: webdriver.Chrome, tmp_path: Path) -> Page:
+    """The page of RECORDS, opened."""
     path = tmp_path / "page.html"
     path.write_text(html(RECORDS), encoding="utf-8")
-    found = Page(browser, path)
-    found.open()
-    return found
+    page = Page(browser, path)
+    page.open()
+    return page
 
 
-def test_every_verdict_is_there(shown: Page) -> None:
+def test_the_table_has_every_verdict(shown: Page) -> None:
     assert shown("[...document.querySelectorAll('tbody th.name')].map(th => th.textContent)") == list(FAMILIES)
     assert shown("[...document.querySelectorAll('tbody th.family')].map(th => th.textContent)") == [
         "small 2", "big 1", f"{HOSTILE} 1"
@@ -133,34 +137,34 @@ def test_every_verdict_is_there(shown: Page) -> None:
     assert shown.browser.get_log("browser") == []
 
 
-def test_what_diverges_is_explained_and_drawn(shown: Page) -> None:
+def test_a_divergence_is_explained_and_drawn(shown: Page) -> None:
     shown.cells("small_net")[3].click()
     shown.wait("document.getElementById('cell').textContent === 'small_net · 1 eval · torch'")
-    shown.wait("document.querySelector('#plot .over') === null && document.querySelector('#plot .single') !== null")
+    shown.wait("document.querySelector('#plot .over') === null && document.querySelector('#plot .float32') !== null")
     shown.cells("small_net")[4].click()
     shown.wait("document.querySelector('#plot .over') !== null")
     assert shown("location.hash") == "#small_net/1/paddle"
     assert shown.text("sentence") == RECORDS[4].sentence
     assert "first diverges from torch float64 at logits (64x64)" in shown.text("sentence")
-    assert (shown.points("single"), shown.points("double"), shown.points("over")) == (4, 2, 2)
-    assert shown.points("allowed") == len(ERRORS)
+    assert (shown.points("float32"), shown.points("float64"), shown.points("over")) == (4, 2, 2)
+    assert shown.points("tolerance") == len(ERRORS)
     assert shown("[...document.querySelectorAll('#plot text')].map(text => text.textContent)")[:2] == ["64x64", "65x47"]
     assert shown.text("readout") == (
-        "logits (64x64) — 4 of 8: error 5.00e-4, allowed 1.00e-5 (50.0 times as much)"
-    )  # the first above its tolerance
+        "logits (64x64) — 4 of 8: error 5.00e-4, tolerance 1.00e-5 (50.0 times the tolerance)"
+    )  # the first error above its tolerance
     assert "NaN" not in shown("document.getElementById('plot').outerHTML")
 
 
-def test_a_point_is_named_under_the_pointer_and_by_the_arrows(shown: Page) -> None:
+def test_the_pointer_and_the_arrow_keys_select_a_point(shown: Page) -> None:
     shown.open("#small_net/1/paddle")
     shown.wait("document.querySelector('#plot .over') !== null")
     plot = shown.browser.find_element(By.ID, "plot")
     ActionChains(shown.browser).move_to_element_with_offset(plot, -plot.size["width"] // 2 + 60, 0).perform()
-    assert shown.text("readout").startswith("stem (64x64) — 1 of 8: error 0, allowed 1.00e-5")
+    assert shown.text("readout").startswith("stem (64x64) — 1 of 8: error 0, tolerance 1.00e-5")
     plot.send_keys(Keys.ARROW_RIGHT)
     assert shown.text("readout").startswith("stages.0 (64x64) — 2 of 8: error 1.23e-7")
     plot.send_keys(Keys.END)
-    assert shown.text("readout").startswith("logits (65x47) — 8 of 8: error no number")
+    assert shown.text("readout").startswith("logits (65x47) — 8 of 8: error n/a")
 
 
 def test_filter(shown: Page) -> None:
@@ -179,49 +183,49 @@ def test_filter(shown: Page) -> None:
 
 
 def test_the_keyboard_opens_a_cell(shown: Page) -> None:
-    shown.wait("document.querySelector('#plot .over') !== null")  # at first, what diverges first is open
+    shown.wait("document.querySelector('#plot .over') !== null")  # the page opens with the first divergence
     shown.browser.find_element(By.ID, "only").send_keys(Keys.TAB)
     keyboard = ActionChains(shown.browser)
     keyboard.send_keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ARROW_LEFT, Keys.ENTER).perform()
     shown.wait("document.getElementById('cell').textContent === 'big_net · 1 eval · torch'")
     assert shown("document.activeElement.getAttribute('aria-label')") == (
-        "big_net, rung 1 eval, torch: rounding, 22 % of what is allowed"
+        "big_net, rung 1 eval, torch: rounding, 22 % of the tolerance"
     )
 
 
 @pytest.mark.parametrize(
     "place", ["", "#small_net/1/paddle", "#" + "/".join([quote(HOSTILE, ""), "1", quote(HOSTILE, "")])]
 )
-def test_a_phone_shows_it_all(place: str, shown: Page) -> None:
+def test_the_page_fits_a_phone(place: str, shown: Page) -> None:
     shown.open(place, width=390)
     shown.wait("document.querySelector('#plot .over') !== null")
     assert shown("innerWidth") == 390
     assert shown("document.documentElement.scrollWidth") == 390
     box, panel = (shown.browser.find_element(By.ID, name) for name in ("box", "panel"))
-    assert shown("arguments[0].scrollWidth > arguments[0].clientWidth", box)  # the table scrolls in its own box
+    assert shown("arguments[0].scrollWidth > arguments[0].clientWidth", box)  # only the table scrolls
     assert panel.rect["y"] >= box.rect["y"] + box.rect["height"]
 
 
-def test_hostile_names_are_text(shown: Page) -> None:
+def test_hostile_names_are_shown_as_text(shown: Page) -> None:
     shown.open("#" + "/".join([quote(HOSTILE, ""), "1", quote(HOSTILE, "")]))
     shown.wait("document.querySelector('#plot .over') !== null")
     assert shown.text("cell") == f"{HOSTILE} · 1 eval · {HOSTILE}"
-    assert shown.text("sentence").endswith(f"first at {HOSTILE}: off {HOSTILE}")
+    assert shown.text("sentence").endswith(f"at {HOSTILE}: off {HOSTILE}")
     assert HOSTILE in shown.text("about")
     assert shown("document.querySelectorAll('img').length") == 0
     assert shown("document.title") != "owned"
     assert shown.browser.get_log("browser") == []
 
 
-def test_an_address_that_leads_nowhere_opens_as_none_does(shown: Page) -> None:
+def test_an_invalid_address_opens_the_first_divergence(shown: Page) -> None:
     for place in ("#nothing", "#small_net/9/torch", "#%E0%A4%A", "#//"):
         shown.open(place)
         shown.wait("document.getElementById('cell').textContent === 'small_net · 1 eval · paddle'")
     assert shown.browser.get_log("browser") == []
 
 
-def test_numbers_that_are_none() -> None:
-    """Without a browser: neither NaN nor infinity is JSON."""
+def test_numbers_that_are_not_finite_become_null() -> None:
+    """NaN and infinity are not JSON."""
     profile: list[ProfilePoint] = [("stem", math.nan, math.inf), ("logits", math.inf, 0.0)]
     odd = Record("big_net", 1, "torch", "", "diverges", math.nan, math.inf, "", "it failed", profile)
     text = html([odd])
@@ -232,13 +236,13 @@ def test_numbers_that_are_none() -> None:
     )
 
 
-def test_of_several_seeds_the_worst_is_shown() -> None:
+def test_a_cell_shows_the_worst_seed() -> None:
     again = [record("small_net", 1, "paddle"), record("big_net", 1, "paddle")]
     other = Record("big_net", 1, "paddle", "torch float64", "rounding", 9e-6, 1e-5, "stem", "of seed 1")
     assert '"1/paddle":["rounding",0.9,9e-06,1e-05,' in html([*again, other])
 
 
-def test_a_point_takes_a_few_bytes() -> None:
+def test_a_point_takes_less_than_eight_bytes() -> None:
     names = [f"step {step}: stages.{i}.project.conv.weight" for step in (1, 5) for i in range(1000)]
     profile: list[ProfilePoint] = [
         (name, 1.234567e-9 * (7 * i % 1000), 1e-6 + 1e-9 * i) for i, name in enumerate(names)
