@@ -27,10 +27,10 @@ def main(argv: list[str] | None = None) -> int:
     recipes.add_flags(parser)
     flags = vars(parser.parse_args(argv))
     config, out = flags.pop("config"), flags.pop("out")
-    flags = recipes.convert(flags, "")
+    flags = recipes.parse_values(flags)
     if "model" in flags:
         raise ReproError("--model is decided by the tables; leave it out, or train one model with repro.run")
-    values = recipes.read(config) if config else {}
+    values = recipes.read_recipe_file(config) if config else {}
 
     from repro.evaluation import ablation_tables
 

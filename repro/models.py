@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.name is None:
         rows, lines = summary.variant_rows(), summary.variant_lines
     else:
-        size = recipes.convert({"image_size": arguments.image_size}, "")["image_size"]
+        size = recipes.parse_values({"image_size": arguments.image_size})["image_size"]
         spec = find_spec(arguments.name, num_classes=arguments.num_classes)
         rows, lines = summary.layer_rows(spec, size), summary.layer_lines
     print(json.dumps(rows, indent=1) if arguments.json else "\n".join(lines(rows)))

@@ -50,11 +50,12 @@ def main(argv: list[str] | None = None) -> int:
         "--classes", type=Path, metavar="FILE", help="class names: class_indices.json, or a text file of one per line"
     )
     for name, help in SETTINGS.items():
-        flag = "--option" if name == "options" else f"--{name.replace('_', '-')}"
-        kind = recipes.FIELDS[name].metadata["kind"]
-        network.add_argument(flag, dest=name, default=argparse.SUPPRESS, help=help, **kind.argument)
+        value_type = recipes.FIELDS[name].metadata["type"]
+        network.add_argument(
+            recipes.flag_of(name), dest=name, default=argparse.SUPPRESS, help=help, **value_type.argument
+        )
     arguments = parser.parse_args(argv)
-    settings = recipes.convert({name: value for name, value in vars(arguments).items() if name in SETTINGS}, "")
+    settings = recipes.parse_values({name: value for name, value in vars(arguments).items() if name in SETTINGS})
 
     from repro.evaluation import prediction_files
     from repro.evaluation.class_names import read_class_names

@@ -23,13 +23,13 @@ def main(argv: list[str] | None = None) -> int:
     recipes.add_flags(parser)
     flags = vars(parser.parse_args(argv))
     config, out, resume = (flags.pop(name) for name in ("config", "out", "resume"))
-    flags = recipes.convert(flags, "")
+    flags = recipes.parse_values(flags)
     if resume and (config or not out):
         raise ReproError("--resume goes on with the recipe in the run folder: give --out, and no --config")
     if resume:
         recipe = session.resumed_recipe(Path(out), flags)
     else:
-        recipe = recipes.make(recipes.read(config) if config else {}, flags)
+        recipe = recipes.build_recipe(recipes.read_recipe_file(config) if config else {}, flags)
     session.run_in_this_process(recipe, out, resume=resume)
     return 0
 

@@ -13,7 +13,7 @@ import pytest
 
 from parity_tests.support import made_up
 from parity_tests.support.made_up import QUICK, metrics
-from repro.interface import OPTIMIZERS
+from repro.choices import OPTIMIZERS
 from repro.run import main
 from repro.specs import Spec
 from repro.workers.client import interpreter

@@ -1,4 +1,4 @@
-"""What repro.interface.TrainSettings refuses: bad values, and the state of a training under other settings."""
+"""TrainSettings refuses values out of range, and a training state that was saved under other settings."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ TRAINED = [name for name, weight in SPEC.weights.items() if weight.kind not in S
     [
         ({"optimizer": "adan"}, "unknown optimizer 'adan': did you mean adam"),
         ({"optimizer": None}, "unknown optimizer None"),
-        ({"momentum": 1.0}, "momentum is 1.0; give a number from 0 to less than 1"),
-        ({"momentum": "0.9"}, "momentum is '0.9'; give"),
-        ({"weight_decay": -1e-4}, "weight_decay is -0.0001; give a number from 0 up"),
-        ({"weight_decay": float("nan")}, "weight_decay is nan; give"),
-        ({"betas": (0.9, 1.0)}, r"betas\[1\] is 1.0; give"),
-        ({"betas": (0.9,)}, r"betas are \(0.9,\); give two numbers"),
-        ({"betas": 0.9}, "betas are 0.9; give two numbers"),
-        ({"eps": 0.0}, "eps is 0.0; give a number above 0"),
-        ({"alpha": -0.1}, "alpha is -0.1; give"),
-        ({"clip_norm": 0}, "clip_norm is 0; give a number above 0"),
-        ({"clip_norm": float("inf")}, "clip_norm is inf; give"),
-        ({"label_smoothing": 1.0}, "label_smoothing is 1.0; give"),
-        ({"ema_decay": 1}, "ema_decay is 1; give"),
-        ({"ema_decay": True}, "ema_decay is True; give"),
-        ({"nesterov": True, "momentum": 0.0}, "nesterov is True with sgd and a momentum of 0.0; it needs"),
-        ({"nesterov": True, "optimizer": "adam"}, "nesterov is True with adam"),
+        ({"momentum": 1.0}, "momentum must be a number from 0 to 0.9999, not 1.0"),
+        ({"momentum": "0.9"}, "momentum must be a number from 0 to 0.9999, not '0.9'"),
+        ({"weight_decay": -1e-4}, "weight_decay must be a number from 0 to 1, not -0.0001"),
+        ({"weight_decay": float("nan")}, "weight_decay must be .*, not nan"),
+        ({"betas": (0.9, 1.0)}, r"betas\[1\] must be a number from 0 to 0.999999, not 1.0"),
+        ({"betas": (0.9,)}, r"betas must be two numbers, such as \(0.9, 0.999\), not \(0.9,\)"),
+        ({"betas": 0.9}, "betas must be two numbers, .*, not 0.9"),
+        ({"eps": 0.0}, "eps must be a number above 0 and up to 1, not 0.0"),
+        ({"alpha": -0.1}, "alpha must be .*, not -0.1"),
+        ({"clip_norm": 0}, "clip_norm must be a number above 0 and up to 1000000, not 0"),
+        ({"clip_norm": float("inf")}, "clip_norm must be .*, not inf"),
+        ({"label_smoothing": 1.0}, "label_smoothing must be a number from 0 to 0.99, not 1.0"),
+        ({"ema_decay": 1}, "ema_decay must be a number from 0 to 0.999999, not 1"),
+        ({"ema_decay": True}, "ema_decay must be .*, not True"),
+        ({"nesterov": True, "momentum": 0.0}, "nesterov is set with optimizer sgd and momentum 0.0; it needs"),
+        ({"nesterov": True, "optimizer": "adam"}, "nesterov is set with optimizer adam and momentum 0.9"),
     ],
 )
 def test_a_bad_setting_is_one_line(options: dict, message: str) -> None:
@@ -53,7 +53,7 @@ def test_a_state_of_other_settings_is_refused() -> None:
     for broken, message in (
         ({key: array for key, array in state.items() if key != "steps"}, "steps is missing"),
         (state | {f"velocity/{name}": np.zeros(1)}, f"velocity/{name} is unexpected"),
-        (state | {f"moment2/{name}": np.zeros(1)}, f"moment2/{name} is of another shape"),
+        (state | {f"moment2/{name}": np.zeros(1)}, f"moment2/{name} is wrongly shaped"),
     ):
         with pytest.raises(ReproError, match=re.escape(message)):
             adam.complete_state(broken, SPEC)

@@ -105,10 +105,12 @@ def test_probability_and_switch():
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({}, "mixup and cutmix are both 0, which mixes nothing"), ({"mixup": -1}, "mixup must be an alpha from 0"),
-        ({"cutmix": float("nan")}, "cutmix must be an alpha"), ({"mixup": float("inf")}, "mixup must be an alpha"),
-        ({"mixup": 1, "probability": 1.5}, "probability must be a probability from 0 to 1"),
-        ({"mixup": 1, "switch": float("nan")}, "switch must be a probability"),
+        ({}, "mixup and cutmix are both 0, so nothing is mixed"),
+        ({"mixup": -1}, "mixup must be a number from 0 to 1000"),
+        ({"cutmix": float("nan")}, "cutmix must be a number from 0"),
+        ({"mixup": float("inf")}, "mixup must be a number from 0"),
+        ({"mixup": 1, "probability": 1.5}, "probability must be a number from 0 to 1"),
+        ({"mixup": 1, "switch": float("nan")}, "switch must be a number from 0"),
         ({"mixup": 1, "mode": "half"}, "mode must be one of batch, pair, elem, not 'half'"),
     ],
 )  # fmt: skip

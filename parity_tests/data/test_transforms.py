@@ -14,7 +14,7 @@ from PIL import Image
 from repro.data import Transform
 from repro.data.rand_augment import OPERATIONS, rand_augment
 from repro.data.rng import stream
-from repro.data.transform import centre, random_part, rectangle
+from repro.data.transform import centre_crop, cutout_box, random_box
 from repro.errors import ReproError
 
 Run = Callable[[str, str], str]
@@ -47,7 +47,7 @@ def test_padding_moves_an_image_by_up_to_so_many_pixels():
 
 
 def test_random_part_has_the_area_and_ratio_that_it_should():
-    boxes = np.array([random_part(3000, 3000, stream(0, 0, index)) for index in range(2000)])
+    boxes = np.array([random_box(3000, 3000, stream(0, 0, index)) for index in range(2000)])
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
     area, ratio = width * height / 3000**2, width / height
     assert (area > 0.0799).all()
@@ -70,7 +70,7 @@ def test_random_part_has_the_area_and_ratio_that_it_should():
     ],
 )  # fmt: skip
 def test_random_part_of_a_long_image(size: tuple[int, int], box: tuple[int, ...]):
-    assert random_part(*size, stream(1)) == box
+    assert random_box(*size, stream(1)) == box
 
 
 def test_random_part_is_squashed_to_the_size():
@@ -85,10 +85,10 @@ def test_random_part_is_squashed_to_the_size():
 
 def test_centre_by_hand():
     rows = np.arange(16 * 32, dtype=np.uint16).reshape(16, 32).astype(np.uint8)
-    pixels = np.asarray(centre(Image.fromarray(rows), 14))  # of 16 x 32, which need no resizing
+    pixels = np.asarray(centre_crop(Image.fromarray(rows), 14))  # of 16 x 32, which need no resizing
     assert pixels.tolist() == rows[1:15, 9:23].tolist()
-    assert np.asarray(centre(Image.fromarray(rows.T.copy()), 14)).tolist() == rows.T[9:23, 1:15].tolist()
-    assert {centre(Image.new("L", size), 14).size for size in [(1, 1), (3, 500), (500, 3)]} == {(14, 14)}
+    assert np.asarray(centre_crop(Image.fromarray(rows.T.copy()), 14)).tolist() == rows.T[9:23, 1:15].tolist()
+    assert {centre_crop(Image.new("L", size), 14).size for size in [(1, 1), (3, 500), (500, 3)]} == {(14, 14)}
 
 
 def test_centre_of_an_image_that_would_be_too_large_as_a_whole():
@@ -100,7 +100,7 @@ def test_centre_of_an_image_that_would_be_too_large_as_a_whole():
 
 
 def test_rectangle_has_the_area_and_ratio_that_it_should():
-    boxes = np.array([rectangle(2000, stream(0, 0, index)) for index in range(2000)])
+    boxes = np.array([cutout_box(2000, stream(0, 0, index)) for index in range(2000)])
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
     area, ratio = width * height / 2000**2, height / width
     assert boxes.min() >= 0
@@ -110,7 +110,7 @@ def test_rectangle_has_the_area_and_ratio_that_it_should():
     assert 0.399 < ratio.min() < 0.41
     assert 2.48 < ratio.max() < 2.501
     assert abs(ratio.mean() - 1.45) < 0.05  # drawn evenly
-    assert rectangle(1, stream(0))[2:] in {(0, 0), (0, 1), (1, 0)}
+    assert cutout_box(1, stream(0))[2:] in {(0, 0), (0, 1), (1, 0)}
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -180,10 +180,10 @@ def test_what_is_off_draws_nothing(name: str):
     ("wrong", "told"),
     [
         ({"resize": "fit"}, "resize must be squash or crop, not 'fit'"),
-        ({"pad": -1}, "pad must be a whole number from 0 to 8"), ({"pad": 9}, "pad must be"),
-        ({"pad": 1.5}, "pad must be"), ({"cutout": 1.1}, "cutout must be a probability"),
+        ({"pad": -1}, "pad must be a whole number from 0 to 64"), ({"pad": 9}, "pad must be at most the image size, 8"),
+        ({"pad": 1.5}, "pad must be"), ({"cutout": 1.1}, "cutout must be a number from 0 to 1, not 1.1"),
         ({"cutout": float("nan")}, "cutout must be"), ({"rand_augment": -1}, "rand_augment must be a whole number"),
-        ({"rand_augment": 1.0}, "rand_augment must be"), ({"magnitude": 11}, "magnitude must be from 0 to 10, not 11"),
+        ({"rand_augment": 1.0}, "rand_augment must be"), ({"magnitude": 11}, "magnitude must be a number from 0 to 10"),
         ({"magnitude": float("nan")}, "magnitude must be"), ({"channels": 4}, r"channels must be 3 \(RGB\) or 1"),
         ({"channels": 1}, "mean and std must be one number each"),
         ({"mean": (0.5,), "std": (0.5,)}, "mean and std must be three numbers each"),

@@ -16,6 +16,7 @@ CORE_FOR_BACKENDS = (
     "repro.specs",
     "repro.weights",
     "repro.interface",
+    "repro.choices",
     "repro.errors",
     "repro.files",
     "repro.arrays",

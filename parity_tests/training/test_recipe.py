@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from repro import interface
-from repro.data import mixing, transform
+from repro.choices import RANGES
 from repro.errors import ReproError
 from repro.training import recipe as recipes
 
@@ -19,7 +18,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 def flags(*argv: str) -> dict:
     parser = argparse.ArgumentParser()
     recipes.add_flags(parser)
-    return recipes.convert(vars(parser.parse_args(argv)), "")
+    return recipes.parse_values(vars(parser.parse_args(argv)))
 
 
 def file(folder: Path, text: str | bytes) -> Path:
@@ -38,40 +37,45 @@ def test_every_field_has_a_flag_and_survives_the_file(tmp_path):
         "--mix-probability", "0.1", "--mix-switch", "0.3", "--mix-mode", "pair",
         "--batch-size", "8", "--epochs", "3", "--stages", "2", "--first-stage", "image_size=32", "--optimizer", "adam",
         "--lr", "1e-3", "--schedule", "constant", "--lr-end", "0.01", "--warmup", "1",
-        "--momentum", "0", "--nesterov", "true", "--alpha", "0.9", "--eps", "1e-3", "--weight-decay", "1e-5",
+        "--momentum", "0", "--nesterov", "true", "--betas", "0.8", "0.99", "--alpha", "0.9", "--eps", "1e-3",
+        "--weight-decay", "1e-5",
         "--spare-bias-and-norm", "true",
         "--clip-norm", "1", "--label-smoothing", "0.1", "--ema-decay", "0.99", "--ema-warmup", "true",
         "--precision", "float16", "--device", "gpu", "--seed", "7", "--workers", "2", "--logs", "tensorboard",
     )  # fmt: skip
     assert list(changed) == list(recipes.FIELDS)
-    made = recipes.make({}, changed)
-    assert (made.options, made.mean, made.lr, made.split) == (
-        {"width": 0.5, "asymmrate": 2}, (0.1, 0.2, 0.3), 0.001, 0.25,
+    made = recipes.build_recipe({}, changed)
+    assert (made.options, made.mean, made.lr, made.split, made.betas) == (
+        {"width": 0.5, "asymmrate": 2}, (0.1, 0.2, 0.3), 0.001, 0.25, (0.8, 0.99),
     )  # fmt: skip
-    assert all(getattr(made, name) != getattr(recipes.make({}, NEEDED), name) for name in changed if name not in NEEDED)
-    assert recipes.make(recipes.read(file(tmp_path, recipes.to_yaml(made))), {}) == made
+    default = recipes.build_recipe({}, NEEDED)
+    assert all(getattr(made, name) != getattr(default, name) for name in changed if name not in NEEDED)
+    assert recipes.build_recipe(recipes.read_recipe_file(file(tmp_path, recipes.to_yaml(made))), {}) == made
 
 
 def test_flags_win_and_options_are_merged(tmp_path):
-    stored = recipes.read(file(tmp_path, "lr: 1e-2\nepochs: 5\noptions: {width: 0.5, dropout: 0.1}\n"))
-    made = recipes.make(stored, flags("--lr", "0.2", "--option", "width=2", *("--backend", "b", "--model", "m")))
+    stored = recipes.read_recipe_file(file(tmp_path, "lr: 1e-2\nepochs: 5\noptions: {width: 0.5, dropout: 0.1}\n"))
+    given = flags("--lr", "0.2", "--option", "width=2", "--backend", "b", "--model", "m")
+    made = recipes.build_recipe(stored, given)
     assert (made.lr, made.epochs, made.options) == (0.2, 5, {"width": 2, "dropout": 0.1})
 
 
 def test_options_are_numbers_where_they_read_as_one_and_text_elsewhere(tmp_path):
     expected = {"depth": 164, "width": 0.5, "dropout": 1e-4, "block": "bottleneck"}
     argv = [part for key, value in expected.items() for part in ("--option", f"{key}={value}")]
-    stored = recipes.read(file(tmp_path, "options: {depth: 164, width: 0.5, dropout: 1e-4, block: bottleneck}"))
+    path = file(tmp_path, "options: {depth: 164, width: 0.5, dropout: 1e-4, block: bottleneck}")
+    stored = recipes.read_recipe_file(path)
     for options in (stored["options"], flags(*argv)["options"]):
         assert options == expected
         assert list(map(type, options.values())) == [int, float, float, str]
-    made = recipes.make(NEEDED, stored)
-    assert recipes.make(recipes.read(file(tmp_path, recipes.to_yaml(made))), {}) == made
+    made = recipes.build_recipe(NEEDED, stored)
+    assert recipes.build_recipe(recipes.read_recipe_file(file(tmp_path, recipes.to_yaml(made))), {}) == made
 
 
 def test_flags_win_over_single_values_of_the_first_stage() -> None:
     values = {"first_stage": {"image_size": 32, "magnitude": 1}, "model": "vgg16", "backend": "torch"}
-    assert recipes.make(values, {"first_stage": {"image_size": 24}}).first_stage == {"image_size": 24, "magnitude": 1}
+    made = recipes.build_recipe(values, {"first_stage": {"image_size": 24}})
+    assert made.first_stage == {"image_size": 24, "magnitude": 1}
 
 
 @pytest.mark.parametrize(
@@ -92,6 +96,13 @@ def test_flags_win_over_single_values_of_the_first_stage() -> None:
         ("batch_size: 1", "batch_size must be a whole number from 2"),
         ("mean: [0.5, 0.5]", "mean must be one number or three, each a number from 0 to 1"),
         ("std: [1, 1, 0]", "std must be one number or three, each a number above 0"),
+        ("channels: 2", "channels must be 3 or 1, not 2"),
+        ("channels: 3.0", "channels must be 3 or 1"),
+        ("betas: 0.9", "betas must be two numbers, each a number from 0 to 0.999999, not 0.9"),
+        ("betas: [0.9]", "betas must be two numbers"),
+        ("betas: [0.9, 0.99, 0.999]", "betas must be two numbers"),
+        ("betas: [0.9, 1]", "betas must be two numbers"),
+        ("image_size: 4097", "image_size must be a whole number from 1 to 4096, not 4097"),
         ("schedule: cosin", "schedule must be one of cosine, .*, constant, not 'cosin'"),
         ("split: half", "split must be every-fifth or a fraction"),
         ("model: 3", "model must be text"),
@@ -114,13 +125,13 @@ def test_flags_win_over_single_values_of_the_first_stage() -> None:
 def test_a_bad_file_is_one_line(tmp_path, text, message):
     path = file(tmp_path, text)
     with pytest.raises(ReproError, match=message) as error:
-        recipes.read(path)
+        recipes.read_recipe_file(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 400
 
 
 def test_a_missing_file():
     with pytest.raises(ReproError, match=r"cannot read the recipe nowhere\.yaml: No such file"):
-        recipes.read("nowhere.yaml")
+        recipes.read_recipe_file("nowhere.yaml")
 
 
 @pytest.mark.parametrize(
@@ -137,17 +148,23 @@ def test_a_bad_flag_is_named_as_typed(argv, message):
 
 
 def test_a_missing_model_is_asked_for():
-    with pytest.raises(ReproError, match="--model is missing"):
-        recipes.make({"backend": "torch"}, {})
+    with pytest.raises(ReproError, match="--model is required"):
+        recipes.build_recipe({"backend": "torch"}, {})
 
 
 def test_the_articles_recipe():
-    made = recipes.make(recipes.read(CONFIGS / "asymmnet_caltech16.yaml"), {"backend": "paddle"})
+    made = recipes.build_recipe(recipes.read_recipe_file(CONFIGS / "asymmnet_caltech16.yaml"), {"backend": "paddle"})
     assert (made.image_size, made.rotation, made.batch_size, made.epochs) == (256, 10, 32, 100)
     assert (made.lr, made.momentum, made.weight_decay, made.flip) == (0.01, 0.9, 2e-4, 0)
 
 
-def test_literal_names_are_those_of_the_rooms_they_belong_to():
-    assert recipes.OPTIMIZERS == interface.OPTIMIZERS
-    assert recipes.PRECISIONS == interface.PRECISIONS
-    assert (recipes.RESIZES, recipes.MODES) == (transform.RESIZES, mixing.MODES)
+@pytest.mark.parametrize("name", RANGES)
+def test_recipes_have_the_ranges_of_the_rooms_that_use_their_values(name: str) -> None:
+    interval = RANGES[name]
+    for value in (interval.low - 1, interval.high + 1, *[interval.low] * interval.above):
+        repeated = [value, value] if name == "betas" else value
+        with pytest.raises(ReproError, match=f"^{recipes.flag_of(name)} must be"):
+            recipes.parse_values({name: repeated})
+    accepted = [interval.high, interval.high] if name == "betas" else interval.high
+    parsed = recipes.parse_values({name: accepted})[name]
+    assert parsed in (interval.high, (interval.high,), (interval.high, interval.high))

@@ -32,10 +32,10 @@ from pathlib import Path
 from repro.run import main
 from repro.training import recipe
 from repro.training import resolve
-settings = resolve.settings
-resolve.settings = lambda recipe: replace(settings(recipe), compiled=False)
+settings = resolve.train_settings
+resolve.train_settings = lambda recipe: replace(settings(recipe), compiled=False)
 for path in sorted(Path({configs!r}).glob("*.yaml")):
-    values = recipe.read(path)
+    values = recipe.read_recipe_file(path)
     model = values["model"]
     flags = ["--model", {smaller!r}.get(model, model), "--image-size", "40", "--batch-size", "6"]
     flags += ["--option", "depth=8"] if "cifar" in path.stem else []

@@ -22,58 +22,73 @@ GROWS = replace(
 
 
 def completed(recipe: Recipe) -> Recipe:
-    return resolve.complete(recipe, resolve.spec_of(recipe, 10))
+    return resolve.complete_recipe(recipe, resolve.build_spec(recipe, 10))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_recipe_is_complete(path: Path) -> None:
     assert len(CONFIGS) == 10
-    recipe = completed(recipes.make(recipes.read(path), {"backend": "torch"}))
-    assert resolve.transform(recipe).channels == len(recipe.mean)
+    recipe = completed(recipes.build_recipe(recipes.read_recipe_file(path), {"backend": "torch"}))
+    assert resolve.build_transform(recipe).channels == len(recipe.mean)
     assert completed(recipe) == recipe
     assert f"--config configs/{path.name}" in path.read_text()
 
 
 def test_what_grows_goes_evenly_from_the_first_stage_to_the_recipe() -> None:
-    found = [resolve.at_epoch(completed(GROWS), epoch) for epoch in range(1, 7)]
+    found = [resolve.recipe_at_epoch(completed(GROWS), epoch) for epoch in range(1, 7)]
     assert [now.image_size for now in found] == [32, 32, 48, 48, 64, 64]
     assert [now.magnitude for now in found] == pytest.approx([2, 2, 5, 5, 8, 8])
     dropout = [now.options["dropout"] for now in found]
     assert dropout == pytest.approx([0.1, 0.1, 0.15, 0.15, 0.2, 0.2])  # the variant's own in the end
     assert all(now.options["drop_path"] == 0.1 for now in found)
-    mixed = [resolve.mixing(now) for now in found]
+    mixed = [resolve.build_mixing(now) for now in found]
     assert mixed[:2] == [None, None] and mixed[2:] == [Mixing(mixup=alpha) for alpha in (0.2, 0.2, 0.4, 0.4)]
-    assert resolve.at_epoch(PLAIN, 3) is PLAIN
+    assert resolve.recipe_at_epoch(PLAIN, 3) is PLAIN
 
 
 def test_one_number_is_for_every_channel() -> None:
     recipe = completed(replace(PLAIN, mean=(0.2,), std=(0.3,)))
     assert (recipe.mean, recipe.std) == ((0.2,) * 3, (0.3,) * 3)
     grey = completed(replace(PLAIN, channels=1))
-    assert (grey.mean, resolve.spec_of(grey, 10).in_channels, resolve.transform(grey).channels) == ((0.5,), 1, 1)
+    assert grey.mean == (0.5,)
+    assert resolve.build_spec(grey, 10).in_channels == resolve.build_transform(grey).channels == 1
+
+
+def test_betas_reach_the_trainer() -> None:
+    assert resolve.train_settings(PLAIN).betas == (0.9, 0.999)
+    assert resolve.train_settings(replace(PLAIN, optimizer="adam", betas=(0.5, 0.9))).betas == (0.5, 0.9)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"first_stage": {"image_sise": 32}, "stages": 2}, "'image_sise': did you mean image_size"),
-        ({"first_stage": {"image_size": "small"}, "stages": 2}, "image_size must be a whole number from 8 to"),
-        ({"first_stage": {"image_size": 65}, "stages": 2, "image_size": 64}, "image_size is 65, and grows to 64; give"),
-        ({"first_stage": {"dropout": 0.3}, "stages": 2}, "dropout is 0.3, and grows to 0.2; give a number from 0"),
-        ({"first_stage": {"dropout": "x"}, "stages": 2}, "dropout is 'x', and grows to 0.2"),
+        ({"first_stage": {"image_size": "small"}, "stages": 2}, "image_size must be a whole number from 1 to"),
+        (
+            {"first_stage": {"image_size": 65}, "stages": 2, "image_size": 64},
+            "image_size is 65, but it grows to 64; give",
+        ),
+        ({"first_stage": {"dropout": 0.3}, "stages": 2}, "dropout is 0.3, but it grows to 0.2; give a number from 0"),
+        ({"first_stage": {"dropout": "x"}, "stages": 2}, "dropout is 'x', but it grows to 0.2"),
         ({"first_stage": {"mixup": float("nan")}, "stages": 2}, "mixup must be a number from 0"),
-        ({"first_stage": {"image_size": 32}, "stages": 7}, "stages is 7 and epochs is 6; a stage takes an epoch"),
-        ({"ema_warmup": True}, "ema_warmup is for averages of the weights, and ema_decay is not given"),
-        ({"lr_end": 0.1, "schedule": "step"}, "lr_end is 0.1, and the schedule step does not heed it"),
+        (
+            {"first_stage": {"image_size": 32}, "stages": 7},
+            "stages is 7, but epochs is 6; a stage has at least one epoch",
+        ),
+        ({"ema_warmup": True}, "ema_warmup needs an EMA of the weights; give ema_decay, too"),
+        ({"lr_end": 0.1, "schedule": "step"}, "lr_end is 0.1, but the schedule step does not use it"),
         ({"first_stage": {"image_size": 32}}, "stages is 1 and first_stage has 1 values"),
         ({"stages": 2}, "stages is 2 and first_stage has 0 values"),
-        ({"first_stage": {"image_size": 0}, "stages": 2}, "image_size must be a whole number from 8 to"),
+        ({"first_stage": {"image_size": 0}, "stages": 2}, "image_size must be a whole number from 1 to"),
         ({"first_stage": {"magnitude": 11}, "stages": 2, "rand_augment": 1}, "magnitude must be a number from 0 to 10"),
-        ({"fresh_head": True}, "fresh_head is for a network that --weights fills"),
-        ({"train_only": "classifer"}, "no weight of efficientnet_v2_b0 begins with 'classifer'.*such as classifier"),
+        ({"fresh_head": True}, "fresh_head has no effect without weights"),
+        (
+            {"train_only": "classifer"},
+            "no weight of efficientnet_v2_b0 starts with it.*such as classifier",
+        ),
         ({"channels": 1, "mean": (0.1, 0.2, 0.3)}, "mean and std must be one number each"),
         ({"channels": 2}, "channels must be 3"),
-        ({"nesterov": True, "optimizer": "adam"}, "nesterov is True with adam"),
+        ({"nesterov": True, "optimizer": "adam"}, "nesterov is set with optimizer adam"),
     ],
 )
 def test_values_that_do_not_go_together_are_one_line(changes: dict, message: str) -> None:

@@ -1,4 +1,4 @@
-"""What is done to an image before a network sees it."""
+"""Preparation of images for a network: resizing, augmentation, normalisation."""
 
 from __future__ import annotations
 
@@ -8,79 +8,80 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
+from repro.choices import CHANNELS, RANGES, RESIZES, check_range
 from repro.data import rand_augment
 from repro.errors import ReproError
 
-Box = tuple[int, int, int, int]  # left, upper, right, lower, in pixels
-RESIZES = ("squash", "crop")
+Box = tuple[int, int, int, int]
+"""Left, upper, right and lower edge in pixels; right and lower are excluded."""
 CROP_AREA, CROP_RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
-LONGEST = 16  # times as long as wide: what lies further out is no part of the centre
-CENTRE = 0.875  # what the centre crop leaves of the shorter side: 224 of 256 pixels
+CENTRE_FRACTION = 0.875
+"""Fraction of the shorter side that the centre crop keeps: 224 of 256 pixels."""
+LONGEST_RATIO = 16
+"""Images longer than this many times their shorter side are cropped before they are resized."""
 CUTOUT_AREA, CUTOUT_RATIO = (0.02, 0.4), (0.4, 2.5)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Transform:
-    """grey -> resize -> (training: pad -> rotate -> flip -> RandAugment -> cutout) -> normalise. A new augmentation is
-    a field and a line in `augment`.
+    """The steps grey -> resize -> (in training: pad -> rotate -> flip -> RandAugment -> cutout) -> normalise.
 
-    All steps but the last are done where the image is loaded; the last on batches, since bytes travel between
-    processes several times as fast as float32. Draws are made in the order of the steps, and none for what is off.
+    All steps except the last are applied where the image is loaded, and the last one to batches, since bytes travel
+    between processes several times as fast as float32. Random numbers are drawn in the order of the steps, and a step
+    that is off draws nothing. A new augmentation is a field and a line in `augment`.
 
-    resize "squash": the image becomes a square, whatever its shape. "crop": training takes a random part of 8 to 100 %
-    of the area with sides of 3:4 to 4:3 and squashes that (Szegedy et al., arXiv:1409.4842, section 6; as
-    torchvision's RandomResizedCrop); evaluation resizes the shorter side to image_size / 0.875 and takes the centre.
-    All resizing is antialiased and bilinear.
+    resize "squash": resize to a square, whatever the shape of the image. "crop": in training, crop a random box of 8 to
+    100 % of the area with a ratio of 3:4 to 4:3 and squash it (Szegedy et al., arXiv:1409.4842, section 6; as
+    torchvision's RandomResizedCrop); in evaluation, resize the shorter side to image_size / 0.875 and crop the centre.
+    All resizing is bilinear with antialiasing.
+
+    Raises ReproError for values out of range.
     """
 
-    image_size: int  # side in pixels
+    image_size: int  # height and width in pixels
     resize: str = "squash"
-    pad: int = 0  # training images get so many black pixels on each side, and are cut out of that at random
-    # (He et al., arXiv:1512.03385, section 4.2: 4)
-    rotation: float = 0.0  # degrees: training images are turned by uniform(-rotation, rotation); corners become black
-    flip: float = 0.0  # probability of a training image to be mirrored left to right
-    rand_augment: int = 0  # operations on each training image, drawn from rand_augment.OPERATIONS
-    magnitude: float = 9.0  # of these, from 0 to 10
-    cutout: float = 0.0  # probability of a training image to lose a rectangle
+    pad: int = 0  # black pixels added on each side before a random crop (He et al., arXiv:1512.03385, section 4.2: 4)
+    rotation: float = 0.0  # degrees: the angle is uniform(-rotation, rotation); corners become black
+    flip: float = 0.0  # probability of mirroring left to right
+    rand_augment: int = 0  # number of operations drawn from rand_augment.OPERATIONS
+    magnitude: float = 9.0  # of these operations, from 0 to 10
+    cutout: float = 0.0  # probability of erasing a rectangle
     channels: int = 3  # 3: RGB, 1: grey
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)  # of values in 0..1, one for each channel; by default ImageNet's
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)  # per channel, of pixels scaled to 0..1; default: ImageNet's
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
     def __post_init__(self) -> None:
-        for name, low, high in (("image_size", 1, 4096), ("pad", 0, self.image_size), ("rand_augment", 0, 100)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or not low <= value <= high:
-                raise ReproError(f"{name} must be a whole number from {low} to {high}, not {value!r}")
+        for name in ("image_size", "pad", "rotation", "flip", "rand_augment", "magnitude", "cutout"):
+            check_range(name, getattr(self, name))
+        if self.pad > self.image_size:
+            raise ReproError(f"pad must be at most the image size, {self.image_size}, not {self.pad}")
         if self.resize not in RESIZES:
             raise ReproError(f"resize must be {' or '.join(RESIZES)}, not {self.resize!r}")
-        if not 0 <= self.rotation <= 180:
-            raise ReproError(f"rotation must be from 0 to 180 degrees, not {self.rotation!r}")
-        if not 0 <= self.magnitude <= rand_augment.STRONGEST:
-            raise ReproError(f"magnitude must be from 0 to {rand_augment.STRONGEST}, not {self.magnitude!r}")
-        for name in ("flip", "cutout"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ReproError(f"{name} must be a probability from 0 to 1, not {getattr(self, name)!r}")
-        if self.channels not in (1, 3):
+        if self.channels not in CHANNELS:
             raise ReproError(f"channels must be 3 (RGB) or 1 (grey), not {self.channels!r}")
-        in_range = all(0 <= m <= 1 for m in self.mean) and all(0 < s <= 1 for s in self.std)
+        in_range = all(m in RANGES["mean"] for m in self.mean) and all(s in RANGES["std"] for s in self.std)
         if not len(self.mean) == len(self.std) == self.channels or not in_range:
             count = "three numbers" if self.channels == 3 else "one number"
             raise ReproError(
-                f"mean and std must be {count} each, of values scaled to 0..1, not {self.mean} and {self.std}; "
-                "divide numbers for 0..255 by 255"
+                f"mean and std must be {count} each, for pixels scaled to 0..1, not {self.mean} and {self.std}; "
+                "divide values for pixels of 0..255 by 255"
             )
 
     def pixels(self, image: Image.Image, rng: np.random.Generator | None = None) -> np.ndarray:
-        """RGB image -> uint8 (S, S, channels). `rng` draws the augmentation; None: evaluation, without augmentation."""
+        """Return the pixels of an RGB image after all steps except normalisation, as uint8 (S, S, channels).
+
+        rng: draws the augmentation; None prepares the image for evaluation, without augmentation.
+        """
         if self.channels == 1:
             image = image.convert("L")
         if self.resize == "crop":
-            image = centre(image, self.image_size) if rng is None else image.crop(random_part(*image.size, rng))
+            image = centre_crop(image, self.image_size) if rng is None else image.crop(random_box(*image.size, rng))
         image = image.resize((self.image_size, self.image_size), Image.Resampling.BILINEAR)
         pixels = np.asarray(image if rng is None else self.augment(image, rng))
         return pixels.reshape(self.image_size, self.image_size, self.channels)
 
     def augment(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
+        """Return an augmented copy of a resized image."""
         if self.pad:
             top, left = (int(rng.integers(2 * self.pad + 1)) - self.pad for _ in range(2))
             image = image.crop((left, top, left + self.image_size, top + self.image_size))  # black outside the image
@@ -91,12 +92,12 @@ class Transform:
         if self.rand_augment:
             image = rand_augment.rand_augment(image, self.rand_augment, self.magnitude, rng)
         if self.cutout and rng.random() < self.cutout:
-            box = rectangle(self.image_size, rng)
+            box = cutout_box(self.image_size, rng)
             image.paste((int(rng.integers(256)),) * self.channels, box)
         return image
 
     def normalise(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 (N, S, S, channels) -> float32 (N, channels, S, S): values / 255, minus mean, divided by std."""
+        """Return (pixels / 255 - mean) / std, as float32 (N, channels, S, S). pixels: uint8 (N, S, S, channels)."""
         mean, std = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (self.mean, self.std))
         images = np.divide(pixels.transpose(0, 3, 1, 2), np.float32(255), order="C")
         images -= mean
@@ -104,9 +105,11 @@ class Transform:
         return images
 
 
-def random_part(width: int, height: int, rng: np.random.Generator) -> Box:
-    """The box of a random part of an image, drawn as by torchvision's RandomResizedCrop: up to ten times, and otherwise
-    the largest part in the middle that is not too long."""
+def random_box(width: int, height: int, rng: np.random.Generator) -> Box:
+    """Return a random box of an image, drawn as in torchvision's RandomResizedCrop.
+
+    After ten draws that do not fit into the image, it is the largest box in the middle with a permitted ratio.
+    """
     narrowest, widest = CROP_RATIO
     for _ in range(10):
         area = width * height * rng.uniform(*CROP_AREA)
@@ -120,24 +123,28 @@ def random_part(width: int, height: int, rng: np.random.Generator) -> Box:
     return left, top, left + w, top + h
 
 
-def centre(image: Image.Image, size: int) -> Image.Image:
-    """The centre of `size` x `size` pixels, once the shorter side is resized to size / 0.875."""
-    shorter, side = min(image.size), round(size / CENTRE)
-    image = middle(image, LONGEST * shorter, LONGEST * shorter)  # 1 x 60,000 pixels would become 256 x 15,360,000
+def centre_crop(image: Image.Image, size: int) -> Image.Image:
+    """Return the centre of `size` x `size` pixels, after the shorter side is resized to size / CENTRE_FRACTION."""
+    shorter, side = min(image.size), round(size / CENTRE_FRACTION)
+    longest = LONGEST_RATIO * shorter
+    image = crop_middle(image, longest, longest)  # without it, 1 x 60,000 pixels would become 256 x 15,360,000
     width, height = (side * length // shorter for length in image.size)
-    return middle(image.resize((width, height), Image.Resampling.BILINEAR), size, size)
+    return crop_middle(image.resize((width, height), Image.Resampling.BILINEAR), size, size)
 
 
-def middle(image: Image.Image, width: int, height: int) -> Image.Image:
-    """The middle of so many pixels, or fewer where the image has fewer."""
+def crop_middle(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Return the middle of width x height pixels, or of fewer where the image is smaller."""
     width, height = min(width, image.width), min(height, image.height)
     left, top = round((image.width - width) / 2), round((image.height - height) / 2)
     return image.crop((left, top, left + width, top + height))
 
 
-def rectangle(size: int, rng: np.random.Generator) -> Box:
-    """The box of 2 to 40 % of a square's area, of a height of 0.4 to 2.5 times its width, for cutout (DeVries and
-    Taylor, arXiv:1708.04552) with the random shape of random erasing (Zhong et al., arXiv:1708.04896)."""
+def cutout_box(size: int, rng: np.random.Generator) -> Box:
+    """Return a random box of 2 to 40 % of the area of a square, with a height of 0.4 to 2.5 times its width.
+
+    It serves cutout (DeVries and Taylor, arXiv:1708.04552), with the shapes of random erasing (Zhong et al.,
+    arXiv:1708.04896).
+    """
     area, ratio = rng.uniform(*CUTOUT_AREA) * size * size, rng.uniform(*CUTOUT_RATIO)
     h, w = int(math.sqrt(area * ratio)), int(math.sqrt(area / ratio))
     top, left = int(rng.integers(size - h + 1)), int(rng.integers(size - w + 1))

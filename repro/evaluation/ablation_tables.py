@@ -47,7 +47,7 @@ def measure_errors(values: Mapping[str, Any], flags: Mapping[str, Any], folder: 
     variants = dict.fromkeys(row.variant for rows in read_tables().values() for row in rows)
     errors = {}
     for variant in variants:
-        recipe = recipes.make(values, {**flags, "model": variant})
+        recipe = recipes.build_recipe(values, {**flags, "model": variant})
         if process_group(recipe.backend) != SINGLE_PROCESS:
             raise ReproError("ablations are trained in one process; start this command without a launcher")
         errors[variant] = _measure_error(recipe, folder / variant)
@@ -76,9 +76,9 @@ def _measure_error(recipe: Recipe, path: Path) -> str:
 
 def _check_same_recipe(requested: Recipe, stored: Recipe, path: Path) -> None:
     """Raise ReproError if the run folder `path` has a recipe that would lead to another error."""
-    from repro.training.resolve import differences
+    from repro.training.resolve import recipe_differences
 
-    for name, (requested_value, stored_value) in differences(requested, stored).items():
+    for name, (requested_value, stored_value) in recipe_differences(requested, stored).items():
         if name not in FREE_VALUES:
             raise ReproError(
                 f"{path} contains a run with {name} {stored_value}, not {requested_value}; give another --out"

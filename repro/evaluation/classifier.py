@@ -15,7 +15,7 @@ from repro.errors import ReproError
 from repro.evaluation.class_names import checked_class_names, read_class_names
 from repro.specs import Spec
 from repro.training import recipe as recipes
-from repro.training.resolve import for_each
+from repro.training.resolve import values_per_channel
 from repro.training.run_folder import CLASSES, read_recipe
 from repro.weights.porting import read_weights
 
@@ -65,7 +65,7 @@ def read_classifier(path: Path, run: Path | None = None, settings: Mapping[str, 
     channels = known.setdefault("channels", spec.in_channels)
     if channels != spec.in_channels:
         raise ReproError(f"{path} takes images of {spec.in_channels} channels, not {channels}")
-    known |= {name: for_each(channels, known[name]) for name in ("mean", "std")}
+    known |= {name: values_per_channel(known[name], channels) for name in ("mean", "std")}
     transform = Transform(**{name: known[name] for name in PREPARATION if name in known})
     spec.trace(transform.image_size)  # raises ReproError for a size that is too small; not every framework would
     return Classifier(spec, weights, classes, transform, metadata)
@@ -83,7 +83,7 @@ def _settings_of_run(path: Path) -> dict[str, Any]:
 def _settings_in_metadata(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     """Return the image preparation and the classes in the metadata of the checkpoint `path`."""
     recorded = {name: _parsed(metadata[name]) for name in PREPARATION if name in metadata}
-    settings = recipes.convert(recorded, f"the metadata of {path}")
+    settings = recipes.parse_values(recorded, f"the metadata of {path}")
     if "classes" in metadata:
         settings["classes"] = checked_class_names(_parsed(metadata["classes"]), path)
     return settings

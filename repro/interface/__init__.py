@@ -4,6 +4,6 @@ Importing it loads neither NumPy nor a framework, so that `--help` is quick.
 """
 
 from repro.interface.contract import Backend, NativeWeights, Trainer
-from repro.interface.settings import OPTIMIZERS, PRECISIONS, TrainSettings
+from repro.interface.settings import TrainSettings
 
-__all__ = ["OPTIMIZERS", "PRECISIONS", "Backend", "NativeWeights", "TrainSettings", "Trainer"]
+__all__ = ["Backend", "NativeWeights", "TrainSettings", "Trainer"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from repro.choices import OPTIMIZERS, PRECISIONS, RANGES, check_range
 from repro.errors import ReproError, unknown
 from repro.specs import STATISTICS, Spec
 
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from repro.arrays import Arrays
-
-OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "rmsprop_tf")
-PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -77,20 +74,14 @@ class TrainSettings:
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
         if not isinstance(self.betas, tuple) or len(self.betas) != 2:
-            raise ReproError(f"betas is {self.betas!r}; give two numbers, such as (0.9, 0.999)")
-        fractions = {"momentum": self.momentum, "alpha": self.alpha, "label_smoothing": self.label_smoothing}
-        fractions |= {f"betas[{index}]": beta for index, beta in enumerate(self.betas)}
-        if self.ema_decay is not None:
-            fractions["ema_decay"] = self.ema_decay
-        for name, value in fractions.items():
-            if not _is_number(value) or not 0 <= value < 1:
-                raise ReproError(f"{name} is {value!r}; give a number in [0, 1)")
-        if not _is_number(self.weight_decay) or not 0 <= self.weight_decay < math.inf:
-            raise ReproError(f"weight_decay is {self.weight_decay!r}; give a number that is at least 0")
-        # with eps = 0, a weight without a gradient would become 0 / 0
-        for name, value in {"eps": self.eps, "clip_norm": 1 if self.clip_norm is None else self.clip_norm}.items():
-            if not _is_number(value) or not 0 < value < math.inf:
-                raise ReproError(f"{name} is {value!r}; give a number greater than 0")
+            raise ReproError(f"betas must be two numbers, such as (0.9, 0.999), not {self.betas!r}")
+        for index, beta in enumerate(self.betas):
+            check_range(f"betas[{index}]", beta, RANGES["betas"])
+        for name in ("momentum", "alpha", "eps", "weight_decay", "label_smoothing"):
+            check_range(name, getattr(self, name))
+        for name in ("clip_norm", "ema_decay"):
+            if getattr(self, name) is not None:
+                check_range(name, getattr(self, name))
         if type(self.world_size) is not int or self.world_size < 1:
             raise ReproError(f"world_size is {self.world_size!r}; give the number of processes, at least 1")
         if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
@@ -170,7 +161,3 @@ class TrainSettings:
                     "resume with the settings that it was written under"
                 )
         return dict(arrays)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

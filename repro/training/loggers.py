@@ -1,33 +1,46 @@
-"""A run's losses and accuracies as logs for TensorBoard or VisualDL, which their own libraries write."""
+"""Logs of losses and accuracies for TensorBoard and VisualDL, written by the libraries of these viewers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Protocol, cast
 
 from repro.errors import ReproError
 
 WRITERS = {"tensorboard": ("tensorboardX", "SummaryWriter"), "visualdl": ("visualdl", "LogWriter")}
+"""Viewer -> the module and the class that write its logs."""
 
 
-def writer(viewer: str) -> Callable[..., Any]:
-    """What makes a log, with add_scalar(tag, value, step), of logdir=FOLDER. Raises ReproError where its library is not
-    installed."""
+class LogWriter(Protocol):
+    """The methods that tensorboardX's SummaryWriter and VisualDL's LogWriter have in common."""
+
+    def add_scalar(self, tag: str, value: float, step: int) -> object:
+        """Add a value to the curve `tag`."""
+
+    def flush(self) -> object:
+        """Write everything added so far to disk."""
+
+
+def log_writer_class(viewer: str) -> Callable[..., LogWriter]:
+    """Return the class that writes logs for a viewer, with the keyword argument `logdir`.
+
+    Raises ReproError where its library is not installed.
+    """
     module, name = WRITERS[viewer]
     try:
-        return getattr(import_module(module), name)
+        return cast("Callable[..., LogWriter]", getattr(import_module(module), name))
     except ImportError as error:
         raise ReproError(
             f"--logs {viewer} needs {module} ({error}); install it with: "
-            f"pip install -e '.[{viewer}]' in repro's folder, or leave it out"
+            f"pip install -e '.[{viewer}]' in repro's folder, or leave --logs out"
         ) from error
 
 
-def add(log: Any, row: Mapping[str, float]) -> None:
-    """A row of metrics.jsonl."""
+def log_metrics(writer: LogWriter, row: Mapping[str, float]) -> None:
+    """Log one row of metrics.jsonl: train_loss becomes the curve loss/train."""
     for name, value in row.items():
         if name != "epoch":
-            part, _, metric = name.rpartition("_")
-            log.add_scalar(f"{metric}/{part}" if part else metric, value, int(row["epoch"]))
-    log.flush()
+            subset, _, metric = name.rpartition("_")
+            writer.add_scalar(f"{metric}/{subset}" if subset else metric, value, int(row["epoch"]))
+    writer.flush()

@@ -18,7 +18,7 @@ from repro.interface.processes import SINGLE_PROCESS, ProcessGroup
 from repro.training import console
 from repro.training.meters import Meter, cross_entropy
 from repro.training.recipe import Recipe
-from repro.training.resolve import at_epoch, mixing, transform
+from repro.training.resolve import build_mixing, build_transform, recipe_at_epoch
 from repro.training.run_folder import BATCH, LAST, Progress, RunFolder
 from repro.training.schedules import learning_rate
 
@@ -45,10 +45,10 @@ def fit(run: Run) -> None:
     stopped. Raises Diverged when a loss is no longer finite; the folder then keeps the epoch before.
     """
     recipe, progress, trainer = run.recipe, run.progress, run.trainer
-    before = at_epoch(recipe, min(progress.epoch + 1, recipe.epochs))
+    before = recipe_at_epoch(recipe, min(progress.epoch + 1, recipe.epochs))
     averaged = None if recipe.ema_decay is None else run.make_trainer(recipe)
     for epoch in range(progress.epoch + 1, recipe.epochs + 1):
-        now = at_epoch(recipe, epoch)
+        now = recipe_at_epoch(recipe, epoch)
         if now.options != before.options:
             trainer = _handed_on(trainer, run.make_trainer(now))
         before = now
@@ -73,13 +73,13 @@ def run_epoch(run: Run, trainer: Trainer, averaged: Trainer | None, now: Recipe,
     ]
     start = time.perf_counter()
     run.drops.begin_epoch(epoch)
-    batches = loader.train(epoch - 1, transform(now), mixing(now))
+    batches = loader.train(epoch - 1, build_transform(now), build_mixing(now))
     try:
         train = train_epoch(trainer, console.bar(title, steps, batches), rates, epoch, run.processes)
         trained = time.perf_counter()
         if averaged:
             averaged.load_weights(trainer.ema_weights())
-        val_batches = console.bar(f"{title} validation", val_steps, loader.val(transform(recipe)))
+        val_batches = console.bar(f"{title} validation", val_steps, loader.val(build_transform(recipe)))
         val = validate(averaged or trainer, val_batches, recipe, epoch, run.processes)
     except Diverged as error:
         names = loader.names(epoch - 1, error.step or steps)

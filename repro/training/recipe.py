@@ -1,4 +1,4 @@
-"""Every value that decides a run. The fields of Recipe are the keys of the YAML files and the flags of the command."""
+"""Recipes: all values that decide a run. The fields of Recipe are keys of YAML recipes and flags of repro.run."""
 
 from __future__ import annotations
 
@@ -10,23 +10,45 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from repro.choices import CHANNELS, DEVICES, MIX_MODES, OPTIMIZERS, PRECISIONS, RANGES, RESIZES, Range
 from repro.errors import ReproError, unknown
 from repro.files import read_yaml
+from repro.training.loggers import WRITERS
 from repro.training.schedules import SCHEDULES
-from repro.training.value_types import Kind, number, one_of, pairs, per_channel, split, text, whole, yes_or_no
+from repro.training.value_types import (
+    ValueType,
+    boolean,
+    named_values,
+    number,
+    one_of,
+    one_of_integers,
+    per_channel,
+    split,
+    text,
+    two_numbers,
+)
 
 GROWING = ("image_size", "magnitude", "mixup", "dropout")
-LOGS = ("tensorboard", "visualdl")
-# as in repro.data and repro.interface, which need NumPy: --help is quick
-RESIZES, MODES = ("squash", "crop"), ("batch", "pair", "elem")
-OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "rmsprop_tf")
-PRECISIONS = ("float32", "bfloat16", "float16")
-DEVICES = ("cpu", "gpu")
-LARGEST_FILE = 1 << 16  # bytes; a recipe has a few hundred
+"""The values that progressive learning can increase from stage to stage."""
+LARGEST_FILE = 1 << 16
+"""Bytes; a recipe has a few hundred."""
+GROUPS = ("model", "data", "augmentation", "optimisation", "run")
+"""The groups of fields, in the order of --help."""
 
 
-def setting(kind: Kind, help: str, default: Any = dataclasses.MISSING) -> Any:
-    metadata = {"kind": kind, "help": help}
+def recipe_field(
+    group: str, value_type: ValueType, help: str, default: Any = dataclasses.MISSING, *, default_text: str = ""
+) -> Any:
+    """Return a field of Recipe.
+
+    Args:
+        group: One of GROUPS.
+        value_type: The type of its value.
+        help: What the value does; --help adds the range and the default.
+        default: Its default; without one, the value is required.
+        default_text: The default in words, where the value itself does not explain it.
+    """
+    metadata = {"group": group, "type": value_type, "help": help, "default_text": default_text}
     if isinstance(default, dict):
         return field(default_factory=default.copy, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -34,145 +56,245 @@ def setting(kind: Kind, help: str, default: Any = dataclasses.MISSING) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A run's values. None stands for what `repro.run` works out from the model and the data, or for "not at all"."""
+    """The values of a run. None stands for "derived from model and data" or for "off", as each field explains."""
 
-    backend: str = setting(text("NAME"), "torch, paddle, mindspore, or another one that is installed")
-    model: str = setting(text("NAME"), "a variant that `python -m repro.models` lists")
-    options: Mapping[str, int | float | str] = setting(
-        pairs(), "an option of the model's family, such as width=0.5; may be repeated", {}
+    backend: str = recipe_field("model", text("NAME"), "framework: torch, paddle, mindspore or an installed plug-in")
+    model: str = recipe_field("model", text("NAME"), "model name; `python -m repro.models` lists all of them")
+    options: Mapping[str, int | float | str] = recipe_field(
+        "model", named_values(), "option of the model's family, such as width=0.5; may be repeated", {}
     )
-    weights: str | None = setting(text("FILE"), "a checkpoint to start from instead of fresh weights", None)
-    fresh_head: bool = setting(yes_or_no(), "the classifier of --weights is left out, and a fresh one trained", False)
-    train_only: str | None = setting(
-        text("NAME"), "only weights whose names begin so are trained, such as classifier", None
+    weights: str | None = recipe_field(
+        "model", text("FILE"), "weight file to start from, in any format that repro.port reads", None,
+        default_text="freshly initialised weights",
+    )  # fmt: skip
+    fresh_head: bool = recipe_field(
+        "model", boolean(), "initialise the classifier freshly instead of loading it from --weights", False
     )
+    train_only: str | None = recipe_field(
+        "model", text("NAME"), "train only the weights whose names start with this, such as classifier", None,
+        default_text="train all weights",
+    )  # fmt: skip
 
-    data: str = setting(
-        text("DATA"), "digits (embedded), a folder or .tar of class folders or of train/ and val/ of them, or MNIST's",
+    data: str = recipe_field(
+        "data", text("DATA"),
+        "digits (embedded), a folder or .tar of CLASS/IMAGE or of train/CLASS/IMAGE and val/CLASS/IMAGE, or a folder "
+        "of MNIST's idx files",
         "digits",
     )  # fmt: skip
-    split: str | float = setting(
-        split(),
-        "what validates: every fifth image of each class, or a fraction X of it drawn with the seed",
+    split: str | float = recipe_field(
+        "data", split(),
+        "validation images: every fifth of each class, or a fraction of each class drawn with --seed",
         "every-fifth",
+    )  # fmt: skip
+    channels: int = recipe_field("data", one_of_integers(*CHANNELS), "image channels: 3 (RGB) or 1 (grey)", 3)
+    image_size: int | None = recipe_field(
+        "data", number(RANGES["image_size"]), "height and width in pixels to which images are resized", None,
+        default_text="32 for digits, otherwise the model's published size",
+    )  # fmt: skip
+    resize: str = recipe_field(
+        "data", one_of(*RESIZES),
+        "squash: resize to a square; crop: resize a random crop in training, and crop the centre in validation",
+        "squash",
+    )  # fmt: skip
+    mean: tuple[float, ...] = recipe_field(
+        "data", per_channel(RANGES["mean"]),
+        "mean of the pixels, which are scaled to 0..1; it is subtracted: one number, or one per channel", (0.5,),
+    )  # fmt: skip
+    std: tuple[float, ...] = recipe_field(
+        "data", per_channel(RANGES["std"]),
+        "standard deviation by which pixels are then divided: one number, or one per channel", (0.5,),
+    )  # fmt: skip
+    pad: int = recipe_field(
+        "augmentation", number(RANGES["pad"]),
+        "pad training images by this many black pixels on each side, then cut out a random window", 0,
+    )  # fmt: skip
+    rotation: float = recipe_field(
+        "augmentation", number(RANGES["rotation"]), "rotate training images by a random angle of up to X degrees", 0.0
     )
-    channels: int = setting(whole(1, 3), "of the images: 3 (RGB) or 1 (grey)", 3)
-    image_size: int | None = setting(
-        whole(8, 2048), "side in pixels (default: 32 for digits, otherwise what the model was published at)", None
+    flip: float = recipe_field(
+        "augmentation", number(RANGES["flip"]), "probability of mirroring a training image left to right", 0.0
     )
-    resize: str = setting(
-        one_of(*RESIZES), "squash: to a square; crop: a random part in training, the centre in validation", "squash"
+    rand_augment: int = recipe_field(
+        "augmentation", number(RANGES["rand_augment"]), "number of RandAugment operations on each training image", 0
     )
-    mean: tuple[float, ...] = setting(
-        per_channel(number(0, 1)), "subtracted from pixels, which are from 0 to 1", (0.5,)
+    magnitude: float = recipe_field(
+        "augmentation", number(RANGES["magnitude"]), "magnitude of the RandAugment operations", 9.0
     )
-    std: tuple[float, ...] = setting(per_channel(number(0, 1, above=True)), "what pixels are then divided by", (0.5,))
-    pad: int = setting(whole(0, 64), "training images are padded by so many pixels and cut out at random", 0)
-    rotation: float = setting(number(0, 180), "training images are turned by up to so many degrees", 0.0)
-    flip: float = setting(number(0, 1), "probability of a training image to be mirrored left to right", 0.0)
-    rand_augment: int = setting(whole(0, 10), "operations of RandAugment on a training image", 0)
-    magnitude: float = setting(number(0, 10), "of RandAugment", 9.0)
-    cutout: float = setting(number(0, 1), "probability of a training image to lose a rectangle", 0.0)
-    mixup: float = setting(number(0, 1000), "alpha of mixup (0: none)", 0.0)
-    cutmix: float = setting(number(0, 1000), "alpha of CutMix (0: none)", 0.0)
-    mix_probability: float = setting(number(0, 1), "of being mixed", 1.0)
-    mix_switch: float = setting(number(0, 1), "probability of CutMix where there is mixup, too", 0.5)
-    mix_mode: str = setting(one_of(*MODES), "what is mixed in its own way", "batch")
+    cutout: float = recipe_field(
+        "augmentation", number(RANGES["cutout"]), "probability of erasing a random rectangle of a training image", 0.0
+    )
+    mixup: float = recipe_field(
+        "augmentation", number(RANGES["mixup"]), "alpha of mixup's Beta distribution; 0 is off", 0.0
+    )
+    cutmix: float = recipe_field(
+        "augmentation", number(RANGES["cutmix"]), "alpha of CutMix's Beta distribution; 0 is off", 0.0
+    )
+    mix_probability: float = recipe_field(
+        "augmentation", number(RANGES["mix_probability"]), "probability of applying mixup or CutMix", 1.0
+    )
+    mix_switch: float = recipe_field(
+        "augmentation", number(RANGES["mix_switch"]), "probability of CutMix if both mixup and CutMix are on", 0.5
+    )
+    mix_mode: str = recipe_field(
+        "augmentation", one_of(*MIX_MODES),
+        "draw mixing parameters once per batch, per pair of images, or per image (elem)", "batch",
+    )  # fmt: skip
 
-    batch_size: int = setting(whole(2, 65536), "images per step", 64)  # 1 has no batch statistics
-    epochs: int = setting(whole(1, 100_000), "passes over the training images", 12)
-    stages: int = setting(whole(1, 100), "of progressive learning: equal parts of the run (1: none)", 1)
-    first_stage: Mapping[str, int | float | str] = setting(
-        pairs(), f"a value of the first stage, of {', '.join(GROWING)}, from which it grows evenly; may be repeated",
+    batch_size: int = recipe_field(
+        "optimisation", number(Range(2, 65536, integer=True)), "images per step", 64
+    )  # a single image has no batch statistics
+    epochs: int = recipe_field(
+        "optimisation", number(Range(1, 100_000, integer=True)), "passes over the training images", 12
+    )
+    stages: int = recipe_field(
+        "optimisation", number(Range(1, 100, integer=True)),
+        "stages of equal length of progressive learning; 1 is off", 1,
+    )  # fmt: skip
+    first_stage: Mapping[str, int | float | str] = recipe_field(
+        "optimisation", named_values(),
+        f"value in the first stage of progressive learning, for {', '.join(GROWING)}; it grows evenly to its final "
+        "value; may be repeated",
         {},
     )  # fmt: skip
-    optimizer: str = setting(one_of(*OPTIMIZERS), "whose formulas are in repro/interface.py", "sgd")
-    lr: float = setting(number(0, 1000, above=True), "the first learning rate", 0.05)
-    schedule: str = setting(
-        one_of(*SCHEDULES), "how the learning rate falls after --warmup: docs/recipes.md tells of each", "cosine"
-    )  # fmt: skip
-    lr_end: float = setting(number(0, 1), "the part of the learning rate that cosine and linear fall to", 0.0)
-    warmup: float = setting(number(0, 1000), "epochs in which the learning rate rises first", 0.0)
-    momentum: float = setting(number(0, 0.9999), "of SGD and RMSProp", 0.9)
-    nesterov: bool = setting(yes_or_no(), "Nesterov's momentum for SGD", False)
-    alpha: float = setting(number(0, 0.9999), "of RMSProp", 0.99)
-    eps: float = setting(number(0, 1, above=True), "of Adam, AdamW and RMSProp", 1e-8)
-    weight_decay: float = setting(number(0, 1), "on every trained weight", 1e-4)
-    spare_bias_and_norm: bool = setting(yes_or_no(), "weight decay is for weights of two axes or more", False)
-    clip_norm: float | None = setting(number(0, 1e6, above=True), "the largest norm that all gradients may have", None)
-    label_smoothing: float = setting(number(0, 0.99), "the part of a label that all classes share", 0.0)
-    ema_decay: float | None = setting(
-        number(0, 0.999999), "of the average of the weights, which is then what is validated and kept", None
+    optimizer: str = recipe_field(
+        "optimisation", one_of(*OPTIMIZERS), "optimizer; rmsprop_tf has epsilon under the root, as in TensorFlow", "sgd"
     )
-    ema_warmup: bool = setting(yes_or_no(), "the average forgets the first weights sooner", False)
-    precision: str = setting(one_of(*PRECISIONS), "of convolutions and matrix products", "float32")
-    device: str = setting(one_of(*DEVICES), "where the network computes", "cpu")
-    seed: int = setting(whole(0, 2**31 - 1), "decides fresh weights, order, augmentation and dropout", 0)
-    workers: int = setting(whole(0, 256), "processes that read images (0: none)", 0)
-    logs: str | None = setting(one_of(*LOGS), "logs for these viewers, in the run folder", None)
+    lr: float = recipe_field("optimisation", number(Range(0, 1000, above=True)), "initial learning rate", 0.05)
+    schedule: str = recipe_field(
+        "optimisation",
+        one_of(*SCHEDULES),
+        "decay of the learning rate after warm-up; see docs/recipes.md",
+        "cosine",
+    )
+    lr_end: float = recipe_field(
+        "optimisation", number(Range(0, 1)),
+        "final learning rate as a fraction of --lr, for the cosine and linear schedules", 0.0,
+    )  # fmt: skip
+    warmup: float = recipe_field(
+        "optimisation", number(Range(0, 1000)), "epochs of linear warm-up of the learning rate", 0.0
+    )
+    momentum: float = recipe_field("optimisation", number(RANGES["momentum"]), "momentum of SGD and RMSProp", 0.9)
+    nesterov: bool = recipe_field("optimisation", boolean(), "use Nesterov momentum with SGD", False)
+    betas: tuple[float, float] = recipe_field(
+        "optimisation", two_numbers(RANGES["betas"]), "decay rates of Adam's and AdamW's moments", (0.9, 0.999)
+    )
+    alpha: float = recipe_field("optimisation", number(RANGES["alpha"]), "decay rate of RMSProp's mean square", 0.99)
+    eps: float = recipe_field("optimisation", number(RANGES["eps"]), "epsilon of Adam, AdamW and RMSProp", 1e-8)
+    weight_decay: float = recipe_field("optimisation", number(RANGES["weight_decay"]), "weight decay", 1e-4)
+    spare_bias_and_norm: bool = recipe_field(
+        "optimisation", boolean(), "exempt biases and normalisation parameters from weight decay", False
+    )
+    clip_norm: float | None = recipe_field(
+        "optimisation", number(RANGES["clip_norm"]), "clip gradients to this global L2 norm", None,
+        default_text="no clipping",
+    )  # fmt: skip
+    label_smoothing: float = recipe_field(
+        "optimisation", number(RANGES["label_smoothing"]), "label-smoothing factor", 0.0
+    )
+    ema_decay: float | None = recipe_field(
+        "optimisation", number(RANGES["ema_decay"]),
+        "decay of an exponential moving average of the weights, which is then validated and saved as the best weights",
+        None, default_text="no EMA",
+    )  # fmt: skip
+    ema_warmup: bool = recipe_field(
+        "optimisation",
+        boolean(),
+        "use a smaller EMA decay in early steps, to forget initial weights sooner",
+        False,
+    )
+    precision: str = recipe_field(
+        "optimisation", one_of(*PRECISIONS), "number format of convolutions and matrix products", "float32"
+    )
+    device: str = recipe_field("run", one_of(*DEVICES), "device that computes", "cpu")
+    seed: int = recipe_field(
+        "run", number(Range(0, 2**31 - 1, integer=True)),
+        "seed of initial weights, splits, image order, augmentation and dropout", 0,
+    )  # fmt: skip
+    workers: int = recipe_field(
+        "run", number(Range(0, 256, integer=True)), "processes that load images; 0 loads them in the main process", 0
+    )
+    logs: str | None = recipe_field(
+        "run", one_of(*WRITERS), "write logs for this viewer into the run folder", None, default_text="no logs"
+    )
 
 
 FIELDS = {item.name: item for item in dataclasses.fields(Recipe)}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """A flag for each field. What the user leaves out is left out of the parsed namespace."""
+    """Add a flag for each field, in groups. A flag that the user does not give is absent from the parsed namespace."""
+    groups = {group: parser.add_argument_group(group) for group in GROUPS}
     for name, item in FIELDS.items():
-        help = item.metadata["help"]
-        if item.default not in (None, dataclasses.MISSING):
-            default = item.default if not isinstance(item.default, tuple) else " ".join(map(str, item.default))
-            help += f" (default: {default})"
-        # % is a format character of argparse's help
-        parser.add_argument(
-            _flag(name),
+        groups[item.metadata["group"]].add_argument(
+            flag_of(name),
             dest=name,
             default=argparse.SUPPRESS,
-            help=help.replace("%", "%%"),
-            **item.metadata["kind"].argument,
+            help=_help(item).replace("%", "%%"),  # argparse formats help texts with %
+            **item.metadata["type"].argument,
         )
 
 
-def _flag(name: str) -> str:
+def _help(item: dataclasses.Field[Any]) -> str:
+    """Return the help of a field, with the range of its values and its default."""
+    parts = [item.metadata["help"], item.metadata["type"].limits]
+    default = item.metadata["default_text"] or item.default
+    if isinstance(default, tuple):
+        default = " ".join(map(str, default))
+    elif isinstance(default, bool):
+        default = str(default).lower()
+    if item.default is item.default_factory is dataclasses.MISSING:
+        note = " (required)"
+    else:
+        note = f" (default: {default})" if item.default is not dataclasses.MISSING else ""
+    return ", ".join(filter(None, parts)) + note
+
+
+def flag_of(name: str) -> str:
+    """Return the flag of a field: "--batch-size" for "batch_size"."""
     return "--option" if name == "options" else f"--{name.replace('_', '-')}"
 
 
-def convert(values: Mapping[Any, Any], source: str) -> dict[str, Any]:
-    """The values of a recipe with their final types. `source` begins the errors: a file's name, or "" for flags.
+def parse_values(values: Mapping[Any, Any], source: str = "") -> dict[str, Any]:
+    """Return the values of a recipe with their final types.
 
+    source: names the file in errors; without it, errors name the flags.
     Raises ReproError for an unknown key, a wrong type and a value out of range.
     """
-    converted = {}
+    parsed = {}
     for key, value in values.items():
         if key not in FIELDS:
             raise unknown(f"key in {source}", reprlib.repr(key) if not isinstance(key, str) else key, FIELDS)
-        item = FIELDS[key]
+        value_type: ValueType = FIELDS[key].metadata["type"]
         try:
-            converted[key] = None if value is None and item.default is None else item.metadata["kind"].convert(value)
+            parsed[key] = None if value is None and FIELDS[key].default is None else value_type.convert(value)
         except (ValueError, TypeError, OverflowError) as error:
-            name = f"{source}: {key}" if source else _flag(key)
-            raise ReproError(f"{name} must be {item.metadata['kind'].expects}, not {reprlib.repr(value)}") from error
-    return converted
+            name = f"{source}: {key}" if source else flag_of(key)
+            raise ReproError(f"{name} must be {value_type.description}, not {reprlib.repr(value)}") from error
+    return parsed
 
 
-def read(path: str | Path) -> dict[str, Any]:
-    """The converted values of a YAML recipe. Raises ReproError for a file that is not one."""
+def read_recipe_file(path: str | Path) -> dict[str, Any]:
+    """Return the values in a YAML recipe, with their final types. Raises ReproError for a file that is not a recipe."""
     values = read_yaml(path, "recipe", "see configs/ for examples", LARGEST_FILE)
-    return convert(values, str(path))
+    return parse_values(values, str(path))
 
 
-def make(values: Mapping[str, Any], flags: Mapping[str, Any]) -> Recipe:
-    """The recipe of converted values, over which the flags win; options and the first stage are merged one by one."""
+def build_recipe(values: Mapping[str, Any], flags: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of parsed values, with priority for flags; options and first_stage are merged item by item.
+
+    Raises ReproError where a required value is missing.
+    """
     merged = {**values, **flags}
     for name in {"options", "first_stage"} & values.keys() & flags.keys():
         merged[name] = {**values[name], **flags[name]}
     for name, item in FIELDS.items():
         if name not in merged and item.default is item.default_factory is dataclasses.MISSING:
-            raise ReproError(f"{_flag(name)} is missing: {item.metadata['help']}")
+            raise ReproError(f"{flag_of(name)} is required: {item.metadata['help']}")
     return Recipe(**merged)
 
 
 def to_yaml(recipe: Recipe) -> str:
-    """The recipe as `read` reads it."""
+    """Return the recipe as the text of a file that read_recipe_file reads."""
     import yaml
 
     values = {

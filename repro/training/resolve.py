@@ -1,4 +1,4 @@
-"""What a recipe says to the data, to the mixing of batches and to the trainer, in each of its epochs."""
+"""From a recipe to its parts: the network, the image preparation, the mixing of batches and the trainer's settings."""
 
 from __future__ import annotations
 
@@ -9,82 +9,100 @@ from repro.data import Mixing, Transform
 from repro.errors import ReproError, unknown
 from repro.interface import TrainSettings
 from repro.specs import Spec, find_spec
-from repro.training.recipe import GROWING, Recipe, convert
-from repro.training.schedules import FALLING
+from repro.training.recipe import GROWING, Recipe, parse_values
+from repro.training.schedules import SCHEDULES_WITH_END
+
+DIGITS_SIZE = 32
+"""Default image size for the embedded digits, which have 8 x 8 pixels."""
 
 
-def complete(recipe: Recipe, spec: Spec) -> Recipe:
-    """The recipe with what follows from the model and the data: the image size, and a mean and std for each channel.
+def complete_recipe(recipe: Recipe, spec: Spec) -> Recipe:
+    """Return the recipe with the values that follow from model and data: image size, and mean and std per channel.
 
-    Raises ReproError for values that do not go together.
+    Raises ReproError for values that exclude each other.
     """
+    _check_consistency(recipe)
+    recipe = replace(
+        recipe,
+        image_size=recipe.image_size or (DIGITS_SIZE if recipe.data == "digits" else spec.input_size),
+        mean=values_per_channel(recipe.mean, recipe.channels),
+        std=values_per_channel(recipe.std, recipe.channels),
+    )
+    for name, initial in recipe.first_stage.items():
+        final = _final_value(recipe, name)
+        if name != "dropout":
+            parse_values({name: initial}, "first_stage")
+        if not isinstance(initial, (int, float)) or not 0 <= initial <= final:
+            raise ReproError(
+                f"first_stage: {name} is {initial!r}, but it grows to {final:g}; give a number from 0 to {final:g}"
+            )
+    for epoch in range(1, recipe.epochs + 1, max(1, recipe.epochs // recipe.stages)):
+        current = recipe_at_epoch(recipe, epoch)
+        # trace raises ReproError for an image size that is too small, which some frameworks accept
+        build_spec(current, spec.num_classes).trace(build_transform(current).image_size)
+        build_mixing(current)
+    train_settings(recipe).trained_shapes(spec)
+    return recipe
+
+
+def _check_consistency(recipe: Recipe) -> None:
     for name in recipe.first_stage:
         if name not in GROWING:
             raise unknown("value of the first stage", name, GROWING)
     if bool(recipe.first_stage) != (recipe.stages > 1):
         raise ReproError(
-            f"stages is {recipe.stages} and first_stage has {len(recipe.first_stage)} values; progressive learning has "
-            "two stages or more, and values to begin with"
+            f"stages is {recipe.stages} and first_stage has {len(recipe.first_stage)} values; progressive learning "
+            "needs at least two stages and one initial value"
         )
     if recipe.stages > recipe.epochs:
-        raise ReproError(f"stages is {recipe.stages} and epochs is {recipe.epochs}; a stage takes an epoch or more")
+        raise ReproError(f"stages is {recipe.stages}, but epochs is {recipe.epochs}; a stage has at least one epoch")
     if recipe.ema_warmup and recipe.ema_decay is None:
-        raise ReproError("ema_warmup is for averages of the weights, and ema_decay is not given; leave it out")
-    if recipe.lr_end and recipe.schedule not in FALLING:
+        raise ReproError("ema_warmup needs an EMA of the weights; give ema_decay, too, or leave ema_warmup out")
+    if recipe.lr_end and recipe.schedule not in SCHEDULES_WITH_END:
         raise ReproError(
-            f"lr_end is {recipe.lr_end:g}, and the schedule {recipe.schedule} does not heed it; leave it out, or take "
-            f"one of {', '.join(FALLING)}"
+            f"lr_end is {recipe.lr_end:g}, but the schedule {recipe.schedule} does not use it; leave it out, or choose "
+            f"one of {', '.join(SCHEDULES_WITH_END)}"
         )
     if recipe.fresh_head and not recipe.weights:
-        raise ReproError("fresh_head is for a network that --weights fills; leave it out")
-    recipe = replace(
-        recipe,
-        image_size=recipe.image_size or (32 if recipe.data == "digits" else spec.input_size),
-        mean=for_each(recipe.channels, recipe.mean),
-        std=for_each(recipe.channels, recipe.std),
-    )
-    for name, first in recipe.first_stage.items():
-        last = last_value(recipe, name)
-        if name != "dropout":
-            convert({name: first}, "first_stage")
-        if not isinstance(first, (int, float)) or not 0 <= first <= last:
-            raise ReproError(f"first_stage: {name} is {first!r}, and grows to {last:g}; give a number from 0 to that")
-    for epoch in range(1, recipe.epochs + 1, max(1, recipe.epochs // recipe.stages)):
-        now = at_epoch(recipe, epoch)
-        spec_of(now, spec.num_classes).trace(transform(now).image_size)  # refuses what not every framework would
-        mixing(now)
-    settings(recipe).trained_shapes(spec)
-    return recipe
+        raise ReproError("fresh_head has no effect without weights; leave it out, or give --weights")
 
 
-def differences(asked: Recipe, made: Recipe) -> dict[str, tuple[Any, Any]]:
-    """Where a recipe that was completed is another than the one asked for: what was asked, and what was made."""
+def recipe_differences(requested: Recipe, completed: Recipe) -> dict[str, tuple[Any, Any]]:
+    """Return the values in which a completed recipe differs from the requested one, as (requested, completed) by key.
 
-    def completed(value: Any, name: str) -> bool:
-        known = getattr(made, name)
-        return (value is None and name == "image_size") or (isinstance(value, tuple) and value * len(known) == known)
+    Values that complete_recipe filled in do not count.
+    """
+
+    def is_filled_in(value: Any, name: str) -> bool:
+        final = getattr(completed, name)
+        if name == "image_size":
+            return value is None
+        return name in ("mean", "std") and values_per_channel(value, len(final)) == final
 
     return {
-        name: (value, getattr(made, name))
-        for name, value in vars(asked).items()
-        if value != getattr(made, name) and not completed(value, name)
+        name: (value, getattr(completed, name))
+        for name, value in vars(requested).items()
+        if value != getattr(completed, name) and not is_filled_in(value, name)
     }
 
 
-def for_each(channels: int, values: tuple[float, ...]) -> tuple[float, ...]:
-    """One number is for every channel."""
+def values_per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """Return one value for each channel: a single value is repeated."""
     return values * channels if len(values) == 1 else values
 
 
-def at_epoch(recipe: Recipe, epoch: int) -> Recipe:
-    """The recipe as it is in an epoch, counted from 1: in progressive learning (Tan and Le, arXiv:2104.00298,
-    section 4.2, algorithm 1), what grows has its first value in the first stage and the recipe's own in the last."""
+def recipe_at_epoch(recipe: Recipe, epoch: int) -> Recipe:
+    """Return the recipe as it is in an epoch, counted from 1.
+
+    In progressive learning (Tan and Le, arXiv:2104.00298, section 4.2, algorithm 1), the values of first_stage grow
+    evenly from stage to stage, up to those of the recipe in the last stage.
+    """
     if recipe.stages == 1:
         return recipe
     stage = (epoch - 1) * recipe.stages // recipe.epochs
     values: dict[str, float] = {}
-    for name, first in recipe.first_stage.items():
-        values[name] = float(first) + (last_value(recipe, name) - float(first)) * stage / (recipe.stages - 1)
+    for name, initial in recipe.first_stage.items():
+        values[name] = float(initial) + (_final_value(recipe, name) - float(initial)) * stage / (recipe.stages - 1)
     if "image_size" in values:
         values["image_size"] = round(values["image_size"])
     options = dict(recipe.options)
@@ -93,24 +111,25 @@ def at_epoch(recipe: Recipe, epoch: int) -> Recipe:
     return replace(recipe, options=options, **values)  # type: ignore[arg-type]
 
 
-def last_value(recipe: Recipe, name: str) -> float:
-    """Of what grows, in the last stage."""
-    return spec_of(recipe, 1000).dropout if name == "dropout" else getattr(recipe, name)
+def _final_value(recipe: Recipe, name: str) -> float:
+    """Return the value in the last stage of one of GROWING."""
+    return build_spec(recipe, 1000).dropout if name == "dropout" else getattr(recipe, name)
 
 
-def spec_of(recipe: Recipe, classes: int) -> Spec:
-    """The network. Raises ReproError for an unknown name or option."""
+def build_spec(recipe: Recipe, num_classes: int) -> Spec:
+    """Return the network. Raises ReproError for an unknown model or option."""
     for option in {"name", "num_classes", "in_channels"} & recipe.options.keys():
         raise ReproError(f"the option {option} follows from the model's name and the data; leave it out")
-    return find_spec(recipe.model, **recipe.options, num_classes=classes, in_channels=recipe.channels)
+    return find_spec(recipe.model, **recipe.options, num_classes=num_classes, in_channels=recipe.channels)
 
 
-def transform(recipe: Recipe) -> Transform:
-    """Of a complete recipe, whose fields have the names of Transform's."""
+def build_transform(recipe: Recipe) -> Transform:
+    """Return the image preparation of a complete recipe, whose keys are the names of Transform's fields."""
     return Transform(**{item.name: getattr(recipe, item.name) for item in fields(Transform)})
 
 
-def mixing(recipe: Recipe) -> Mixing | None:
+def build_mixing(recipe: Recipe) -> Mixing | None:
+    """Return the mixing of training batches, or None if both mixup and CutMix are off."""
     if not recipe.mixup and not recipe.cutmix:
         return None
     return Mixing(
@@ -122,8 +141,8 @@ def mixing(recipe: Recipe) -> Mixing | None:
     )
 
 
-def settings(recipe: Recipe) -> TrainSettings:
-    """A recipe's fields have the names of those of TrainSettings, of which it leaves some out."""
+def train_settings(recipe: Recipe) -> TrainSettings:
+    """Return the settings of the trainer, from the keys that are also names of its fields."""
     names = {item.name for item in fields(TrainSettings)} & {item.name for item in fields(Recipe)}
-    given = {name: getattr(recipe, name) for name in names}
-    return TrainSettings(**given | {"train_only": recipe.train_only or ""})
+    values = {name: getattr(recipe, name) for name in names}
+    return TrainSettings(**values | {"train_only": recipe.train_only or ""})

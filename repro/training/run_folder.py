@@ -123,8 +123,8 @@ class RunFolder:
         arrays = {f"weights/{name}": array for name, array in trainer.weights().items()}
         arrays |= {f"optimizer/{name}": array for name, array in trainer.state().items()}
         if recipe.logs and progress.history:
-            self.log = self.log or loggers.writer(recipe.logs)(logdir=str(self.path / "logs"))
-            loggers.add(self.log, progress.history[-1])
+            self.log = self.log or loggers.log_writer_class(recipe.logs)(logdir=str(self.path / "logs"))
+            loggers.log_metrics(self.log, progress.history[-1])
         safetensors_file.save(self.path / LAST, arrays, {**self.provenance, "progress": json.dumps(asdict(progress))})
 
     def summarise(self, recipe: Recipe, progress: Progress, dataset: Dataset) -> dict[str, Any]:
@@ -214,7 +214,7 @@ def read_recipe(path: Path) -> Recipe:
     """The recipe of a run folder. Raises ReproError for a folder that is none."""
     if not (path / CONFIG).is_file():
         raise ReproError(f"{path} is not a run folder (it has no {CONFIG}); give one that repro.run has written")
-    return recipes.make(recipes.read(path / CONFIG), {})
+    return recipes.build_recipe(recipes.read_recipe_file(path / CONFIG), {})
 
 
 def read_run(path: Path) -> FinishedRun:

@@ -66,7 +66,7 @@ def resumed_recipe(path: Path, flags: dict[str, Any]) -> Recipe:
     from repro.training.run_folder import read_recipe
 
     stored = read_recipe(path)
-    recipe = recipes.make(vars(stored), flags)
+    recipe = recipes.build_recipe(vars(stored), flags)
     for name in flags:
         if name not in FREE_AT_RESUME and getattr(recipe, name) != getattr(stored, name):
             raise ReproError(
@@ -98,7 +98,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
     processes = processes.initialised(backend)
 
     make_trainer, drops = trainer_factory(backend, recipe, spec, processes)
-    trainer = make_trainer(resolve.at_epoch(recipe, min(progress.epoch + 1, recipe.epochs)))
+    trainer = make_trainer(resolve.recipe_at_epoch(recipe, min(progress.epoch + 1, recipe.epochs)))
     trainer.load_weights(weights)
     trainer.load_state(state)
 
@@ -131,11 +131,11 @@ def resolve_recipe(recipe: Recipe, processes: ProcessGroup) -> tuple[Recipe, Spe
 
     module_name(recipe.backend)
     if recipe.logs:
-        loggers.writer(recipe.logs)
-    resolve.spec_of(recipe, 1000)  # a misspelt name shows before the data are opened
+        loggers.log_writer_class(recipe.logs)
+    resolve.build_spec(recipe, 1000)  # a misspelt name shows before the data are opened
     dataset = open_dataset(recipe.data, split=recipe.split, seed=recipe.seed)
-    spec = resolve.spec_of(recipe, len(dataset.classes))
-    recipe = resolve.complete(recipe, spec)
+    spec = resolve.build_spec(recipe, len(dataset.classes))
+    recipe = resolve.complete_recipe(recipe, spec)
     processes.local_slice(min(recipe.batch_size, len(dataset.train)))  # raises where the batch cannot be split evenly
     return recipe, spec, dataset
 
@@ -178,9 +178,9 @@ def trainer_factory(backend: Backend, recipe: Recipe, spec: Spec, processes: Pro
     drops = SeededDropout(recipe.seed, processes)
 
     def make_trainer(now: Recipe) -> Trainer:
-        model = backend.create_model(resolve.spec_of(now, spec.num_classes))
+        model = backend.create_model(resolve.build_spec(now, spec.num_classes))
         backend.set_dropout_source(model, drops)
-        return backend.create_trainer(model, replace(resolve.settings(now), world_size=processes.world_size))
+        return backend.create_trainer(model, replace(resolve.train_settings(now), world_size=processes.world_size))
 
     return make_trainer, drops
 

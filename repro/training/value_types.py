@@ -1,4 +1,4 @@
-"""What the values of a recipe may be."""
+"""Types of recipe values: which values are valid, how they are converted, and how argparse shows them."""
 
 from __future__ import annotations
 
@@ -7,90 +7,130 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from repro.choices import EVERY_FIFTH, SPLIT_FRACTION, Range
+
 
 @dataclass(frozen=True)
-class Kind:
-    """What a value may be: in words, as a function that converts or raises ValueError, and as argparse shows it."""
+class ValueType:
+    """The type of a recipe value.
 
-    expects: str
+    convert: returns the value with its final type, from a value of a YAML file or the text of a flag, or raises
+    ValueError, TypeError or OverflowError.
+    """
+
+    description: str  # completes "KEY must be ..."
     convert: Callable[[Any], Any]
-    argument: dict[str, Any]
+    argument: dict[str, Any]  # keyword arguments of add_argument
+    limits: str = ""  # the range of numbers, for --help
 
 
-def text(metavar: str) -> Kind:
+def text(metavar: str) -> ValueType:
+    """Return the type of a text that is not empty."""
+
     def convert(value: Any) -> str:
         if not isinstance(value, str) or not value:
             raise ValueError
         return value
 
-    return Kind("text", convert, {"metavar": metavar})
+    return ValueType("text", convert, {"metavar": metavar})
 
 
-def one_of(*names: str) -> Kind:
+def one_of(*names: str) -> ValueType:
+    """Return the type of a choice among names."""
+
     def convert(value: Any) -> str:
         if value not in names:
             raise ValueError
         return value
 
-    return Kind(f"one of {', '.join(names)}", convert, {"metavar": f"{{{','.join(names)}}}"})
+    return ValueType(f"one of {', '.join(names)}", convert, {"metavar": f"{{{','.join(names)}}}"})
 
 
-def yes_or_no() -> Kind:
+def one_of_integers(*numbers: int) -> ValueType:
+    """Return the type of a choice among integers."""
+    choices = [str(number) for number in numbers]
+
+    def convert(value: Any) -> int:
+        if isinstance(value, (bool, float)) or int(value) not in numbers:
+            raise ValueError
+        return int(value)
+
+    return ValueType(" or ".join(choices), convert, {"metavar": f"{{{','.join(choices)}}}"})
+
+
+def boolean() -> ValueType:
+    """Return the type of true or false."""
+
     def convert(value: Any) -> bool:
         if value not in (True, False, "true", "false"):
             raise ValueError
         return value in (True, "true")
 
-    return Kind("true or false", convert, {"metavar": "{true,false}"})
+    return ValueType("true or false", convert, {"metavar": "{true,false}"})
 
 
-def whole(low: int, high: int) -> Kind:
-    def convert(value: Any) -> int:
-        if isinstance(value, (bool, float)) or not low <= int(value) <= high:
-            raise ValueError
-        return int(value)
-
-    return Kind(f"a whole number from {low} to {high}", convert, {"metavar": "N"})
-
-
-def number(low: float, high: float, *, above: bool = False) -> Kind:
-    """A number from `low` (`above`: greater than `low`) to `high`."""
+def number(interval: Range) -> ValueType:
+    """Return the type of a number in an interval: an int if the interval is one of integers, otherwise a float."""
 
     def convert(value: Any) -> float:
-        if isinstance(value, bool) or not low <= float(value) <= high or (above and float(value) == low):
+        if isinstance(value, bool) or (interval.integer and isinstance(value, float)):
             raise ValueError
-        return float(value)  # YAML reads 1e-4 as text
+        converted = int(value) if interval.integer else float(value)  # YAML reads 1e-4 as text
+        if converted not in interval:
+            raise ValueError
+        return converted
 
-    return Kind(
-        f"a number {'above' if above else 'from'} {low:g} {'and up ' * above}to {high:g}", convert, {"metavar": "X"}
-    )
+    return ValueType(str(interval), convert, {"metavar": "N" if interval.integer else "X"}, interval.ends)
 
 
-def per_channel(each: Kind) -> Kind:
-    def convert(value: Any) -> tuple:
+def per_channel(interval: Range) -> ValueType:
+    """Return the type of one number for all channels, or of one for each of red, green and blue."""
+    element = number(interval)
+
+    def convert(value: Any) -> tuple[float, ...]:
         values = value if isinstance(value, (list, tuple)) else (value,)
         if len(values) not in (1, 3):
             raise ValueError
-        return tuple(map(each.convert, values))
+        return tuple(map(element.convert, values))
 
-    return Kind(f"one number or three, each {each.expects}", convert, {"nargs": "+", "metavar": "X"})
+    description = f"one number or three, each {element.description}"
+    return ValueType(description, convert, {"nargs": "+", "metavar": "X"}, interval.ends)
 
 
-def split() -> Kind:
-    fraction = number(0, 0.9, above=True)
+def two_numbers(interval: Range) -> ValueType:
+    """Return the type of a pair of numbers in an interval."""
+    element = number(interval)
+
+    def convert(value: Any) -> tuple[float, float]:
+        if not isinstance(value, (list, tuple)):
+            raise ValueError
+        first, second = map(element.convert, value)
+        return first, second
+
+    description = f"two numbers, each {element.description}"
+    return ValueType(description, convert, {"nargs": 2, "metavar": "X"}, interval.ends)
+
+
+def split() -> ValueType:
+    """Return the type of the choice of validation images."""
+    fraction = number(SPLIT_FRACTION)
 
     def convert(value: Any) -> str | float:
-        return value if value == "every-fifth" else fraction.convert(value)
+        return value if value == EVERY_FIFTH else fraction.convert(value)
 
-    return Kind("every-fifth or a fraction above 0 and up to 0.9, such as 0.2", convert, {"metavar": "every-fifth|X"})
+    description = f"{EVERY_FIFTH} or a fraction {SPLIT_FRACTION.ends}, such as 0.2"
+    return ValueType(description, convert, {"metavar": f"{EVERY_FIFTH}|X"}, SPLIT_FRACTION.ends)
 
 
-def pairs() -> Kind:
+def named_values() -> ValueType:
+    """Return the type of a mapping from names to numbers or texts; as flags, one NAME=X each."""
+
     def convert(value: Any) -> dict[str, int | float | str]:
         items = value.items() if isinstance(value, Mapping) else (item.split("=", 1) for item in value)
-        return {str(key): _number_or_text(item) for key, item in items}
+        return {str(name): _number_or_text(item) for name, item in items}
 
-    return Kind("names with a number or text each, as in width=0.5", convert, {"action": "append", "metavar": "NAME=X"})
+    description = "names with a number or text each, as in width=0.5"
+    return ValueType(description, convert, {"action": "append", "metavar": "NAME=X"})
 
 
 def _number_or_text(value: Any) -> int | float | str:
