@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from repro.errors import ReproError
+from repro.evaluation.articles import CONFIGS
 from repro.files import read_yaml
 from repro.interface.processes import SINGLE_PROCESS, process_group
 from repro.training import recipe as recipes
 from repro.training.recipe import Recipe
 
-TABLES = Path(__file__).parents[2] / "configs/reproduction/resnet_cifar_ablations.yaml"
+TABLES = CONFIGS / "reproduction/resnet_cifar_ablations.yaml"
 LARGEST_FILE = 1 << 16  # bytes
 FAILED = "fail"  # as the paper prints a run that did not converge
 FREE_VALUES = ("data", "device", "workers")  # recipe values that may differ without changing an error
