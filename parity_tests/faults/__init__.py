@@ -1,4 +1,4 @@
-"""Single faults, planted one at a time into a backend: `python -m parity_tests.faults`.
+"""Planted faults: typical mistakes, planted one at a time into a backend. `python -m parity_tests.faults` plants all.
 
-Each must be caught, and the report must name the operator in which it was planted.
+The ladder must catch each fault on its rung, and the report must name the operator, weight or optimizer that has it.
 """

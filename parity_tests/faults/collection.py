@@ -1,4 +1,4 @@
-"""Every planted fault."""
+"""All planted faults."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from parity_tests.faults.operators import OPERATORS
 from parity_tests.faults.optimizers import OPTIMIZERS
 from parity_tests.faults.training import TRAINING
 
-LADDER = [0, 1, 2, 3, 4, 5, 6]  # on rung 7, sound backends differ, too
+LADDER = [0, 1, 2, 3, 4, 5, 6]  # rung 7 compares accuracies, in which sound backends differ as well
 ALL_FAULTS = (*OPERATORS, *FORWARD, *TRAINING, *OPTIMIZERS)

@@ -1,4 +1,4 @@
-"""One planted fault."""
+"""The description of one planted fault."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from repro.parity.record import Record
 
 @dataclass(frozen=True)
 class Fault:
-    """at: the module, parameter or statistic where it sits, "" for none; rung: where it must be caught; code: see
-    parity_tests.faults.backend; said: the record's `where`, if that is not `at`, with * for anything, and | between
-    those of which one will do."""
+    """A mistake in one model.
+
+    target: name of the module, parameter or running statistic that has the fault, "" for the whole model or trainer;
+    rung: the rung that must catch it; code: Python statements that plant it, see faulty_backend.py; reported: patterns
+    of the place in the report, separated by " | ", if it is not `target`.
+    """
 
     name: str
     model: str
-    at: str
+    target: str
     rung: int
     code: str
-    said: str = ""
+    reported: str = ""
 
     def is_named_by(self, record: Record) -> bool:
-        """Whether the record says where the fault is. Behind that may stand what runs before it, or the question."""
-        where = record.where.replace(", float64", "")
-        return any(
-            fnmatchcase(where, end) for said in (self.said or self.at).split(" | ") for end in (said, f"{said} (*")
-        )
+        """Whether the record names the place of the fault, which "(after ...)" or a computation's name may follow."""
+        place = record.where.replace(", float64", "")
+        patterns = (self.reported or self.target).split(" | ")
+        return any(fnmatchcase(place, pattern) or fnmatchcase(place, f"{pattern} (*") for pattern in patterns)
