@@ -1,4 +1,4 @@
-"""The one kind of error that a user sees: a line that names the thing, what is wrong with it, and what to do."""
+"""The error that users see: a line that names the value, the problem and the remedy."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 
 class ReproError(Exception):
-    """A mistake in what the user gave; the commands print its text in one line and exit with 1."""
+    """A mistake in the user's input. Commands print its text on one line and exit with 1."""
 
 
 def unknown(thing: str, name: object, known: Iterable[str]) -> ReproError:
-    """The error for a name that nobody knows, with the nearest known ones."""
+    """Return the error for an unknown name, with the nearest known names."""
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names[:12])}"
@@ -19,5 +19,5 @@ def unknown(thing: str, name: object, known: Iterable[str]) -> ReproError:
 
 
 def first_line(error: Exception) -> str:
-    """Of what a framework's error says, or the name of its type where it says nothing."""
+    """Return the first line of an exception's text, or the name of its type where the text is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -86,7 +86,10 @@ def test_gates_start_nearly_closed() -> None:
         ({"activation": "full"}, "unknown activation 'full'"),
         ({"activation": 1}, "unknown activation 1"),
         ({"shortcut": "gating"}, "unknown shortcut 'gating'"),
-        ({"shortcut": "conv1x1", "activation": "bn_after"}, "shortcut conv1x1 is defined for the activation original"),
+        (
+            {"shortcut": "conv1x1", "activation": "bn_after"},
+            "shortcut conv1x1 is defined for the original activation only",
+        ),
     ],
 )
 def test_bad_option(options: dict, message: str) -> None:

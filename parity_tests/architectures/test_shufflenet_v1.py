@@ -72,14 +72,14 @@ def test_the_authors_list_counts_the_classifier_too(groups: int, width: float, p
 @pytest.mark.parametrize(
     ("groups", "width", "reason"),
     [
-        (2, 0.25, "bottleneck of stage 2 would have 12.5 channels, no multiple of 2"),
-        (2, 0.5, "bottleneck of stage 2 would have 25 channels, no multiple of 2"),
-        (2, 1.5, "bottleneck of stage 2 would have 75 channels, no multiple of 2"),
-        (4, 0.25, "bottleneck of stage 2 would have 17 channels, no multiple of 4"),
-        (4, 0.5, "bottleneck of stage 2 would have 34 channels, no multiple of 4"),
-        (4, 1.5, "bottleneck of stage 2 would have 102 channels, no multiple of 4"),
-        (8, 0.25, "first branch of stage 2 would have 90 channels, no multiple of 8"),
-        (3, 0.3, "stem would have 7.2 channels, no multiple of 1"),
+        (2, 0.25, "bottleneck of stage 2 would have 12.5 channels, which is not a multiple of 2"),
+        (2, 0.5, "bottleneck of stage 2 would have 25 channels, which is not a multiple of 2"),
+        (2, 1.5, "bottleneck of stage 2 would have 75 channels, which is not a multiple of 2"),
+        (4, 0.25, "bottleneck of stage 2 would have 17 channels, which is not a multiple of 4"),
+        (4, 0.5, "bottleneck of stage 2 would have 34 channels, which is not a multiple of 4"),
+        (4, 1.5, "bottleneck of stage 2 would have 102 channels, which is not a multiple of 4"),
+        (8, 0.25, "first branch of stage 2 would have 90 channels, which is not a multiple of 8"),
+        (3, 0.3, "stem would have 7.2 channels, which is not a multiple of 1"),
     ],
 )
 def test_undefined_channels_are_an_error(groups: int, width: float, reason: str) -> None:

@@ -94,7 +94,7 @@ def test_rounding_of_channels(channels: float, up: int, near: int) -> None:
 
 @pytest.mark.parametrize("size", ["large", "small"])
 def test_impossible_setting_says_why(size: str) -> None:
-    with pytest.raises(ReproError, match="leave nothing to compute; take a larger width or a smaller asymmrate"):
+    with pytest.raises(ReproError, match="asymmrate 2 would replace; give a larger width or a smaller asymmrate"):
         asymmnet(size, width=0.35, asymmrate=2)
 
 

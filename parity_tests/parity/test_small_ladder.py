@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from repro.parity.ladder import RESTART_PARAMS, RUNGS, run_rungs
-from repro.specs import find_spec, smallest
+from repro.specs import find_spec, smallest_variants
 from repro.workers.client import Worker
 
 
-@pytest.mark.parametrize("model", smallest())
+@pytest.mark.parametrize("model", smallest_variants())
 def test_sound_backends_agree(model: str, judged_workers: dict[str, Worker]) -> None:
     workers = judged_workers
     records = list(run_rungs(model, list(RUNGS), workers))

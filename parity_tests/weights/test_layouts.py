@@ -29,7 +29,7 @@ def ids(case: object) -> str:
     return case.publisher if isinstance(case, Layout) else str(case)
 
 
-def smallest() -> list[tuple[Layout, str]]:
+def smallest_variants() -> list[tuple[Layout, str]]:
     """Return the smallest variant of every layout of an installed package, except VGG's, whose files are too large."""
     smallest_of: dict[int, tuple[Layout, str]] = {}
     for layout, model in cases(largest=3e7):
@@ -44,7 +44,7 @@ def package() -> Iterator[Callable[[str], Package]]:
         yield start
 
 
-@pytest.mark.parametrize(("layout", "model"), smallest(), ids=ids)
+@pytest.mark.parametrize(("layout", "model"), smallest_variants(), ids=ids)
 def test_package_and_backends_agree_on_logits(
     layout: Layout,
     model: str,

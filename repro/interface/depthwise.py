@@ -1,7 +1,7 @@
-"""A depthwise convolution of a small map, said as one matrix per channel.
+"""A depthwise convolution of a small map as one matrix product per channel.
 
-Paddle's and MindSpore's CPU kernels loop over images and channels: for 1120 channels of 1x1, batch 64, kernel 5,
-forward and backward were seen to take 176 ms and 33 ms with them, and 1 ms and 2 ms with the matrices.
+The CPU kernels of Paddle and MindSpore loop over images and channels: for 1,120 channels of 1x1, batch 64, kernel 5,
+forward and backward pass took 176 ms and 33 ms with them, and 1 ms and 2 ms as matrix products.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from functools import lru_cache
 
 import numpy as np
 
-LARGEST_MAP = 64  # pixels; above about 8x8 the matrices, mostly zeros, cost more than the kernels
+LARGEST_MAP = 64  # pixels; above about 8x8 the matrices, mostly zeros, are slower than the kernels
 
 
 @lru_cache(maxsize=256)
 def placement(height: int, width: int, kernel: int, stride: int) -> np.ndarray:
-    """Which weight joins which two pixels, with padding kernel // 2: zeros and ones of shape
-    (kernel * kernel, height * width * out_height * out_width), float32.
+    """Return the 0/1 matrix that maps a channel's weights to its matrix from input pixels to output pixels.
 
-    A channel's weights (kernel * kernel,) times this is its matrix from input pixels to output pixels.
+    It is float32 of shape (kernel * kernel, height * width * out_height * out_width), for padding kernel // 2: a 1
+    stands where a weight connects an input pixel with an output pixel.
     """
     padding = kernel // 2
     out_height, out_width = ((side + 2 * padding - kernel) // stride + 1 for side in (height, width))

@@ -1,4 +1,4 @@
-"""Finds backends: the three that are shipped, and whatever else is installed under the entry point `repro.backends`."""
+"""Discovery of backends: the three of this repository, and all under the entry point `repro.backends`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ SHIPPED = {"torch": "backends.torch", "paddle": "backends.paddle", "mindspore": 
 
 
 def _modules() -> dict[str, str]:
+    """Return the package of every backend by its name."""
     return SHIPPED | {point.name: point.value for point in entry_points(group="repro.backends")}
 
 
 def backend_names() -> list[str]:
-    """Every known backend, whether or not its framework is installed."""
+    """Return the names of all known backends, whether or not their frameworks are installed."""
     return list(_modules())
 
 
 def module_name(name: str) -> str:
-    """The package of a backend. Raises ReproError for a name that nobody has registered."""
+    """Return the name of a backend's package. Raises ReproError for an unknown backend."""
     modules = _modules()
     if name not in modules:
         raise unknown("backend", name, modules)
@@ -33,7 +34,7 @@ def module_name(name: str) -> str:
 
 
 def load_backend(name: str) -> Backend:
-    """The backend's package, with its framework importable. Raises ReproError where the framework is missing."""
+    """Return the backend's package. Raises ReproError where its framework cannot be imported."""
     module = importlib.import_module(module_name(name))
     try:
         module.version()
@@ -46,6 +47,6 @@ def load_backend(name: str) -> Backend:
 
 
 def native_weights(name: str) -> NativeWeights:
-    """The reader and writer of a backend's own files; the framework need not be installed."""
+    """Return the reader and writer of a backend's native files, which do not need the framework."""
     module: ModuleType = importlib.import_module(f"{module_name(name)}.native_weights")
     return cast("NativeWeights", module)

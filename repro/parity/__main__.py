@@ -63,9 +63,13 @@ def _compare_catalogue(arguments: argparse.Namespace, argv: Sequence[str]) -> in
     from repro.parity.console import LEGEND, VerdictTable
     from repro.parity.ladder import RUNGS
     from repro.parity.variants import compare_variants, start_workers
-    from repro.specs import CATALOGUE, find_spec, smallest
+    from repro.specs import CATALOGUE, find_spec, smallest_variants
 
-    models = smallest() if arguments.models == "smallest" else _parse_names("model", arguments.models, list(CATALOGUE))
+    models = (
+        smallest_variants()
+        if arguments.models == "smallest"
+        else _parse_names("model", arguments.models, list(CATALOGUE))
+    )
     rungs = sorted(map(int, _parse_names("rung", arguments.rungs or "0,1", list(map(str, RUNGS)))))
     backends = _parse_names("backend", arguments.backends, backend_names()) if arguments.backends else None
     if arguments.seeds < 1:

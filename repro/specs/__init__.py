@@ -1,7 +1,7 @@
-"""What the networks are: frozen block configs, one file per family, and a literal catalogue of the variants."""
+"""The networks as data: frozen block configs, one file per family, and a literal catalogue of the variants."""
 
 from repro.specs.base import LEAVES, STATISTICS, Operator, Padding, Shape, Spec, Trace, Weight, WeightKind
-from repro.specs.catalogue import CATALOGUE, find_spec, smallest
+from repro.specs.catalogue import CATALOGUE, find_spec, smallest_variants
 
 __all__ = [
     "CATALOGUE",
@@ -15,5 +15,5 @@ __all__ = [
     "Weight",
     "WeightKind",
     "find_spec",
-    "smallest",
+    "smallest_variants",
 ]  # fmt: skip

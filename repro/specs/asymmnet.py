@@ -1,9 +1,9 @@
 """AsymmNet (Yang et al., "AsymmNet: Towards ultralight convolution neural networks using asymmetrical bottlenecks",
 arXiv:2104.07770) and MobileNetV3 (Howard et al., arXiv:1905.02244, Tables 1 and 2), whose table of blocks it shares.
 
-An asymmetrical bottleneck saves part of the pointwise expansion by copying its input `asymmrate` times to either
-side of what the expansion yields; the copies widen the depthwise convolution. With asymmrate 0 it is the inverted
-residual of MobileNetV3.
+An asymmetrical bottleneck makes the pointwise expansion cheaper: copies of its input, `asymmrate` on either side of the
+expanded channels, replace some of them and widen the depthwise convolution. With asymmrate 0 it is MobileNetV3's
+inverted residual.
 """
 
 from __future__ import annotations
@@ -59,24 +59,25 @@ TABLES = {"large": LARGE, "small": SMALL}
 
 @dataclass(frozen=True)
 class Bottleneck:
-    """expand (1x1) -> copies beside it -> depthwise (kxk, stride) -> squeeze-and-excite -> project (1x1)."""
+    """expand (1x1) -> concatenate copies -> depthwise (kxk, stride) -> squeeze-and-excite -> project (1x1)."""
 
     channels_in: int
-    expanded: int  # the table's expansion, before the copies take part of it over
+    expanded: int  # as in the table, before copies replace some of the channels
     channels_out: int
     kernel: int
     stride: int
-    squeeze: int  # channels inside squeeze-and-excite; 0: none
+    squeeze: int  # channels inside squeeze-and-excite; 0: without
     activation: Activation
     asymmrate: int
 
     @property
     def expands(self) -> bool:
+        """Whether the block has a 1x1 expansion."""
         return self.expanded > max(1, self.asymmrate) * self.channels_in
 
     @property
     def pointwise(self) -> int:
-        """Channels that the 1x1 expansion yields, between the copies."""
+        """Output channels of the 1x1 expansion, which stand between the copies."""
         return self.expanded - self.asymmrate * self.channels_in
 
     @property
@@ -86,11 +87,14 @@ class Bottleneck:
 
     @property
     def residual(self) -> bool:
+        """Whether the input is added to the output."""
         return self.stride == 1 and self.channels_in == self.channels_out
 
 
 @dataclass(frozen=True, kw_only=True)
 class AsymmNetSpec(Spec):
+    """AsymmNet and MobileNetV3: a stem, stages of bottlenecks, and a head with a hidden layer after pooling."""
+
     stem: int  # channels of the 3x3 convolution of stride 2
     stages: tuple[tuple[Bottleneck, ...], ...]
     last: int  # channels of the 1x1 convolution before pooling
@@ -104,9 +108,8 @@ class AsymmNetSpec(Spec):
                 if not block.expands and block.expanded != block.channels_in:
                     raise ReproError(
                         f"{self.name}: stages.{number}.{index} expands {block.channels_in} channels to "
-                        f"{block.expanded}, which asymmrate {block.asymmrate} would fill with "
-                        f"{block.asymmrate * block.channels_in} copied ones and leave nothing to compute; take a "
-                        "larger width or a smaller asymmrate"
+                        f"{block.expanded}, all of which the {block.asymmrate * block.channels_in} copied channels of "
+                        f"asymmrate {block.asymmrate} would replace; give a larger width or a smaller asymmrate"
                     )
 
     def walk(self, net: Trace, x: Shape) -> Shape:
@@ -130,7 +133,7 @@ class AsymmNetSpec(Spec):
 
 
 def ceil8(channels: float) -> int:
-    """The next multiple of 8 (AsymmNet's code)."""
+    """Round up to a multiple of 8, as the code of AsymmNet does."""
     return math.ceil(channels / 8) * 8
 
 
@@ -150,7 +153,7 @@ def _stages(
     return tuple(stages)
 
 
-def _check(size: str, width: float) -> None:
+def _check_options(size: str, width: float) -> None:
     if size not in TABLES:
         raise unknown("size", size, TABLES)
     if not isinstance(width, (int, float)) or not 0.05 <= width <= 16:
@@ -161,12 +164,13 @@ def asymmnet(
     size: str, *, width: float = 1.0, asymmrate: int = 1, num_classes: int = 1000, in_channels: int = 3,
     dropout: float = 0.2, name: str = "asymmnet",
 ) -> AsymmNetSpec:  # fmt: skip
-    """AsymmNet as the authors' PyTorch code builds it (their MXNet code leaves the stem's width out of the residual
-    test, so that it loses the first shortcut at widths up to 0.5).
+    """Return AsymmNet as the authors' PyTorch code builds it.
 
-    size: "large" or "small"; width: multiplier of all channels but the 1,280 of the head; asymmrate: 0, 1 or 2.
+    Their MXNet code ignores the width of the stem in its test for a residual block, and so loses the first shortcut at
+    widths up to 0.5. size: "large" or "small"; width: multiplier of all channels except the 1,280 of the head;
+    asymmrate: 0, 1 or 2. Raises ReproError for options out of range.
     """
-    _check(size, width)
+    _check_options(size, width)
     if type(asymmrate) is not int or asymmrate not in (0, 1, 2):
         raise ReproError(f"asymmrate must be 0, 1 or 2, not {asymmrate!r}")
     stem = ceil8(16 * width)
@@ -182,11 +186,12 @@ def mobilenet_v3(
     size: str, *, width: float = 1.0, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.2,
     norm_eps: float = 1e-3, name: str = "mobilenet_v3",
 ) -> AsymmNetSpec:  # fmt: skip
-    """MobileNetV3, with torchvision's normalisation settings and its rounding of widths other than 1.
+    """Return MobileNetV3, with torchvision's normalisation settings and its rounding of widths other than 1.
 
-    size: "large" or "small"; width: multiplier of all channels, the head's too; norm_eps: timm's weights have 1e-5.
+    size: "large" or "small"; width: multiplier of all channels, including the head; norm_eps: 1e-5 for timm's weights.
+    Raises ReproError for options out of range.
     """
-    _check(size, width)
+    _check_options(size, width)
     stem = round8(16 * width)
     stages = _stages(TABLES[size], stem, width, 0, round8)
     return AsymmNetSpec(

@@ -1,4 +1,4 @@
-"""What every spec has, and the walk that works out weights, stages, parameters and MACs on paper."""
+"""The base of every spec, and the walk that counts weights, stages, parameters and MACs without any framework."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Literal, TypeVar
 
 from repro.errors import ReproError
 
-Shape = tuple[int, ...]  # without the batch: (channels, height, width) or (features,)
+Shape = tuple[int, ...]  # without the batch axis: (channels, height, width) or (features,)
 WeightKind = Literal[
     "conv", "linear", "bias", "norm_scale", "norm_shift", "norm_mean", "norm_var", "layer_scale",
-    "other",  # of a layer that we do not know, in a model that is not ours
+    "other",  # a weight of an unknown layer in a user model
 ]  # fmt: skip
-Padding = int | Literal["same"] | None  # None: kernel // 2; same: as TensorFlow pads, the odd pixel at the end
+Padding = int | Literal["same"] | None  # None: kernel // 2; "same": as in TensorFlow, an odd pixel at the end
 S = TypeVar("S", bound="Spec")
-STATISTICS = ("norm_mean", "norm_var")  # kinds that are measured, not trained
-LEAVES: dict[str, dict[str, WeightKind]] = {  # of a layer: the last part of a weight's name -> its kind
+STATISTICS = ("norm_mean", "norm_var")  # the kinds that are measured and not trained
+LEAVES: dict[str, dict[str, WeightKind]] = {  # layer type -> the last component of a weight's name -> kind
     "conv": {"weight": "conv", "bias": "bias"},
     "linear": {"weight": "linear", "bias": "bias"},
     "norm": {"weight": "norm_scale", "bias": "norm_shift", "running_mean": "norm_mean", "running_var": "norm_var"},
@@ -25,14 +25,15 @@ LEAVES: dict[str, dict[str, WeightKind]] = {  # of a layer: the last part of a w
 
 @dataclass(frozen=True)
 class Weight:
-    """Shape and kind of one canonical array; conversions between frameworks go by the kind, never by the shape."""
+    """The shape and kind of a canonical array. Conversions between frameworks go by the kind, never by the shape."""
 
     shape: Shape
     kind: WeightKind
-    groups: int = 1  # of a convolution
+    groups: int = 1  # groups of a convolution
 
     @property
     def size(self) -> int:
+        """The number of elements."""
         total = 1
         for side in self.shape:
             total *= side
@@ -41,7 +42,7 @@ class Weight:
 
 @dataclass(frozen=True)
 class Operator:
-    """One convolution, normalisation or linear layer: where it is, what it yields and what it costs for one image."""
+    """A convolution, normalisation or linear layer, with its output shape and its cost for one image."""
 
     name: str
     kind: Literal["conv", "norm", "linear"]
@@ -52,10 +53,10 @@ class Operator:
 
 @dataclass
 class Trace:
-    """Runs a network on shapes instead of tensors. Each method takes an input shape and returns the output shape.
+    """A run of a network on shapes instead of tensors. Each method takes an input shape and returns the output shape.
 
-    MACs are output elements times weights per output, of convolutions and linear layers alone: no bias,
-    normalisation, activation or pooling.
+    MACs are output elements times weights per output, for convolutions and linear layers only: bias, normalisation,
+    activation and pooling are not counted.
     """
 
     weights: dict[str, Weight] = field(default_factory=dict)
@@ -66,16 +67,17 @@ class Trace:
         self, name: str, x: Shape, out: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False,
         padding: Padding = None,
     ) -> Shape:  # fmt: skip
+        """A convolution. Raises ReproError where the channels cannot be divided into the groups."""
         channels = x[0]
         if channels % groups or out % groups:
-            raise ReproError(f"{name}: {channels} -> {out} channels do not divide into {groups} groups")
+            raise ReproError(f"{name}: {channels} -> {out} channels cannot be divided into {groups} groups")
         y = (out, *self.pool(x, kernel, stride, padding)[1:])
         weight = Weight((out, channels // groups, kernel, kernel), "conv", groups)
-        self._own(name, "conv", weight, bias, y, weight.size * y[1] * y[2])
+        self._add(name, "conv", weight, bias, y, weight.size * y[1] * y[2])
         return y
 
     def pool(self, x: Shape, kernel: int, stride: int, padding: Padding = None) -> Shape:
-        """Maximum or mean of a window; sizes are rounded down. Raises ReproError for a map that the window exceeds."""
+        """Maximum or mean pooling; sizes are rounded down. Raises ReproError for a map smaller than the window."""
         channels, *size = x
         if padding == "same":
             return (channels, *(-(-side // stride) for side in size))
@@ -85,8 +87,9 @@ class Trace:
         return (channels, *((side + 2 * border - kernel) // stride + 1 for side in size))
 
     def linear(self, name: str, x: Shape, out: int, bias: bool = True) -> Shape:
+        """A linear layer."""
         weight = Weight((out, x[0]), "linear")
-        self._own(name, "linear", weight, bias, (out,), weight.size)
+        self._add(name, "linear", weight, bias, (out,), weight.size)
         return (out,)
 
     def norm(self, name: str, x: Shape) -> Shape:
@@ -98,26 +101,26 @@ class Trace:
     def conv_norm(
         self, name: str, x: Shape, out: int, kernel: int, stride: int = 1, groups: int = 1, padding: Padding = None
     ) -> Shape:
-        """Convolution without bias, called `name`.conv, and batch normalisation, called `name`.norm."""
+        """A convolution without bias, called `name`.conv, and batch normalisation, called `name`.norm."""
         return self.norm(f"{name}.norm", self.conv(f"{name}.conv", x, out, kernel, stride, groups, padding=padding))
 
     def layer_norm(self, name: str, x: Shape) -> Shape:
-        """Normalisation over the channels of each position, without running statistics."""
+        """Layer normalisation over the channels of each position, without running statistics."""
         self.weights |= {f"{name}.weight": Weight((x[0],), "norm_scale"), f"{name}.bias": Weight((x[0],), "norm_shift")}
         self.operators.append(Operator(name, "norm", x, 2 * x[0], 0))
         return x
 
     def layer_scale(self, name: str, x: Shape) -> Shape:
-        """A trained factor for each channel; `name` is that of the parameter itself."""
+        """A trained factor for each channel; `name` is the name of the parameter itself."""
         self.weights[name] = Weight((x[0],), "layer_scale")
         return x
 
     def stage(self, name: str, x: Shape) -> Shape:
-        """Marks `x` as the output of the module called `name`: one of the points that parity compares."""
+        """Mark `x` as the output of the module called `name`, a stage that parity compares."""
         self.stages[name] = x
         return x
 
-    def _own(self, name: str, kind: Literal["conv", "linear"], weight: Weight, bias: bool, y: Shape, macs: int) -> None:
+    def _add(self, name: str, kind: Literal["conv", "linear"], weight: Weight, bias: bool, y: Shape, macs: int) -> None:
         self.weights[f"{name}.weight"] = weight
         if bias:
             self.weights[f"{name}.bias"] = Weight((y[0],), "bias")
@@ -126,40 +129,40 @@ class Trace:
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """What a network is. Families add their block configs and say in `walk` how these are connected."""
+    """The description of a network. A family adds its block configs, and connects them in `walk`."""
 
     name: str
     family: str
     source: str  # paper and table, or the code that defines the network
-    input_size: int  # side in pixels at which it was published
+    input_size: int  # pixels; the size that the weights were published for
     num_classes: int = 1000
     in_channels: int = 3
     norm_eps: float = 1e-5
-    norm_momentum: float = 0.1  # weight of the new value, as torch counts
-    dropout: float = 0.0  # rate before the classifier
-    drop_path: float = 0.0  # rate at which the last residual branch is dropped; earlier ones less, by a straight line
-    init: str  # the rule of repro.weights.init
+    norm_momentum: float = 0.1  # weight of the new value, as in PyTorch
+    dropout: float = 0.0  # rate of the dropout before the classifier
+    drop_path: float = 0.0  # rate of the last residual branch; it grows linearly over the blocks
+    init: str  # name of the rule in repro.weights.init
 
     def __post_init__(self) -> None:
-        for what in ("num_classes", "in_channels"):
-            value = getattr(self, what)
+        for option in ("num_classes", "in_channels"):
+            value = getattr(self, option)
             if not isinstance(value, int) or value < 1:
-                raise ReproError(f"{self.name}: {what} must be a whole number of at least 1, not {value!r}")
-        for what in ("dropout", "drop_path"):
-            value = getattr(self, what)
+                raise ReproError(f"{self.name}: {option} must be a whole number of at least 1, not {value!r}")
+        for option in ("dropout", "drop_path"):
+            value = getattr(self, option)
             if not isinstance(value, (int, float)) or not 0 <= value < 1:
-                raise ReproError(f"{self.name}: {what} must be at least 0 and below 1, not {value!r}")
+                raise ReproError(f"{self.name}: {option} must be at least 0 and below 1, not {value!r}")
         if not isinstance(self.norm_eps, (int, float)) or not 0 < self.norm_eps < 1:
             raise ReproError(f"{self.name}: norm_eps must be above 0 and below 1, not {self.norm_eps!r}")
 
     def walk(self, net: Trace, x: Shape) -> Shape:
-        """Runs the network on `net` from input shape (in_channels, height, width) to logits (num_classes,)."""
+        """Run the network on `net`, from the input shape (in_channels, height, width) to the logits (num_classes,)."""
         raise NotImplementedError
 
     def trace(self, size: int | None = None) -> Trace:
-        """The walk at a square input of `size` pixels (default: the published size).
+        """Return the walk for a square input of `size` pixels (default: the published size).
 
-        Raises ReproError, which names the smallest size, for one that the network cannot take.
+        Raises ReproError, which names the smallest possible size, where the input is too small.
         """
         net = Trace()
         side = size or self.input_size
@@ -175,7 +178,7 @@ class Spec:
 
     @cached_property
     def min_size(self) -> int:
-        """The smallest side in pixels that the network can take."""
+        """The smallest side in pixels of an image that the network accepts."""
         for side in range(1, self.input_size):
             try:
                 self.walk(Trace(), (self.in_channels, side, side))
@@ -186,20 +189,20 @@ class Spec:
 
     @cached_property
     def weights(self) -> dict[str, Weight]:
-        """Canonical name -> shape and kind, in the order of the forward pass."""
+        """The canonical weights, name -> shape and kind, in the order of the forward pass."""
         return self.trace().weights
 
     @property
     def classifier(self) -> str:
-        """The name of the last linear layer's weight, which has a row for each class."""
+        """The name of the classifier's weight, which has a row for each class."""
         return [name for name, weight in self.weights.items() if weight.kind == "linear"][-1]
 
     @cached_property
     def params(self) -> int:
-        """Trained parameters (running statistics are not counted)."""
+        """The number of trained parameters, without running statistics."""
         return sum(weight.size for weight in self.weights.values() if weight.kind not in STATISTICS)
 
     @cached_property
     def macs(self) -> int:
-        """Multiply-accumulates for one image of the published size; see Trace for what is counted."""
+        """Multiply-accumulates for one image of the published size, as counted by Trace."""
         return sum(op.macs for op in self.trace().operators)

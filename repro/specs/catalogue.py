@@ -1,4 +1,4 @@
-"""Every variant that has a name: the family's function and what the name fixes of it."""
+"""The named variants: the function of the family, with the options that the name stands for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from repro.specs.shufflenet_v2 import shufflenet_v2
 from repro.specs.vgg import vgg
 
 CATALOGUE: dict[str, partial] = {
-    # _x: width; _r: asymmrate (1 where the name does not say; 2 needs a width of at least 0.5)
+    # _x: width; _r: asymmrate (default 1; 2 needs a width of at least 0.5)
     "asymmnet_large": partial(asymmnet, "large"),
     "asymmnet_large_r0": partial(asymmnet, "large", asymmrate=0),
     "asymmnet_large_r2": partial(asymmnet, "large", asymmrate=2),
@@ -58,7 +58,7 @@ CATALOGUE: dict[str, partial] = {
     "rdnet_small": partial(rdnet, "small"),
     "rdnet_base": partial(rdnet, "base"),
     "rdnet_large": partial(rdnet, "large"),
-    # groups and width: the ones for which all channels are defined
+    # every pair of groups and width for which all channels are integers
     "shufflenet_v1_g1_x0_25": partial(shufflenet_v1, 1, width=0.25),
     "shufflenet_v1_g1_x0_5": partial(shufflenet_v1, 1, width=0.5),
     "shufflenet_v1_g1_x1_0": partial(shufflenet_v1, 1, width=1.0),
@@ -77,7 +77,7 @@ CATALOGUE: dict[str, partial] = {
     "shufflenet_v1_g8_x1_0": partial(shufflenet_v1, 8, width=1.0),
     "shufflenet_v1_g8_x1_5": partial(shufflenet_v1, 8, width=1.5),
     "shufflenet_v1_g8_x2_0": partial(shufflenet_v1, 8, width=2.0),
-    # the authors' network where the name does not say torchvision
+    # the authors' structure, unless the name ends with torchvision
     "shufflenet_v2_x0_5": partial(shufflenet_v2, "authors", width=0.5),
     "shufflenet_v2_x1_0": partial(shufflenet_v2, "authors", width=1.0),
     "shufflenet_v2_x1_5": partial(shufflenet_v2, "authors", width=1.5),
@@ -91,7 +91,7 @@ CATALOGUE: dict[str, partial] = {
     "mobilenet_v2_x0_75": partial(mobilenet_v2, width=0.75),
     "mobilenet_v2_x0_5": partial(mobilenet_v2, width=0.5),
     "mobilenet_v2_x0_35": partial(mobilenet_v2, width=0.35),
-    # _same: padded as in TensorFlow, like the published weights; without it as torchvision pads
+    # _same: padded as in TensorFlow, for the published weights; otherwise as in torchvision
     "efficientnet_v2_b0": partial(efficientnet_v2, "b0"),
     "efficientnet_v2_b0_same": partial(efficientnet_v2, "b0", padding="same"),
     "efficientnet_v2_b1": partial(efficientnet_v2, "b1"),
@@ -112,7 +112,7 @@ CATALOGUE: dict[str, partial] = {
     "resnet50": partial(resnet, 50),
     "resnet101": partial(resnet, 101),
     "resnet152": partial(resnet, 152),
-    # the second version: the paper's, Keras's, the article's
+    # version 2 of the paper, of Keras and of the article
     "resnet50_v2": partial(resnet_v2, 50),
     "resnet101_v2": partial(resnet_v2, 101),
     "resnet152_v2": partial(resnet_v2, 152),
@@ -120,7 +120,7 @@ CATALOGUE: dict[str, partial] = {
     "resnet101_v2_keras": partial(resnet_v2_keras, 101),
     "resnet152_v2_keras": partial(resnet_v2_keras, 152),
     "resnet50_v2_article": partial(resnet_v2_article, 50),
-    # for CIFAR; the names end with what is not the original: a shortcut of Table 1 or an activation of Table 2
+    # for CIFAR; a name ends with the shortcut of Table 1 or the activation of Table 2, unless it is the original
     "resnet110_cifar": partial(resnet_cifar, depth=110, block="basic"),
     "resnet110_cifar_scaled": partial(resnet_cifar, depth=110, block="basic", shortcut="scaled"),
     "resnet110_cifar_scaled_shortcut": partial(resnet_cifar, depth=110, block="basic", shortcut="scaled_shortcut"),
@@ -132,7 +132,7 @@ CATALOGUE: dict[str, partial] = {
     "resnet110_cifar_relu_before": partial(resnet_cifar, depth=110, block="basic", activation="relu_before"),
     "resnet110_cifar_relu_preact": partial(resnet_cifar, depth=110, block="basic", activation="relu_preact"),
     "resnet110_cifar_full_preact": partial(resnet_cifar, depth=110, block="basic", activation="full_preact"),
-    # these two as the paper recommends
+    # both with the activation that the paper recommends
     "resnet164_cifar": partial(resnet_cifar, depth=164, block="bottleneck", activation="full_preact"),
     "resnet1001_cifar": partial(resnet_cifar, depth=1001, block="bottleneck", activation="full_preact"),
     "vgg16": partial(vgg, 16),
@@ -160,8 +160,8 @@ def find_spec(model: str | Spec, **options: object) -> Spec:
     return build(**options, name=model)
 
 
-def smallest() -> list[str]:
-    """Of every family the variant with the fewest MACs, in the catalogue's order."""
+def smallest_variants() -> list[str]:
+    """Return the variant with the fewest MACs of every family, in the order of the catalogue."""
     names: dict[str, str] = {}
     for spec in sorted(map(find_spec, CATALOGUE), key=lambda spec: (spec.macs, spec.name)):
         names.setdefault(spec.family, spec.name)

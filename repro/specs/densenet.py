@@ -1,5 +1,5 @@
-"""DenseNet (Huang et al., "Densely Connected Convolutional Networks", arXiv:1608.06993, Table 1): the form with
-bottlenecks and compression, which the paper calls DenseNet-BC."""
+"""DenseNet (Huang et al., "Densely Connected Convolutional Networks", arXiv:1608.06993, Table 1), in the form
+with bottlenecks and compression that the paper calls DenseNet-BC."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ DEPTHS = {
     169: (64, 32, (6, 12, 32, 32)),
     201: (64, 32, (6, 12, 48, 32)),
 }
-BOTTLENECK = 4  # channels of the bottleneck for each channel of growth
+BOTTLENECK = 4  # channels of the bottleneck per channel of growth
 
 
 @dataclass(frozen=True)
 class Block:
-    """norm -> ReLU -> 1x1 -> norm -> ReLU -> 3x3: the channels that it adds to its input."""
+    """norm -> ReLU -> 1x1 -> norm -> ReLU -> 3x3, concatenated to the input."""
 
     channels_in: int
     bottleneck: int
@@ -29,16 +29,21 @@ class Block:
 
 @dataclass(frozen=True)
 class Stage:
+    """An optional transition, which halves channels and map, and dense blocks."""
+
     transition: tuple[int, int] | None  # channels before and after norm -> ReLU -> 1x1 -> mean of 2x2
     blocks: tuple[Block, ...]
 
     @property
     def channels_out(self) -> int:
+        """Channels after the last block."""
         return self.blocks[-1].channels_in + self.blocks[-1].growth
 
 
 @dataclass(frozen=True, kw_only=True)
 class DenseNetSpec(Spec):
+    """A stem with maximum pooling, stages of dense blocks, and a last normalisation before pooling."""
+
     stem: int  # channels of the 7x7 convolution of stride 2
     stages: tuple[Stage, ...]
 
@@ -85,10 +90,10 @@ def _stages(stem: int, growth: int, counts: tuple[int, ...]) -> tuple[Stage, ...
 def densenet(
     depth: int, *, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.0, name: str = "densenet"
 ) -> DenseNetSpec:
-    """DenseNet for ImageNet.
+    """Return DenseNet for ImageNet.
 
-    depth: 121, 161, 169 or 201; dropout: before the classifier (the paper drops inside the blocks instead, and only
-    where it trains without augmentation, which ImageNet is not).
+    depth: 121, 161, 169 or 201; dropout: before the classifier. The paper has dropout inside the blocks, and only on
+    data sets without augmentation, which excludes ImageNet. Raises ReproError for another depth.
     """
     if depth not in DEPTHS:
         raise ReproError(f"depth must be one of {', '.join(map(str, DEPTHS))}, not {depth!r}")

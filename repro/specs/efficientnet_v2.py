@@ -12,7 +12,7 @@ from repro.specs.base import Padding, Shape, Spec, Trace
 from repro.specs.rounding import round8
 
 # operator, expansion, stride of the first block, output channels, blocks; one row per stage. All kernels are 3x3, and
-# all blocks but the fused ones have squeeze-and-excite
+# all blocks except the fused ones have squeeze-and-excite
 BASE = (
     ("fused", 1, 1, 16, 1),
     ("fused", 4, 2, 32, 2),
@@ -59,9 +59,11 @@ XL = (
 
 
 class Size(NamedTuple):
-    table: tuple
+    """A published size: its table of stages, and how it is scaled."""
+
+    table: tuple[tuple[str, int, int, int, int], ...]
     stem: int
-    input_size: int  # pixels, at evaluation; training goes up to less
+    input_size: int  # pixels at evaluation; training uses smaller images
     dropout: float
     width: float = 1.0  # multiplier of the channels
     depth: float = 1.0  # multiplier of the blocks
@@ -82,37 +84,43 @@ PADDINGS: dict[str, Padding] = {"symmetric": None, "same": "same"}
 
 @dataclass(frozen=True)
 class Block:
-    """Fused: expand (3x3, stride) -> project (1x1), or one 3x3 convolution, named project, where nothing is expanded.
-    Otherwise: expand (1x1) -> depthwise (3x3, stride) -> squeeze-and-excite -> project (1x1)."""
+    """MBConv: expand (1x1) -> depthwise (3x3, stride) -> squeeze-and-excite -> project (1x1).
+
+    Fused: expand (3x3, stride) -> project (1x1), or a single 3x3 convolution, called project, without an expansion.
+    """
 
     fused: bool
     channels_in: int
     expanded: int
     channels_out: int
     stride: int
-    depth: float  # share of the blocks that come before; its drop-path rate is that of the network times this
+    depth: float  # fraction of the network's blocks before this one; scales the drop-path rate
 
     @property
     def expands(self) -> bool:
+        """Whether the block has an expansion."""
         return self.expanded != self.channels_in
 
     @property
     def squeeze(self) -> int:
-        """Channels inside squeeze-and-excite: a quarter of the block's input, not of what it squeezes."""
+        """Channels inside squeeze-and-excite: a quarter of the block's input, not of the expanded channels."""
         return self.channels_in // 4
 
     @property
     def residual(self) -> bool:
+        """Whether the input is added to the output."""
         return self.stride == 1 and self.channels_in == self.channels_out
 
 
 @dataclass(frozen=True, kw_only=True)
 class EfficientNetV2Spec(Spec):
+    """A stem, stages of fused and plain MBConv blocks, and a 1x1 convolution with pooling."""
+
     stem: int  # channels of the 3x3 convolution of stride 2
     stages: tuple[tuple[Block, ...], ...]
-    head: int  # channels of the 1x1 convolution beside pooling
+    head: int  # channels of the 1x1 convolution before pooling
     padding: Padding  # of the 3x3 convolutions
-    # what the article changed
+    # the changes of the article's network
     activation: Literal["silu", "relu"] = "silu"
     project_activation: Literal["none", "relu"] = "none"
     squeeze_bias: bool = True
@@ -162,23 +170,23 @@ def efficientnet_v2(
     size: str, *, padding: str = "symmetric", num_classes: int = 1000, in_channels: int = 3,
     dropout: float | None = None, drop_path: float = 0.2, norm_eps: float = 1e-3, name: str = "efficientnet_v2",
 ) -> EfficientNetV2Spec:  # fmt: skip
-    """EfficientNetV2 with the authors' settings.
+    """Return EfficientNetV2 with the authors' settings.
 
-    size: b0, b1, b2, b3, s, m, l or xl; padding: "same", as the authors' TensorFlow code and the weights that they
-    published have it, or "symmetric", as torchvision has it; dropout: None for the rate that the size was trained with;
-    norm_eps: timm's symmetric networks and MindCV's have 1e-5.
+    size: b0, b1, b2, b3, s, m, l or xl; padding: "same", as in the authors' TensorFlow code and for the weights that
+    they published, or "symmetric", as in torchvision; dropout: None for the rate that the size was trained with;
+    norm_eps: 1e-5 for MindCV's networks and timm's symmetric ones. Raises ReproError for an unknown size or padding.
     """
     if size not in SIZES:
         raise unknown("size", size, SIZES)
     if padding not in PADDINGS:
         raise unknown("padding", padding, PADDINGS)
-    chosen = SIZES[size]
-    stem = round8(chosen.stem * chosen.width, keep=0)
+    scaling = SIZES[size]
+    stem = round8(scaling.stem * scaling.width, keep=0)
     return EfficientNetV2Spec(
         name=name, family="efficientnet_v2", source="arXiv:2104.00298, Table 4, and the authors' TensorFlow code",
-        input_size=chosen.input_size, num_classes=num_classes, in_channels=in_channels,
-        norm_eps=norm_eps, dropout=chosen.dropout if dropout is None else dropout, drop_path=drop_path,
-        init="efficientnet", stem=stem, stages=_stages(chosen, stem), head=round8(1280 * chosen.width, keep=0),
+        input_size=scaling.input_size, num_classes=num_classes, in_channels=in_channels,
+        norm_eps=norm_eps, dropout=scaling.dropout if dropout is None else dropout, drop_path=drop_path,
+        init="efficientnet", stem=stem, stages=_stages(scaling, stem), head=round8(1280 * scaling.width, keep=0),
         padding=PADDINGS[padding],
     )  # fmt: skip
 
@@ -187,11 +195,11 @@ def efficientnet_v2_article(
     *, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.2, drop_path: float = 0.2,
     name: str = "efficientnet_v2_article",
 ) -> EfficientNetV2Spec:  # fmt: skip
-    """The network that an article on MNIST prints as EfficientNetV2-S in MindSpore (10 classes, 1 channel there), but
-    for its pooling window of 10x12, which fits images of about 320x384 alone: here it is the mean of the whole map.
+    """Return the network that an article on MNIST prints as EfficientNetV2-S in MindSpore.
 
-    Against the paper: ReLU for SiLU, a ReLU after every projection, no bias in squeeze-and-excite, 128 channels in the
-    head, and pooling before the head.
+    Unlike the paper's, it has ReLU instead of SiLU, a ReLU after every projection, squeeze-and-excite without bias, 128
+    channels in the head, and pooling before the head. Unlike the article's, whose pooling window of 10x12 fits only
+    images of about 320x384, it pools the whole map. The article uses 10 classes and 1 channel.
     """
     return EfficientNetV2Spec(
         name=name, family="efficientnet_v2", source="an article in MindSpore, after arXiv:2104.00298", input_size=320,

@@ -31,15 +31,19 @@ class InvertedResidual:
 
     @property
     def expanded(self) -> int:
+        """Channels of the depthwise convolution."""
         return self.expansion * self.channels_in
 
     @property
     def residual(self) -> bool:
+        """Whether the input is added to the output."""
         return self.stride == 1 and self.channels_in == self.channels_out
 
 
 @dataclass(frozen=True, kw_only=True)
 class MobileNetV2Spec(Spec):
+    """A stem, stages of inverted residuals, and a 1x1 convolution before pooling."""
+
     stem: int  # channels of the 3x3 convolution of stride 2
     stages: tuple[tuple[InvertedResidual, ...], ...]
     last: int  # channels of the 1x1 convolution before pooling
@@ -61,9 +65,10 @@ def mobilenet_v2(
     *, width: float = 1.0, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.2,
     name: str = "mobilenet_v2",
 ) -> MobileNetV2Spec:  # fmt: skip
-    """MobileNetV2, with torchvision's normalisation settings.
+    """Return MobileNetV2, with torchvision's normalisation settings.
 
-    width: multiplier of all channels; the 1,280 of the last convolution grow with it but never shrink.
+    width: multiplier of all channels; the 1,280 of the last convolution grow with it but never shrink. Raises
+    ReproError for a width out of range.
     """
     if not isinstance(width, (int, float)) or not 0.05 <= width <= 16:
         raise ReproError(f"width must be a number from 0.05 to 16, not {width!r}")

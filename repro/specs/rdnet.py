@@ -1,8 +1,8 @@
 """RDNet (Kim, Heo and Han, "DenseNets Reloaded: Paradigm Shift Beyond ResNets and ViTs", arXiv:2403.19588), as the
 authors' code builds it (github.com/naver-ai/rdnet).
 
-Every block adds a few channels to all that came before it; a transition ahead of each stage but the first halves
-their number and, where the table says so, the map.
+Every block concatenates a few channels to its input. A transition before each stage except the first halves the
+channels and, in the stages that the table lists, the map.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ SIZES = {
     "base": (120, (96, 128, *(168,) * 7, 336, 336), (1, 2, 9), 0.4),
     "large": (144, (128, 192, *(256,) * 8, 360, 360), (1, 2, 10), 0.5),
 }
-BLOCKS = 3  # in every stage
-EXPANSION = 4  # of the block's input, whatever it grows by
-GATED = 2  # the first stage with a gate
+BLOCKS = 3  # blocks in every stage
+EXPANSION = 4  # expanded channels per input channel of a block, whatever its growth
+GATED = 2  # index of the first stage whose blocks have a gate
 PATCH = 4  # side of the stem's patches in pixels
 
 
 @dataclass(frozen=True)
 class Block:
-    """depthwise 7x7 -> layer norm -> 1x1 -> GELU -> 1x1 -> gate -> layer scale -> drop path: the channels it adds."""
+    """depthwise 7x7 -> layer norm -> 1x1 -> GELU -> 1x1 -> gate -> layer scale -> drop path, appended to the input."""
 
     channels_in: int
     expanded: int
     growth: int
     gate: bool
-    depth: float  # from 0 at the first block to 1 at the last, as the drop-path rate grows
+    depth: float  # from 0 at the first block to 1 at the last; scales the drop-path rate
 
 
 @dataclass(frozen=True)
 class Transition:
-    """layer norm -> convolution that takes `stride` x `stride` pixels at a time."""
+    """layer norm -> convolution with kernel and stride `stride`."""
 
     channels_in: int
     channels_out: int
@@ -47,19 +47,24 @@ class Transition:
 
 @dataclass(frozen=True)
 class Stage:
+    """An optional transition, and blocks."""
+
     transition: Transition | None
     blocks: tuple[Block, ...]
 
     @property
     def channels_out(self) -> int:
+        """Channels after the last block."""
         return self.blocks[-1].channels_in + self.blocks[-1].growth
 
 
 @dataclass(frozen=True, kw_only=True)
 class RDNetSpec(Spec):
+    """A stem of patches, stages of dense blocks, and a layer norm after pooling."""
+
     stem: int  # channels of the 4x4 convolution of stride 4
     stages: tuple[Stage, ...]
-    head_eps: float = 1e-5  # of the layer norm after pooling; norm_eps is that of all others
+    head_eps: float = 1e-5  # eps of the layer norm after pooling; norm_eps is for all others
 
     @property
     def features(self) -> int:
@@ -94,8 +99,8 @@ class RDNetSpec(Spec):
         return (block.channels_in + block.growth, *x[1:])
 
 
-def _eighths(channels: float) -> int:
-    """The multiple of 8 at or below."""
+def _floor8(channels: float) -> int:
+    """Round down to a multiple of 8."""
     return int(channels / 8) * 8
 
 
@@ -105,12 +110,12 @@ def _stages(stem: int, growths: tuple[int, ...], halving: tuple[int, ...]) -> tu
     for number, growth in enumerate(growths):
         transition = None
         if number:
-            transition = Transition(channels, _eighths(channels / 2), stride=2 if number in halving else 1)
+            transition = Transition(channels, _floor8(channels / 2), stride=2 if number in halving else 1)
             channels = transition.channels_out
         blocks = []
         for index in range(BLOCKS):
             depth = (number * BLOCKS + index) / last
-            blocks.append(Block(channels, _eighths(channels * EXPANSION), growth, number >= GATED, depth))
+            blocks.append(Block(channels, _floor8(channels * EXPANSION), growth, number >= GATED, depth))
             channels += growth
         stages.append(Stage(transition, tuple(blocks)))
     return tuple(stages)
@@ -120,16 +125,17 @@ def rdnet(
     size: str, *, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.0, drop_path: float | None = None,
     name: str = "rdnet",
 ) -> RDNetSpec:  # fmt: skip
-    """RDNet with the settings of the authors' ImageNet runs.
+    """Return RDNet with the settings of the authors' ImageNet runs.
 
-    size: "tiny", "small", "base" or "large"; drop_path: rate of the last block, from 0 at the first one on a straight
-    line (default: as the size was trained). The large one was published at 384 pixels too.
+    size: "tiny", "small", "base" or "large", which was also published at 384 pixels; drop_path: rate of the last block,
+    which grows linearly from 0 at the first one (default: the rate that the size was trained with). Raises ReproError
+    for an unknown size.
     """
     if size not in SIZES:
         raise unknown("size", size, SIZES)
-    stem, growths, halving, published = SIZES[size]
+    stem, growths, halving, trained_drop_path = SIZES[size]
     return RDNetSpec(
         name=name, family="rdnet", source="arXiv:2403.19588, authors' code", input_size=224, num_classes=num_classes,
-        in_channels=in_channels, dropout=dropout, drop_path=published if drop_path is None else drop_path,
+        in_channels=in_channels, dropout=dropout, drop_path=trained_drop_path if drop_path is None else drop_path,
         init="rdnet", norm_eps=1e-6, stem=stem, stages=_stages(stem, growths, halving),
     )  # fmt: skip

@@ -14,7 +14,7 @@ from repro.specs.base import Shape, Spec, Trace
 
 Steps = Literal["none", "norm", "relu", "norm_relu"]
 
-# Table 2 (Figure 4): what stands before the branch, at its end, and after the addition
+# Table 2 (Figure 4): the steps before the branch, at its end, and after the addition
 ACTIVATIONS: dict[str, tuple[Steps, Steps, Steps]] = {
     "original": ("none", "norm", "relu"),
     "bn_after": ("none", "none", "norm_relu"),
@@ -22,8 +22,9 @@ ACTIVATIONS: dict[str, tuple[Steps, Steps, Steps]] = {
     "relu_preact": ("relu", "norm", "none"),
     "full_preact": ("norm_relu", "none", "none"),
 }
-STEM: dict[Steps, Steps] = {"none": "norm_relu", "relu": "norm", "norm_relu": "none"}  # by what stands before a branch
-# Table 1 (Figure 2): h(x) + F(x) becomes, with g(x) = sigmoid(1x1 convolution of x),
+# steps before a branch -> steps after the first convolution
+STEM: dict[Steps, Steps] = {"none": "norm_relu", "relu": "norm", "norm_relu": "none"}
+# Table 1 (Figure 2): the addition of the input x and the branch F, with g(x) = sigmoid(1x1 convolution of x)
 SHORTCUTS = (
     "original",  # x + F
     "scaled",  # x / 2 + F / 2
@@ -33,53 +34,59 @@ SHORTCUTS = (
     "conv1x1",  # norm(1x1 convolution of x) + F
     "dropout",  # dropout(x) + F, at a rate of 0.5
 )
-WIDTHS = (16, 32, 64)  # inside the units of each stage
+WIDTHS = (16, 32, 64)  # channels inside the units of each stage
 EXPANSION = {"basic": 1, "bottleneck": 4}
-DEEPEST = 1202  # that He et al. trained (arXiv:1512.03385)
+DEEPEST = 1202  # the deepest network of He et al. (arXiv:1512.03385)
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A branch of convolutions, and how it is added to the unit's input."""
+    """A residual unit: a branch of convolutions, and its addition to the input."""
 
     channels_in: int
     channels_out: int
     convs: tuple[tuple[int, int, int], ...]  # kernel, channels, stride
-    match: Literal["none", "pad", "project"]  # makes the input's shape the branch's
+    match: Literal["none", "pad", "project"]  # how the input gets the shape of the branch
     addition: str  # one of SHORTCUTS
-    shared: bool  # what stands before the branch stands before the shortcut too
+    shared: bool  # whether the steps before the branch also precede the shortcut
 
     @property
     def stride(self) -> int:
+        """The stride of the unit, which its first convolution has."""
         return self.convs[0][2]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetCifarSpec(Spec):
+    """A 3x3 convolution, three stages of units, and the steps that end a pre-activated network."""
+
     activation: str  # one of ACTIVATIONS
     shortcut_dropout: float
     stages: tuple[tuple[Unit, ...], ...]
 
     @property
     def before(self) -> Steps:
+        """The steps before a branch."""
         return ACTIVATIONS[self.activation][0]
 
     @property
     def end(self) -> Steps:
+        """The steps at the end of a branch."""
         return ACTIVATIONS[self.activation][1]
 
     @property
     def after(self) -> Steps:
+        """The steps after the addition."""
         return ACTIVATIONS[self.activation][2]
 
     @property
     def stem_steps(self) -> Steps:
-        """After the first convolution: normalisation and ReLU, less what the first unit begins with anyway."""
+        """The steps after the first convolution: normalisation and ReLU, unless the first unit begins with them."""
         return STEM[self.before]
 
     @property
     def match_steps(self) -> Steps:
-        """A projection is normalised where the branch ends with a normalisation."""
+        """The steps after a projection, which is normalised where the branch ends with a normalisation."""
         return "norm" if "norm" in self.end else "none"
 
     def walk(self, net: Trace, x: Shape) -> Shape:
@@ -109,7 +116,7 @@ class ResNetCifarSpec(Spec):
         return net.linear("classifier", x, self.num_classes)
 
 
-def _unit(block: str, channels: int, width: int, stride: int, shortcut: str, first: bool) -> Unit:
+def _unit(block: str, channels: int, width: int, stride: int, shortcut: str, *, shared: bool) -> Unit:
     out = width * EXPANSION[block]
     convs = (
         ((3, width, stride), (3, width, 1))
@@ -121,18 +128,20 @@ def _unit(block: str, channels: int, width: int, stride: int, shortcut: str, fir
         match = "pad" if block == "basic" else "project"
         if "gating" in shortcut or shortcut == "conv1x1":
             shortcut = "original"
-    return Unit(channels, out, convs, match, shortcut, shared=first)
+    return Unit(channels, out, convs, match, shortcut, shared=shared)
 
 
 def resnet_cifar(
     *, depth: int, block: str, activation: str = "original", shortcut: str = "original", num_classes: int = 10,
     in_channels: int = 3, dropout: float = 0.0, name: str = "resnet_cifar",
 ) -> ResNetCifarSpec:  # fmt: skip
-    """block: "basic" (two 3x3 convolutions; where channels double, the input is padded with zeros: option A of
-    arXiv:1512.03385) with a depth of 6n + 2, or "bottleneck" (projected there) with a depth of 9n + 2.
+    """Return a residual network for CIFAR.
 
-    activation: a key of ACTIVATIONS; shortcut: one of SHORTCUTS, all but the first with the original activation alone,
-    for which the paper defines them. Gates and 1x1 convolutions stand where the shape stays the same.
+    block: "basic", two 3x3 convolutions with a depth of 6n + 2, or "bottleneck", with a depth of 9n + 2. Where the
+    channels grow, the input of a basic unit is padded with zeros (option A of arXiv:1512.03385), and that of a
+    bottleneck is projected. activation: a key of ACTIVATIONS; shortcut: one of SHORTCUTS, which the paper defines for
+    the original activation only. Gates and 1x1 convolutions stand in the units that keep the shape. Raises ReproError
+    for a depth or a combination that is not defined.
     """
     options = (("block", block, EXPANSION), ("activation", activation, ACTIVATIONS), ("shortcut", shortcut, SHORTCUTS))
     for option, value, known in options:
@@ -140,10 +149,10 @@ def resnet_cifar(
             raise unknown(option, value, known)
     if shortcut != "original" and activation != "original":
         raise ReproError(
-            f"the shortcut {shortcut} is defined for the activation original alone, not for {activation}; "
+            f"the shortcut {shortcut} is defined for the original activation only, not for {activation}; "
             "leave one of the two out"
         )
-    layers = 6 if block == "basic" else 9  # of three units, one of each stage
+    layers = 6 if block == "basic" else 9  # convolutions in three units, one of each stage
     if type(depth) is not int or not layers + 2 <= depth <= DEEPEST or (depth - 2) % layers:
         raise ReproError(
             f"depth must be {layers}n + 2 with {block} units, from {layers + 2} to {DEEPEST}, not {depth!r}"
@@ -153,7 +162,7 @@ def resnet_cifar(
         stage = []
         for index in range((depth - 2) // layers):
             stride = 2 if index == 0 < number else 1
-            stage.append(_unit(block, channels, width, stride, shortcut, first=index == 0))
+            stage.append(_unit(block, channels, width, stride, shortcut, shared=index == 0))
             channels = stage[-1].channels_out
         stages.append(tuple(stage))
     return ResNetCifarSpec(

@@ -1,8 +1,8 @@
 """ShuffleNet V1 (Zhang et al., "ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile Devices",
 arXiv:1707.01083, Table 1), with the block of the authors' code (megvii-model/ShuffleNet-Series).
 
-A unit is a bottleneck whose two pointwise convolutions are grouped; a shuffle of the channels between them lets the
-groups see one another. Where a map is halved, the input itself, averaged, becomes the first channels of the output.
+A unit is a bottleneck whose two pointwise convolutions are grouped; a shuffle of the channels between them mixes the
+groups. Where the map is halved, the averaged input becomes the first channels of the output.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CHANNELS = {
     8: (384, 768, 1536),
 }
 STEM = 24  # channels of the first convolution at width 1
-# groups, width: where the authors' code departs from STEM * width. At 1.5 it is what the published 292M MACs need
+# (groups, width) -> channels where the authors' code deviates from STEM * width; 24 yields the published 292M MACs
 STEMS = {(8, 0.5): 16, (3, 1.5): 24, (8, 1.5): 24}
 REPEATS = (4, 8, 4)  # units of each stage, the first of which halves the map
 
@@ -33,18 +33,20 @@ class Unit:
     channels_in: int
     middle: int  # channels of the bottleneck
     channels_out: int
-    stride: int  # 1: the input is added; 2: the averaged input comes first, the branch after it
-    reduce_groups: int  # 1 in the very first unit, which has few channels to take in
+    stride: int  # 1: the input is added; 2: the averaged input is concatenated with the branch
+    reduce_groups: int  # 1 in the first unit of the network, whose input has few channels
     groups: int
 
     @property
     def branch(self) -> int:
-        """Channels that the branch yields."""
+        """Output channels of the branch."""
         return self.channels_out - (self.channels_in if self.stride == 2 else 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShuffleNetV1Spec(Spec):
+    """A stem with maximum pooling, and stages of shuffle units."""
+
     stem: int  # channels of the 3x3 convolution of stride 2
     stages: tuple[tuple[Unit, ...], ...]
 
@@ -65,10 +67,10 @@ def shufflenet_v1(
     groups: int, *, width: float = 1.0, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.0,
     name: str = "shufflenet_v1",
 ) -> ShuffleNetV1Spec:  # fmt: skip
-    """ShuffleNet V1 `width`x (g = `groups`).
+    """Return ShuffleNet V1 `width`x (g = `groups`).
 
-    groups: 1, 2, 3, 4 or 8; width: multiplier of all channels. Raises ReproError where these are not whole or do not
-    divide into the groups: neither the paper nor the authors' code says how to round.
+    groups: 1, 2, 3, 4 or 8; width: multiplier of all channels. Raises ReproError where scaled channels are not integers
+    or cannot be divided into the groups, since neither the paper nor the authors' code defines a rounding.
     """
     if type(groups) is not int or groups not in CHANNELS:
         raise ReproError(f"groups must be 1, 2, 3, 4 or 8, not {groups!r}")
@@ -76,15 +78,15 @@ def shufflenet_v1(
         raise ReproError(f"width must be a number from 0.05 to 16, not {width!r}")
     stem = STEMS.get((groups, width), STEM * width)
     first = CHANNELS[groups][0] * width
-    for what, channels, divisor in (
+    for place, channels, divisor in (
         ("stem", stem, 1),
         ("bottleneck of stage 2", first / 4, groups),
         ("first branch of stage 2", first - stem, groups),
     ):
         if channels % divisor:
             raise ReproError(
-                f"{name}: width {width} is not defined for {groups} groups: the {what} would have {channels:g} "
-                f"channels, no multiple of {divisor}; take another width or other groups"
+                f"{name}: width {width} is not defined for {groups} groups: the {place} would have {channels:g} "
+                f"channels, which is not a multiple of {divisor}; give another width or other groups"
             )
     stages, channels_in = [], int(stem)
     for number, (repeats, channels) in enumerate(zip(REPEATS, CHANNELS[groups], strict=True)):

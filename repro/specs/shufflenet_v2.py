@@ -1,11 +1,11 @@
 """ShuffleNet V2 (Ma et al., "ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design",
-arXiv:1807.11164, Table 5), in the two structures that go by this name.
+arXiv:1807.11164, Table 5), in the two structures of this name.
 
-A unit lets some channels pass by and computes others beside them; a shuffle between two units mixes the halves.
-- "authors": megvii-model/ShuffleNet-Series. Where a map is halved, the shortcut keeps its number of channels; the
-  shuffle is at the start of the other units; the classifier has no bias. The paper's MACs are this one's.
-- "torchvision": both branches yield half of the channels at every unit; the shuffle is at the end of every unit; the
-  classifier has a bias.
+A unit passes half of the channels on and computes the others; a shuffle between two units mixes the halves.
+- "authors": megvii-model/ShuffleNet-Series. Where the map is halved, the shortcut keeps its number of channels; the
+  shuffle is at the start of the other units; the classifier has no bias. It has the MACs of the paper.
+- "torchvision": both branches have half of the output channels in every unit; the shuffle is at the end of every unit;
+  the classifier has a bias.
 """
 
 from __future__ import annotations
@@ -35,19 +35,20 @@ SETTINGS = {  # initialisation and source
 
 @dataclass(frozen=True)
 class Unit:
-    """Stride 1: half of the input passes by, the other goes through the branch. Stride 2: both take all of the input,
-    and the shortcut is a depthwise and a 1x1 convolution. The results are concatenated, the shortcut's first.
+    """A shortcut and a branch (1x1 -> depthwise 3x3 -> 1x1), concatenated in this order.
 
-    The branch: 1x1 -> depthwise 3x3 -> 1x1.
+    Stride 1: the shortcut passes half of the input channels on, and the branch computes on the other half. Stride 2:
+    both compute on the whole input, the shortcut by a depthwise and a 1x1 convolution.
     """
 
     channels_in: int
     channels_out: int
     stride: int
-    shortcut: int  # channels of the output that come by the shortcut
+    shortcut: int  # output channels of the shortcut
 
     @property
     def branch_in(self) -> int:
+        """Input channels of the branch."""
         return self.channels_in if self.stride == 2 else self.channels_in // 2
 
     @property
@@ -57,11 +58,14 @@ class Unit:
 
     @property
     def branch_out(self) -> int:
+        """Output channels of the branch."""
         return self.channels_out - self.shortcut
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShuffleNetV2Spec(Spec):
+    """A stem with maximum pooling, stages of shuffle units, and a 1x1 convolution before pooling."""
+
     structure: Structure
     stem: int  # channels of the 3x3 convolution of stride 2
     stages: tuple[tuple[Unit, ...], ...]
@@ -69,6 +73,7 @@ class ShuffleNetV2Spec(Spec):
 
     @property
     def classifier_bias(self) -> bool:
+        """Whether the classifier has a bias."""
         return self.structure == "torchvision"
 
     def walk(self, net: Trace, x: Shape) -> Shape:
@@ -92,10 +97,10 @@ def shufflenet_v2(
     structure: Structure, *, width: float = 1.0, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.0,
     name: str = "shufflenet_v2",
 ) -> ShuffleNetV2Spec:  # fmt: skip
-    """ShuffleNet V2 `width`x.
+    """Return ShuffleNet V2 `width`x.
 
-    structure: "authors" or "torchvision"; width: 0.5, 1.0, 1.5 or 2.0, the ones with published channels; dropout: 0.2
-    in the authors' network of width 2.0, and 0 elsewhere.
+    structure: "authors" or "torchvision"; width: 0.5, 1.0, 1.5 or 2.0, whose channels are published; dropout: 0.2 in
+    the authors' network of width 2.0, otherwise 0. Raises ReproError for an unknown structure or width.
     """
     if structure not in SETTINGS:
         raise unknown("structure", structure, SETTINGS)
@@ -105,8 +110,8 @@ def shufflenet_v2(
     *stage_channels, last = CHANNELS[width]
     stages, channels_in = [], STEM
     for repeats, out in zip(REPEATS, stage_channels, strict=True):
-        kept = channels_in if structure == "authors" else out // 2
-        units = [Unit(channels_in, out, 2, kept)] + [Unit(out, out, 1, out // 2)] * (repeats - 1)
+        shortcut = channels_in if structure == "authors" else out // 2
+        units = [Unit(channels_in, out, 2, shortcut)] + [Unit(out, out, 1, out // 2)] * (repeats - 1)
         stages.append(tuple(units))
         channels_in = out
     return ShuffleNetV2Spec(

@@ -1,5 +1,5 @@
 """VGG (Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", arXiv:1409.1556,
-Table 1), with torchvision's variants that normalise each convolution.
+Table 1), and torchvision's variants with batch normalisation after each convolution.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from repro.errors import ReproError
 from repro.specs.base import Shape, Spec, Trace
 
-CONVOLUTIONS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # of each stage, by depth: configurations D and E
-WIDTHS = (64, 128, 256, 512, 512)
-GRID = 7  # side of the map that the linear layers see
-HIDDEN = 4096
+CONVOLUTIONS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # depth -> convolutions of each stage; configurations D and E
+WIDTHS = (64, 128, 256, 512, 512)  # channels of each stage
+GRID = 7  # side of the map before the linear layers
+HIDDEN = 4096  # features of the two hidden layers
 
 
 @dataclass(frozen=True, kw_only=True)
 class VGGSpec(Spec):
-    """3x3 convolutions with a bias, a maximum over 2x2 after each stage, and three linear layers."""
+    """3x3 convolutions with a bias, 2x2 maximum pooling after each stage, and three linear layers."""
 
     stages: tuple[tuple[int, ...], ...]  # channels of each convolution
-    normalised: bool
+    normalised: bool  # batch normalisation after each convolution
 
     def walk(self, net: Trace, x: Shape) -> Shape:
         for number, stage in enumerate(self.stages):
@@ -41,10 +41,11 @@ def vgg(
     depth: int, *, normalised: bool = False, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5,
     name: str = "vgg",
 ) -> VGGSpec:  # fmt: skip
-    """depth: 16 or 19, the paper's configurations D and E; dropout: after either hidden layer.
+    """Return VGG.
 
-    Any image that the five poolings leave something of is resized to the 7x7 positions of the linear layers by means
-    of windows that meet or overlap, as in torchvision; at 224 pixels this changes nothing.
+    depth: 16 or 19, the paper's configurations D and E; normalised: batch normalisation after each convolution;
+    dropout: after both hidden layers. Adaptive mean pooling makes the map 7x7 for the linear layers, as in torchvision,
+    so that any image of at least 32 pixels fits; at 224 pixels it changes nothing. Raises ReproError for another depth.
     """
     if depth not in CONVOLUTIONS:
         raise ReproError(f"depth must be one of {', '.join(map(str, CONVOLUTIONS))}, not {depth!r}")
