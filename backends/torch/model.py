@@ -38,7 +38,8 @@ def load_weights(model: Any, arrays: Mapping[str, np.ndarray]) -> None:
     tensors = native_tensors(model)
     with torch.no_grad():
         for name, array in NAMES.to_native(arrays, model.spec.weights).items():
-            tensors[name].copy_(torch.from_numpy(np.array(array)))
+            dtype = np.float64 if tensors[name].dtype == torch.float64 else np.float32
+            tensors[name].copy_(torch.from_numpy(array.astype(dtype)))  # torch does not know NumPy's bfloat16
 
 
 def export_weights(model: Any) -> Arrays:
