@@ -8,6 +8,7 @@ from pathlib import Path
 from repro.cli import command_name, run_command
 from repro.errors import ReproError
 from repro.training import recipe as recipes
+from repro.training.shipped_recipes import find_recipe
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,7 +20,9 @@ def main(argv: list[str] | None = None) -> int:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--config", metavar="FILE", help="YAML recipe, such as configs/resnet_cifar10.yaml; flags have priority over it"
+        "--config",
+        metavar="RECIPE",
+        help="YAML recipe: a file, or the name of a shipped one such as resnet_cifar10; flags have priority over it",
     )
     parser.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="folder that contains, or will contain, the run folders"
@@ -30,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     flags = recipes.parse_values(flags)
     if "model" in flags:
         raise ReproError("--model is decided by the tables; leave it out, or train one model with repro.run")
-    values = recipes.read_recipe_file(config) if config else {}
+    values = recipes.read_recipe_file(find_recipe(config)) if config else {}
 
     from repro.evaluation import ablation_tables
 

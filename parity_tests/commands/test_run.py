@@ -263,7 +263,7 @@ def fails(argv, message):
         (["--data", "empty"], "empty"),
         (["--data", "broken"], "broken"),
         (["--weights", "nowhere.safetensors"], "nowhere.safetensors"),
-        (["--config", "nowhere.yaml"], "cannot read the recipe nowhere.yaml"),
+        (["--config", "nowhere.yaml"], "no such file: nowhere.yaml; unknown recipe 'nowhere'"),
         (["--out", "full"], "full is there already; give another --out"),
         (["--out", "full/file"], "full/file is there already"),
         (["--out", "full/file/a"], "full/file/a"),
@@ -381,6 +381,22 @@ def test_a_disk_that_fills_up_keeps_the_epoch_before(monkeypatch):
     monkeypatch.setattr(Path, "replace", replace)
     main(["--resume", "--out", "parts"])
     assert_equal_runs("whole", "parts")
+
+
+@pytest.mark.parametrize("shadow", ["backends/torch/__init__.py", "backends.py"])
+def test_a_module_that_shadows_the_backends_is_named(tmp_path, shadow):
+    for file in ("backends/__init__.py", shadow) if "/" in shadow else (shadow,):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    command = [sys.executable, "-m", "repro.run", *QUICK, "--epochs", "1", "--out", "a"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 1 and not (tmp_path / "a").exists()
+    name = tmp_path / ("backends" if "/" in shadow else "backends.py")
+    assert run.stderr.startswith(
+        f"error: backends.torch cannot be imported, because {name} shadows the package backends"
+    )
+    assert run.stderr.count("\n") == 1
 
 
 def test_help_is_light():

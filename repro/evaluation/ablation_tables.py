@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from repro.errors import ReproError
-from repro.evaluation.articles import CONFIGS
 from repro.files import read_yaml
 from repro.interface.processes import SINGLE_PROCESS, process_group
 from repro.training import recipe as recipes
 from repro.training.recipe import Recipe
+from repro.training.shipped_recipes import configs_folder
 
-TABLES = CONFIGS / "reproduction/resnet_cifar_ablations.yaml"
 LARGEST_FILE = 1 << 16  # bytes
 FAILED = "fail"  # as the paper prints a run that did not converge
 FREE_VALUES = ("data", "device", "workers")  # recipe values that may differ without changing an error
@@ -32,7 +31,8 @@ class Row:
 
 def read_tables() -> dict[str, list[Row]]:
     """Return the rows of each published table under the table's title."""
-    tables = read_yaml(TABLES, "list of ablations", "install repro again", LARGEST_FILE)
+    path = configs_folder() / "reproduction/resnet_cifar_ablations.yaml"
+    tables = read_yaml(path, "list of ablations", "install repro again", LARGEST_FILE)
     return {
         title: [Row(variant, unit, error) for variant, (unit, error) in rows.items()] for title, rows in tables.items()
     }

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repro.files import read_yaml
+from repro.training.shipped_recipes import configs_folder, shipped_recipes
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 LARGEST_FILE = 1 << 16  # bytes
 
 
@@ -23,11 +23,11 @@ class Article:
 
 def read_articles() -> dict[str, Article]:
     """Return the articles under the names of their recipes, in the order of the page."""
-    path = CONFIGS / "reproduction/articles.yaml"
+    path = configs_folder() / "reproduction/articles.yaml"
     articles = read_yaml(path, "list of articles", "install repro again", LARGEST_FILE)
     return {name: Article(**texts) for name, texts in articles.items()}
 
 
 def recipe_path(name: str) -> Path:
     """Return the path of an article's recipe."""
-    return CONFIGS / f"{name}.yaml"
+    return shipped_recipes()[name]

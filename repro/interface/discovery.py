@@ -1,9 +1,11 @@
-"""Discovery of backends: the three of this repository, and all under the entry point `repro.backends`."""
+"""Discovery of backends: the three shipped ones, and those installed under the entry-point group `repro.backends`."""
 
 from __future__ import annotations
 
 import importlib
+import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
@@ -34,8 +36,13 @@ def module_name(name: str) -> str:
 
 
 def load_backend(name: str) -> Backend:
-    """Return the backend's package. Raises ReproError where its framework cannot be imported."""
-    module = importlib.import_module(module_name(name))
+    """Return a backend's package, after checking that its framework can be imported.
+
+    Raises ReproError where the framework is missing, and where the package cannot be found.
+    """
+    module = _import_module(module_name(name))
+    if not hasattr(module, "version"):
+        raise _shadowed(module.__name__)
     try:
         module.version()
     except ImportError as error:
@@ -47,6 +54,30 @@ def load_backend(name: str) -> Backend:
 
 
 def native_weights(name: str) -> NativeWeights:
-    """Return the reader and writer of a backend's native files, which do not need the framework."""
-    module: ModuleType = importlib.import_module(f"{module_name(name)}.native_weights")
-    return cast("NativeWeights", module)
+    """Return the reader and writer of a backend's native files. The framework need not be installed."""
+    return cast("NativeWeights", _import_module(f"{module_name(name)}.native_weights"))
+
+
+def _import_module(name: str) -> ModuleType:
+    """Import a module of a backend.
+
+    Raises ReproError where another package or module of the same name, such as a folder backends/ that the command is
+    started in, comes first on Python's path.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if name.partition(".")[0] in sys.modules and f"{name}.".startswith(f"{error.name}."):
+            raise _shadowed(name) from error
+        raise
+
+
+def _shadowed(name: str) -> ReproError:
+    """Return the error for a module that another package or module of the same name hides."""
+    package = name.partition(".")[0]
+    hiding = sys.modules[package]
+    path = next(iter(getattr(hiding, "__path__", [hiding.__file__])))
+    return ReproError(
+        f"{name} cannot be imported, because {path} shadows the package {package} that contains it; start the command "
+        f"in another folder, or rename {Path(path).name}"
+    )
