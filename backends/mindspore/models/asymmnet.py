@@ -1,4 +1,4 @@
-"""AsymmNet and MobileNetV3; repro/specs/asymmnet.py holds their tables and sources."""
+"""AsymmNet and MobileNetV3; repro/specs/asymmnet.py has their tables and sources."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from repro.specs.asymmnet import Bottleneck as Block
 
 
 class Bottleneck(nn.Cell):
-    """expand -> copies of the input to either side -> depthwise -> squeeze-and-excite -> project."""
+    """expand -> concatenate copies of the input -> depthwise -> squeeze-and-excite -> project."""
 
     def __init__(self, spec: AsymmNetSpec, block: Block):
         super().__init__()
@@ -39,6 +39,8 @@ class Bottleneck(nn.Cell):
 
 
 class AsymmNet(nn.Cell):
+    """AsymmNet and MobileNetV3: images (N, C, H, W) to logits (N, num_classes)."""
+
     def __init__(self, spec: AsymmNetSpec):
         super().__init__()
         self.spec = spec

@@ -1,4 +1,4 @@
-"""DenseNet; repro/specs/densenet.py holds its table and sources."""
+"""DenseNet; repro/specs/densenet.py has its table and sources."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from repro.specs.densenet import Stage as StageConfig
 
 
 class Transition(nn.Cell):
-    """Half the channels, a quarter of the pixels."""
+    """Batch normalisation, ReLU, 1x1 convolution and mean pooling: half the channels, a quarter of the pixels."""
 
     def __init__(self, spec: DenseNetSpec, channels_in: int, channels_out: int):
         super().__init__()
@@ -24,7 +24,7 @@ class Transition(nn.Cell):
 
 
 class Block(nn.Cell):
-    """The channels to add to the input."""
+    """A dense block: the channels to concatenate to the input."""
 
     def __init__(self, spec: DenseNetSpec, block: BlockConfig):
         super().__init__()
@@ -39,6 +39,8 @@ class Block(nn.Cell):
 
 
 class Stage(nn.Cell):
+    """A transition, if any, and dense blocks, whose outputs are concatenated to their inputs."""
+
     def __init__(self, spec: DenseNetSpec, stage: StageConfig):
         super().__init__()
         self.transition = Transition(spec, *stage.transition) if stage.transition else nn.Identity()
@@ -52,6 +54,8 @@ class Stage(nn.Cell):
 
 
 class DenseNet(nn.Cell):
+    """DenseNet: images (N, C, H, W) to logits (N, num_classes)."""
+
     def __init__(self, spec: DenseNetSpec):
         super().__init__()
         self.spec = spec

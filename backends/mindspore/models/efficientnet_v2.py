@@ -1,4 +1,4 @@
-"""EfficientNetV2; repro/specs/efficientnet_v2.py holds its tables and sources."""
+"""EfficientNetV2; repro/specs/efficientnet_v2.py has its tables and sources."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from repro.specs.efficientnet_v2 import Block, EfficientNetV2Spec
 
 
 class FusedMBConv(nn.Cell):
-    """expand (3x3) -> project, or the 3x3 convolution alone."""
+    """expand (3x3) -> project (1x1), or a single 3x3 convolution without an expansion."""
 
     def __init__(self, spec: EfficientNetV2Spec, block: Block):
         super().__init__()
-        self.expands, self.residual = block.expands, block.residual  # a compiled graph reads plain values alone
+        self.expands, self.residual = block.expands, block.residual  # a compiled graph reads only plain values
         if block.expands:
             self.expand = ConvNorm(
                 spec, block.channels_in, block.expanded, 3, block.stride,
@@ -33,7 +33,7 @@ class FusedMBConv(nn.Cell):
 
 
 class MBConv(nn.Cell):
-    """expand (1x1) -> depthwise -> squeeze-and-excite -> project."""
+    """expand (1x1) -> depthwise -> squeeze-and-excite -> project (1x1)."""
 
     def __init__(self, spec: EfficientNetV2Spec, block: Block):
         super().__init__()
@@ -52,6 +52,8 @@ class MBConv(nn.Cell):
 
 
 class EfficientNetV2(nn.Cell):
+    """EfficientNetV2: images (N, C, H, W) to logits (N, num_classes)."""
+
     def __init__(self, spec: EfficientNetV2Spec):
         super().__init__()
         self.spec = spec

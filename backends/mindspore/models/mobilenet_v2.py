@@ -1,4 +1,4 @@
-"""MobileNetV2; repro/specs/mobilenet_v2.py holds its table and source."""
+"""MobileNetV2; repro/specs/mobilenet_v2.py has its table and source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class InvertedResidual(nn.Cell):
 
     def __init__(self, spec: MobileNetV2Spec, block: Block):
         super().__init__()
-        # a compiled graph reads plain values alone
+        # a compiled graph reads only plain values
         self.expands, self.residual = block.expansion > 1, block.residual
         if block.expansion > 1:
             self.expand = ConvNorm(spec, block.channels_in, block.expanded, 1, activation="relu6")
@@ -30,6 +30,8 @@ class InvertedResidual(nn.Cell):
 
 
 class MobileNetV2(nn.Cell):
+    """MobileNetV2: images (N, C, H, W) to logits (N, num_classes)."""
+
     def __init__(self, spec: MobileNetV2Spec):
         super().__init__()
         self.spec = spec

@@ -1,4 +1,4 @@
-"""RDNet; repro/specs/rdnet.py holds its table and sources."""
+"""RDNet; repro/specs/rdnet.py has its table and sources."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from repro.specs.rdnet import Transition as TransitionConfig
 
 
 class Stem(nn.Cell):
-    """Patches of the image, normalised."""
+    """A convolution of patches, and layer normalisation."""
 
     def __init__(self, spec: RDNetSpec):
         super().__init__()
@@ -25,7 +25,7 @@ class Stem(nn.Cell):
 
 
 class Transition(nn.Cell):
-    """Fewer channels and, with stride 2, a quarter of the pixels."""
+    """Layer normalisation and a convolution: fewer channels and, with stride 2, a quarter of the pixels."""
 
     def __init__(self, spec: RDNetSpec, block: TransitionConfig):
         super().__init__()
@@ -37,7 +37,7 @@ class Transition(nn.Cell):
 
 
 class EffectiveSqueezeExcite(nn.Cell):
-    """A gate for each channel, from the means of all by one convolution (Lee and Park, arXiv:1911.06667)."""
+    """A gate for each channel by one convolution of the means of all channels (Lee and Park, arXiv:1911.06667)."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -49,7 +49,7 @@ class EffectiveSqueezeExcite(nn.Cell):
 
 
 class Block(nn.Cell):
-    """The channels to add to the input."""
+    """A dense block: the channels to concatenate to the input."""
 
     def __init__(self, spec: RDNetSpec, block: BlockConfig):
         super().__init__()
@@ -69,6 +69,8 @@ class Block(nn.Cell):
 
 
 class Stage(nn.Cell):
+    """A transition, if any, and dense blocks, whose outputs are concatenated to their inputs."""
+
     def __init__(self, spec: RDNetSpec, stage: StageConfig):
         super().__init__()
         self.transition = Transition(spec, stage.transition) if stage.transition else nn.Identity()
@@ -82,6 +84,8 @@ class Stage(nn.Cell):
 
 
 class RDNet(nn.Cell):
+    """RDNet: images (N, C, H, W) to logits (N, num_classes)."""
+
     def __init__(self, spec: RDNetSpec):
         super().__init__()
         self.spec = spec

@@ -1,4 +1,4 @@
-"""ResNet and ResNet V2; repro/specs/resnet.py holds their tables and sources."""
+"""ResNet and ResNet V2; repro/specs/resnet.py has their tables and sources."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from repro.specs.resnet import ResNetSpec, ResNetV2Spec
 
 
 class Bottleneck(nn.Cell):
-    """reduce -> spatial -> restore, added to the shortcut; ReLU last."""
+    """reduce -> spatial -> restore, added to the shortcut, and ReLU."""
 
     def __init__(self, spec: ResNetSpec, block: Block):
         super().__init__()
@@ -26,6 +26,8 @@ class Bottleneck(nn.Cell):
 
 
 class ResNet(nn.Cell):
+    """ResNet: images (N, C, H, W) to logits (N, num_classes)."""
+
     def __init__(self, spec: ResNetSpec):
         super().__init__()
         self.spec = spec
@@ -44,7 +46,7 @@ class ResNet(nn.Cell):
 
 
 class PreactBottleneck(nn.Cell):
-    """norm and ReLU -> reduce -> spatial -> restore, added to the shortcut."""
+    """norm -> ReLU -> reduce -> spatial -> restore, added to the shortcut."""
 
     def __init__(self, spec: ResNetV2Spec, block: Block):
         super().__init__()
@@ -67,6 +69,8 @@ class PreactBottleneck(nn.Cell):
 
 
 class ResNetV2(nn.Cell):
+    """ResNet V2: images (N, C, H, W) to logits (N, num_classes)."""
+
     def __init__(self, spec: ResNetV2Spec):
         super().__init__()
         self.spec = spec

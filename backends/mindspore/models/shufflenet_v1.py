@@ -1,4 +1,4 @@
-"""ShuffleNet V1; repro/specs/shufflenet_v1.py holds its table and sources."""
+"""ShuffleNet V1; repro/specs/shufflenet_v1.py has its table and sources."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from repro.specs.shufflenet_v1 import Unit as Block
 
 
 class Unit(nn.Cell):
-    """reduce -> depthwise -> shuffle -> expand, beside the input or its mean."""
+    """reduce -> depthwise -> shuffle -> expand, added to the input or concatenated to its mean pooling."""
 
     def __init__(self, spec: ShuffleNetV1Spec, block: Block):
         super().__init__()
         self.stride = block.stride
         self.reduce = ConvNorm(spec, block.channels_in, block.middle, 1, groups=block.reduce_groups, activation="relu")
         self.depthwise = ConvNorm(spec, block.middle, block.middle, 3, block.stride, block.middle)
-        # (n, groups) -> (groups, n), as the authors' code has it; the paper's text says (groups, n) -> (n, groups)
+        # (n, groups) -> (groups, n), as in the authors' code; the text of the paper has (groups, n) -> (n, groups)
         self.shuffle = nn.ChannelShuffle(block.middle // block.groups)
         self.expand = ConvNorm(spec, block.middle, block.branch, 1, groups=block.groups)
         self.pool = avg_pool(3, 2, 1)
@@ -30,6 +30,8 @@ class Unit(nn.Cell):
 
 
 class ShuffleNetV1(nn.Cell):
+    """ShuffleNet V1: images (N, C, H, W) to logits (N, num_classes)."""
+
     def __init__(self, spec: ShuffleNetV1Spec):
         super().__init__()
         self.spec = spec

@@ -1,4 +1,4 @@
-"""VGG; repro/specs/vgg.py holds its table and sources."""
+"""VGG; repro/specs/vgg.py has its table and sources."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from repro.specs.vgg import GRID, HIDDEN, VGGSpec
 
 
 class Conv(nn.Cell):
-    """Convolution with a bias, normalisation where the spec says so, ReLU."""
+    """A convolution with a bias, batch normalisation where the spec has it, and ReLU."""
 
     def __init__(self, spec: VGGSpec, channels_in: int, channels_out: int):
         super().__init__()
@@ -21,6 +21,8 @@ class Conv(nn.Cell):
 
 
 class VGG(nn.Cell):
+    """VGG: images (N, C, H, W) to logits (N, num_classes)."""
+
     def __init__(self, spec: VGGSpec):
         super().__init__()
         self.spec = spec

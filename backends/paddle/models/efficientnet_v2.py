@@ -1,4 +1,4 @@
-"""EfficientNetV2; repro/specs/efficientnet_v2.py holds its tables and sources."""
+"""EfficientNetV2; repro/specs/efficientnet_v2.py has its tables and sources."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from repro.specs.efficientnet_v2 import Block, EfficientNetV2Spec
 
 
 class FusedMBConv(nn.Layer):
-    """expand (3x3) -> project, or the 3x3 convolution alone."""
+    """expand (3x3) -> project (1x1), or a single 3x3 convolution without an expansion."""
 
     def __init__(self, spec: EfficientNetV2Spec, block: Block):
         super().__init__()
@@ -34,7 +34,7 @@ class FusedMBConv(nn.Layer):
 
 
 class MBConv(nn.Layer):
-    """expand (1x1) -> depthwise -> squeeze-and-excite -> project."""
+    """expand (1x1) -> depthwise -> squeeze-and-excite -> project (1x1)."""
 
     def __init__(self, spec: EfficientNetV2Spec, block: Block):
         super().__init__()
@@ -53,6 +53,8 @@ class MBConv(nn.Layer):
 
 
 class EfficientNetV2(nn.Layer):
+    """EfficientNetV2: images (N, C, H, W) to logits (N, num_classes)."""
+
     def __init__(self, spec: EfficientNetV2Spec):
         super().__init__()
         self.spec = spec

@@ -1,4 +1,4 @@
-"""MobileNetV2; repro/specs/mobilenet_v2.py holds its table and source."""
+"""MobileNetV2; repro/specs/mobilenet_v2.py has its table and source."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ class InvertedResidual(nn.Layer):
 
 
 class MobileNetV2(nn.Layer):
+    """MobileNetV2: images (N, C, H, W) to logits (N, num_classes)."""
+
     def __init__(self, spec: MobileNetV2Spec):
         super().__init__()
         self.spec = spec

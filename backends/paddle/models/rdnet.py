@@ -1,4 +1,4 @@
-"""RDNet; repro/specs/rdnet.py holds its table and sources."""
+"""RDNet; repro/specs/rdnet.py has its table and sources."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from repro.specs.rdnet import Transition as TransitionConfig
 
 
 class Stem(nn.Layer):
-    """Patches of the image, normalised."""
+    """A convolution of patches, and layer normalisation."""
 
     def __init__(self, spec: RDNetSpec):
         super().__init__()
@@ -26,7 +26,7 @@ class Stem(nn.Layer):
 
 
 class Transition(nn.Layer):
-    """Fewer channels and, with stride 2, a quarter of the pixels."""
+    """Layer normalisation and a convolution: fewer channels and, with stride 2, a quarter of the pixels."""
 
     def __init__(self, spec: RDNetSpec, block: TransitionConfig):
         super().__init__()
@@ -38,7 +38,7 @@ class Transition(nn.Layer):
 
 
 class EffectiveSqueezeExcite(nn.Layer):
-    """A gate for each channel, from the means of all by one convolution (Lee and Park, arXiv:1911.06667)."""
+    """A gate for each channel by one convolution of the means of all channels (Lee and Park, arXiv:1911.06667)."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -50,7 +50,7 @@ class EffectiveSqueezeExcite(nn.Layer):
 
 
 class Block(nn.Layer):
-    """The channels to add to the input."""
+    """A dense block: the channels to concatenate to the input."""
 
     def __init__(self, spec: RDNetSpec, block: BlockConfig):
         super().__init__()
@@ -70,6 +70,8 @@ class Block(nn.Layer):
 
 
 class Stage(nn.Layer):
+    """A transition, if any, and dense blocks, whose outputs are concatenated to their inputs."""
+
     def __init__(self, spec: RDNetSpec, stage: StageConfig):
         super().__init__()
         self.transition = Transition(spec, stage.transition) if stage.transition else nn.Identity()
@@ -83,6 +85,8 @@ class Stage(nn.Layer):
 
 
 class RDNet(nn.Layer):
+    """RDNet: images (N, C, H, W) to logits (N, num_classes)."""
+
     def __init__(self, spec: RDNetSpec):
         super().__init__()
         self.spec = spec

@@ -1,4 +1,4 @@
-"""ResNet and ResNet V2; repro/specs/resnet.py holds their tables and sources."""
+"""ResNet and ResNet V2; repro/specs/resnet.py has their tables and sources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from repro.specs.resnet import ResNetSpec, ResNetV2Spec
 
 
 class Bottleneck(nn.Layer):
-    """reduce -> spatial -> restore, added to the shortcut; ReLU last."""
+    """reduce -> spatial -> restore, added to the shortcut, and ReLU."""
 
     def __init__(self, spec: ResNetSpec, block: Block):
         super().__init__()
@@ -28,6 +28,8 @@ class Bottleneck(nn.Layer):
 
 
 class ResNet(nn.Layer):
+    """ResNet: images (N, C, H, W) to logits (N, num_classes)."""
+
     def __init__(self, spec: ResNetSpec):
         super().__init__()
         self.spec = spec
@@ -46,7 +48,7 @@ class ResNet(nn.Layer):
 
 
 class PreactBottleneck(nn.Layer):
-    """norm and ReLU -> reduce -> spatial -> restore, added to the shortcut."""
+    """norm -> ReLU -> reduce -> spatial -> restore, added to the shortcut."""
 
     def __init__(self, spec: ResNetV2Spec, block: Block):
         super().__init__()
@@ -69,6 +71,8 @@ class PreactBottleneck(nn.Layer):
 
 
 class ResNetV2(nn.Layer):
+    """ResNet V2: images (N, C, H, W) to logits (N, num_classes)."""
+
     def __init__(self, spec: ResNetV2Spec):
         super().__init__()
         self.spec = spec

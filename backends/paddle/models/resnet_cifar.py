@@ -1,4 +1,4 @@
-"""The residual networks for CIFAR; repro/specs/resnet_cifar.py holds their tables and sources."""
+"""The residual networks for CIFAR; repro/specs/resnet_cifar.py has their tables and sources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from repro.specs.resnet_cifar import Unit as Block
 
 
 class NormReLU(nn.Layer):
-    """Normalisation and ReLU, as far as `steps` names them."""
+    """The normalisation and the ReLU that `steps` names."""
 
     def __init__(self, spec: ResNetCifarSpec, channels: int, steps: Steps):
         super().__init__()
@@ -24,7 +24,7 @@ class NormReLU(nn.Layer):
 
 
 class ConvNormReLU(NormReLU):
-    """Convolution, then `steps`."""
+    """A convolution, and `steps`."""
 
     def __init__(
         self, spec: ResNetCifarSpec, channels_in: int, channels_out: int, kernel: int, stride: int, steps: Steps
@@ -37,7 +37,7 @@ class ConvNormReLU(NormReLU):
 
 
 class PadChannels(nn.Layer):
-    """Every stride-th position, and channels of zeros behind those of the input (option A)."""
+    """Subsampling by the stride, and channels of zeros after those of the input (option A)."""
 
     def __init__(self, extra: int, stride: int):
         super().__init__()
@@ -50,7 +50,7 @@ class PadChannels(nn.Layer):
 
 
 class Addition(nn.Layer):
-    """Adds a branch to its shortcut in one of the ways of SHORTCUTS."""
+    """The addition of a branch to its shortcut, as one of SHORTCUTS."""
 
     def __init__(self, spec: ResNetCifarSpec, way: str, channels: int):
         super().__init__()
@@ -80,6 +80,8 @@ class Addition(nn.Layer):
 
 
 class Unit(nn.Layer):
+    """A residual unit: after(addition(shortcut(x), branch(before(x))))."""
+
     def __init__(self, spec: ResNetCifarSpec, unit: Block):
         super().__init__()
         self.shared = unit.shared
@@ -107,6 +109,8 @@ class Unit(nn.Layer):
 
 
 class ResNetCifar(nn.Layer):
+    """A residual network for CIFAR: images (N, C, H, W) to logits (N, num_classes)."""
+
     def __init__(self, spec: ResNetCifarSpec):
         super().__init__()
         self.spec = spec

@@ -1,4 +1,4 @@
-"""DenseNet; repro/specs/densenet.py holds its table and sources."""
+"""DenseNet; repro/specs/densenet.py has its table and sources."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from repro.specs.densenet import Stage as StageConfig
 
 
 class Transition(nn.Module):
-    """Half the channels, a quarter of the pixels."""
+    """Batch normalisation, ReLU, 1x1 convolution and mean pooling: half the channels, a quarter of the pixels."""
 
     def __init__(self, spec: DenseNetSpec, channels_in: int, channels_out: int):
         super().__init__()
@@ -26,7 +26,7 @@ class Transition(nn.Module):
 
 
 class Block(nn.Module):
-    """The channels to add to the input."""
+    """A dense block: the channels to concatenate to the input."""
 
     def __init__(self, spec: DenseNetSpec, block: BlockConfig):
         super().__init__()
@@ -41,6 +41,8 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
+    """A transition, if any, and dense blocks, whose outputs are concatenated to their inputs."""
+
     def __init__(self, spec: DenseNetSpec, stage: StageConfig):
         super().__init__()
         self.transition = Transition(spec, *stage.transition) if stage.transition else nn.Identity()
@@ -54,6 +56,8 @@ class Stage(nn.Module):
 
 
 class DenseNet(nn.Module):
+    """DenseNet: images (N, C, H, W) to logits (N, num_classes)."""
+
     def __init__(self, spec: DenseNetSpec):
         super().__init__()
         self.spec = spec

@@ -1,4 +1,4 @@
-"""The residual networks for CIFAR; repro/specs/resnet_cifar.py holds their tables and sources."""
+"""The residual networks for CIFAR; repro/specs/resnet_cifar.py has their tables and sources."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from repro.specs.resnet_cifar import Unit as Block
 
 
 class NormReLU(nn.Module):
-    """Normalisation and ReLU, as far as `steps` names them."""
+    """The normalisation and the ReLU that `steps` names."""
 
     def __init__(self, spec: ResNetCifarSpec, channels: int, steps: Steps):
         super().__init__()
@@ -23,7 +23,7 @@ class NormReLU(nn.Module):
 
 
 class ConvNormReLU(NormReLU):
-    """Convolution, then `steps`."""
+    """A convolution, and `steps`."""
 
     def __init__(
         self, spec: ResNetCifarSpec, channels_in: int, channels_out: int, kernel: int, stride: int, steps: Steps
@@ -36,7 +36,7 @@ class ConvNormReLU(NormReLU):
 
 
 class PadChannels(nn.Module):
-    """Every stride-th position, and channels of zeros behind those of the input (option A)."""
+    """Subsampling by the stride, and channels of zeros after those of the input (option A)."""
 
     def __init__(self, extra: int, stride: int):
         super().__init__()
@@ -49,7 +49,7 @@ class PadChannels(nn.Module):
 
 
 class Addition(nn.Module):
-    """Adds a branch to its shortcut in one of the ways of SHORTCUTS."""
+    """The addition of a branch to its shortcut, as one of SHORTCUTS."""
 
     def __init__(self, spec: ResNetCifarSpec, way: str, channels: int):
         super().__init__()
@@ -79,6 +79,8 @@ class Addition(nn.Module):
 
 
 class Unit(nn.Module):
+    """A residual unit: after(addition(shortcut(x), branch(before(x))))."""
+
     def __init__(self, spec: ResNetCifarSpec, unit: Block):
         super().__init__()
         self.shared = unit.shared
@@ -106,6 +108,8 @@ class Unit(nn.Module):
 
 
 class ResNetCifar(nn.Module):
+    """A residual network for CIFAR: images (N, C, H, W) to logits (N, num_classes)."""
+
     def __init__(self, spec: ResNetCifarSpec):
         super().__init__()
         self.spec = spec

@@ -1,4 +1,4 @@
-"""ShuffleNet V2; repro/specs/shufflenet_v2.py holds its table, its two structures and sources."""
+"""ShuffleNet V2; repro/specs/shufflenet_v2.py has its table, its two structures and their sources."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from repro.specs.shufflenet_v2 import Unit as Block
 
 
 class Unit(nn.Module):
-    """The shortcut's channels, then the branch's, with a shuffle at the start or the end."""
+    """The concatenation of shortcut and branch, with a channel shuffle at the start or at the end."""
 
     def __init__(self, spec: ShuffleNetV2Spec, block: Block):
         super().__init__()
         self.stride = block.stride
         self.before, self.shortcut, self.after = nn.Identity(), nn.Identity(), nn.Identity()
         if spec.structure == "torchvision":
-            self.after = nn.ChannelShuffle(2)  # one channel of either half in turn
+            self.after = nn.ChannelShuffle(2)  # alternates the channels of both halves
         elif block.stride == 1:
             self.before = nn.ChannelShuffle(block.channels_in // 2)  # the even channels, then the odd ones
         if block.stride == 2:
@@ -38,6 +38,8 @@ class Unit(nn.Module):
 
 
 class ShuffleNetV2(nn.Module):
+    """ShuffleNet V2: images (N, C, H, W) to logits (N, num_classes)."""
+
     def __init__(self, spec: ShuffleNetV2Spec):
         super().__init__()
         self.spec = spec

@@ -1,4 +1,4 @@
-"""VGG; repro/specs/vgg.py holds its table and sources."""
+"""VGG; repro/specs/vgg.py has its table and sources."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from repro.specs.vgg import GRID, HIDDEN, VGGSpec
 
 
 class Conv(nn.Module):
-    """Convolution with a bias, normalisation where the spec says so, ReLU."""
+    """A convolution with a bias, batch normalisation where the spec has it, and ReLU."""
 
     def __init__(self, spec: VGGSpec, channels_in: int, channels_out: int):
         super().__init__()
@@ -22,6 +22,8 @@ class Conv(nn.Module):
 
 
 class VGG(nn.Module):
+    """VGG: images (N, C, H, W) to logits (N, num_classes)."""
+
     def __init__(self, spec: VGGSpec):
         super().__init__()
         self.spec = spec
