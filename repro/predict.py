@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     output.add_argument("--out", type=Path, metavar="DIR", help="write copies of the images, captioned by prediction")
     network = parser.add_argument_group("network and image preparation (default: as recorded in CHECKPOINT)")
-    network.add_argument("--run", type=Path, metavar="DIR", help="run folder from which missing values are taken")
+    network.add_argument("--run", type=Path, metavar="DIR", help="run folder that records these values")
     network.add_argument(
         "--classes", type=Path, metavar="FILE", help="class names: class_indices.json, or a text file of one per line"
     )

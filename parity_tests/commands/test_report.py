@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from parity_tests.commands.conftest import AssertRefused
-from parity_tests.commands.test_run import photos
+from parity_tests.support.image_folders import write_photos
 from parity_tests.support.made_up import QUICK
 from repro import report
 from repro.data import Part, open_dataset
@@ -57,7 +57,7 @@ def test_metrics_of_every_class(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_without_mistakes_there_is_no_sheet_of_them() -> None:
-    photos("photos")
+    write_photos("photos")
     train([*QUICK, "--data", "photos", "--epochs", "1", "--out", "a"])
     arrays, metadata = safetensors_file.load("a/best.safetensors")
     arrays["classifier.weight"] = np.zeros((3, 1280), np.float32)
@@ -92,7 +92,7 @@ def test_the_sheet_shows_the_most_confident_mistakes_first(monkeypatch: pytest.M
 
 
 def test_other_data_and_other_folders_are_refused(assert_refused: AssertRefused) -> None:
-    photos("photos")
+    write_photos("photos")
     train([*QUICK, "--data", "photos", "--epochs", "1", "--out", "a"])
     Path("photos").rename("moved")
     assert_refused(report.main, ["a"], "no such folder: photos")
@@ -111,7 +111,7 @@ def test_other_data_and_other_folders_are_refused(assert_refused: AssertRefused)
 
 
 def test_an_unreadable_image_leaves_the_earlier_report(assert_refused: AssertRefused) -> None:
-    photos("photos")
+    write_photos("photos")
     train([*QUICK, "--data", "photos", "--epochs", "1", "--out", "a"])
     report.main(["a"])
     Path("photos/a/0.png").write_bytes(b"no image")  # the first image of a class validates

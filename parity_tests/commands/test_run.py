@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from parity_tests.support.image_folders import write_photos
 from parity_tests.support.made_up import MODEL, QUICK, Backend, SoftmaxRegression, metrics
 from repro.cli import run_command
 from repro.data import open_dataset
@@ -210,16 +211,8 @@ def test_a_config_is_read_and_flags_win():
     assert len(metrics("a")) == 1 and "image_size: 8\n" in Path("a/config.yaml").read_text()
 
 
-def photos(folder, names="abc", count=6):
-    for number, name in enumerate(names):
-        Path(folder, name).mkdir(parents=True)
-        for index in range(count):
-            Image.new("RGB", (10, 12), (60 * number, 10 * index, 0)).save(Path(folder, name, f"{index}.png"))
-    return folder
-
-
 def test_a_folder_of_fewer_classes_than_five():
-    photos("photos")
+    write_photos("photos")
     main([*QUICK, "--data", "photos", "--epochs", "1", "--out", "a"])
     assert metrics("a")[0]["val_top5"] == 1.0
     assert json.loads(Path("a/summary.json").read_text())["dataset"] == "photos"
@@ -274,7 +267,7 @@ def fails(argv, message):
 )
 def test_bad_input_is_one_line_and_leaves_nothing(argv, message):
     Path("empty").mkdir()
-    photos("broken")
+    write_photos("broken")
     Path("broken/a/1.png").write_bytes(b"no image")
     Path("full").mkdir()
     Path("full/file").touch()
@@ -285,7 +278,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(argv, message):
 
 def test_weights_of_other_classes_are_refused():
     main([*QUICK, "--epochs", "1", "--out", "a"])
-    photos("photos")
+    write_photos("photos")
     fails(
         [*QUICK, "--data", "photos", "--weights", "a/best.safetensors", "--out", "b"],
         "10 classes apart, and photos has 3",
@@ -305,7 +298,7 @@ def test_weights_of_another_epsilon_are_refused():
 
 
 def test_a_changed_value_or_other_images_cannot_be_resumed():
-    photos("photos")
+    write_photos("photos")
     main([*QUICK, "--data", "photos", "--epochs", "1", "--out", "a"])
     fails(
         ["--resume", "--out", "a", "--epochs", "2"], r"epochs cannot change from 1 to 2 .* --weights a/best.safetensors"
