@@ -1,10 +1,13 @@
-"""Workers that are missing, die, hang or chatter, with backends that need no framework."""
+"""repro.workers.client: workers that are missing, die, hang or print a lot, with a backend that needs no framework."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pytest
@@ -15,217 +18,209 @@ from repro.specs import find_spec
 from repro.weights.init import initialise
 from repro.workers.client import Worker, WorkerError, interpreter, request_all
 
-FAKE = """
-import os, sys, time
-print("hello on stdout"); print("hello on stderr", file=sys.stderr)
-{top}
-def version():
-    {version}
-    return "1.2"
-class Model(dict):
-    pass
-def create_model(spec):
-    {create}
-    model = Model()
-    model.spec = spec
-    return model
-def load_weights(model, arrays): model.update(arrays)
-def export_weights(model): return model
-def set_dropout_source(model, draw): pass
-"""
+ROOT = Path(__file__).resolve().parents[2]
+SPEC = find_spec("asymmnet_small", num_classes=2)
+WEIGHTS = initialise(SPEC, 0)
+SMALL_MODEL = "shufflenet_v1_g1_x0_25"
+WRITE_THREADS = "open('threads', 'w').write(os.environ['OMP_NUM_THREADS'])"
+
+
+class StartFake(Protocol):
+    def __call__(
+        self,
+        on_import: str = "",
+        on_version: str = "",
+        on_create: str = "",
+        *,
+        timeout: float = 60.0,
+        niceness: int = 0,
+    ) -> Worker:
+        """Start a worker of parity_tests.programs.fake_backend with these statements."""
 
 
 @pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """`fake(version=..., create=...)` starts a worker of a backend with such code in its functions."""
-    opened: list[Worker] = []
+def start_fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartFake]:
+    """A function that starts workers of a fake backend, which end with the test."""
+    workers: list[Worker] = []
 
     def start(
-        top: str = "pass", version: str = "pass", create: str = "pass", timeout: float = 60.0, niceness: int = 0
+        on_import: str = "", on_version: str = "", on_create: str = "", *, timeout: float = 60.0, niceness: int = 0
     ) -> Worker:
-        (tmp_path / "fake.py").write_text(FAKE.format(top=top, version=version, create=create))
-        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-        monkeypatch.setitem(discovery.SHIPPED, "fake", "fake")
-        opened.append(Worker("fake", timeout=timeout, niceness=niceness))
-        return opened[-1]
+        statements = {"on_import": on_import, "on_version": on_version, "on_create": on_create}
+        monkeypatch.setenv("FAKE_BACKEND", json.dumps(statements))
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        monkeypatch.setitem(discovery.SHIPPED, "fake", "parity_tests.programs.fake_backend")
+        workers.append(Worker("fake", timeout=timeout, niceness=niceness))
+        return workers[-1]
 
     yield start
-    for worker in opened:
+    for worker in workers:
         worker.close()
 
 
-SPEC = find_spec("asymmnet_small", num_classes=2)
-WEIGHTS = initialise(SPEC, 0)
-
-
-def create(worker: Worker) -> None:
+def create_model(worker: Worker) -> None:
     worker.request("create_model", WEIGHTS, name="asymmnet_small", options={"num_classes": 2})
 
 
-def test_arrays_come_back_bit_equal_past_a_chatty_framework(fake) -> None:
-    worker = fake(create="os.write(1, b'not json' * 10000)")
+def test_arrays_return_bit_identical_in_spite_of_output(start_fake: StartFake) -> None:
+    worker = start_fake(on_create="os.write(1, b'not json' * 10000)")
     assert worker.version == "1.2"
-    create(worker)
-    _, back = worker.request("export_weights")
-    assert set(back) == set(WEIGHTS)
-    assert all(np.array_equal(back[name], WEIGHTS[name]) for name in back)
+    create_model(worker)
+    _, returned = worker.request("export_weights")
+    assert set(returned) == set(WEIGHTS)
+    assert all(np.array_equal(returned[name], WEIGHTS[name]) for name in returned)
 
 
-def test_missing_framework(fake) -> None:
+def test_a_missing_framework(start_fake: StartFake) -> None:
     with pytest.raises(WorkerError, match=r"backend fake .*cannot import its framework.*nosuchframework"):
-        fake(version="import nosuchframework")
+        start_fake(on_version="import nosuchframework")
 
 
-def test_missing_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPRO_TORCH_PYTHON", "/nowhere/python")
     assert interpreter("torch") == "/nowhere/python"
     with pytest.raises(WorkerError, match=r"cannot start /nowhere/python.*set REPRO_TORCH_PYTHON"):
         Worker("torch")
 
 
-def test_another_interpreter_is_used(fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_interpreter_is_used(start_fake: StartFake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrapper = tmp_path / "python"
     wrapper.write_text(f'#!/bin/sh\necho used >> "{tmp_path}/used"\nexec "{sys.executable}" "$@"\n')
     wrapper.chmod(0o755)
     monkeypatch.setenv("REPRO_FAKE_PYTHON", str(wrapper))
-    assert fake().version == "1.2"
+    assert start_fake().version == "1.2"
     assert (tmp_path / "used").exists()
 
 
 @pytest.mark.parametrize(
-    ("death", "words"),
+    ("statement", "end"),
     [("os.abort()", "signal 6"), ("os._exit(7)", "exit code 7"), ("os.kill(os.getpid(), 9)", "signal 9")],
 )
-def test_death_is_reported_with_its_last_words(fake, death: str, words: str) -> None:
-    worker = fake(create=f"print('the end is near', flush=True); {death}")
-    with pytest.raises(WorkerError, match=f"backend fake.*ended with {words} during 'create_model'.*the end is near"):
-        create(worker)
-    with pytest.raises(WorkerError, match="backend fake"):  # and again, not a hang
-        create(worker)
+def test_a_death_is_reported_with_the_last_output(start_fake: StartFake, statement: str, end: str) -> None:
+    worker = start_fake(on_create=f"print('the end is near', flush=True); {statement}")
+    message = f"backend fake.*ended with {end} during 'create_model'; last output:.*the end is near"
+    with pytest.raises(WorkerError, match=message):
+        create_model(worker)
+    with pytest.raises(WorkerError, match="backend fake"):  # a second request does not hang
+        create_model(worker)
 
 
-def test_death_at_import(fake) -> None:
+def test_a_death_at_import(start_fake: StartFake) -> None:
     with pytest.raises(WorkerError, match="ended with exit code 3 during 'start'"):
-        fake(top="os._exit(3)")
+        start_fake(on_import="os._exit(3)")
 
 
-def test_hang_is_ended(fake) -> None:
-    worker = fake(create="print('still here', flush=True); time.sleep(600)", timeout=15)
-    with pytest.raises(
-        WorkerError, match=r"no answer to 'create_model' within 15 s; the worker was stopped.*still here"
-    ):
-        create(worker)
+def test_a_worker_that_hangs_is_stopped(start_fake: StartFake) -> None:
+    worker = start_fake(on_create="print('still here', flush=True); time.sleep(600)", timeout=15)
+    message = r"no answer to 'create_model' within 15 s; the worker was stopped.*still here"
+    with pytest.raises(WorkerError, match=message):
+        create_model(worker)
     assert worker.process.poll() is not None
 
 
-def test_one_that_hangs_up_and_stays_is_ended(fake) -> None:
-    worker = fake(create="os.closerange(3, 100); time.sleep(600)")
+def test_a_worker_that_closes_its_connection_is_killed(start_fake: StartFake) -> None:
+    worker = start_fake(on_create="os.closerange(3, 100); time.sleep(600)")
     with pytest.raises(WorkerError, match="ended with signal 9 during 'create_model'"):
-        create(worker)
+        create_model(worker)
 
 
-def test_exception_in_the_backend(fake) -> None:
-    worker = fake(create="raise KeyError('lost')")
+def test_an_exception_in_the_backend_does_not_end_the_worker(start_fake: StartFake) -> None:
+    worker = start_fake(on_create="raise KeyError('lost')")
     with pytest.raises(WorkerError, match="KeyError: 'lost'"):
-        create(worker)
-    assert worker.process.poll() is None  # one failed request does not end it
+        create_model(worker)
+    assert worker.process.poll() is None
 
 
-def test_mistake_is_told_in_one_line(fake) -> None:
-    worker = fake()
-    with pytest.raises(WorkerError) as caught:
+def test_a_mistake_of_the_user_is_one_line_without_output(start_fake: StartFake) -> None:
+    worker = start_fake()
+    with pytest.raises(WorkerError) as error:
         worker.request("create_model", WEIGHTS, name="asymnet_small", options={})
-    assert "did you mean asymmnet_small" in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert "last output" not in str(caught.value)
+    assert "did you mean asymmnet_small" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert "last output" not in str(error.value)
 
 
-def test_one_that_dies_leaves_the_others_in_step(fake) -> None:
-    doomed = fake(create="os._exit(9)")
-    healthy = fake()
+def test_other_workers_stay_usable_when_one_dies(start_fake: StartFake) -> None:
+    doomed, healthy = start_fake(on_create="os._exit(9)"), start_fake()
+    workers, options = {"doomed": doomed, "healthy": healthy}, {"num_classes": 2}
     with pytest.raises(WorkerError, match="exit code 9"):
-        request_all(
-            {"doomed": doomed, "healthy": healthy},
-            "create_model",
-            WEIGHTS,
-            name="asymmnet_small",
-            options={"num_classes": 2},
-        )
-    _, back = healthy.request("export_weights")
-    assert set(back) == set(WEIGHTS)
+        request_all(workers, "create_model", WEIGHTS, name="asymmnet_small", options=options)
+    _, returned = healthy.request("export_weights")
+    assert set(returned) == set(WEIGHTS)
 
 
-def test_one_that_died_starts_again(fake, tmp_path: Path) -> None:
+def test_a_worker_that_died_starts_again(start_fake: StartFake, tmp_path: Path) -> None:
     mark = str(tmp_path / "died")
-    worker = fake(create=f"os.path.exists({mark!r}) or open({mark!r}, 'w').close() or os._exit(9)")
+    worker = start_fake(on_create=f"os.path.exists({mark!r}) or open({mark!r}, 'w').close() or os._exit(9)")
     worker.ensure_running()
-    first = worker.process.pid
+    first_process = worker.process.pid
     with pytest.raises(WorkerError, match="exit code 9"):
-        create(worker)
+        create_model(worker)
     worker.ensure_running()
-    assert worker.process.pid != first
-    create(worker)
+    assert worker.process.pid != first_process
+    create_model(worker)
 
 
-@pytest.mark.parametrize(("model", "anew"), [("efficientnet_v2_l", True), ("resnet101", False)])
-def test_large_networks_begin_in_new_processes(model: str, anew: bool, fake) -> None:
-    """Three of them fit into memory, but not with what MindSpore keeps of earlier ones."""
-    workers = {"one": fake(), "other": fake()}
+@pytest.mark.parametrize(("model", "restarts"), [("efficientnet_v2_l", True), ("resnet101", False)])
+def test_large_networks_start_in_new_processes(model: str, restarts: bool, start_fake: StartFake) -> None:
+    """Three of them fit into memory, but not next to what MindSpore keeps of earlier networks."""
+    workers = {"one": start_fake(), "other": start_fake()}
     before = {name: worker.process.pid for name, worker in workers.items()}
     assert list(run_rungs(model, [], workers)) == []
-    assert all((worker.process.pid != before[name]) is anew for name, worker in workers.items())
+    assert all((worker.process.pid != before[name]) is restarts for name, worker in workers.items())
 
 
 @pytest.mark.parametrize("niceness", [0, 3])
-def test_a_worker_lets_others_go_first(niceness: int, fake) -> None:
-    worker = fake(niceness=niceness)
+def test_niceness(niceness: int, start_fake: StartFake) -> None:
+    worker = start_fake(niceness=niceness)
     assert os.getpriority(os.PRIO_PROCESS, worker.process.pid) == os.getpriority(os.PRIO_PROCESS, 0) + niceness
 
 
-def test_a_worker_computes_in_one_thread_unless_it_is_told(fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = "open('threads', 'w').write(os.environ['OMP_NUM_THREADS'])"
+def test_a_worker_uses_one_thread_unless_the_environment_sets_more(
+    start_fake: StartFake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert (fake(version=told).folder / "threads").read_text() == "1"
+    assert (start_fake(on_version=WRITE_THREADS).folder / "threads").read_text() == "1"
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert (fake(version=told).folder / "threads").read_text() == "3"
+    assert (start_fake(on_version=WRITE_THREADS).folder / "threads").read_text() == "3"
 
 
-def test_of_the_largest_networks_one_is_computed_at_a_time_on_all_cores(fake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_largest_networks_are_computed_on_all_cores(start_fake: StartFake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("repro.parity.ladder.LARGE_MODEL_PARAMS", 10_000)
     monkeypatch.setattr("os.cpu_count", lambda: 5)
-    worker = fake(version="open('threads', 'w').write(os.environ['OMP_NUM_THREADS'])")
-    first = worker.process.pid
-    assert list(run_rungs("shufflenet_v1_g1_x0_25", [], {"one": worker})) == []
+    worker = start_fake(on_version=WRITE_THREADS)
+    first_process = worker.process.pid
+    assert list(run_rungs(SMALL_MODEL, [], {"one": worker})) == []
     assert (worker.folder / "threads").read_text() == "5"
-    second = worker.process.pid
-    list(run_rungs("shufflenet_v1_g1_x0_25", [], {"one": worker}))
-    assert first != second == worker.process.pid
+    second_process = worker.process.pid
+    list(run_rungs(SMALL_MODEL, [], {"one": worker}))
+    assert first_process != second_process == worker.process.pid
     monkeypatch.setattr("repro.parity.ladder.LARGE_MODEL_PARAMS", 1_000_000)
-    list(run_rungs("shufflenet_v1_g1_x0_25", [], {"one": worker}))
+    list(run_rungs(SMALL_MODEL, [], {"one": worker}))
     assert (worker.folder / "threads").read_text() == "1"
 
 
 @pytest.mark.parametrize(
-    ("large", "rungs", "anew"),
+    ("large", "rungs", "restarts"),
     [(10_000, [5, 6], True), (10_000, [6, 7], True), (10_000, [4, 5], False), (10**6, [5, 6], False)],
 )
-def test_the_largest_networks_begin_once_more(
-    large: int, rungs: list[int], anew: bool, fake, monkeypatch: pytest.MonkeyPatch
+def test_the_largest_networks_restart_before_rungs_6_and_7(
+    large: int, rungs: list[int], restarts: bool, start_fake: StartFake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On rungs 6 and 7 they fit into memory, but not with what the rungs before leave behind."""
+    """These rungs fit into memory, but not next to what the earlier rungs leave behind."""
     monkeypatch.setattr("repro.parity.ladder.LARGE_MODEL_PARAMS", large)
     monkeypatch.setattr("repro.parity.ladder.RESTART_PARAMS", large)
-    worker = fake()
-    records = run_rungs("shufflenet_v1_g1_x0_25", rungs, {worker.backend: worker})
-    assert next(records).diverges  # it cannot train, which does not matter here
+    worker = start_fake()
+    records = run_rungs(SMALL_MODEL, rungs, {worker.backend: worker})
+    assert next(records).diverges  # the fake backend cannot train, which does not matter here
     before = worker.process.pid
-    assert next(records).diverges  # it cannot train, which does not matter here
-    assert (worker.process.pid != before) is anew
+    assert next(records).diverges
+    assert (worker.process.pid != before) is restarts
 
 
-def test_close_leaves_nothing(fake) -> None:
-    worker = fake()
+def test_close_removes_process_and_folder(start_fake: StartFake) -> None:
+    worker = start_fake()
     worker.close()
     assert worker.process.returncode is not None
     assert not worker.folder.exists()
