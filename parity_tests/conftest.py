@@ -1,4 +1,4 @@
-"""Shared by all tests: which backends can run here, what to do about those that cannot, and processes of their own."""
+"""Fixtures of all tests: the backends that can run here, workers, and programs in processes of their own."""
 
 from __future__ import annotations
 
@@ -22,28 +22,29 @@ from repro.workers.client import Worker, interpreter
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# A shell that starts pytest in the background has it ignore Ctrl-C, and so would every process that a test starts
+# A shell that starts pytest in the background lets it ignore Ctrl-C, which the processes of tests would inherit
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Several tests at a time: a framework's threads would wait for each other in loops that keep the cores busy
+# With several tests at a time, the threads of a framework would wait for each other in busy loops
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test finds what another kept, or what the user did."""
-    monkeypatch.setattr("repro.parity.cache.cache_folder", lambda: tmp_path_factory.mktemp("kept"))
+    """Give each test an empty cache of parity records."""
+    monkeypatch.setattr("repro.parity.cache.cache_folder", lambda: tmp_path_factory.mktemp("cache"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """VGG first: it takes minutes, and memory that later the other processes would have a part of."""
+    """Run VGG first: it takes minutes, and memory that other processes would use later."""
     items.sort(key=lambda item: not (item.path.stem == "test_small_ladder" and "[vgg" in item.name))
 
 
 @cache
-def _missing(name: str) -> str:
+def _import_error(name: str) -> str:
+    """The error of importing a framework with its backend's interpreter, or ""."""
     try:
         probe = subprocess.run([interpreter(name), "-c", f"import {name}"], capture_output=True, text=True, check=False)
     except OSError as error:
@@ -51,8 +52,8 @@ def _missing(name: str) -> str:
     return probe.stderr.strip().splitlines()[-1] if probe.returncode else ""
 
 
-def _absent(message: str) -> None:
-    """The one way in which a test does not run: loudly on a user's machine, and not at all in CI, where it fails."""
+def _skip_or_fail(message: str) -> None:
+    """Fail in CI and skip elsewhere. There is no other way for a test not to run."""
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
@@ -60,53 +61,55 @@ def _absent(message: str) -> None:
 
 @pytest.fixture(scope="session")
 def require_backend() -> Callable[[str], None]:
-    """`require_backend(name)` fails in CI and skips elsewhere where the framework is missing."""
+    """A function of a backend's name that skips the test if the framework is missing, and fails it in CI."""
 
     def require(name: str) -> None:
-        if reason := _missing(name):
-            _absent(f"BACKEND {name.upper()} WAS NOT TESTED: {reason}")
+        if reason := _import_error(name):
+            _skip_or_fail(f"BACKEND {name.upper()} WAS NOT TESTED: {reason}")
 
     return require
 
 
 @pytest.fixture
 def require_keras() -> None:
-    """The same for Keras, whose files are read without it."""
+    """Skip the test if Keras is missing, and fail it in CI."""
     if importlib.util.find_spec("keras") is None:
-        _absent("KERAS WAS NOT TESTED: it is not installed")
+        _skip_or_fail("KERAS WAS NOT TESTED: it is not installed")
 
 
 @pytest.fixture(scope="session")
 def chromium() -> tuple[str, str]:
-    """The paths of a browser and of the program that steers it."""
+    """The paths of the browser Chromium and of its driver."""
     paths = shutil.which("chromium"), shutil.which("chromedriver")
     if None in paths:
-        _absent("THE PAGE WAS NOT TESTED: chromium or chromedriver is missing (Debian: chromium, chromium-driver)")
+        _skip_or_fail(
+            "THE PAGE WAS NOT TESTED: chromium or chromedriver is missing (Debian: chromium, chromium-driver)"
+        )
     return cast("tuple[str, str]", paths)
 
 
 @pytest.fixture(scope="session")
 def has_backend(require_backend: Callable[[str], None]) -> Callable[[str], bool]:
-    """`has_backend(name)` says whether the framework is there; in CI it fails where it is not."""
+    """A function of a backend's name: whether the framework is installed. In CI, it must be."""
 
     def has(name: str) -> bool:
         if os.environ.get("CI"):
             require_backend(name)
-        return not _missing(name)
+        return not _import_error(name)
 
     return has
 
 
 @pytest.fixture(params=list(SHIPPED), scope="session")
 def backend(request: pytest.FixtureRequest, require_backend: Callable[[str], None]) -> str:
-    """The name of each shipped backend in turn."""
+    """The name of a shipped backend. The test runs once for each of them."""
     require_backend(request.param)
     return request.param
 
 
 @pytest.fixture(scope="session")
 def workers(has_backend: Callable[[str], bool]) -> Iterator[dict[str, Worker]]:
-    """A worker for each backend that can run here, for the whole session."""
+    """A worker for each backend that can run here, shared by all tests of the session."""
     started: dict[str, Worker] = {}
     try:
         for name in SHIPPED:
@@ -120,35 +123,37 @@ def workers(has_backend: Callable[[str], bool]) -> Iterator[dict[str, Worker]]:
 
 @pytest.fixture
 def judged_workers(workers: dict[str, Worker]) -> dict[str, Worker]:
-    """The workers, one of which at least computes the float64 that the others are held against."""
+    """The workers, of which at least one can compute the float64 reference."""
     if not {"torch", "paddle"} & set(workers):
-        _absent("NOTHING WAS COMPARED: neither torch nor paddle, which compute float64, is installed")
+        _skip_or_fail("NOTHING WAS COMPARED: torch or paddle is needed for the float64 reference")
     return workers
 
 
 @pytest.fixture(scope="session")
 def run_in() -> Callable[[str, str], str]:
-    """`run_in(backend, code)` runs Python in a process of the backend's interpreter and returns what it prints."""
+    """A function of a backend and code that runs the code with the backend's interpreter and returns its output."""
 
     def run(name: str, code: str) -> str:
         environment = os.environ | ({"GLOG_v": "3"} if name == "mindspore" else {})
         done = subprocess.run(
             [interpreter(name), "-c", code], capture_output=True, text=True, check=False, env=environment
         )
-        assert done.returncode == 0, done.stderr[-10_000:]  # MindSpore, interrupted, says a lot after the error
+        assert done.returncode == 0, done.stderr[-10_000:]  # MindSpore prints much after an error
         return done.stdout
 
     return run
 
 
 class RunProgram(Protocol):
+    """The type of the fixture run_program."""
+
     def __call__(self, backend: str, program: str, *arguments: object) -> Any:
-        """The result of a function "MODULE:FUNCTION" of parity_tests.programs, run by the backend's interpreter."""
+        """Return the result of "MODULE:FUNCTION" in parity_tests.programs, run with the backend's interpreter."""
 
 
 @pytest.fixture(scope="session")
 def run_program(tmp_path_factory: pytest.TempPathFactory) -> RunProgram:
-    """Runs a program of parity_tests.programs in a process of the backend's interpreter.
+    """A function that runs a program of parity_tests.programs with the backend's interpreter.
 
     Arguments and result are JSON; paths are passed as text. An error in the program fails the test with its traceback.
     """
@@ -166,7 +171,7 @@ def run_program(tmp_path_factory: pytest.TempPathFactory) -> RunProgram:
 
 @pytest.fixture
 def made_up_backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Every backend is parity_tests.support.made_up's, in an empty folder."""
+    """Replace every backend by parity_tests.support.made_up, and start the test in an empty folder."""
     monkeypatch.setattr(discovery, "load_backend", lambda name: made_up.Backend)
     monkeypatch.setattr(made_up.SoftmaxRegression, "steps_taken", 0)
     monkeypatch.chdir(tmp_path)

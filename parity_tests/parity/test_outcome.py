@@ -1,4 +1,4 @@
-"""Rung 7: accuracy after a short training, which differs by chance and no more."""
+"""Rung 7 (repro.parity.training_rungs.compare_outcomes): accuracies after a short training may differ by chance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rungs 0 and 1 over every structure, and the command."""
+"""Rungs 0 and 1 for every structure (repro.parity.forward_rungs), and the command with real backends."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_rungs_0_and_1(model: str, judged_workers: dict[str, Worker]) -> None:
 
 @pytest.mark.parametrize("model", UNITS)
 def test_units_of_other_depth(model: str, judged_workers: dict[str, Worker]) -> None:
-    """What another unit changes shows in 20 layers as in 110."""
+    """The differences between residual units show in 20 layers as well as in 110."""
     spec = find_spec(model, depth=20)
     weights = random_weights(spec, 0)
     request_all(judged_workers, "create_model", weights, name=model, options={"depth": 20}, seed=0)
@@ -57,7 +57,7 @@ def assert_equal(records: list[Record], workers: dict[str, Worker]) -> None:
     ]
     assert [record for record in records if record.verdict == "diverges"] == []
     assert all(record.verdict == "equal" for record in records if record.rung == 0)
-    # float32 is never that close to float64 by itself: the comparison did take place
+    # float32 never equals float64 by chance, so an error above 0 shows that the comparison took place
     assert all(record.max_error for record in records if record.rung == 1)
 
 
@@ -81,13 +81,13 @@ def test_command_exits_with_1(
     assert f"{faulty} first diverges from torch float64 at stages.1.1.expand.norm (64x64)" in capsys.readouterr().out
 
 
-def test_mindspore_alone_has_nothing_to_be_held_against(workers: dict[str, Worker]) -> None:
+def test_mindspore_needs_another_backend_for_the_float64_reference(workers: dict[str, Worker]) -> None:
     if "mindspore" in workers:
         with pytest.raises(ReproError, match="no float64 reference available: add torch or paddle"):
             list(run_rungs("asymmnet_small", [1], {"mindspore": workers["mindspore"]}))
 
 
-def test_a_missing_backend_is_said_loudly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+def test_a_missing_backend_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
                                           require_backend: Callable[[str], None]) -> None:  # fmt: skip
     require_backend("torch")
     for name in ("paddle", "mindspore"):

@@ -1,4 +1,4 @@
-"""The small ladder: the smallest variant of every family on every rung, as `--models smallest` climbs it."""
+"""The small ladder: the smallest variant of every family on every rung, as with `--models smallest --rungs all`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from repro.workers.client import Worker
 def test_sound_backends_agree(model: str, judged_workers: dict[str, Worker]) -> None:
     workers = judged_workers
     records = list(run_rungs(model, list(RUNGS), workers))
-    if find_spec(model).params > RESTART_PARAMS:  # frameworks keep what memory they have had
+    if find_spec(model).params > RESTART_PARAMS:  # frameworks keep all memory that they have used
         for worker in workers.values():
             worker.close()
             worker.ensure_running()
     assert [(record.rung, record.backend) for record in records] == [(r, name) for r in RUNGS for name in workers]
     assert [record.sentence for record in records if record.diverges] == []
     assert all(record.verdict == "equal" for record in records if record.rung == 0)
-    # float32 is never equal to float64 by itself: the comparison did take place
+    # float32 never equals float64 by chance, so an error above 0 shows that the comparison took place
     assert all(record.max_error for record in records if 0 < record.rung < 7)

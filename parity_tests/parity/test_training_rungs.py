@@ -1,4 +1,4 @@
-"""Rungs 2 to 6: what they allow, and to which networks."""
+"""repro.parity.training_rungs and tolerance: no false alarms, tolerances, and learning rates."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from repro.workers.client import Worker
 
 
 def test_no_false_alarm(judged_workers: dict[str, Worker]) -> None:
-    """A few of the seeds that `repro.parity --seeds 50` counts."""
+    """A few of the seeds that `repro.parity --seeds 50` compares."""
     model, rungs = "asymmnet_small_x0_35_r0", [1, 2, 3, 4]
-    found = [record for seed in range(1, 5) for record in run_rungs(model, rungs, judged_workers, seed)]
-    assert len(found) == 4 * 4 * len(judged_workers)
-    assert [record.sentence for record in found if record.diverges] == []
+    records = [record for seed in range(1, 5) for record in run_rungs(model, rungs, judged_workers, seed)]
+    assert len(records) == 4 * 4 * len(judged_workers)
+    assert [record.sentence for record in records if record.diverges] == []
 
 
-def test_tolerance_grows_with_what_float32_loses() -> None:
+def test_tolerance_grows_with_the_error_of_float32() -> None:
     exact = {"a": np.array([1.0, 2.0]), "b": np.array([0.0, 0.0]), "c": np.array([1.0, 1.0])}
     runs = [
         {"a": np.array([1.0, 2.0 + error], "float32"), "b": np.array([error, 0], "float32"), "c": np.ones(2, "float32")}
         for error in (1e-3, 3e-3)
     ]
-    found = measure_tolerances(runs, exact)
-    assert found["a"] == pytest.approx(LARGEST_ERROR_FACTOR * 3e-3, rel=1e-3)
-    assert found["b"] == pytest.approx(LARGEST_ERROR_FACTOR * 3e-3, rel=1e-3)
-    assert found["c"] == pytest.approx(LEAST_RELATIVE_TOLERANCE)
+    tolerances = measure_tolerances(runs, exact)
+    assert tolerances["a"] == pytest.approx(LARGEST_ERROR_FACTOR * 3e-3, rel=1e-3)
+    assert tolerances["b"] == pytest.approx(LARGEST_ERROR_FACTOR * 3e-3, rel=1e-3)
+    assert tolerances["c"] == pytest.approx(LEAST_RELATIVE_TOLERANCE)
     runs[0]["a"] = np.array([np.nan, 2], "float32")
-    assert measure_tolerances(runs, exact)["a"] == 0  # the reference itself is broken: nothing counts as rounding
+    assert measure_tolerances(runs, exact)["a"] == 0  # the reference is broken, so no error counts as rounding
 
 
-def test_nudged_images_differ_in_their_last_bits() -> None:
+def test_perturbed_images_differ_in_their_last_bits() -> None:
     images = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype("float32")
     other = perturb_last_bits(images, 1)
     assert other.dtype == np.float32
@@ -46,15 +46,15 @@ def test_nudged_images_differ_in_their_last_bits() -> None:
 
 
 def test_networks_without_normalisation_take_smaller_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """VGG-19 would overflow within three of the others'."""
+    """VGG-19 would overflow within three larger steps."""
     asked: list[list[float]] = []
 
     def request_all(*_: object, rates: list[float], **__: object) -> dict[str, Any]:
         asked.append(rates)
         return {}
 
-    def judge(_spec: object, _rung: int, workers: Any, questions: list[Any], _weights: object) -> list[Any]:
-        return [question.compute(workers, {}, False, False) for question in questions]
+    def judge(_spec: object, _rung: int, workers: Any, computations: list[Any], _weights: object) -> list[Any]:
+        return [computation.compute(workers, {}, False, False) for computation in computations]
 
     monkeypatch.setattr(training_rungs, "request_all", request_all)
     monkeypatch.setattr(training_rungs, "judge", judge)

@@ -1,4 +1,4 @@
-"""Models that are not ours: mapped weight by weight, compared, and planted faults named in both models' names."""
+"""repro.parity.user_models and user_command: weights are paired, models compared, and faults named in both models."""
 
 from __future__ import annotations
 
@@ -11,41 +11,36 @@ from pathlib import Path
 import pytest
 import yaml
 
-from parity_tests.support.user_model_samples import PACKAGES, SOURCES
 from repro.errors import ReproError
+from repro.interface.discovery import SHIPPED
 from repro.parity.__main__ import main
 from repro.parity.record import Record
 from repro.parity.user_models import load_random_weights, load_user_models, run_user_rungs
 from repro.workers.client import Worker, WorkerError
 
+FOLDER = Path(__file__).resolve().parents[1] / "programs/user_models"
 SHAPE = (2, 3, 9, 7)
 Compare = Callable[..., dict[tuple[int, str], Record]]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The user's, with a module for each framework."""
-    folder = tmp_path_factory.mktemp("user")
-    for backend, text in SOURCES.items():
-        (folder / f"{backend}_net.py").write_text(text)
-    return folder
-
-
 @pytest.fixture
-def compare(workers: dict[str, Worker], folder: Path, monkeypatch: pytest.MonkeyPatch,
+def compare(workers: dict[str, Worker], monkeypatch: pytest.MonkeyPatch,
             require_backend: Callable[[str], None]) -> Compare:  # fmt: skip
-    """`compare(rungs, torch="build", paddle="eps")` -> (rung, backend) -> record. lines: take what is said; then: a
-    backend and rungs for it and torch alone."""
-    monkeypatch.chdir(folder)
+    """A function that compares user models, such as `compare(rungs, torch="build", paddle="eps")`.
+
+    It returns (rung, backend) -> record. lines: a list that gets the printed lines; then: a backend and the rungs on
+    which only that backend and torch are compared afterwards.
+    """
+    monkeypatch.chdir(FOLDER)
 
     def run(rungs, file=None, shape=SHAPE, lines=None, then=None, **functions):
         for backend in functions:
             require_backend(backend)
         sources = {name: text if ":" in text else f"{name}_net:{text}" for name, text in functions.items()}
-        said: list[str] = [] if lines is None else lines
+        printed: list[str] = [] if lines is None else lines
         chosen = {backend: workers[backend] for backend in functions}
-        models = load_user_models(chosen, sources, shape, file, said.append)
-        weights = load_random_weights(models, 0, said.append)
+        models = load_user_models(chosen, sources, shape, file, printed.append)
+        weights = load_random_weights(models, 0, printed.append)
         records = list(run_user_rungs(models, rungs, weights, 0))
         assert [(r.rung, r.backend) for r in records] == [(rung, backend) for rung in rungs for backend in chosen]
         if then:
@@ -56,26 +51,26 @@ def compare(workers: dict[str, Worker], folder: Path, monkeypatch: pytest.Monkey
     return run
 
 
-def test_other_names_and_orders_agree(compare: Compare) -> None:
+def test_models_with_other_names_and_orders_agree(compare: Compare) -> None:
     lines: list[str] = []
-    found = compare([0, 1, 4], lines=lines, torch="build", paddle="build", mindspore="build")
-    assert {key for key, record in found.items() if record.verdict == "diverges"} == set()
-    assert all(record.max_error and len(record.profile) >= 9 for key, record in found.items() if key[0])
+    records = compare([0, 1, 4], lines=lines, torch="build", paddle="build", mindspore="build")
+    assert {key for key, record in records.items() if record.verdict == "diverges"} == set()
+    assert all(record.max_error and len(record.profile) >= 9 for key, record in records.items() if key[0])
     table = [line.split() for line in lines]
     assert ["hidden.weight", "8x8", "linear", "between.weight", "d1.weight"] in table
     assert ["bn2.running_var", "8", "norm_var", "block.1.running_var", "n2.running_var"] in table
     assert ["conv2.weight", "8x4x3x3", "conv", "block.0.weight", "c2.weight"] in table
-    # of two alike, the one that is registered last runs first, and the other name is no nearer
+    # two layers have the same shape: the one registered last runs first, and the names do not decide
     assert ["left.weight", "4x8x1x1", "conv", "parts_a.weight", "a.weight"] in table
 
 
-def test_training_mode_agrees_and_paddle_s_own_variance_does_not(compare: Compare) -> None:
-    found = compare([2], torch="with_extras", paddle="build", mindspore="build")
-    assert found[2, "mindspore"].verdict == "rounding"
-    assert "bn2.running_var" in [where for where, _, _ in found[2, "mindspore"].profile]
-    assert found[2, "paddle"].where == "bn1.running_var, in paddle stem.1.running_var"
-    assert "biased variance?" in found[2, "paddle"].reason
-    assert found[2, "paddle"].reason.endswith("; all that diverge: bn1.running_var, bn2.running_var, of 13")
+def test_training_mode_agrees_except_for_the_biased_variance_of_paddle(compare: Compare) -> None:
+    records = compare([2], torch="with_extras", paddle="build", mindspore="build")
+    assert records[2, "mindspore"].verdict == "rounding"
+    assert "bn2.running_var" in [where for where, _, _ in records[2, "mindspore"].profile]
+    assert records[2, "paddle"].where == "bn1.running_var, in paddle stem.1.running_var"
+    assert "biased variance?" in records[2, "paddle"].reason
+    assert records[2, "paddle"].reason.endswith("; all that diverge: bn1.running_var, bn2.running_var, of 13")
 
 
 FAULTS = {
@@ -87,22 +82,22 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_planted_fault_is_named_in_both_names(fault: str, compare: Compare) -> None:
+def test_a_fault_is_named_in_both_models(fault: str, compare: Compare) -> None:
     rung, place = FAULTS[fault]
-    found = compare([rung], torch="build", paddle=fault)
-    assert found[rung, "torch"].verdict == "rounding"
-    assert found[rung, "paddle"].verdict == "diverges"
-    assert found[rung, "paddle"].where == place
+    records = compare([rung], torch="build", paddle=fault)
+    assert records[rung, "torch"].verdict == "rounding"
+    assert records[rung, "paddle"].verdict == "diverges"
+    assert records[rung, "paddle"].where == place
 
 
-def test_code_that_cannot_have_float64_is_said_and_compared_in_float32(compare: Compare) -> None:
+def test_a_model_without_float64_is_compared_in_float32(compare: Compare) -> None:
     lines: list[str] = []
-    found = compare([1], lines=lines, torch="build", paddle="Single")
-    assert found[1, "paddle"].verdict == "rounding"
+    records = compare([1], lines=lines, torch="build", paddle="Single")
+    assert records[1, "paddle"].verdict == "rounding"
     assert any(line.startswith("paddle is not compared in float64: ") for line in lines)
 
 
-def test_mapping_is_written_corrected_and_believed(compare: Compare, tmp_path: Path) -> None:
+def test_the_mapping_is_written_and_read_again_after_corrections(compare: Compare, tmp_path: Path) -> None:
     file = tmp_path / "mapping.yaml"
     compare([0], file, torch="build", paddle="build")
     values = yaml.safe_load(file.read_text())
@@ -150,14 +145,14 @@ def test_bad_mapping(change, message: str, compare: Compare, tmp_path: Path, goo
 
 @pytest.fixture(scope="module")
 def good() -> dict[str, str]:
-    """The mapping between the two, by hand."""
+    """The right mapping from the PyTorch model to the Paddle model."""
     layers = {"conv1": "stem.0", "bn1": "stem.1", "conv2": "block.0", "bn2": "block.1", "left": "parts_a",
               "right": "parts_b", "hidden": "between", "fc": "head"}  # fmt: skip
     leaves = ("weight", "bias", "running_mean", "running_var")
     return {
-        f"{ours}.{leaf}": f"{theirs}.{leaf}"
-        for ours, theirs in layers.items()
-        for leaf in leaves[: 4 if ours.startswith("bn") else 1 if ours == "conv1" else 2]
+        f"{first}.{leaf}": f"{second}.{leaf}"
+        for first, second in layers.items()
+        for leaf in leaves[: 4 if first.startswith("bn") else 1 if first == "conv1" else 2]
     }
 
 
@@ -208,7 +203,7 @@ def test_bad_models(source: str, message: str, compare: Compare) -> None:
 
 
 def test_command_with_another_interpreter(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     require_backend: Callable[[str], None],
 ) -> None:  # fmt: skip
     for backend in ("torch", "paddle"):
@@ -218,7 +213,7 @@ def test_command_with_another_interpreter(
     wrapper.write_text(f'#!/bin/sh\necho used >> "{tmp_path}/used"\nexec "{python}" "$@"\n')
     wrapper.chmod(0o755)
     monkeypatch.setenv("REPRO_PADDLE_PYTHON", str(wrapper))
-    monkeypatch.chdir(folder)
+    monkeypatch.chdir(FOLDER)
     models = ["--torch", "torch_net:build", "--paddle", "paddle_net:no_activation"]
     flags = [*models, "--input", "2,3,8,8", "--rungs", "0,1"]
     files = ["--json", str(tmp_path / "out.json"), "--html", str(tmp_path / "out.html")]
@@ -250,12 +245,11 @@ def test_bad_flags(flags: list[str], message: str) -> None:
         main(flags)
 
 
-def test_packages_resnet18(compare: Compare, folder: Path) -> None:
-    """Paddle's agrees but for its variance; MindCV's pads its pooling as TensorFlow does, at even sizes."""
-    (folder / "packages.py").write_text(PACKAGES)
-    functions = {name: f"packages:{name}" for name in SOURCES}
-    found = compare([1], shape=(2, 3, 32, 32), then=("paddle", [2]), **functions)
-    assert found[1, "paddle"].verdict == "rounding"
-    assert found[1, "mindspore"].where == "input of layer1.0.conv1 (after bn1)"
-    assert found[2, "paddle"].where == "bn1.running_var"
-    assert "biased variance?" in found[2, "paddle"].reason
+def test_packages_resnet18(compare: Compare) -> None:
+    """Paddle's model agrees except for the biased variance; MindCV pads even sizes as TensorFlow does."""
+    functions = {name: f"packages:{name}" for name in SHIPPED}
+    records = compare([1], shape=(2, 3, 32, 32), then=("paddle", [2]), **functions)
+    assert records[1, "paddle"].verdict == "rounding"
+    assert records[1, "mindspore"].where == "input of layer1.0.conv1 (after bn1)"
+    assert records[2, "paddle"].where == "bn1.running_var"
+    assert "biased variance?" in records[2, "paddle"].reason
