@@ -57,9 +57,12 @@ def sort_key(name: str) -> tuple[bool, str, int]:
 
 
 ORDERED = sorted(CORE, key=sort_key)
+QUICK = {FAULTS[name].rung: name for name in reversed(ORDERED)}.values()  # the first of each rung
 
 
-@pytest.mark.parametrize("name", ORDERED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in ORDERED]
+)
 def test_fault_is_caught_and_named(name: str, planted: Garden) -> None:
     fault = FAULTS[name]
     records = planted.records(fault, [fault.rung])

@@ -8,16 +8,22 @@ from repro.parity.ladder import RESTART_PARAMS, RUNGS, run_rungs
 from repro.specs import find_spec, smallest_variants
 from repro.workers.client import Worker
 
+FORWARD = [rung for rung in RUNGS if rung < 3]
+TRAINING = [rung for rung in RUNGS if rung >= 3]
 
+
+@pytest.mark.parametrize(
+    "rungs", [pytest.param(FORWARD, id="forward"), pytest.param(TRAINING, id="training", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("model", smallest_variants())
-def test_sound_backends_agree(model: str, judged_workers: dict[str, Worker]) -> None:
+def test_sound_backends_agree(model: str, rungs: list[int], judged_workers: dict[str, Worker]) -> None:
     workers = judged_workers
-    records = list(run_rungs(model, list(RUNGS), workers))
+    records = list(run_rungs(model, rungs, workers))
     if find_spec(model).params > RESTART_PARAMS:  # frameworks keep all memory that they have used
         for worker in workers.values():
             worker.close()
             worker.ensure_running()
-    assert [(record.rung, record.backend) for record in records] == [(r, name) for r in RUNGS for name in workers]
+    assert [(record.rung, record.backend) for record in records] == [(r, name) for r in rungs for name in workers]
     assert [record.sentence for record in records if record.diverges] == []
     assert all(record.verdict == "equal" for record in records if record.rung == 0)
     # float32 never equals float64 by chance, so an error above 0 shows that the comparison took place

@@ -64,6 +64,7 @@ def metrics(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_every_recipe_runs_alike(
     run_in: Callable[[str, str], str], require_backend: Callable[[str], None], photos: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -192,6 +192,7 @@ def test_truncated_or_damaged_files(container: str, tmp_path: Path) -> None:
             assert sum(array.nbytes for array in arrays.values()) <= len(intact)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("require_keras")
 def test_keras_reads_and_writes_the_same(tmp_path: Path, run_program: Callable[..., Any]) -> None:
     """Keras saves ResNet50V2 in each container, and loads what this repository writes, by order and by name."""

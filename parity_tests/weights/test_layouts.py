@@ -44,7 +44,12 @@ def package() -> Iterator[Callable[[str], Package]]:
         yield start
 
 
-@pytest.mark.parametrize(("layout", "model"), smallest_variants(), ids=ids)
+def slow_if_large(layout: Layout, model: str) -> object:
+    """Return the test case, which `make test` leaves out for large networks."""
+    return pytest.param(layout, model, marks=[pytest.mark.slow] if find_spec(model).params > 7e6 else [])
+
+
+@pytest.mark.parametrize(("layout", "model"), [slow_if_large(*case) for case in smallest_variants()], ids=ids)
 def test_package_and_backends_agree_on_logits(
     layout: Layout,
     model: str,
