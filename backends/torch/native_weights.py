@@ -1,4 +1,7 @@
-"""PyTorch's .pth files without PyTorch: a zip of one pickle, data.pkl, and one entry of raw numbers per storage."""
+"""PyTorch's .pth files without PyTorch: a zip of one pickle, data.pkl, and one entry of raw numbers per storage.
+
+Files from before PyTorch 1.6, among them many published ones, are read by repro.weights.torch_legacy.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ import numpy as np
 from repro.files import replacing
 from repro.interface.native_names import NativeNames
 from repro.untrusted import BFLOAT16, checked_array, checked_sizes, dtype_names, map_file, raw_bytes, reading
+from repro.weights.torch_legacy import MAGIC, unpickle_legacy
 from repro.weights.unpickle import Arrays, Calls, Global, arrays_in, empty_dict, literal, pickled, unpickle
 
 NAMES = NativeNames({})
@@ -30,14 +34,22 @@ ALIGNMENT = 64  # bytes; where torch starts each entry, so that it can map the f
 def read(path: Path) -> Arrays:
     """The tensors of what torch.save wrote, a state dict or a dictionary around one ("state_dict/conv.weight").
 
-    Raises ReproError for the format before PyTorch 1.6, for damage, and for a pickle that does more than hold tensors.
+    Raises ReproError for damage and for a pickle that does more than hold tensors.
     """
     path = Path(path)
-    with reading(path, "a PyTorch file (the zip format since 1.6)"):
+    with reading(path, "a PyTorch file"):
+        data = map_file(path)
+        if data[: len(MAGIC)] == MAGIC:
+            return arrays_in(unpickle_legacy(data, CALLS, REBUILDS, STORAGES))
         if not zipfile.is_zipfile(path):
-            raise ValueError("it is no whole zip: cut short, or from before 1.6 (save its state_dict again in PyTorch)")
+            if data[257:262] == b"ustar":
+                raise ValueError(
+                    "it is a tar archive: unpack it, or, if PyTorch wrote it in 2016, save it again there with "
+                    "torch.save(torch.load(path, weights_only=False), 'new.pth')"
+                )
+            raise ValueError("it is not a file of torch.save, or cut short")
         with zipfile.ZipFile(path) as archive:
-            return _Reader(archive, map_file(path)).arrays()
+            return _Reader(archive, data).arrays()
 
 
 class _Reader:
@@ -61,15 +73,7 @@ class _Reader:
     def arrays(self) -> Arrays:
         if self.root + "byteorder" in self.names and self._entry("byteorder") != b"little":
             raise ValueError("it was written on a big-endian machine")
-        calls: Calls = {
-            "collections.OrderedDict": empty_dict,
-            "collections.defaultdict": empty_dict,
-            "collections.Counter": lambda counts=None: counts,  # inside schedulers
-            "torch.Size": lambda sides: sides,
-            "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
-            "torch._utils._rebuild_tensor_v2": _view,
-        }
-        return arrays_in(unpickle(bytes(self._entry("data.pkl")), calls, self._storage))
+        return arrays_in(unpickle(bytes(self._entry("data.pkl")), {**CALLS, **REBUILDS}, self._storage))
 
     def _entry(self, name: str) -> memoryview:
         """The bytes of an entry, where they lie in the file."""
@@ -110,6 +114,19 @@ def _view(storage: object, offset: object, shape: object, strides: object, *_: o
         raise ValueError(f"a tensor of shape {sides} and strides {steps} is larger than its storage")
     size = storage.itemsize
     return np.lib.stride_tricks.as_strided(storage[start:], sides, [step * size for step in steps], writeable=False)
+
+
+CALLS: Calls = {
+    "collections.OrderedDict": empty_dict,
+    "collections.defaultdict": empty_dict,
+    "collections.Counter": lambda counts=None: counts,  # inside schedulers
+    "torch.Size": lambda sides: sides,
+}
+REBUILDS: Calls = {
+    "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
+    "torch._utils._rebuild_tensor": _view,  # before 0.4
+    "torch._utils._rebuild_tensor_v2": _view,
+}
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

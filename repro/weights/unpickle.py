@@ -77,8 +77,8 @@ class PickledArray:
 class _Window:
     """A file of which long pieces are read without being copied."""
 
-    def __init__(self, data: memoryview) -> None:
-        self.data, self.at = data, 0
+    def __init__(self, data: memoryview, at: int) -> None:
+        self.data, self.at = data, at
 
     def read(self, count: int) -> bytes | memoryview:
         piece = self.data[self.at : self.at + count]
@@ -102,8 +102,8 @@ class _Machine:
         self.stack: list = []
         self.memo: dict[int, object] = {}
 
-    def run(self, program: bytes | memoryview) -> object:
-        for opcode, argument, _ in pickletools.genops(cast(Any, _Window(memoryview(program)))):
+    def run(self, window: _Window) -> object:
+        for opcode, argument, _ in pickletools.genops(cast(Any, window)):
             if opcode.name not in _STEPS:
                 raise ValueError(f"it holds the pickle instruction {opcode.name}, which no dictionary of arrays needs")
             _STEPS[opcode.name](self, argument)
@@ -175,7 +175,8 @@ class _Machine:
 
 _PUSHED = (
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
-    "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8",
+    "UNICODE", "SHORT_BINSTRING", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8",
+    "SHORT_BINBYTES", "BINBYTES", "BINBYTES8",
 )  # fmt: skip
 _STEPS: dict[str, Callable[[_Machine, Any], object]] = {
     **dict.fromkeys(("PROTO", "FRAME", "STOP"), lambda machine, _: None),
@@ -211,7 +212,15 @@ def unpickle(program: bytes | memoryview, calls: Calls, persistent: Callable[[ob
     calls: the only functions that the pickle may call, by name; persistent: what resolves its outside references.
     Raises ValueError, TypeError, LookupError or MemoryError for anything else.
     """
-    return _Machine(calls, persistent).run(program)
+    return unpickle_at(memoryview(program), 0, calls, persistent)[0]
+
+
+def unpickle_at(
+    data: memoryview, at: int, calls: Calls, persistent: Callable[[object], object] | None = None
+) -> tuple[object, int]:
+    """Return the value of a pickle that begins at the position `at` of a file, as unpickle does, and where it ends."""
+    window = _Window(data, at)
+    return _Machine(calls, persistent).run(window), window.at
 
 
 def arrays_in(tree: object) -> Arrays:
