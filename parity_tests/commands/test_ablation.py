@@ -71,7 +71,7 @@ def test_a_folder_that_is_not_a_run_is_kept(monkeypatch: pytest.MonkeyPatch) -> 
     note = Path(f"runs/{ORIGINAL}/notes.txt")
     note.parent.mkdir(parents=True)
     note.touch()
-    with pytest.raises(ReproError, match=f"runs/{ORIGINAL} is there already"):
+    with pytest.raises(ReproError, match=f"runs/{ORIGINAL} already exists"):
         main([*FLAGS, "--epochs", "1"])
     assert note.exists() and len(list(Path("runs").rglob("*"))) == 2
 

@@ -153,7 +153,7 @@ def test_a_resumed_run_ends_like_one_that_never_stopped(monkeypatch, capsys, ste
         run_command(lambda: main([*QUICK, "--epochs", "4", "--rotation", "10", "--out", "parts"]))
     assert end.value.code == 130
     error = capsys.readouterr().err
-    assert f"{(step - 1) // 5} of 4 epochs are kept; go on with: python -m repro.run --resume --out parts" in error
+    assert f"{(step - 1) // 5} of 4 epochs are saved; resume with: python -m repro.run --resume --out parts" in error
     assert "Traceback" not in error and not Path("parts/summary.json").exists()
     main(["--resume", "--out", "parts"])
     assert_equal_runs("whole", "parts")
@@ -257,8 +257,8 @@ def fails(argv, message):
         (["--data", "broken"], "broken"),
         (["--weights", "nowhere.safetensors"], "nowhere.safetensors"),
         (["--config", "nowhere.yaml"], "no such file: nowhere.yaml; unknown recipe 'nowhere'"),
-        (["--out", "full"], "full is there already; give another --out"),
-        (["--out", "full/file"], "full/file is there already"),
+        (["--out", "full"], "full already exists; give another --out"),
+        (["--out", "full/file"], "full/file already exists"),
         (["--out", "full/file/a"], "full/file/a"),
         (["--resume"], "give --out"),
         (["--resume", "--out", "full"], "full is not a run folder"),
@@ -347,7 +347,7 @@ def test_of_two_runs_in_one_folder_the_second_ends(monkeypatch):
     main([*QUICK, "--epochs", "1", "--out", "a"])
     kept = {path: path.read_bytes() for path in Path("a").rglob("*") if path.is_file()}
     monkeypatch.setattr("repro.training.session.new_folder", lambda out, recipe: Path(out))
-    fails([*QUICK, "--epochs", "1", "--seed", "1", "--out", "a"], "a is there already; give another --out")
+    fails([*QUICK, "--epochs", "1", "--seed", "1", "--out", "a"], "a already exists; give another --out")
     assert {path: path.read_bytes() for path in Path("a").rglob("*") if path.is_file()} == kept
 
 

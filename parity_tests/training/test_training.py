@@ -178,7 +178,7 @@ def written(folder, arrays=None, progress=None, **optimizer):
 def test_a_checkpoint_is_read_back(tmp_path):
     velocity = {"velocity/classifier.bias": np.arange(10, dtype=np.float32)}
     progress, weights, state = run_folder.load(written(tmp_path, **velocity), SPEC)
-    assert progress == run_folder.Progress("d") and progress.epoch == 0
+    assert progress == run_folder.TrainingProgress("d") and progress.epoch == 0
     assert weights.keys() == SPEC.weights.keys() and state.keys() == velocity.keys()
     assert np.array_equal(state["velocity/classifier.bias"], np.arange(10))
 

@@ -13,7 +13,7 @@ from repro.data.digits import digits
 from repro.data.folder import folder
 from repro.data.idx import idx, sets
 from repro.data.rng import stream
-from repro.data.subset import Found, Part
+from repro.data.subset import ImageSource, Subset
 from repro.data.tar import tar
 from repro.errors import ReproError
 
@@ -24,8 +24,8 @@ EVERY_FIFTH = "every-fifth"
 class Dataset:
     name: str
     classes: tuple[str, ...]  # a label is a position in these
-    train: Part
-    val: Part
+    train: Subset
+    val: Subset
     split: str  # in words, for summaries
 
     @property
@@ -66,7 +66,7 @@ def open_dataset(source: str | Path, *, split: str | float = EVERY_FIFTH, seed: 
     return Dataset(name, classes, whole.select(~val), whole.select(val), told)
 
 
-def _find(source: str | Path) -> Found:
+def _find(source: str | Path) -> ImageSource:
     if source == "digits":
         return digits()
     path = Path(source)

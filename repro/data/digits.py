@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from repro.data.subset import Found, numbered
+from repro.data.subset import ImageSource, numbered
 
 
-def digits() -> Found:
+def digits() -> ImageSource:
     """The classes "0" to "9" and all images, named "0000" to "1796" in scikit-learn's order."""
     from sklearn.datasets import load_digits  # takes a second, and only this data set needs it
 
     images, labels = load_digits().images, load_digits().target
     pixels = np.rint(images * (255 / 16)).astype(np.uint8)  # grey levels are 0 to 16
-    return Found(tuple("0123456789"), (numbered(pixels, labels, 4),))
+    return ImageSource(tuple("0123456789"), (numbered(pixels, labels, 4),))

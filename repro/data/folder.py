@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from repro.data.decode import EXTENSIONS, decode
-from repro.data.subset import Found, Part, Read
+from repro.data.subset import ImageSource, Read, Subset
 from repro.errors import ReproError
 
 LAYOUT = "give a folder of CLASS/IMAGE, or of train/CLASS/IMAGE and val/CLASS/IMAGE (or test), or a .tar of these"
@@ -28,7 +28,7 @@ class _Images:
         return decode(self.root / name)
 
 
-def folder(root: Path) -> Found:
+def folder(root: Path) -> ImageSource:
     """The classes and images of a folder. Hidden entries and files without an image's extension are left out.
     Raises ReproError for anything but LAYOUT."""
     if not root.is_dir():
@@ -36,7 +36,7 @@ def folder(root: Path) -> Found:
     return arrange(root, partial(_look, root), _Images(root))
 
 
-def arrange(root: Path, look: Look, read: Read) -> Found:
+def arrange(root: Path, look: Look, read: Read) -> ImageSource:
     """The classes in the order of their names, and one part or two, for train and for val or test.
 
     Classes and images are sorted by name, so that labels and order are the same on every machine.
@@ -46,10 +46,10 @@ def arrange(root: Path, look: Look, read: Read) -> Found:
     other = next((name for name in VALIDATING if name in folders), None)
     if "train" not in folders or other is None:
         classes, part = _part(root, "", look, read)
-        return Found(classes, (part,))
+        return ImageSource(classes, (part,))
     (classes, train), (val_classes, val) = (_part(root, f"{name}/", look, read) for name in ("train", other))
     same_classes(root, {"train": classes, other: val_classes})
-    return Found(classes, (train, val), f"folders train and {other}")
+    return ImageSource(classes, (train, val), f"folders train and {other}")
 
 
 def same_classes(root: Path, classes: dict[str, tuple[str, ...]]) -> None:
@@ -60,7 +60,7 @@ def same_classes(root: Path, classes: dict[str, tuple[str, ...]]) -> None:
         raise ReproError(f"{one} and {other} of {root} have different classes ({told}); both need the same")
 
 
-def _part(root: Path, prefix: str, look: Look, read: Read) -> tuple[tuple[str, ...], Part]:
+def _part(root: Path, prefix: str, look: Look, read: Read) -> tuple[tuple[str, ...], Subset]:
     here = root / prefix
     classes = tuple(look(prefix)[0])
     if not classes:
@@ -74,7 +74,7 @@ def _part(root: Path, prefix: str, look: Look, read: Read) -> tuple[tuple[str, .
             raise ReproError(f"{here / name} holds no images ({' '.join(EXTENSIONS)}); {LAYOUT}")
         names += [f"{prefix}{name}/{image}" for image in images]
         labels += [label] * len(images)
-    return classes, Part(tuple(names), np.array(labels, np.int64), read)
+    return classes, Subset(tuple(names), np.array(labels, np.int64), read)
 
 
 def _look(root: Path, prefix: str) -> tuple[list[str], list[str]]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from repro.data.decode import MAX_PIXELS
 from repro.data.folder import same_classes
-from repro.data.subset import Found, Part, numbered
+from repro.data.subset import ImageSource, Subset, numbered
 from repro.errors import ReproError
 from repro.untrusted import checked_array, reading
 
@@ -30,7 +30,7 @@ def sets(root: Path) -> list[str]:
     return sorted({match[1] for path in root.glob(f"*{IMAGES}*") if (match := pattern.fullmatch(path.name))})
 
 
-def idx(root: Path) -> Found:
+def idx(root: Path) -> ImageSource:
     """The images of `sets`: train trains and t10k (or test) validates; one set alone is one part.
 
     The classes are the labels that there are, as text. All pixels are kept in memory, as bytes.
@@ -41,16 +41,16 @@ def idx(root: Path) -> Found:
     parts = {name: _part(root, name) for name in found}
     if len(found) == 1:
         ((classes, part),) = parts.values()
-        return Found(classes, (part,))
+        return ImageSource(classes, (part,))
     train, val = ([name for name in found if name.endswith(ends)] for ends in (TRAINING, VALIDATING))
     if len(found) > 2 or not train or not val:
         raise ReproError(f"{root} holds {', '.join(f'{name}{IMAGES}' for name in found)}; leave train and t10k, or one")
     both = {name: parts[name] for name in train + val}
     same_classes(root, {name: classes for name, (classes, _) in both.items()})
-    return Found(parts[train[0]][0], tuple(part for _, part in both.values()), f"files {train[0]} and {val[0]}")
+    return ImageSource(parts[train[0]][0], tuple(part for _, part in both.values()), f"files {train[0]} and {val[0]}")
 
 
-def _part(root: Path, name: str) -> tuple[tuple[str, ...], Part]:
+def _part(root: Path, name: str) -> tuple[tuple[str, ...], Subset]:
     images, labels = _read(root, f"{name}{IMAGES}", 3), _read(root, f"{name}{LABELS}", 1)
     if len(images) != len(labels):
         raise ReproError(f"{name} of {root} has {len(images):,} images and {len(labels):,} labels; get its files again")

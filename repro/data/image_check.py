@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from repro.data.dataset import Dataset
 from repro.data.decode import REMEDY
-from repro.data.subset import Part
+from repro.data.subset import Subset
 from repro.errors import ReproError
 
 Progress = Callable[[int, int], object]  # called after each image with the number done and their total
@@ -18,7 +18,7 @@ WINDOW = 4096  # images handed to the threads at once: each waiting one takes ne
 
 
 def each(
-    parts: Iterable[Part], function: Callable[[Part, int], Result], progress: Progress | None = None
+    parts: Iterable[Subset], function: Callable[[Subset, int], Result], progress: Progress | None = None
 ) -> Iterator[Result]:
     """function(part, index) of every image, in order, computed in threads: Pillow works outside Python's lock."""
     samples = [(part, index) for part in parts for index in range(len(part))]
@@ -51,7 +51,7 @@ def check_images(dataset: Dataset, progress: Progress | None = None) -> None:
         raise ReproError(f"cannot read {len(broken)} of {total} images: {first}{more}; replace them or take them out")
 
 
-def _complaint(part: Part, index: int) -> str | None:
+def _complaint(part: Subset, index: int) -> str | None:
     try:
         part.image(index)
     except ReproError as error:

@@ -8,12 +8,12 @@ import numpy as np
 from PIL import Image
 
 from repro.data.image_check import Progress, each
-from repro.data.subset import Part
+from repro.data.subset import Subset
 from repro.data.transform import Transform
 
 
 def statistics(
-    part: Part, image_size: int | None = None, progress: Progress | None = None
+    part: Subset, image_size: int | None = None, progress: Progress | None = None
 ) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of red, green and blue over all pixels of all images, of values in 0..1.
 
@@ -23,7 +23,7 @@ def statistics(
     """
     transform = None if image_size is None else Transform(image_size=image_size)
 
-    def histogram(part: Part, index: int) -> list[int]:
+    def histogram(part: Subset, index: int) -> list[int]:
         image = part.image(index)
         return (Image.fromarray(transform.pixels(image)) if transform else image).histogram()
 

@@ -13,7 +13,7 @@ Read = Callable[[str], Image.Image]  # name -> RGB image; picklable, because loa
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Subset:
     names: tuple[str, ...]
     labels: np.ndarray  # int64 (N,), positions in the data set's classes
     read: Read
@@ -25,16 +25,16 @@ class Part:
         """The RGB image in its own size. Raises ReproError for a file that cannot be decoded."""
         return self.read(self.names[index])
 
-    def select(self, mask: np.ndarray) -> Part:
+    def select(self, mask: np.ndarray) -> Subset:
         """The samples for which `mask`, bool (N,), is true."""
-        return Part(tuple(self.names[i] for i in np.flatnonzero(mask)), self.labels[mask], self.read)
+        return Subset(tuple(self.names[i] for i in np.flatnonzero(mask)), self.labels[mask], self.read)
 
 
-class Found(NamedTuple):
+class ImageSource(NamedTuple):
     """What a source holds: one part, to be split, or one to train on and one to validate with."""
 
     classes: tuple[str, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[Subset, ...]
     split: str = ""  # two parts in words, such as "folders train and val"
 
 
@@ -48,6 +48,6 @@ class Pixels:
         return Image.fromarray(self.pixels[int(name)]).convert("RGB")
 
 
-def numbered(pixels: np.ndarray, labels: np.ndarray, digits: int) -> Part:
+def numbered(pixels: np.ndarray, labels: np.ndarray, digits: int) -> Subset:
     """Images uint8 (N, H, W) under the names "0000", "0001" and so on, of so many `digits`."""
-    return Part(tuple(f"{index:0{digits}d}" for index in range(len(pixels))), labels.astype(np.int64), Pixels(pixels))
+    return Subset(tuple(f"{index:0{digits}d}" for index in range(len(pixels))), labels.astype(np.int64), Pixels(pixels))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from repro.data.decode import decode
 from repro.data.folder import arrange, is_image
-from repro.data.subset import Found
+from repro.data.subset import ImageSource
 from repro.untrusted import printable, reading
 
 LARGEST = 2**28  # bytes of one image file
@@ -36,7 +36,7 @@ class _Members:
         return decode(self.path / name, BytesIO(content))
 
 
-def tar(path: Path) -> Found:
+def tar(path: Path) -> ImageSource:
     """The classes and images of a .tar. Hidden members, and those without an image's extension, are left out.
 
     Raises ReproError for what is no .tar, is compressed, damaged or cut short, for an image that is a link or larger

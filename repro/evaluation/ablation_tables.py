@@ -58,13 +58,13 @@ def measure_errors(values: Mapping[str, Any], flags: Mapping[str, Any], folder: 
 def _measure_error(recipe: Recipe, path: Path) -> str:
     """Return the error of the run in the run folder `path`, which is trained or resumed if it is not finished."""
     from repro.training.loop import Diverged
-    from repro.training.run_folder import BATCH, LAST, read_recipe, read_run
+    from repro.training.run_folder import DIVERGED_BATCH, LAST, read_recipe, read_run
     from repro.training.session import new_folder, train
 
     started = (path / LAST).is_file()
     if started:
         _check_same_recipe(recipe, read_recipe(path), path)
-        if (path / BATCH).is_file():
+        if (path / DIVERGED_BATCH).is_file():
             return FAILED
     if not (path / "summary.json").is_file():
         try:

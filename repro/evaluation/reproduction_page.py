@@ -16,7 +16,7 @@ from repro.plots.curves import draw_runs
 from repro.training import recipe as recipes
 from repro.training.recipe import Recipe, to_yaml
 from repro.training.resolve import recipe_differences
-from repro.training.run_folder import CONFIG, METRICS_FILE, FinishedRun, Progress, read_recipe
+from repro.training.run_folder import CONFIG, METRICS_FILE, FinishedRun, TrainingProgress, read_recipe
 
 SUMMARY = "summary.json"
 SUMMARY_KEYS = ("framework_version", "dataset", "train_images", "val_images", "epochs", "best_val_top1", "seconds")
@@ -98,7 +98,7 @@ def _read_run(folder: Path) -> StoredRun:
         raise ReproError(f"{folder} is not a stored run ({error!r}); delete it, and store the run again") from error
     if not complete:
         raise ReproError(f"{folder} is not a stored run (values are missing); delete it, and store the run again")
-    return StoredRun(FinishedRun(folder, read_recipe(folder), Progress("", history)), summary)
+    return StoredRun(FinishedRun(folder, read_recipe(folder), TrainingProgress("", history)), summary)
 
 
 def _results(name: str, article: Article, runs: Sequence[StoredRun], picture: Path) -> list[str]:

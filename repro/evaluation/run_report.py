@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from repro.data import Dataset, Loader, Part, open_dataset
+from repro.data import Dataset, Loader, Subset, open_dataset
 from repro.errors import ReproError
 from repro.evaluation.classifier import Classifier, read_classifier
 from repro.evaluation.prediction import choose_backend, predict_batches
@@ -90,7 +90,7 @@ def _predict_validation_images(classifier: Classifier, backend: str, run: Finish
         return predict_batches(classifier, backend, console.bar("predicting", steps, batches))
 
 
-def _write_files(folder: Path, part: Part, classes: Sequence[str], probabilities: np.ndarray, title: str) -> str:
+def _write_files(folder: Path, part: Subset, classes: Sequence[str], probabilities: np.ndarray, title: str) -> str:
     """Fill the report's folder, and return the table of metrics per class."""
     from sklearn.metrics import classification_report, confusion_matrix
 
@@ -109,7 +109,7 @@ def _write_files(folder: Path, part: Part, classes: Sequence[str], probabilities
     return table
 
 
-def mistake_sheet(part: Part, probabilities: np.ndarray, classes: Sequence[str]) -> Image | None:
+def mistake_sheet(part: Subset, probabilities: np.ndarray, classes: Sequence[str]) -> Image | None:
     """Return a sheet of the wrongly classified images with the highest probability, in falling order of it.
 
     Returns None if every image is classified correctly. probabilities: float64 (N, classes) of all images.

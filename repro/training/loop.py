@@ -19,7 +19,7 @@ from repro.training import console
 from repro.training.meters import Meter, cross_entropy
 from repro.training.recipe import Recipe
 from repro.training.resolve import build_mixing, build_transform, recipe_at_epoch
-from repro.training.run_folder import BATCH, LAST, Progress, RunFolder
+from repro.training.run_folder import DIVERGED_BATCH, LAST, RunFolder, TrainingProgress
 from repro.training.schedules import learning_rate
 
 
@@ -33,7 +33,7 @@ class Run:
     make_trainer: Callable[[Recipe], Trainer]  # a trainer for the recipe as it is in some epoch
     drops: SeededDropout  # the source of dropout in all models that make_trainer makes
     folder: RunFolder
-    progress: Progress  # grows by a row with each epoch
+    progress: TrainingProgress  # grows by a row with each epoch
     processes: ProcessGroup = SINGLE_PROCESS
 
 
@@ -86,8 +86,9 @@ def run_epoch(run: Run, trainer: Trainer, averaged: Trainer | None, now: Recipe,
         run.folder.note_batch(names)
         kept = f"epoch {epoch - 1}" if epoch > 1 else "the weights it began with"
         raise Diverged(
-            f"{error}, on {', '.join(names[:3])}{', ...' * (len(names) > 3)} (all {len(names)} in "
-            f"{run.folder.path / BATCH}; {run.folder.path / LAST} holds {kept}); start again with a smaller --lr"
+            f"{error}, on {', '.join(names[:3])}{', ...' * (len(names) > 3)} (all {len(names)} "
+            f"in {run.folder.path / DIVERGED_BATCH}; {run.folder.path / LAST} holds {kept}); "
+            "start again with a smaller --lr"
         ) from None
     row = {
         "epoch": epoch,

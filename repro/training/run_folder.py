@@ -39,14 +39,14 @@ from repro.weights.strict import check_weights
 
 CONFIG, CLASSES = "config.yaml", "class_indices.json"
 METRICS_FILE, CURVES = "metrics.jsonl", "curves.png"
-BATCH = "diverged.txt"
+DIVERGED_BATCH = "diverged.txt"
 BEST, LAST = "best.safetensors", "last/checkpoint.safetensors"
 METRICS = ("epoch", "train_loss", "train_top1", "train_top5", "val_loss", "val_top1", "val_top5", "lr", "seconds")
 
 
 @dataclass
-class Progress:
-    """How far a run is."""
+class TrainingProgress:
+    """The progress of a run: its digest of the data, metrics and timing."""
 
     digest: str  # of the data
     history: list[dict[str, float]] = field(default_factory=list)  # the rows of metrics.jsonl
@@ -72,7 +72,7 @@ class RunFolder:
         self.provenance = provenance
         self.log: Any = None  # for a viewer
 
-    def create(self, recipe: Recipe, progress: Progress, trainer: Trainer) -> None:
+    def create(self, recipe: Recipe, progress: TrainingProgress, trainer: Trainer) -> None:
         """A new or empty folder becomes one that can be resumed, at first from its fresh weights. Raises ReproError,
         and leaves nothing behind, where it cannot be written, or is not empty any more."""
         existed = self.path.exists()
@@ -83,7 +83,7 @@ class RunFolder:
                 raise FileExistsError
             last.mkdir()  # which of two runs that begin at once can do, has the folder
         except FileExistsError as error:
-            raise ReproError(f"{self.path} is there already; give another --out") from error
+            raise ReproError(f"{self.path} already exists; give another --out") from error
         except OSError as error:
             if not existed:
                 with suppress(OSError):  # unless it is another's by now
@@ -105,9 +105,9 @@ class RunFolder:
 
     def note_batch(self, names: Sequence[str]) -> None:
         """The images of the batch at which the run ends."""
-        write_text(self.path / BATCH, "".join(f"{name}\n" for name in names))
+        write_text(self.path / DIVERGED_BATCH, "".join(f"{name}\n" for name in names))
 
-    def save(self, recipe: Recipe, progress: Progress, trainer: Trainer, judge: Trainer) -> None:
+    def save(self, recipe: Recipe, progress: TrainingProgress, trainer: Trainer, judge: Trainer) -> None:
         """The state after an epoch. The checkpoint comes last: a run that dies before it repeats the epoch. judge: what
         holds the weights that were validated."""
         write_text(self.path / CONFIG, to_yaml(recipe))
@@ -127,7 +127,7 @@ class RunFolder:
             loggers.log_metrics(self.log, progress.history[-1])
         safetensors_file.save(self.path / LAST, arrays, {**self.provenance, "progress": json.dumps(asdict(progress))})
 
-    def summarise(self, recipe: Recipe, progress: Progress, dataset: Dataset) -> dict[str, Any]:
+    def summarise(self, recipe: Recipe, progress: TrainingProgress, dataset: Dataset) -> dict[str, Any]:
         """Writes and returns summary.json. seconds: of all epochs, with validation."""
         summary = {
             "model": recipe.model,
@@ -146,10 +146,10 @@ class RunFolder:
         return summary
 
 
-class NoFolder(RunFolder):
-    """Of a process beside the first, which writes for all."""
+class SilentRunFolder(RunFolder):
+    """The run folder of a process other than the main one, which writes for all: it writes nothing."""
 
-    def create(self, recipe: Recipe, progress: Progress, trainer: Trainer) -> None:
+    def create(self, recipe: Recipe, progress: TrainingProgress, trainer: Trainer) -> None:
         pass
 
     def tidy(self) -> None:
@@ -158,12 +158,12 @@ class NoFolder(RunFolder):
     def note_batch(self, names: Sequence[str]) -> None:
         pass
 
-    def save(self, recipe: Recipe, progress: Progress, trainer: Trainer, judge: Trainer) -> None:
+    def save(self, recipe: Recipe, progress: TrainingProgress, trainer: Trainer, judge: Trainer) -> None:
         pass
 
 
-def load(path: Path, spec: Spec, dataset: Dataset | None = None) -> tuple[Progress, Arrays, Arrays]:
-    """Progress, weights and optimizer arrays of a run folder's last checkpoint.
+def load(path: Path, spec: Spec, dataset: Dataset | None = None) -> tuple[TrainingProgress, Arrays, Arrays]:
+    """TrainingProgress, weights and optimizer arrays of a run folder's last checkpoint.
 
     Raises ReproError for a file that is not one, or is one of another network or of other images than the data set's.
     """
@@ -187,10 +187,10 @@ def load(path: Path, spec: Spec, dataset: Dataset | None = None) -> tuple[Progre
     return progress, weights, state
 
 
-def progress_in(metadata: Mapping[str, str], path: Path) -> Progress:
+def progress_in(metadata: Mapping[str, str], path: Path) -> TrainingProgress:
     """The progress in the metadata of `path`, a run folder's last checkpoint. Raises ReproError where there is none."""
     try:
-        progress = Progress(**json.loads(metadata["progress"]))
+        progress = TrainingProgress(**json.loads(metadata["progress"]))
         numbers = [progress.images, progress.seconds, *(row[key] for row in progress.history for key in METRICS)]
         if not isinstance(progress.digest, str) or not all(isinstance(value, (int, float)) for value in numbers):
             raise ValueError
@@ -203,7 +203,7 @@ def progress_in(metadata: Mapping[str, str], path: Path) -> Progress:
 class FinishedRun:
     path: Path
     recipe: Recipe
-    progress: Progress  # of an epoch at least
+    progress: TrainingProgress  # of an epoch at least
 
     @property
     def best_weights(self) -> Path:
@@ -225,5 +225,5 @@ def read_run(path: Path) -> FinishedRun:
     recipe = read_recipe(path)
     progress = progress_in(safetensors_file.load(path / LAST)[1], path / LAST)
     if not progress.history:
-        raise ReproError(f"{path} has no finished epoch yet; go on with it: python -m repro.run --resume --out {path}")
+        raise ReproError(f"{path} has no finished epoch yet; resume it with: python -m repro.run --resume --out {path}")
     return FinishedRun(path, recipe, progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
 from datetime import datetime
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from repro.arrays import Arrays
     from repro.data import Dataset
     from repro.interface import Backend, Trainer
+    from repro.interface.dropout_source import SeededDropout
     from repro.specs import Spec
     from repro.training.loop import Run
     from repro.training.recipe import Recipe
-    from repro.training.run_folder import Progress
+    from repro.training.run_folder import RunFolder, TrainingProgress
 
 FREE_AT_RESUME = ("backend", "data", "device", "workers")  # weights pass to any; moved data shows in the digest
 
@@ -36,7 +37,7 @@ def run_in_this_process(recipe: Recipe, out: str | None, *, resume: bool) -> Non
         resume: Whether to continue the run in `out`.
 
     Raises:
-        ReproError: For anything that the user can mend, before the run folder is made wherever possible.
+        ReproError: For anything that the user can correct, before the run folder is made wherever possible.
     """
     processes = process_group(recipe.backend)
     if processes.is_main:
@@ -48,11 +49,11 @@ def run_in_this_process(recipe: Recipe, out: str | None, *, resume: bool) -> Non
 
 
 def new_folder(out: str | None, recipe: Recipe) -> Path:
-    """The path of a new run folder, which is not made yet. Raises ReproError where something is there already."""
+    """Return the path of a new run folder, which is not created yet. Raises ReproError where it already exists."""
     path = Path(out or f"runs/{recipe.model}-{recipe.backend}-{datetime.now():%Y%m%d-%H%M%S-%f}")
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise ReproError(f"{path} is there already; give another --out, or go on with it by --resume")
+            raise ReproError(f"{path} already exists; give another --out, or resume it with --resume")
     except OSError as error:
         raise ReproError(f"cannot look into {path}: {error.strerror}; give another --out") from error
     return path
@@ -113,8 +114,8 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
         try:
             loop.fit(run)
         except KeyboardInterrupt:
-            kept = f"{progress.epoch} of {recipe.epochs} epochs are kept"
-            raise KeyboardInterrupt(f"{kept}; go on with: python -m repro.run --resume --out {path}") from None
+            saved = f"{progress.epoch} of {recipe.epochs} epochs are saved"
+            raise KeyboardInterrupt(f"{saved}; resume with: python -m repro.run --resume --out {path}") from None
     if processes.is_main:
         summary = folder.summarise(recipe, progress, dataset)
         print(
@@ -142,13 +143,13 @@ def resolve_recipe(recipe: Recipe, processes: ProcessGroup) -> tuple[Recipe, Spe
 
 def first_state(
     recipe: Recipe, spec: Spec, dataset: Dataset, path: Path, *, resume: bool
-) -> tuple[Progress, Arrays, Arrays]:
-    """Progress, canonical weights and optimizer arrays that the run starts from."""
+) -> tuple[TrainingProgress, Arrays, Arrays]:
+    """TrainingProgress, canonical weights and optimizer arrays that the run starts from."""
     from repro.training import run_folder
 
     if resume:
         return run_folder.load(path / run_folder.LAST, spec, dataset)
-    return run_folder.Progress(dataset.digest), start_weights(recipe, spec), {}
+    return run_folder.TrainingProgress(dataset.digest), start_weights(recipe, spec), {}
 
 
 def start_backend(recipe: Recipe) -> tuple[Backend, str]:
@@ -170,8 +171,10 @@ def start_backend(recipe: Recipe) -> tuple[Backend, str]:
     return backend, device
 
 
-def trainer_factory(backend: Backend, recipe: Recipe, spec: Spec, processes: ProcessGroup) -> Any:
-    """A function from a recipe, as it is in some epoch, to a trainer; and the source of its dropout."""
+def trainer_factory(
+    backend: Backend, recipe: Recipe, spec: Spec, processes: ProcessGroup
+) -> tuple[Callable[[Recipe], Trainer], SeededDropout]:
+    """Return a function that makes a trainer for the recipe of an epoch, and the source of its dropout."""
     from repro.interface.dropout_source import SeededDropout
     from repro.training import resolve
 
@@ -187,12 +190,12 @@ def trainer_factory(backend: Backend, recipe: Recipe, spec: Spec, processes: Pro
 
 def folder_for(
     path: Path, recipe: Recipe, spec: Spec, dataset: Dataset, backend: Backend, processes: ProcessGroup
-) -> Any:
-    """The run folder; for another process than the main one, an object that writes nothing."""
+) -> RunFolder:
+    """Return the run folder; in processes other than the main one, an object that writes nothing."""
     from repro.training import run_folder
 
-    kind = run_folder.RunFolder if processes.is_main else run_folder.NoFolder
-    return kind(path, provenance(recipe, spec, dataset.classes, backend.version()))
+    folder_type = run_folder.RunFolder if processes.is_main else run_folder.SilentRunFolder
+    return folder_type(path, provenance(recipe, spec, dataset.classes, backend.version()))
 
 
 def start_weights(recipe: Recipe, spec: Spec) -> Arrays:
