@@ -1,0 +1,70 @@
+"""Programs of parity_tests/architectures/test_mobilenet_v2.py: relative errors of our logits against other packages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from parity_tests.programs.common import (
+    Shape,
+    fill_mindspore_cells,
+    fill_paddle,
+    fill_torch,
+    model_error,
+    random_images,
+    weighted_cells,
+)
+from repro.weights.init import random_weights
+
+
+def torchvision_errors(width: float, shapes: list[Shape]) -> dict[str, Any]:
+    """In float64, for batches (N, 3, H, W); dropout, epsilon and momentum of ours and of torchvision."""
+    import torchvision
+
+    from backends.torch import create_model, load_weights
+
+    ours = create_model("mobilenet_v2", width=width, num_classes=7)
+    theirs = torchvision.models.mobilenet_v2(width_mult=width, num_classes=7)
+    weights = random_weights(ours.spec, 3)
+    load_weights(ours, weights)
+    fill_torch(theirs, weights)
+    ours, theirs = ours.double(), theirs.double()
+    norm = theirs.features[0][1]
+    return {
+        "errors": [model_error("torch", ours, theirs, random_images(shape, seed)) for seed, shape in enumerate(shapes)],
+        "settings": [ours.spec.dropout, ours.spec.norm_eps, ours.spec.norm_momentum],
+        "layer_dropout": ours.dropout.p,
+        "torchvision_settings": [theirs.classifier[0].p, norm.eps, norm.momentum],
+    }
+
+
+def paddle_errors(width: float, shapes: list[Shape]) -> list[float]:
+    """In float64, for batches (N, 3, H, W)."""
+    import paddle
+
+    from backends.paddle import create_model, load_weights
+    from backends.paddle.native_weights import NAMES
+
+    paddle.set_default_dtype("float64")
+    ours = create_model("mobilenet_v2", width=width, num_classes=7)
+    theirs = paddle.vision.models.mobilenet_v2(scale=width, num_classes=7)
+    weights = random_weights(ours.spec, 3)
+    load_weights(ours, weights)
+    fill_paddle(theirs, NAMES.to_native(weights, ours.spec.weights))
+    return [model_error("paddle", ours, theirs, random_images(shape, seed)) for seed, shape in enumerate(shapes)]
+
+
+def mindcv_errors(width: float, shapes: list[Shape]) -> list[float]:
+    """For batches (N, 3, H, W)."""
+    from mindcv.models.mobilenetv2 import MobileNetV2
+
+    from backends.mindspore import create_model, load_weights
+
+    ours = create_model("mobilenet_v2", width=width, num_classes=7)
+    theirs = MobileNetV2(alpha=width, num_classes=7)
+    weights = random_weights(ours.spec, 3)
+    load_weights(ours, weights)
+    fill_mindspore_cells(weighted_cells(theirs), ours.spec, weights)
+    batches = [random_images(shape, seed).astype(np.float32) for seed, shape in enumerate(shapes)]
+    return [model_error("mindspore", ours, theirs, batch) for batch in batches]
