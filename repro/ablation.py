@@ -12,6 +12,7 @@ from repro.training.shipped_recipes import find_recipe
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command with these arguments (default: those of the process) and return its exit code."""
     parser = argparse.ArgumentParser(
         prog=command_name("ablation"),
         description="Train all units of tables 1 and 2 of arXiv:1603.05027 with the same recipe, and print both tables "

@@ -10,6 +10,7 @@ from repro.errors import ReproError
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command with these arguments (default: those of the process) and return its exit code."""
     parser = argparse.ArgumentParser(
         prog=command_name("compare"),
         description="Compare two or more training runs: print their results, the recipe values in which they differ, "

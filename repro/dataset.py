@@ -9,6 +9,7 @@ from repro.cli import command_name, run_command
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command with these arguments (default: those of the process) and return its exit code."""
     parser = argparse.ArgumentParser(
         prog=command_name("dataset"),
         description="Look at a data set, or split one. DATA is what repro.run takes as --data: digits, a folder, "
@@ -48,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def stats(arguments: argparse.Namespace) -> int:
+    """Print the mean and standard deviation of each channel over the training images."""
     from repro.data import open_dataset
     from repro.data.stats import statistics
     from repro.training import console
@@ -62,6 +64,7 @@ def stats(arguments: argparse.Namespace) -> int:
 
 
 def split(arguments: argparse.Namespace) -> int:
+    """Write a copy of the data set, split into folders train and val."""
     from repro.data.split import write_split
 
     source, out = arguments.source, arguments.out
@@ -71,6 +74,7 @@ def split(arguments: argparse.Namespace) -> int:
 
 
 def grid(arguments: argparse.Namespace) -> int:
+    """Draw a sheet of images with their classes."""
     from repro.data import open_dataset
     from repro.data.sheet import draw_sheet
 
@@ -80,6 +84,7 @@ def grid(arguments: argparse.Namespace) -> int:
 
 
 def check(arguments: argparse.Namespace) -> int:
+    """Print the images that cannot be decoded; the exit code is 1 if there are any."""
     from repro.data import open_dataset
     from repro.data.image_check import unreadable
     from repro.training import console

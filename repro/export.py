@@ -11,6 +11,7 @@ from repro.port import add_source_flags, options_of
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command with these arguments (default: those of the process) and return its exit code."""
     parser = argparse.ArgumentParser(
         prog=command_name("export"),
         description="Write a weight file as an ONNX network in evaluation mode, with an input `images`, float32 "

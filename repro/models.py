@@ -12,6 +12,7 @@ DEFAULT_CLASSES = 1000
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command with these arguments (default: those of the process) and return its exit code."""
     parser = argparse.ArgumentParser(
         prog=command_name("models"),
         description="List all variants with their parameters, MACs, input size and source; or list the layers of the "

@@ -21,6 +21,7 @@ SETTINGS = {
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command with these arguments (default: those of the process) and return its exit code."""
     parser = argparse.ArgumentParser(
         prog=command_name("predict"),
         description="Predict the classes of images. Checkpoints of repro.run record how images are prepared and the "

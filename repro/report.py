@@ -9,6 +9,7 @@ from repro.cli import command_name, run_command
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command with these arguments (default: those of the process) and return its exit code."""
     parser = argparse.ArgumentParser(
         prog=command_name("report"),
         description="Predict the validation images of a run with its best weights, and write to RUN/report: precision, "

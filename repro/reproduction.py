@@ -12,6 +12,7 @@ from repro.evaluation.articles import read_articles
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command with these arguments (default: those of the process) and return its exit code."""
     articles = read_articles()
     parser = argparse.ArgumentParser(
         prog=command_name("reproduction"),

@@ -13,6 +13,7 @@ from repro.training.shipped_recipes import find_recipe
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command with these arguments (default: those of the process) and return its exit code."""
     parser = argparse.ArgumentParser(
         prog=command_name("run"),
         usage="%(prog)s --backend NAME --model NAME [--config RECIPE] [OPTIONS]\n       %(prog)s --resume --out RUN",

@@ -1,4 +1,4 @@
-"""What a model computes inside: the outputs of its modules, and the operators that it runs."""
+"""The inside of a model: the outputs of its modules, and the operators that it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a data set is: a part to train on and a part to validate with."""
+"""A data set: the images to train on and the images to validate with."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ EVERY_FIFTH = "every-fifth"
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
+    """A data set, split into the images to train on and the images to validate with."""
+
     name: str
     classes: tuple[str, ...]  # a label is a position in these
     train: Subset

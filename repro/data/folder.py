@@ -90,5 +90,5 @@ def _look(root: Path, prefix: str) -> tuple[list[str], list[str]]:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name has an image's extension."""
+    """Return whether a file's name has an image's extension."""
     return name.lower().endswith(EXTENSIONS)

@@ -25,7 +25,7 @@ PIECE = 2**20
 
 
 def sets(root: Path) -> list[str]:
-    """What the names of idx files of images in a folder begin with, such as "t10k" and "train"; [] where none are."""
+    """Return the prefixes of the idx files of images in a folder, such as "t10k" and "train"; [] if there are none."""
     pattern = re.compile(rf"(.+){IMAGES}(\.gz)?")
     return sorted({match[1] for path in root.glob(f"*{IMAGES}*") if (match := pattern.fullmatch(path.name))})
 

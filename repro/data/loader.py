@@ -29,7 +29,7 @@ Batch = tuple[np.ndarray, np.ndarray]  # images, labels or soft targets
 
 
 class Request(NamedTuple):
-    """What a loading process is sent for a batch."""
+    """The description of a batch that a loading process receives."""
 
     indices: np.ndarray  # int64 (N,)
     transform: Transform
@@ -74,7 +74,7 @@ class Loader:
         return max(1, len(self.dataset.train) // self.batch_size)
 
     def names(self, epoch: int, step: int) -> list[str]:
-        """Of the images in a training batch, whose step is counted from 1."""
+        """The names of the images in a training batch; steps are counted from 1."""
         indices = self._order(epoch)[(step - 1) * self.batch_size : step * self.batch_size]
         return [self.dataset.train.names[index] for index in indices]
 

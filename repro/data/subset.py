@@ -14,6 +14,8 @@ Read = Callable[[str], Image.Image]  # name -> RGB image; picklable, because loa
 
 @dataclass(frozen=True, eq=False)
 class Subset:
+    """Labelled images of a data set, each read when it is needed."""
+
     names: tuple[str, ...]
     labels: np.ndarray  # int64 (N,), positions in the data set's classes
     read: Read
@@ -31,7 +33,7 @@ class Subset:
 
 
 class ImageSource(NamedTuple):
-    """What a source holds: one part, to be split, or one to train on and one to validate with."""
+    """The images of a source: one subset, to be split, or one to train on and one to validate with."""
 
     classes: tuple[str, ...]
     parts: tuple[Subset, ...]

@@ -43,6 +43,7 @@ class StoredRun:
 
     @property
     def recipe(self) -> Recipe:
+        """The recipe of the run."""
         return self.run.recipe
 
     @property

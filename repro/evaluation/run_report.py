@@ -31,7 +31,7 @@ TILE_SIDE = 160  # pixels
 
 @dataclass(frozen=True)
 class RunReport:
-    """What `repro.report` prints about a report that it has written."""
+    """The results that `repro.report` prints about a report that it has written."""
 
     folder: Path
     class_table: str  # precision, recall and F1 of every class

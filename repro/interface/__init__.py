@@ -1,4 +1,4 @@
-"""What the core and the backends agree on: the contract, the settings of a training step, and how backends are found.
+"""The agreement of the core and the backends: the contract, the settings of a training step, and backend discovery.
 
 Importing it loads neither NumPy nor a framework, so that `--help` is quick.
 """

@@ -121,7 +121,7 @@ class Backend(Protocol):
         """
 
     def operators(self, model: Any, size: int) -> list[dict[str, Any]]:
-        """What the framework built, counted by running one image of `size` x `size` pixels.
+        """Describe what the framework built, counted by running one image of `size` x `size` pixels.
 
         Returns the fields of repro.specs.Operator for each convolution, normalisation and linear layer, in the order
         of computation.

@@ -43,7 +43,7 @@ class ProcessGroup:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that writes files and prints."""
+        """Return whether this is the process that writes files and prints."""
         return self.rank == 0
 
     def local_slice(self, batch_size: int) -> slice:
@@ -60,7 +60,7 @@ class ProcessGroup:
         return slice(self.rank * size, (self.rank + 1) * size)
 
     def initialised(self, backend: Backend) -> ProcessGroup:
-        """The same group, able to communicate. Raises ReproError where the other ranks cannot be reached."""
+        """Return the same group, able to communicate. Raises ReproError where the other ranks cannot be reached."""
         try:
             if self.world_size > 1:
                 backend.init_distributed()

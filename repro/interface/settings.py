@@ -112,7 +112,7 @@ class TrainSettings:
 
     @property
     def counts_steps(self) -> bool:
-        """Whether an update depends on the number of the step, which is then part of the state."""
+        """Return whether an update depends on the number of the step, which is then part of the state."""
         return self.optimizer in ("adam", "adamw") or (self.ema_decay is not None and self.ema_warmup)
 
     def ema_weight(self, steps: int) -> float:

@@ -1,4 +1,4 @@
-"""What `repro.parity` prints: a table of verdicts, one line per variant, with a progress bar below it."""
+"""The output of `repro.parity`: a table of verdicts, one line per variant, with a progress bar below it."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Record:
 
     @property
     def diverges(self) -> bool:
-        """Whether the backend diverges or failed."""
+        """Return whether the backend diverges or failed."""
         return self.verdict == "diverges"
 
     @property

@@ -25,7 +25,7 @@ def describe_divergences(records: Sequence[Record]) -> str:
 
 
 def describe_false_alarms(records: Sequence[Record], seeds: int) -> str:
-    """What several seeds show of sound backends: how often they diverge by chance, and how closely they come to it."""
+    """Describe what several seeds show of sound backends: how often they diverge by chance, and how narrowly."""
     diverging = sum(record.diverges for record in records)
     largest = max((record.error_ratio or 0.0 for record in records), default=0.0)
     return (

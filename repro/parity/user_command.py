@@ -40,7 +40,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def is_requested(arguments: argparse.Namespace) -> bool:
-    """Whether any flag of user models was given."""
+    """Return whether any flag of user models was given."""
     return any(getattr(arguments, name) is not None for name in (*SHIPPED, "input", "mapping"))
 
 

@@ -18,7 +18,7 @@ TABLE = Path(__file__).with_name("table.json")
 
 
 def is_reference(text: str | Path) -> bool:
-    """Whether the text is PUBLISHER:NAME and not the path of a file."""
+    """Return whether the text is PUBLISHER:NAME and not the path of a file."""
     publisher, colon, name = str(text).partition(":")
     return bool(colon and name) and publisher in PUBLISHERS and not Path(text).exists()
 

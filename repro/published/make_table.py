@@ -16,6 +16,7 @@ CLASSES = "import json, torchvision; print(json.dumps(torchvision.models.ResNet5
 
 
 def main() -> int:
+    """Ask every publisher's package, write the table, and return the exit code."""
     rows = []
     for publisher in PUBLISHERS:
         entries = ask_package(publisher, models_of(publisher).items())

@@ -162,6 +162,7 @@ def _call(expression: str) -> tuple[str, dict[str, Any]]:
 
 
 def main(argv: list[str]) -> None:
+    """Write the rows of the publisher and of the pairs named in `argv` to the answer file."""
     publisher, answer, *pairs = argv
     rows = []
     for pair in pairs:

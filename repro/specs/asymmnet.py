@@ -72,7 +72,7 @@ class Bottleneck:
 
     @property
     def expands(self) -> bool:
-        """Whether the block has a 1x1 expansion."""
+        """Return whether the block has a 1x1 expansion."""
         return self.expanded > max(1, self.asymmrate) * self.channels_in
 
     @property
@@ -87,7 +87,7 @@ class Bottleneck:
 
     @property
     def residual(self) -> bool:
-        """Whether the input is added to the output."""
+        """Return whether the input is added to the output."""
         return self.stride == 1 and self.channels_in == self.channels_out
 
 

@@ -98,7 +98,7 @@ class Block:
 
     @property
     def expands(self) -> bool:
-        """Whether the block has an expansion."""
+        """Return whether the block has an expansion."""
         return self.expanded != self.channels_in
 
     @property
@@ -108,7 +108,7 @@ class Block:
 
     @property
     def residual(self) -> bool:
-        """Whether the input is added to the output."""
+        """Return whether the input is added to the output."""
         return self.stride == 1 and self.channels_in == self.channels_out
 
 

@@ -36,7 +36,7 @@ class InvertedResidual:
 
     @property
     def residual(self) -> bool:
-        """Whether the input is added to the output."""
+        """Return whether the input is added to the output."""
         return self.stride == 1 and self.channels_in == self.channels_out
 
 

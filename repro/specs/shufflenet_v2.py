@@ -73,7 +73,7 @@ class ShuffleNetV2Spec(Spec):
 
     @property
     def classifier_bias(self) -> bool:
-        """Whether the classifier has a bias."""
+        """Return whether the classifier has a bias."""
         return self.structure == "torchvision"
 
     def walk(self, net: Trace, x: Shape) -> Shape:

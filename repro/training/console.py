@@ -1,4 +1,4 @@
-"""What a run shows: a bar for the steps on stderr, a line for each epoch on stdout."""
+"""The output of a run: a bar for the steps on stderr, a line for each epoch on stdout."""
 
 from __future__ import annotations
 

@@ -54,12 +54,15 @@ class Meter:
 
     @property
     def loss(self) -> float:
+        """The mean loss of an image."""
         return self.total_loss / self.images
 
     @property
     def top1(self) -> float:
+        """The top-1 accuracy in [0, 1]."""
         return self.top1_count / self.images
 
     @property
     def top5(self) -> float:
+        """The top-5 accuracy in [0, 1]."""
         return self.top5_count / self.images

@@ -1,4 +1,4 @@
-"""From a recipe to its parts: the network, the image preparation, the mixing of batches and the trainer's settings."""
+"""The objects that a recipe describes: network, image preparation, mixing of batches and trainer settings."""
 
 from __future__ import annotations
 

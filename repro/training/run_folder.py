@@ -150,16 +150,16 @@ class SilentRunFolder(RunFolder):
     """The run folder of a process other than the main one, which writes for all: it writes nothing."""
 
     def create(self, recipe: Recipe, progress: TrainingProgress, trainer: Trainer) -> None:
-        pass
+        """Write nothing."""
 
     def tidy(self) -> None:
-        pass
+        """Write nothing."""
 
     def note_batch(self, names: Sequence[str]) -> None:
-        pass
+        """Write nothing."""
 
     def save(self, recipe: Recipe, progress: TrainingProgress, trainer: Trainer, judge: Trainer) -> None:
-        pass
+        """Write nothing."""
 
 
 def load(path: Path, spec: Spec, dataset: Dataset | None = None) -> tuple[TrainingProgress, Arrays, Arrays]:
@@ -201,12 +201,15 @@ def progress_in(metadata: Mapping[str, str], path: Path) -> TrainingProgress:
 
 @dataclass(frozen=True)
 class FinishedRun:
+    """A run folder with at least one finished epoch, as it was read."""
+
     path: Path
     recipe: Recipe
     progress: TrainingProgress  # of an epoch at least
 
     @property
     def best_weights(self) -> Path:
+        """The path of the canonical weights of the best epoch."""
         return self.path / BEST
 
 

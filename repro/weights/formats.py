@@ -50,7 +50,7 @@ def extensions(form: str) -> tuple[str, ...]:
 
 
 def native_names(form: str) -> NativeNames:
-    """What a backend, or Keras, makes of names and axes."""
+    """The native names and axes of a backend, or of Keras."""
     return keras_file.NAMES if form == KERAS else backends()[form].NAMES
 
 

@@ -48,6 +48,7 @@ class PickledDtype:
         self.code = f"<{letters}"
 
     def build(self, state: object) -> None:
+        """Check the state: the byte order must be little-endian, and there must be no fields."""
         if not isinstance(state, tuple) or len(state) < 5 or state[1] not in ("<", "=", "|"):
             raise ValueError("an array's type is not one of little-endian numbers")
         if any(part is not None for part in state[2:5]):
@@ -60,6 +61,7 @@ class PickledArray:
     array: np.ndarray | None = None
 
     def build(self, state: object) -> None:
+        """Set the array from its state: version, shape, type, order and bytes."""
         if not isinstance(state, tuple) or len(state) != 5:
             raise ValueError("an array's state is not a tuple of five")
         _, shape, dtype, fortran, data = state

@@ -50,7 +50,7 @@ class Layout:
 
     @property
     def is_published(self) -> bool:
-        """Whether the layout comes from another publisher than this repository."""
+        """Return whether the layout comes from another publisher than this repository."""
         return bool(self.models)
 
     def names(self, spec: Spec, native: NativeNames) -> dict[str, str]:

@@ -1,0 +1,65 @@
+"""Every public name of repro/ and backends/ has a docstring that begins with a sentence or names its noun."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = [path for folder in ("repro", "backends") for path in sorted(ROOT.glob(f"{folder}/**/*.py"))]
+OVERRIDES = {"forward", "construct", "walk"}  # methods whose meaning the framework, or Spec.walk, documents
+# The openings of fragments, such as "Of what grows, in the last stage."
+FRAGMENT = re.compile(
+    r"(Of|Those|From|In|On|At|To|By|For|Where|Whether|With|Without|Beside|Besides|What|Whose|Which|Who|That|And|Or|But|"
+    r"Also|As|Like|Only|Once|Instead|The same as)\b"
+)
+
+
+def public_docstrings(body: list[ast.stmt], prefix: str) -> Iterator[tuple[str, str | None]]:
+    """Yield the dotted name and the docstring of every public class, function and method."""
+    for node in body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_"):
+            name = f"{prefix}.{node.name}"
+            if node.name not in OVERRIDES:
+                yield name, ast.get_docstring(node)
+            if isinstance(node, ast.ClassDef):
+                yield from public_docstrings(node.body, name)
+
+
+def docstrings_of(source: str, module: str) -> dict[str, str | None]:
+    tree = ast.parse(source)
+    return {module: ast.get_docstring(tree), **dict(public_docstrings(tree.body, module))}
+
+
+def every_docstring() -> dict[str, str | None]:
+    docstrings: dict[str, str | None] = {}
+    for path in FILES:
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        docstrings |= docstrings_of(path.read_text(encoding="utf-8"), module)
+    return docstrings
+
+
+def test_every_public_name_has_a_docstring() -> None:
+    docstrings = every_docstring()
+    assert len(docstrings) > 900
+    assert [name for name, text in docstrings.items() if not text] == []
+
+
+def test_no_docstring_begins_as_a_fragment() -> None:
+    fragments = {
+        name: text.splitlines()[0] for name, text in every_docstring().items() if text and FRAGMENT.match(text)
+    }
+    assert fragments == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["Of what grows.", "Those that fit.", "From a file.", "Whether it is.", "The same as before."]
+)
+def test_a_fragment_is_noticed(text: str) -> None:
+    docstrings = docstrings_of(f'"""A module."""\ndef missing(): pass\nclass C:\n    "{text}"\n', "m")
+    assert docstrings == {"m": "A module.", "m.missing": None, "m.C": text}
+    assert FRAGMENT.match(text)
