@@ -60,11 +60,11 @@ def test_the_device_is_chosen_before_the_model_is_created(
         calls.append("create_model")
         return spec
 
-    def use(device: str) -> str:
+    def use_device(device: str) -> str:
         calls.append(device)
         return f"{device}:0"
 
-    monkeypatch.setattr(made_up.Backend, "use", use)
+    monkeypatch.setattr(made_up.Backend, "use_device", use_device)
     monkeypatch.setattr(made_up.Backend, "create_model", create_model)
     assert main([*QUICK, "--epochs", "1", "--out", "run"]) == 0
     assert main([*QUICK, "--epochs", "1", "--out", "other", "--device", "gpu"]) == 0
