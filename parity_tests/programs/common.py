@@ -84,6 +84,20 @@ def plain_weights(spec: Spec) -> Arrays:
     }
 
 
+def identity_weights(spec: Spec) -> Arrays:
+    """Canonical weights with which normalisations and convolutions return their inputs.
+
+    Output channel i of a convolution is the input channel i modulo their number, of its group.
+    """
+    weights = plain_weights(spec)
+    for name, weight in spec.weights.items():
+        if weight.kind == "conv":
+            channels_out, channels_in, kernel, _ = weight.shape
+            channels = np.arange(channels_out)
+            weights[name][channels, channels % channels_in, kernel // 2, kernel // 2] = 1
+    return weights
+
+
 def random_images(shape: Shape, seed: int) -> np.ndarray:
     """Normally distributed images (N, C, H, W) in float64."""
     return np.random.default_rng(seed).standard_normal(shape)
