@@ -16,24 +16,6 @@ from repro.specs import find_spec
 from repro.weights.layouts import Layout
 from repro.workers.client import interpreter
 
-# MindSpore code that gives MindCV's layers, in the order of the forward pass, the weights of the spec's operators
-FILL = """
-from mindspore import Tensor
-from backends.mindspore.native_weights import NAMES
-
-def fill(layers, spec, arrays):
-    operators = spec.trace().operators
-    assert len(layers) == len(operators)
-    for cell, operator in zip(layers, operators):
-        names = [name for name in arrays if name.rpartition(".")[0] == operator.name]
-        own = {parameter.name.rpartition(".")[2]: parameter for parameter in cell.get_parameters()}
-        assert len(names) == len(own)
-        for name in names:
-            target = own[NAMES.name(name, spec.weights[name]).rpartition(".")[2]]
-            assert target.shape == arrays[name].shape, name
-            target.set_data(Tensor(arrays[name]))
-"""
-
 ROOT = Path(__file__).resolve().parent.parent.parent
 FRAMEWORK = {
     "torchvision": "torch",
