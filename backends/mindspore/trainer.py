@@ -90,6 +90,27 @@ def deterministic_sum(vector: Tensor) -> Tensor:
     return rows_sum + vector[in_rows:].sum() if in_rows < vector.shape[0] else rows_sum  # an empty sum is not 0
 
 
+class CrossEntropy(nn.Cell):
+    """The mean cross-entropy of logits (N, K) and labels (N,) or soft targets (N, K).
+
+    MindSpore's own nn.CrossEntropyLoss returned one of two neighbouring numbers for the same four losses, from call to
+    call, so that a resumed run did not report what a run without a break reports.
+    """
+
+    def __init__(self, label_smoothing: float) -> None:
+        super().__init__(auto_prefix=False)
+        self.label_smoothing = label_smoothing
+
+    def construct(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean over the batch, a scalar."""
+        classes = logits.shape[1]
+        if targets.ndim == 1:
+            targets = ops.one_hot(targets, classes, Tensor(1.0, logits.dtype), Tensor(0.0, logits.dtype))
+        if self.label_smoothing:
+            targets = (1 - self.label_smoothing) * targets + self.label_smoothing / classes
+        return -(targets * ops.log_softmax(logits, 1)).sum(1).mean()
+
+
 def target_tensor(targets: np.ndarray) -> Tensor:
     """Return labels (N,) as int32, which MindSpore needs, or soft targets (N, K) as they are."""
     return Tensor(targets.astype(np.int32) if targets.ndim == 1 else targets)
@@ -114,7 +135,7 @@ class Trainer:
         self.optimizer = create_optimizer([parameter.shape for parameter in self.flat.parameters], settings)
         self.ema = None if settings.ema_decay is None else zeros("ema", sum(self.flat.sizes))
         self._reset_ema()
-        self.cross_entropy = nn.CrossEntropyLoss(label_smoothing=float(settings.label_smoothing))
+        self.cross_entropy = CrossEntropy(float(settings.label_smoothing))
         self.update_cell = Update(self.flat, self.optimizer, settings, self.ema)
         self.step_cell = Step(self.network, self.cross_entropy, self.update_cell, settings.loss_scale)
         self.steps = 0
