@@ -93,13 +93,15 @@ def deterministic_sum(vector: Tensor) -> Tensor:
 class CrossEntropy(nn.Cell):
     """The mean cross-entropy of logits (N, K) and labels (N,) or soft targets (N, K).
 
-    MindSpore's own nn.CrossEntropyLoss returned one of two neighbouring numbers for the same four losses, from call to
-    call, so that a resumed run did not report what a run without a break reports.
+    nn.CrossEntropyLoss returned one of two neighbouring numbers for the same four losses, from call to call, so that a
+    resumed run did not report what a run without a break reports. ops.log_softmax is off by 2e-6, and ops.exp of the
+    same vector varies with the number of threads, which MindSpore changes from call to call.
     """
 
     def __init__(self, label_smoothing: float) -> None:
         super().__init__(auto_prefix=False)
         self.label_smoothing = label_smoothing
+        self.softmax_cross_entropy = ops.SoftmaxCrossEntropyWithLogits()
 
     def construct(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the mean over the batch, a scalar."""
@@ -108,7 +110,9 @@ class CrossEntropy(nn.Cell):
             targets = ops.one_hot(targets, classes, Tensor(1.0, logits.dtype), Tensor(0.0, logits.dtype))
         if self.label_smoothing:
             targets = (1 - self.label_smoothing) * targets + self.label_smoothing / classes
-        return -(targets * ops.log_softmax(logits, 1)).sum(1).mean()
+        total = targets.sum(1, keepdims=True)  # the gradient of the next operation assumes targets that sum to 1
+        losses, _ = self.softmax_cross_entropy(logits, targets / total)
+        return (total.reshape(-1) * losses).mean()
 
 
 def target_tensor(targets: np.ndarray) -> Tensor:

@@ -76,7 +76,7 @@ def test_command_exits_with_1(
 ) -> None:  # fmt: skip
     require_backend("torch")
     with registered() as (faulty, file):
-        plant(Fault("epsilon", "", "stages.1.1.expand.norm", 1, "at.eps = 1e-3"), file)
+        plant(Fault("epsilon", "", "stages.1.1.expand.norm", 1, "target.eps = 1e-3"), file)
         assert main(["--models", "asymmnet_small_x0_35", "--rungs", "1", "--backends", f"torch,{faulty}"]) == 1
     assert f"{faulty} first diverges from torch float64 at stages.1.1.expand.norm (64x64)" in capsys.readouterr().out
 
