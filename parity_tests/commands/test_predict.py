@@ -24,7 +24,7 @@ from repro.evaluation.prediction import choose_backend, predict_images, softmax
 from repro.interface import discovery
 from repro.predict import main
 from repro.run import main as train
-from repro.training.loop import predict_filled
+from repro.training.loop import predict_padded
 from repro.weights import safetensors_file
 from repro.weights.porting import read_weights, write_weights
 
@@ -154,7 +154,7 @@ def test_batches_have_one_shape() -> None:
             return images.sum(axis=(1, 2, 3))[:, None]
 
     trainer: Any = Trainer(None, None)
-    assert predict_filled(trainer, np.ones((2, 3, 4, 4), np.float32), 5).tolist() == [[48], [48]]
+    assert predict_padded(trainer, np.ones((2, 3, 4, 4), np.float32), 5).tolist() == [[48], [48]]
     assert shapes == [(5, 3, 4, 4)]
 
 

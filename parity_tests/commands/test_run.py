@@ -114,7 +114,7 @@ def test_a_fresh_head_is_for_other_classes(tmp_path):
         for index in range(5):
             Image.new("RGB", (8, 8), name).save(Path("two", name, f"{index}.png"))
     argv = [*QUICK, "--data", "two", "--weights", "a/best.safetensors", "--epochs", "1", "--lr", "1e-9"]
-    fails([*argv, "--out", "b"], "tells 10 classes apart, and two has 2.*--fresh-head true")
+    fails([*argv, "--out", "b"], "distinguishes 10 classes, but two has 2.*--fresh-head true")
     main([*argv, "--fresh-head", "true", "--out", "b"])
     before, after = (safetensors_file.load(f"{run}/best.safetensors")[0] for run in "ab")
     assert after["classifier.weight"].shape == (2, 1280)
@@ -281,7 +281,7 @@ def test_weights_of_other_classes_are_refused():
     write_photos("photos")
     fails(
         [*QUICK, "--data", "photos", "--weights", "a/best.safetensors", "--out", "b"],
-        "10 classes apart, and photos has 3",
+        "distinguishes 10 classes, but photos has 3",
     )
     assert not Path("b").exists()
 

@@ -11,7 +11,7 @@ import numpy as np
 from repro.errors import ReproError
 from repro.evaluation.classifier import Classifier
 from repro.interface import TrainSettings, discovery
-from repro.training.loop import predict_filled
+from repro.training.loop import predict_padded
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -59,7 +59,7 @@ def predict_batches(classifier: Classifier, backend: str, batches: Iterable[np.n
     batch_size = 0
     for images in batches:
         batch_size = batch_size or len(images)
-        probabilities.append(softmax(predict_filled(trainer, images, batch_size)))
+        probabilities.append(softmax(predict_padded(trainer, images, batch_size)))
         if not np.isfinite(probabilities[-1]).all():
             raise ReproError(f"{classifier.spec.name} computes NaN or infinity; do its mean and std fit the weights?")
     return np.concatenate(probabilities)

@@ -1,4 +1,4 @@
-"""The output of a run: a bar for the steps on stderr, a line for each epoch on stdout."""
+"""The output of a run: a progress bar of the steps on stderr, and one line per epoch on stdout."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ if TYPE_CHECKING:
 
 
 def bar(title: str, total: int, items: Iterable[Any] | None = None) -> tqdm:
-    """tqdm's bar, which leaves nothing behind. In a log it is a line a minute, and none for what is done sooner."""
+    """Return a progress bar, which iterates over `items` if they are given, and is erased at the end.
+
+    If stderr is not a terminal, the bar writes one line per minute, and nothing in the first minute.
+    """
     from tqdm import tqdm
 
-    pause = 0.1 if sys.stderr.isatty() else 60.0
-    return tqdm(items, title, total, leave=False, delay=pause, mininterval=pause, maxinterval=pause, dynamic_ncols=True)
+    interval = 0.1 if sys.stderr.isatty() else 60.0  # seconds
+    return tqdm(
+        items, title, total, leave=False, delay=interval, mininterval=interval, maxinterval=interval, dynamic_ncols=True
+    )
 
 
 def epoch_line(row: dict[str, float], epochs: int) -> str:
-    """A row of metrics.jsonl for people."""
+    """Return a row of metrics.jsonl as one line of text; `epochs` is the number of epochs of the run."""
     return (
         f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"
         f"  train loss {row['train_loss']:.4f} top-1 {row['train_top1']:7.2%} top-5 {row['train_top5']:7.2%}"

@@ -25,7 +25,7 @@ class LogWriter(Protocol):
 def log_writer_class(viewer: str) -> Callable[..., LogWriter]:
     """Return the class that writes logs for a viewer, with the keyword argument `logdir`.
 
-    Raises ReproError where its library is not installed.
+    Raises ReproError if its library is not installed.
     """
     module, name = WRITERS[viewer]
     try:

@@ -1,4 +1,4 @@
-"""The loop: epochs of training and validation, the same for every backend."""
+"""The training loop: epochs of training and validation, the same for every backend."""
 
 from __future__ import annotations
 
@@ -25,42 +25,49 @@ from repro.training.schedules import learning_rate
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that one run trains with."""
+    """The objects that a run consists of."""
 
     recipe: Recipe  # complete
     loader: Loader
-    trainer: Trainer  # holds the weights and the optimizer state of `progress`
-    make_trainer: Callable[[Recipe], Trainer]  # a trainer for the recipe as it is in some epoch
-    drops: SeededDropout  # the source of dropout in all models that make_trainer makes
+    trainer: Trainer  # with the weights and the optimizer state that `progress` describes
+    make_trainer: Callable[[Recipe], Trainer]  # makes a trainer for the recipe of an epoch, see recipe_at_epoch
+    drops: SeededDropout  # the source of dropout of all models that make_trainer creates
     folder: RunFolder
     progress: TrainingProgress  # grows by a row with each epoch
     processes: ProcessGroup = SINGLE_PROCESS
 
 
 def fit(run: Run) -> None:
-    """Train from where the progress is to the recipe's last epoch, and save after each epoch.
+    """Train from the epoch after `run.progress` to the recipe's last epoch, and save after each epoch.
 
-    With an EMA of the weights, the EMA is validated and kept as the best. An epoch is a function of the recipe, its
-    number, the trainer's arrays and the number of processes alone, so that a resumed run ends like one that never
-    stopped. Raises Diverged when a loss is no longer finite; the folder then keeps the epoch before.
+    With an EMA of the weights, the EMA is validated and saved as the best weights. An epoch depends only on the recipe,
+    its number, the trainer's arrays and the world size, so that a resumed run ends bit-identical to an uninterrupted
+    one. Raises Diverged if a loss is not finite; the run folder then keeps the state of the previous epoch.
     """
     recipe, progress, trainer = run.recipe, run.progress, run.trainer
-    before = recipe_at_epoch(recipe, min(progress.epoch + 1, recipe.epochs))
-    averaged = None if recipe.ema_decay is None else run.make_trainer(recipe)
+    previous = recipe_at_epoch(recipe, min(progress.epoch + 1, recipe.epochs))
+    ema_trainer = None if recipe.ema_decay is None else run.make_trainer(recipe)
     for epoch in range(progress.epoch + 1, recipe.epochs + 1):
-        now = recipe_at_epoch(recipe, epoch)
-        if now.options != before.options:
-            trainer = _handed_on(trainer, run.make_trainer(now))
-        before = now
-        row = run_epoch(run, trainer, averaged, now, epoch)
-        run.folder.save(recipe, progress, trainer, averaged or trainer)
+        current = recipe_at_epoch(recipe, epoch)
+        if current.options != previous.options:
+            trainer = _transfer_state(trainer, run.make_trainer(current))
+        previous = current
+        row = run_epoch(run, trainer, ema_trainer, current, epoch)
+        run.folder.save(recipe, progress, trainer, validated=ema_trainer or trainer)
         print(console.epoch_line(row, recipe.epochs), flush=True)
 
 
-def run_epoch(run: Run, trainer: Trainer, averaged: Trainer | None, now: Recipe, epoch: int) -> dict[str, float]:
-    """Train and validate one epoch, and append its row to the progress, which is returned.
+def run_epoch(run: Run, trainer: Trainer, ema_trainer: Trainer | None, current: Recipe, epoch: int) -> dict[str, float]:
+    """Train and validate one epoch; append its row of metrics to the progress, and return the row.
 
-    averaged: a trainer that validates the EMA, if there is one; now: the recipe in this epoch.
+    Args:
+        run: The run.
+        trainer: The trainer, with the weights of the previous epoch.
+        ema_trainer: Another trainer, which validates the EMA of the weights; None to validate the weights themselves.
+        current: The recipe as it is in this epoch.
+        epoch: The epoch, counted from 1.
+
+    Raises Diverged if a loss is not finite.
     """
     recipe, loader, progress = run.recipe, run.loader, run.progress
     title = f"epoch {epoch}/{recipe.epochs}"
@@ -73,21 +80,21 @@ def run_epoch(run: Run, trainer: Trainer, averaged: Trainer | None, now: Recipe,
     ]
     start = time.perf_counter()
     run.drops.begin_epoch(epoch)
-    batches = loader.train(epoch - 1, build_transform(now), build_mixing(now))
+    batches = loader.train(epoch - 1, build_transform(current), build_mixing(current))
     try:
         train = train_epoch(trainer, console.bar(title, steps, batches), rates, epoch, run.processes)
-        trained = time.perf_counter()
-        if averaged:
-            averaged.load_weights(trainer.ema_weights())
+        training_end = time.perf_counter()
+        if ema_trainer:
+            ema_trainer.load_weights(trainer.ema_weights())
         val_batches = console.bar(f"{title} validation", val_steps, loader.val(build_transform(recipe)))
-        val = validate(averaged or trainer, val_batches, recipe, epoch, run.processes)
+        val = validate(ema_trainer or trainer, val_batches, recipe, epoch, run.processes)
     except Diverged as error:
         names = loader.names(epoch - 1, error.step or steps)
-        run.folder.note_batch(names)
-        kept = f"epoch {epoch - 1}" if epoch > 1 else "the weights it began with"
+        run.folder.write_diverged_batch(names)
+        saved = f"epoch {epoch - 1}" if epoch > 1 else "the weights it began with"
         raise Diverged(
             f"{error}, on {', '.join(names[:3])}{', ...' * (len(names) > 3)} (all {len(names)} "
-            f"in {run.folder.path / DIVERGED_BATCH}; {run.folder.path / LAST} holds {kept}); "
+            f"in {run.folder.path / DIVERGED_BATCH}; {run.folder.path / LAST} holds {saved}); "
             "start again with a smaller --lr"
         ) from None
     row = {
@@ -103,7 +110,7 @@ def run_epoch(run: Run, trainer: Trainer, averaged: Trainer | None, now: Recipe,
     }
     progress.history.append(row)
     progress.images += train.images
-    progress.seconds += trained - start
+    progress.seconds += training_end - start
     return row
 
 
@@ -114,8 +121,18 @@ def train_epoch(
     epoch: int,
     processes: ProcessGroup = SINGLE_PROCESS,
 ) -> Meter:
-    """A step for each batch, on this process's share. The meter sees the batches as they were before their steps, and
-    of mixed labels the one with the larger part. Raises Diverged."""
+    """Make one training step per batch, on this rank's slice of it, and return the mean loss and the accuracies.
+
+    Loss and logits are those before the update. With mixed labels, the label of the larger weight counts for accuracy.
+    Raises Diverged if a loss is not finite.
+
+    Args:
+        trainer: The trainer.
+        batches: The global batches.
+        rates: The learning rate of each step.
+        epoch: The epoch, counted from 1, for errors.
+        processes: The processes that train together.
+    """
     meter = Meter()
     for step, (batch, lr) in enumerate(zip(batches, rates, strict=True), 1):
         images, targets = (array[processes.local_slice(len(array))] for array in batch)
@@ -127,27 +144,30 @@ def train_epoch(
 
 
 class Diverged(ReproError):
-    """A loss that is no longer finite. step: of the epoch, counted from 1; 0: in validation."""
+    """The loss is not finite. `step` counts from 1 in the epoch; 0 stands for validation."""
 
     def __init__(self, text: str, step: int = 0):
         super().__init__(text)
         self.step = step
 
 
-def _handed_on(trainer: Trainer, other: Trainer) -> Trainer:
-    """The other trainer, which goes on from where this one is."""
-    other.load_weights(trainer.weights())
-    other.load_state(trainer.state())
-    return other
+def _transfer_state(source: Trainer, target: Trainer) -> Trainer:
+    """Copy the weights and the optimizer state from one trainer to another, and return the latter."""
+    target.load_weights(source.weights())
+    target.load_state(source.state())
+    return target
 
 
 def validate(
     trainer: Trainer, batches: Iterable[Batch], recipe: Recipe, epoch: int, processes: ProcessGroup = SINGLE_PROCESS
 ) -> Meter:
-    """A prediction for each batch, which the processes make in turns. Raises Diverged."""
+    """Return the mean loss and the accuracies of batches, which are distributed over the processes one by one.
+
+    Raises Diverged if the mean loss is not finite.
+    """
     meter = Meter()
     for images, labels in islice(batches, processes.rank, None, processes.world_size):
-        logits = predict_filled(trainer, images, recipe.batch_size)
+        logits = predict_padded(trainer, images, recipe.batch_size)
         meter.add(cross_entropy(logits, labels), logits, labels)
     meter = meter.all_reduced(processes)
     if not math.isfinite(meter.loss):
@@ -155,7 +175,10 @@ def validate(
     return meter
 
 
-def predict_filled(trainer: Trainer, images: np.ndarray, size: int) -> np.ndarray:
-    """Logits of a batch that is filled up with zeros to `size` images, so that backends that compile see one shape."""
-    missing = size - len(images)
-    return trainer.predict(np.pad(images, [(0, missing), (0, 0), (0, 0), (0, 0)]))[: len(images)]
+def predict_padded(trainer: Trainer, images: np.ndarray, size: int) -> np.ndarray:
+    """Return the logits (N, classes) of images (N, C, H, W), padded with zero images to a batch of `size`.
+
+    All batches have the same shape then, which backends that compile need to compile once only.
+    """
+    padding = size - len(images)
+    return trainer.predict(np.pad(images, [(0, padding), (0, 0), (0, 0), (0, 0)]))[: len(images)]

@@ -1,4 +1,4 @@
-"""Loss and accuracy, counted in NumPy so that they mean the same in every backend."""
+"""Loss and accuracy, computed in NumPy so that every backend computes them alike."""
 
 from __future__ import annotations
 
@@ -10,29 +10,32 @@ from repro.interface.processes import ProcessGroup
 
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Mean cross-entropy of logits (N, classes) and labels int64 (N,), worked out in float64. NaN where a logit is."""
+    """Return the mean cross-entropy of logits (N, classes) and class indices int64 (N,), computed in float64.
+
+    NaN or infinite logits yield NaN.
+    """
     logits = logits.astype(np.float64)
-    with np.errstate(invalid="ignore"):  # infinite logits yield NaN, which the loop reports
+    with np.errstate(invalid="ignore"):  # the loop reports NaN
         logits -= logits.max(axis=1, keepdims=True)
-        chosen = logits[np.arange(len(labels)), labels]
-        return float(np.mean(np.log(np.exp(logits).sum(axis=1)) - chosen))
+        label_logits = logits[np.arange(len(labels)), labels]
+        return float(np.mean(np.log(np.exp(logits).sum(axis=1)) - label_logits))
 
 
 def correct(logits: np.ndarray, labels: np.ndarray, k: int) -> int:
-    """How many of logits (N, classes) have their label among the k largest; int from 0 to N.
+    """Return the number of images, from 0 to N, whose label is among the k largest of their logits (N, classes).
 
-    Equal logits rank by class, as in argmax, so that a constant output is not right everywhere. An image with a NaN
-    among its logits is wrong.
+    Equal logits rank by class index, as in argmax, so that a constant output is not correct for every image. An image
+    with a NaN among its logits is not correct.
     """
-    own = logits[np.arange(len(labels)), labels][:, None]
-    earlier = np.arange(logits.shape[1]) < labels[:, None]
-    rank = ((logits > own) | ((logits == own) & earlier)).sum(axis=1)
-    return int(((rank < k) & ~np.isnan(logits).any(axis=1)).sum())
+    label_logits = logits[np.arange(len(labels)), labels][:, None]
+    lower_index = np.arange(logits.shape[1]) < labels[:, None]
+    ranks = ((logits > label_logits) | ((logits == label_logits) & lower_index)).sum(axis=1)
+    return int(((ranks < k) & ~np.isnan(logits).any(axis=1)).sum())
 
 
 @dataclass
 class Meter:
-    """Means over the images of an epoch. Accuracies are from 0 to 1."""
+    """The mean loss and the accuracies of the images of an epoch."""
 
     images: int = 0
     total_loss: float = 0.0
@@ -40,7 +43,7 @@ class Meter:
     top5_count: int = 0
 
     def add(self, loss: float, logits: np.ndarray, labels: np.ndarray) -> None:
-        """Counts a batch whose mean loss is `loss`."""
+        """Count a batch of logits (N, classes) and class indices (N,), whose mean loss is `loss`."""
         self.images += len(labels)
         self.total_loss += loss * len(labels)
         self.top1_count += correct(logits, labels, 1)
@@ -48,13 +51,13 @@ class Meter:
 
     def all_reduced(self, processes: ProcessGroup) -> Meter:
         """Return the sum of every rank's meter. Collective: every rank must call it."""
-        numbers = processes.all_reduce_sum(np.array(astuple(self), np.float64))
-        images, total_loss, top1_count, top5_count = numbers.tolist()
+        sums = processes.all_reduce_sum(np.array(astuple(self), np.float64))
+        images, total_loss, top1_count, top5_count = sums.tolist()
         return Meter(int(images), total_loss, int(top1_count), int(top5_count))
 
     @property
     def loss(self) -> float:
-        """The mean loss of an image."""
+        """The mean loss per image."""
         return self.total_loss / self.images
 
     @property

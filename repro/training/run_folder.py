@@ -1,15 +1,15 @@
-"""The run folder: what a run leaves behind, and goes on from.
+"""The run folder: the files that a run writes, and from which it resumes.
 
 config.yaml                  every value of the recipe
-class_indices.json           {"0": "daisy", ...}: what the outputs of the network are called
-metrics.jsonl                a line an epoch
-curves.png
+class_indices.json           {"0": "daisy", ...}: the class names by class index
+metrics.jsonl                one line per epoch
+curves.png                   loss and accuracy over the epochs
 best.safetensors             the canonical weights of the first epoch with the highest validation top-1; with an
-                             ema_decay, the average that was validated
-last/checkpoint.safetensors  all that the next epoch depends on, in one file, so that it is replaced in one stroke
-logs/                        for TensorBoard or VisualDL, where the recipe says so
-diverged.txt                 the images of the batch whose loss was not finite, a line each, where the run ended so
-summary.json                 once the last epoch is done
+                             ema_decay, the EMA of the weights, which was validated
+last/checkpoint.safetensors  everything that the next epoch depends on, in one file, so that it is replaced atomically
+logs/                        logs for TensorBoard or VisualDL, if the recipe has `logs`
+diverged.txt                 the images of the batch whose loss was not finite, one per line, if the run diverged
+summary.json                 the result of the run, written after the last epoch
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ METRICS = ("epoch", "train_loss", "train_top1", "train_top5", "val_loss", "val_t
 
 @dataclass
 class TrainingProgress:
-    """The progress of a run: its digest of the data, metrics and timing."""
+    """The progress of a run: metrics and timing so far, and the digest of its data set."""
 
-    digest: str  # of the data
+    digest: str  # Dataset.digest
     history: list[dict[str, float]] = field(default_factory=list)  # the rows of metrics.jsonl
-    images: int = 0  # trained on, of all epochs
-    seconds: float = 0.0  # spent on that, without validation
+    images: int = 0  # number of images trained on, in all epochs
+    seconds: float = 0.0  # time spent on training, without validation
 
     @property
     def epoch(self) -> int:
-        """The last finished epoch; 0: none."""
+        """The last finished epoch, counted from 1; 0 if no epoch is finished."""
         return len(self.history)
 
     @property
@@ -65,51 +65,55 @@ class TrainingProgress:
 
 
 class RunFolder:
-    """Writes the files. `provenance` (text) goes into the metadata of the weight files."""
+    """A run folder that is written to. `provenance` becomes the metadata of the weight files."""
 
     def __init__(self, path: Path, provenance: Mapping[str, str]):
         self.path = path
         self.provenance = provenance
-        self.log: Any = None  # for a viewer
+        self.log_writer: loggers.LogWriter | None = None
 
     def create(self, recipe: Recipe, progress: TrainingProgress, trainer: Trainer) -> None:
-        """A new or empty folder becomes one that can be resumed, at first from its fresh weights. Raises ReproError,
-        and leaves nothing behind, where it cannot be written, or is not empty any more."""
+        """Make the folder, and save the initial state, from which the run can be resumed.
+
+        Raises ReproError, and leaves nothing behind, if the folder cannot be written or is not empty.
+        """
         existed = self.path.exists()
         last = (self.path / LAST).parent
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if any(self.path.iterdir()):
                 raise FileExistsError
-            last.mkdir()  # which of two runs that begin at once can do, has the folder
+            last.mkdir()  # of two runs that start at the same time, only one succeeds
         except FileExistsError as error:
             raise ReproError(f"{self.path} already exists; give another --out") from error
         except OSError as error:
             if not existed:
-                with suppress(OSError):  # unless it is another's by now
+                with suppress(OSError):  # fails if another run has written into it meanwhile
                     self.path.rmdir()
             raise ReproError(f"cannot make the run folder {self.path}: {error.strerror}; give another --out") from error
         try:
-            self.save(recipe, progress, trainer, trainer)
+            self.save(recipe, progress, trainer, validated=trainer)
         except BaseException:  # Ctrl-C too
             shutil.rmtree(self.path, ignore_errors=True)
             if existed:
                 self.path.mkdir()
             raise
 
-    def tidy(self) -> None:
-        """Removes what a run that was killed as it wrote has left half-written."""
+    def remove_partial_files(self) -> None:
+        """Remove the half-written temporary files of a run that was killed while it wrote."""
         for file in (CONFIG, CLASSES, METRICS_FILE, CURVES, BEST, LAST):
-            for left in (self.path / file).parent.glob(f".{Path(file).name}.????????"):
-                left.unlink()
+            for partial in (self.path / file).parent.glob(f".{Path(file).name}.????????"):
+                partial.unlink()
 
-    def note_batch(self, names: Sequence[str]) -> None:
-        """The images of the batch at which the run ends."""
+    def write_diverged_batch(self, names: Sequence[str]) -> None:
+        """Write the names of the images of the batch at which the run diverged."""
         write_text(self.path / DIVERGED_BATCH, "".join(f"{name}\n" for name in names))
 
-    def save(self, recipe: Recipe, progress: TrainingProgress, trainer: Trainer, judge: Trainer) -> None:
-        """The state after an epoch. The checkpoint comes last: a run that dies before it repeats the epoch. judge: what
-        holds the weights that were validated."""
+    def save(self, recipe: Recipe, progress: TrainingProgress, trainer: Trainer, *, validated: Trainer) -> None:
+        """Save the state after an epoch. `validated` is the trainer whose weights were validated.
+
+        The checkpoint is written last: a run that is killed earlier repeats the epoch when it is resumed.
+        """
         write_text(self.path / CONFIG, to_yaml(recipe))
         classes = dict(enumerate(json.loads(self.provenance["classes"])))
         write_text(self.path / CLASSES, json.dumps(classes, indent=2) + "\n")
@@ -119,16 +123,17 @@ class RunFolder:
             write_text(self.path / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in progress.history))
             if progress.best is progress.history[-1]:
                 best = {"epoch": str(progress.epoch), "val_top1": str(progress.best["val_top1"])}
-                safetensors_file.save(self.path / BEST, judge.weights(), {**self.provenance, **best})
+                safetensors_file.save(self.path / BEST, validated.weights(), {**self.provenance, **best})
         arrays = {f"weights/{name}": array for name, array in trainer.weights().items()}
         arrays |= {f"optimizer/{name}": array for name, array in trainer.state().items()}
         if recipe.logs and progress.history:
-            self.log = self.log or loggers.log_writer_class(recipe.logs)(logdir=str(self.path / "logs"))
-            loggers.log_metrics(self.log, progress.history[-1])
+            if self.log_writer is None:
+                self.log_writer = loggers.log_writer_class(recipe.logs)(logdir=str(self.path / "logs"))
+            loggers.log_metrics(self.log_writer, progress.history[-1])
         safetensors_file.save(self.path / LAST, arrays, {**self.provenance, "progress": json.dumps(asdict(progress))})
 
     def summarise(self, recipe: Recipe, progress: TrainingProgress, dataset: Dataset) -> dict[str, Any]:
-        """Writes and returns summary.json. seconds: of all epochs, with validation."""
+        """Write summary.json, and return its values. Its `seconds` are those of all epochs, including validation."""
         summary = {
             "model": recipe.model,
             "backend": recipe.backend,
@@ -147,48 +152,56 @@ class RunFolder:
 
 
 class SilentRunFolder(RunFolder):
-    """The run folder of a process other than the main one, which writes for all: it writes nothing."""
+    """The run folder in processes other than the main one: it writes nothing, since the main process writes for all."""
 
     def create(self, recipe: Recipe, progress: TrainingProgress, trainer: Trainer) -> None:
         """Write nothing."""
 
-    def tidy(self) -> None:
+    def remove_partial_files(self) -> None:
         """Write nothing."""
 
-    def note_batch(self, names: Sequence[str]) -> None:
+    def write_diverged_batch(self, names: Sequence[str]) -> None:
         """Write nothing."""
 
-    def save(self, recipe: Recipe, progress: TrainingProgress, trainer: Trainer, judge: Trainer) -> None:
+    def save(self, recipe: Recipe, progress: TrainingProgress, trainer: Trainer, *, validated: Trainer) -> None:
         """Write nothing."""
 
 
 def load(path: Path, spec: Spec, dataset: Dataset | None = None) -> tuple[TrainingProgress, Arrays, Arrays]:
-    """TrainingProgress, weights and optimizer arrays of a run folder's last checkpoint.
+    """Return the progress, the weights and the optimizer state in a run folder's last checkpoint.
 
-    Raises ReproError for a file that is not one, or is one of another network or of other images than the data set's.
+    Raises ReproError if `path` is not a checkpoint, or belongs to another network than `spec` or to other images than
+    those of the data set.
     """
     arrays, metadata = safetensors_file.load(path)
-    progress = progress_in(metadata, path)
+    progress = parse_progress(metadata, path)
     if dataset and progress.digest != dataset.digest:
         run = path.parent.parent
-        raise ReproError(f"{dataset.name} does not hold the images that {run} was trained on; give these as --data")
+        raise ReproError(
+            f"{dataset.name} does not hold the images that {run} was trained on; give the run's data set as --data"
+        )
     weights = {name.removeprefix("weights/"): array for name, array in arrays.items() if name.startswith("weights/")}
     check_weights(weights, spec)
     prefix = "optimizer/"
     state = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
     for name, array in state.items():
-        if name == "steps":  # how many an optimizer made that counts them
+        if name == "steps":  # the step count, saved by optimizers and EMAs that need it
             if array.shape or array.dtype != np.int64 or array < 0:
-                raise ReproError(f"{path}: the optimizer's steps are no number of steps; start the run again")
+                raise ReproError(f"{path}: the optimizer's step count is not an integer from 0; start a new run")
             continue
         weight = spec.weights.get(name.partition("/")[2])
         if weight is None or weight.shape != array.shape:
-            raise ReproError(f"{path}: the optimizer's {name} {array.shape} belongs to no weight of {spec.name}")
+            raise ReproError(
+                f"{path}: the optimizer's {name} {array.shape} does not fit a weight of {spec.name}; start a new run"
+            )
     return progress, weights, state
 
 
-def progress_in(metadata: Mapping[str, str], path: Path) -> TrainingProgress:
-    """The progress in the metadata of `path`, a run folder's last checkpoint. Raises ReproError where there is none."""
+def parse_progress(metadata: Mapping[str, str], path: Path) -> TrainingProgress:
+    """Return the progress in the metadata of `path`, a run folder's last checkpoint.
+
+    Raises ReproError if the metadata has no valid progress.
+    """
     try:
         progress = TrainingProgress(**json.loads(metadata["progress"]))
         numbers = [progress.images, progress.seconds, *(row[key] for row in progress.history for key in METRICS)]
@@ -196,16 +209,16 @@ def progress_in(metadata: Mapping[str, str], path: Path) -> TrainingProgress:
             raise ValueError
         return progress
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise ReproError(f"{path} was not written by a training run; give the folder of one") from error
+        raise ReproError(f"{path} was not written by a training run; give a run folder") from error
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run folder with at least one finished epoch, as it was read."""
+    """The recipe and the progress of a run with at least one finished epoch."""
 
     path: Path
     recipe: Recipe
-    progress: TrainingProgress  # of an epoch at least
+    progress: TrainingProgress
 
     @property
     def best_weights(self) -> Path:
@@ -214,19 +227,19 @@ class FinishedRun:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The recipe of a run folder. Raises ReproError for a folder that is none."""
+    """Return the recipe of a run folder. Raises ReproError if the folder is not a run folder."""
     if not (path / CONFIG).is_file():
         raise ReproError(f"{path} is not a run folder (it has no {CONFIG}); give one that repro.run has written")
     return recipes.build_recipe(recipes.read_recipe_file(path / CONFIG), {})
 
 
 def read_run(path: Path) -> FinishedRun:
-    """The recipe, and what came of it so far. No weights are read.
+    """Return the recipe and the progress of a run folder, without reading its weights.
 
-    Raises ReproError for a folder that is none of a run, or of one that has not finished an epoch.
+    Raises ReproError if the folder is not a run folder, or has no finished epoch.
     """
     recipe = read_recipe(path)
-    progress = progress_in(safetensors_file.load(path / LAST)[1], path / LAST)
+    progress = parse_progress(safetensors_file.load(path / LAST)[1], path / LAST)
     if not progress.history:
         raise ReproError(f"{path} has no finished epoch yet; resume it with: python -m repro.run --resume --out {path}")
     return FinishedRun(path, recipe, progress)

@@ -25,19 +25,20 @@ if TYPE_CHECKING:
     from repro.training.recipe import Recipe
     from repro.training.run_folder import RunFolder, TrainingProgress
 
-FREE_AT_RESUME = ("backend", "data", "device", "workers")  # weights pass to any; moved data shows in the digest
+CHANGEABLE_AT_RESUME = ("backend", "data", "device", "workers")
+"""The keys that may change when a run is resumed: weights fit every backend, and a digest identifies the data set."""
 
 
 def run_in_this_process(recipe: Recipe, out: str | None, *, resume: bool) -> None:
-    """Train under whatever launcher started this process. Only the main process prints.
+    """Train in this process and the others of its launcher, if any. Only the main process prints.
 
     Args:
-        recipe: The recipe as the user gave it.
-        out: The run folder; None for a new one under runs/, named after model, backend and time.
+        recipe: The recipe, complete or not.
+        out: The run folder; None for a new folder in runs/, named after model, backend and time.
         resume: Whether to continue the run in `out`.
 
     Raises:
-        ReproError: For anything that the user can correct, before the run folder is made wherever possible.
+        ReproError: For every error that the user can correct; wherever possible, before the run folder is made.
     """
     processes = process_group(recipe.backend)
     if processes.is_main:
@@ -49,42 +50,42 @@ def run_in_this_process(recipe: Recipe, out: str | None, *, resume: bool) -> Non
 
 
 def new_folder(out: str | None, recipe: Recipe) -> Path:
-    """Return the path of a new run folder, which is not created yet. Raises ReproError where it already exists."""
+    """Return the path of a new run folder, which is not created yet. Raises ReproError if it already exists."""
     path = Path(out or f"runs/{recipe.model}-{recipe.backend}-{datetime.now():%Y%m%d-%H%M%S-%f}")
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise ReproError(f"{path} already exists; give another --out, or resume it with --resume")
     except OSError as error:
-        raise ReproError(f"cannot look into {path}: {error.strerror}; give another --out") from error
+        raise ReproError(f"cannot read {path}: {error.strerror}; give another --out") from error
     return path
 
 
 def resumed_recipe(path: Path, flags: dict[str, Any]) -> Recipe:
-    """The recipe of a run folder, with the few flags that may change when it is resumed.
+    """Return the recipe of a run folder, changed by flags. Only CHANGEABLE_AT_RESUME may change.
 
-    Raises ReproError for a folder without a run, and for a flag that would make it another run.
+    Raises ReproError if the folder is not a run folder, or if a flag changes another value.
     """
     from repro.training.run_folder import read_recipe
 
     stored = read_recipe(path)
     recipe = recipes.build_recipe(vars(stored), flags)
     for name in flags:
-        if name not in FREE_AT_RESUME and getattr(recipe, name) != getattr(stored, name):
+        if name not in CHANGEABLE_AT_RESUME and getattr(recipe, name) != getattr(stored, name):
             raise ReproError(
                 f"{name} cannot change from {getattr(stored, name)} to {getattr(recipe, name)} at --resume; "
-                f"for a new run from these weights: --weights {path}/best.safetensors"
+                f"to start a new run from the weights of this one: --weights {path}/best.safetensors"
             )
     return recipe
 
 
 def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup = SINGLE_PROCESS) -> None:
-    """Train from the first weights or from the last checkpoint to the recipe's last epoch.
+    """Train from the initial weights or from the last checkpoint to the recipe's last epoch.
 
-    Everything that can be wrong is found before the run folder is made, and cheap checks come before expensive ones.
+    All checks precede the creation of the run folder, and cheap checks precede expensive ones.
 
     Args:
         recipe: The recipe, complete or not.
-        path: The run folder. Other processes than the main one need it only to resume.
+        path: The run folder. Processes other than the main one use it only to resume.
         resume: Whether to continue from the checkpoint in `path`.
         processes: The processes that train together.
     """
@@ -92,7 +93,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
     from repro.training import console, loop, resolve
 
     recipe, spec, dataset = resolve_recipe(recipe, processes)
-    progress, weights, state = first_state(recipe, spec, dataset, path, resume=resume)
+    progress, weights, state = initial_state(recipe, spec, dataset, path, resume=resume)
     backend, device = start_backend(recipe)
     with console.bar("checking images", len(dataset.train) + len(dataset.val)) as bar:
         check_images(dataset, lambda done, total: bar.update())
@@ -103,10 +104,10 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
     trainer.load_weights(weights)
     trainer.load_state(state)
 
-    folder = folder_for(path, recipe, spec, dataset, backend, processes)
+    folder = make_run_folder(path, recipe, spec, dataset, backend, processes)
     with Loader(dataset, batch_size=recipe.batch_size, seed=recipe.seed, workers=recipe.workers) as loader:
         if resume:
-            folder.tidy()
+            folder.remove_partial_files()
         else:
             folder.create(recipe, progress, trainer)
         run = loop.Run(recipe, loader, trainer, make_trainer, drops, folder, progress, processes)
@@ -125,7 +126,10 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
 
 
 def resolve_recipe(recipe: Recipe, processes: ProcessGroup) -> tuple[Recipe, Spec, Dataset]:
-    """The complete recipe, the network and the data set. No image is decoded, and no framework imported."""
+    """Return the complete recipe, the spec and the data set, without decoding images or importing a framework.
+
+    Raises ReproError for invalid values, a missing data set, or a batch size that the processes cannot share.
+    """
     from repro.data import open_dataset
     from repro.interface.discovery import module_name
     from repro.training import loggers, resolve
@@ -133,40 +137,44 @@ def resolve_recipe(recipe: Recipe, processes: ProcessGroup) -> tuple[Recipe, Spe
     module_name(recipe.backend)
     if recipe.logs:
         loggers.log_writer_class(recipe.logs)
-    resolve.build_spec(recipe, 1000)  # a misspelt name shows before the data are opened
+    resolve.build_spec(recipe, 1000)  # a misspelt model is reported before the data set is opened
     dataset = open_dataset(recipe.data, split=recipe.split, seed=recipe.seed)
     spec = resolve.build_spec(recipe, len(dataset.classes))
     recipe = resolve.complete_recipe(recipe, spec)
-    processes.local_slice(min(recipe.batch_size, len(dataset.train)))  # raises where the batch cannot be split evenly
+    processes.local_slice(
+        min(recipe.batch_size, len(dataset.train))
+    )  # raises ReproError if the batch cannot be split evenly
     return recipe, spec, dataset
 
 
-def first_state(
+def initial_state(
     recipe: Recipe, spec: Spec, dataset: Dataset, path: Path, *, resume: bool
 ) -> tuple[TrainingProgress, Arrays, Arrays]:
-    """TrainingProgress, canonical weights and optimizer arrays that the run starts from."""
+    """Return the progress, the canonical weights and the optimizer state with which training starts or resumes."""
     from repro.training import run_folder
 
     if resume:
         return run_folder.load(path / run_folder.LAST, spec, dataset)
-    return run_folder.TrainingProgress(dataset.digest), start_weights(recipe, spec), {}
+    return run_folder.TrainingProgress(dataset.digest), initial_weights(recipe, spec), {}
 
 
 def start_backend(recipe: Recipe) -> tuple[Backend, str]:
-    """The backend, and its own name for the device that it computes on.
+    """Return the backend, and the framework's name of the device that it computes on.
 
-    Raises ReproError where the framework is missing or finds no such device.
+    Raises ReproError if the framework is not installed or does not find the device.
     """
     from repro.interface.discovery import load_backend
 
-    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # full float32 on a GPU, too; read when the GPU is initialised
+    os.environ.setdefault(
+        "NVIDIA_TF32_OVERRIDE", "0"
+    )  # full float32 precision on a GPU; read when the GPU is initialised
     backend = load_backend(recipe.backend)
     try:
         device = backend.use_device(recipe.device)
     except Exception as error:  # whatever a framework raises
         raise ReproError(
             f"--backend {recipe.backend} cannot compute on the {recipe.device} ({first_line(error)}); "
-            "leave --device out, or take another backend"
+            "leave --device out, or choose another backend"
         ) from error
     return backend, device
 
@@ -174,21 +182,21 @@ def start_backend(recipe: Recipe) -> tuple[Backend, str]:
 def trainer_factory(
     backend: Backend, recipe: Recipe, spec: Spec, processes: ProcessGroup
 ) -> tuple[Callable[[Recipe], Trainer], SeededDropout]:
-    """Return a function that makes a trainer for the recipe of an epoch, and the source of its dropout."""
+    """Return a function that creates a trainer for the recipe of an epoch, and the source of its dropout."""
     from repro.interface.dropout_source import SeededDropout
     from repro.training import resolve
 
     drops = SeededDropout(recipe.seed, processes)
 
-    def make_trainer(now: Recipe) -> Trainer:
-        model = backend.create_model(resolve.build_spec(now, spec.num_classes))
+    def make_trainer(current: Recipe) -> Trainer:
+        model = backend.create_model(resolve.build_spec(current, spec.num_classes))
         backend.set_dropout_source(model, drops)
-        return backend.create_trainer(model, replace(resolve.train_settings(now), world_size=processes.world_size))
+        return backend.create_trainer(model, replace(resolve.train_settings(current), world_size=processes.world_size))
 
     return make_trainer, drops
 
 
-def folder_for(
+def make_run_folder(
     path: Path, recipe: Recipe, spec: Spec, dataset: Dataset, backend: Backend, processes: ProcessGroup
 ) -> RunFolder:
     """Return the run folder; in processes other than the main one, an object that writes nothing."""
@@ -198,10 +206,10 @@ def folder_for(
     return folder_type(path, provenance(recipe, spec, dataset.classes, backend.version()))
 
 
-def start_weights(recipe: Recipe, spec: Spec) -> Arrays:
-    """The canonical weights before the first step: those of --weights, or freshly initialised ones.
+def initial_weights(recipe: Recipe, spec: Spec) -> Arrays:
+    """Return the canonical weights before the first step: those of `recipe.weights`, or freshly initialised weights.
 
-    Fresh weights are the same in every backend. Raises ReproError for weights of another network.
+    Fresh weights are the same in every backend. Raises ReproError if the weights belong to another network.
     """
     from repro.weights.init import initialise
     from repro.weights.porting import read_weights
@@ -209,30 +217,31 @@ def start_weights(recipe: Recipe, spec: Spec) -> Arrays:
     fresh = initialise(spec, recipe.seed)
     if recipe.weights is None:
         return fresh
-    found, weights, _ = read_weights(recipe.weights, recipe.model, recipe.options)
-    if found.num_classes != spec.num_classes and not recipe.fresh_head:
+    source, weights, _ = read_weights(recipe.weights, recipe.model, recipe.options)
+    if source.num_classes != spec.num_classes and not recipe.fresh_head:
         raise ReproError(
-            f"{recipe.weights} tells {found.num_classes} classes apart, and {recipe.data} has {spec.num_classes}; "
-            "give weights and data that fit each other, or --fresh-head true for a fresh classifier"
+            f"{recipe.weights} distinguishes {source.num_classes} classes, but {recipe.data} has {spec.num_classes}; "
+            "choose other weights or data, or initialise the classifier freshly with --fresh-head true"
         )
-    if found.in_channels != spec.in_channels:
+    if source.in_channels != spec.in_channels:
         raise ReproError(
-            f"{recipe.weights} takes images of {found.in_channels} channels, not {spec.in_channels}; "
-            f"give --channels {found.in_channels}"
+            f"{recipe.weights} takes images of {source.in_channels} channels, not {spec.in_channels}; "
+            f"give --channels {source.in_channels}"
         )
-    if found.norm_eps != spec.norm_eps:
+    if source.norm_eps != spec.norm_eps:
         raise ReproError(
-            f"{recipe.weights} is of a network that normalises with an epsilon of {found.norm_eps:g}, not "
-            f"{spec.norm_eps:g}; add --option norm_eps={found.norm_eps:g}"
+            f"{recipe.weights} belongs to a network that normalises with an epsilon of {source.norm_eps:g}, not "
+            f"{spec.norm_eps:g}; add --option norm_eps={source.norm_eps:g}"
         )
-    head = spec.classifier.rpartition(".")[0] + "."
+    head_prefix = spec.classifier.rpartition(".")[0] + "."
     return {
-        name: fresh[name] if recipe.fresh_head and name.startswith(head) else array for name, array in weights.items()
+        name: fresh[name] if recipe.fresh_head and name.startswith(head_prefix) else array
+        for name, array in weights.items()
     }
 
 
 def provenance(recipe: Recipe, spec: Spec, classes: Sequence[str], version: str) -> dict[str, str]:
-    """The metadata of the run's weight files: enough to rebuild the network and to prepare images for it."""
+    """Return the metadata of the run's weight files: enough to rebuild the network and to prepare images for it."""
     return {
         "model": recipe.model,
         "options": json.dumps(recipe.options),
@@ -250,11 +259,11 @@ def provenance(recipe: Recipe, spec: Spec, classes: Sequence[str], version: str)
 
 
 def _headline(run: Run, spec: Spec, backend: Backend, device: str) -> str:
-    """One line that says what is trained on what, and where."""
+    """Return a line that describes the run: model, data set, backend, device and world size."""
     recipe, dataset = run.recipe, run.loader.dataset
-    where = f" on {device}" if recipe.device != "cpu" else ""
-    where += f" in {run.processes.world_size} processes" if run.processes.world_size > 1 else ""
+    place = f" on {device}" if recipe.device != "cpu" else ""
+    place += f" in {run.processes.world_size} processes" if run.processes.world_size > 1 else ""
     return (
         f"{spec.name} ({spec.params:,} parameters) on {dataset.name}: {len(dataset.train)} images to train on, "
-        f"{len(dataset.val)} to validate, {len(dataset.classes)} classes; {recipe.backend} {backend.version()}{where}"
+        f"{len(dataset.val)} to validate, {len(dataset.classes)} classes; {recipe.backend} {backend.version()}{place}"
     )

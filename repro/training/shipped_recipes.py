@@ -1,4 +1,4 @@
-"""The recipes that are shipped with repro, found by name from any folder."""
+"""The recipes that are shipped with repro, which can be given by name in any folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def shipped_recipes() -> dict[str, Path]:
 def find_recipe(text: str) -> Path:
     """Return the path of a recipe: `text` is the path of a file or the name of a shipped recipe.
 
-    Raises ReproError, with the nearest names, where it is neither.
+    Raises ReproError, with the most similar names, if it is neither.
     """
     path = Path(text)
     if path.exists() and not path.is_dir():
