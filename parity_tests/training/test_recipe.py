@@ -1,4 +1,4 @@
-"""Recipes: keys, flags, types, ranges, and files that are not recipes."""
+"""Recipes: keys, flags, types and ranges of values, and files that are not recipes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from repro.choices import RANGES
 from repro.errors import ReproError
 from repro.training import recipe as recipes
 
-NEEDED = {"backend": "torch", "model": "asymmnet_small"}
+REQUIRED = {"backend": "torch", "model": "asymmnet_small"}
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
@@ -21,13 +21,13 @@ def flags(*argv: str) -> dict:
     return recipes.parse_values(vars(parser.parse_args(argv)))
 
 
-def file(folder: Path, text: str | bytes) -> Path:
+def write_recipe(folder: Path, text: str | bytes) -> Path:
     path = folder / "recipe.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
 
 
-def test_every_field_has_a_flag_and_survives_the_file(tmp_path):
+def test_every_field_has_a_flag_and_survives_a_file(tmp_path):
     changed = flags(
         "--backend", "paddle", "--model", "asymmnet_large", "--option", "width=0.5", "--option", "asymmrate=2",
         "--weights", "w.safetensors", "--fresh-head", "true", "--train-only", "classifier",
@@ -44,38 +44,40 @@ def test_every_field_has_a_flag_and_survives_the_file(tmp_path):
         "--precision", "float16", "--device", "gpu", "--seed", "7", "--workers", "2", "--logs", "tensorboard",
     )  # fmt: skip
     assert list(changed) == list(recipes.FIELDS)
-    made = recipes.build_recipe({}, changed)
-    assert (made.options, made.mean, made.lr, made.split, made.betas) == (
+    recipe = recipes.build_recipe({}, changed)
+    assert (recipe.options, recipe.mean, recipe.lr, recipe.split, recipe.betas) == (
         {"width": 0.5, "asymmrate": 2}, (0.1, 0.2, 0.3), 0.001, 0.25, (0.8, 0.99),
     )  # fmt: skip
-    default = recipes.build_recipe({}, NEEDED)
-    assert all(getattr(made, name) != getattr(default, name) for name in changed if name not in NEEDED)
-    assert recipes.build_recipe(recipes.read_recipe_file(file(tmp_path, recipes.to_yaml(made))), {}) == made
+    default = recipes.build_recipe({}, REQUIRED)
+    assert all(getattr(recipe, name) != getattr(default, name) for name in changed if name not in REQUIRED)
+    path = write_recipe(tmp_path, recipes.to_yaml(recipe))
+    assert recipes.build_recipe(recipes.read_recipe_file(path), {}) == recipe
 
 
-def test_flags_win_and_options_are_merged(tmp_path):
-    stored = recipes.read_recipe_file(file(tmp_path, "lr: 1e-2\nepochs: 5\noptions: {width: 0.5, dropout: 0.1}\n"))
-    given = flags("--lr", "0.2", "--option", "width=2", "--backend", "b", "--model", "m")
-    made = recipes.build_recipe(stored, given)
-    assert (made.lr, made.epochs, made.options) == (0.2, 5, {"width": 2, "dropout": 0.1})
+def test_flags_have_priority_and_options_are_merged(tmp_path):
+    path = write_recipe(tmp_path, "lr: 1e-2\nepochs: 5\noptions: {width: 0.5, dropout: 0.1}\n")
+    changes = flags("--lr", "0.2", "--option", "width=2", "--backend", "b", "--model", "m")
+    recipe = recipes.build_recipe(recipes.read_recipe_file(path), changes)
+    assert (recipe.lr, recipe.epochs, recipe.options) == (0.2, 5, {"width": 2, "dropout": 0.1})
 
 
-def test_options_are_numbers_where_they_read_as_one_and_text_elsewhere(tmp_path):
+def test_options_are_numbers_if_they_parse_as_numbers_and_text_otherwise(tmp_path):
     expected = {"depth": 164, "width": 0.5, "dropout": 1e-4, "block": "bottleneck"}
-    argv = [part for key, value in expected.items() for part in ("--option", f"{key}={value}")]
-    path = file(tmp_path, "options: {depth: 164, width: 0.5, dropout: 1e-4, block: bottleneck}")
+    argv = [argument for key, value in expected.items() for argument in ("--option", f"{key}={value}")]
+    path = write_recipe(tmp_path, "options: {depth: 164, width: 0.5, dropout: 1e-4, block: bottleneck}")
     stored = recipes.read_recipe_file(path)
     for options in (stored["options"], flags(*argv)["options"]):
         assert options == expected
         assert list(map(type, options.values())) == [int, float, float, str]
-    made = recipes.build_recipe(NEEDED, stored)
-    assert recipes.build_recipe(recipes.read_recipe_file(file(tmp_path, recipes.to_yaml(made))), {}) == made
+    recipe = recipes.build_recipe(REQUIRED, stored)
+    path = write_recipe(tmp_path, recipes.to_yaml(recipe))
+    assert recipes.build_recipe(recipes.read_recipe_file(path), {}) == recipe
 
 
-def test_flags_win_over_single_values_of_the_first_stage() -> None:
+def test_flags_have_priority_over_single_values_of_the_first_stage() -> None:
     values = {"first_stage": {"image_size": 32, "magnitude": 1}, "model": "vgg16", "backend": "torch"}
-    made = recipes.build_recipe(values, {"first_stage": {"image_size": 24}})
-    assert made.first_stage == {"image_size": 24, "magnitude": 1}
+    recipe = recipes.build_recipe(values, {"first_stage": {"image_size": 24}})
+    assert recipe.first_stage == {"image_size": 24, "magnitude": 1}
 
 
 @pytest.mark.parametrize(
@@ -122,14 +124,14 @@ def test_flags_win_over_single_values_of_the_first_stage() -> None:
         ("#" * 70_000, "larger than"),
     ],
 )
-def test_a_bad_file_is_one_line(tmp_path, text, message):
-    path = file(tmp_path, text)
+def test_an_invalid_file_is_reported_in_one_line(tmp_path, text, message):
+    path = write_recipe(tmp_path, text)
     with pytest.raises(ReproError, match=message) as error:
         recipes.read_recipe_file(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 400
 
 
-def test_a_missing_file():
+def test_a_missing_file_is_reported():
     with pytest.raises(ReproError, match=r"cannot read the recipe nowhere\.yaml: No such file"):
         recipes.read_recipe_file("nowhere.yaml")
 
@@ -142,24 +144,25 @@ def test_a_missing_file():
         (("--split", "1.5"), "--split must be"),
     ],
 )
-def test_a_bad_flag_is_named_as_typed(argv, message):
+def test_an_invalid_flag_is_named_as_it_was_typed(argv, message):
     with pytest.raises(ReproError, match=message):
         flags(*argv)
 
 
-def test_a_missing_model_is_asked_for():
+def test_the_model_is_required():
     with pytest.raises(ReproError, match="--model is required"):
         recipes.build_recipe({"backend": "torch"}, {})
 
 
-def test_the_articles_recipe():
-    made = recipes.build_recipe(recipes.read_recipe_file(CONFIGS / "asymmnet_caltech16.yaml"), {"backend": "paddle"})
-    assert (made.image_size, made.rotation, made.batch_size, made.epochs) == (256, 10, 32, 100)
-    assert (made.lr, made.momentum, made.weight_decay, made.flip) == (0.01, 0.9, 2e-4, 0)
+def test_the_recipe_of_the_asymmnet_article_has_its_values():
+    values = recipes.read_recipe_file(CONFIGS / "asymmnet_caltech16.yaml")
+    recipe = recipes.build_recipe(values, {"backend": "paddle"})
+    assert (recipe.image_size, recipe.rotation, recipe.batch_size, recipe.epochs) == (256, 10, 32, 100)
+    assert (recipe.lr, recipe.momentum, recipe.weight_decay, recipe.flip) == (0.01, 0.9, 2e-4, 0)
 
 
 @pytest.mark.parametrize("name", RANGES)
-def test_recipes_have_the_ranges_of_the_rooms_that_use_their_values(name: str) -> None:
+def test_values_have_the_ranges_of_repro_choices(name: str) -> None:
     interval = RANGES[name]
     for value in (interval.low - 1, interval.high + 1, *[interval.low] * interval.above):
         repeated = [value, value] if name == "betas" else value

@@ -1,4 +1,4 @@
-"""What the recipes of configs/ say to data, mixing and trainer, in each epoch; and how a run heeds it."""
+"""The network, image preparation, mixing and trainer settings that follow from a recipe in each epoch."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from repro.training import resolve
 from repro.training.recipe import Recipe
 
 CONFIGS = sorted(Path(__file__).parents[2].joinpath("configs").glob("*.yaml"))
-PLAIN = Recipe(backend="torch", model="efficientnet_v2_b0", epochs=6)
-GROWS = replace(
-    PLAIN, options={"drop_path": 0.1}, image_size=64, magnitude=8.0, mixup=0.4, stages=3,
+DEFAULT = Recipe(backend="torch", model="efficientnet_v2_b0", epochs=6)
+PROGRESSIVE = replace(
+    DEFAULT, options={"drop_path": 0.1}, image_size=64, magnitude=8.0, mixup=0.4, stages=3,
     first_stage={"image_size": 32, "magnitude": 2, "mixup": 0, "dropout": 0.1},
 )  # fmt: skip
 
@@ -34,29 +34,29 @@ def test_every_recipe_is_complete(path: Path) -> None:
     assert f"--config configs/{path.name}" in path.read_text()
 
 
-def test_what_grows_goes_evenly_from_the_first_stage_to_the_recipe() -> None:
-    found = [resolve.recipe_at_epoch(completed(GROWS), epoch) for epoch in range(1, 7)]
-    assert [now.image_size for now in found] == [32, 32, 48, 48, 64, 64]
-    assert [now.magnitude for now in found] == pytest.approx([2, 2, 5, 5, 8, 8])
-    dropout = [now.options["dropout"] for now in found]
-    assert dropout == pytest.approx([0.1, 0.1, 0.15, 0.15, 0.2, 0.2])  # the variant's own in the end
-    assert all(now.options["drop_path"] == 0.1 for now in found)
-    mixed = [resolve.build_mixing(now) for now in found]
-    assert mixed[:2] == [None, None] and mixed[2:] == [Mixing(mixup=alpha) for alpha in (0.2, 0.2, 0.4, 0.4)]
-    assert resolve.recipe_at_epoch(PLAIN, 3) is PLAIN
+def test_values_grow_evenly_from_the_first_stage_to_the_recipe() -> None:
+    stages = [resolve.recipe_at_epoch(completed(PROGRESSIVE), epoch) for epoch in range(1, 7)]
+    assert [stage.image_size for stage in stages] == [32, 32, 48, 48, 64, 64]
+    assert [stage.magnitude for stage in stages] == pytest.approx([2, 2, 5, 5, 8, 8])
+    dropout = [stage.options["dropout"] for stage in stages]
+    assert dropout == pytest.approx([0.1, 0.1, 0.15, 0.15, 0.2, 0.2])  # 0.2 is the dropout rate of the variant
+    assert all(stage.options["drop_path"] == 0.1 for stage in stages)
+    mixings = [resolve.build_mixing(stage) for stage in stages]
+    assert mixings[:2] == [None, None] and mixings[2:] == [Mixing(mixup=alpha) for alpha in (0.2, 0.2, 0.4, 0.4)]
+    assert resolve.recipe_at_epoch(DEFAULT, 3) is DEFAULT
 
 
-def test_one_number_is_for_every_channel() -> None:
-    recipe = completed(replace(PLAIN, mean=(0.2,), std=(0.3,)))
+def test_one_number_applies_to_every_channel() -> None:
+    recipe = completed(replace(DEFAULT, mean=(0.2,), std=(0.3,)))
     assert (recipe.mean, recipe.std) == ((0.2,) * 3, (0.3,) * 3)
-    grey = completed(replace(PLAIN, channels=1))
+    grey = completed(replace(DEFAULT, channels=1))
     assert grey.mean == (0.5,)
     assert resolve.build_spec(grey, 10).in_channels == resolve.build_transform(grey).channels == 1
 
 
 def test_betas_reach_the_trainer() -> None:
-    assert resolve.train_settings(PLAIN).betas == (0.9, 0.999)
-    assert resolve.train_settings(replace(PLAIN, optimizer="adam", betas=(0.5, 0.9))).betas == (0.5, 0.9)
+    assert resolve.train_settings(DEFAULT).betas == (0.9, 0.999)
+    assert resolve.train_settings(replace(DEFAULT, optimizer="adam", betas=(0.5, 0.9))).betas == (0.5, 0.9)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_betas_reach_the_trainer() -> None:
         ({"nesterov": True, "optimizer": "adam"}, "nesterov is set with optimizer adam"),
     ],
 )
-def test_values_that_do_not_go_together_are_one_line(changes: dict, message: str) -> None:
+def test_inconsistent_values_are_reported_in_one_line(changes: dict, message: str) -> None:
     with pytest.raises(ReproError, match=message) as error:
-        completed(replace(PLAIN, **changes))
+        completed(replace(DEFAULT, **changes))
     assert "\n" not in str(error.value)

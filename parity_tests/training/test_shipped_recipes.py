@@ -1,4 +1,4 @@
-"""The shipped recipes are found by name, in a checkout and in an installed wheel."""
+"""Shipped recipes can be given by name, in a checkout and in an installed wheel."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from repro.training.shipped_recipes import find_recipe, shipped_recipes
 ROOT = Path(__file__).parents[2]
 
 
-def test_recipes_are_found_by_name_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recipes_can_be_given_by_name_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert find_recipe("resnet_cifar10") == ROOT / "configs/resnet_cifar10.yaml"
     assert list(shipped_recipes()) == sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
 
 
-def test_a_file_has_priority_over_a_name_and_a_folder_has_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_has_priority_over_a_name_and_a_folder_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("resnet_cifar10").mkdir()
     assert find_recipe("resnet_cifar10") == ROOT / "configs/resnet_cifar10.yaml"
@@ -30,13 +30,13 @@ def test_a_file_has_priority_over_a_name_and_a_folder_has_not(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("text", ["resnet_cifar", "nowhere/resnet_cifar.yaml"])
-def test_an_unknown_recipe_is_reported_with_the_nearest_names(text: str) -> None:
+def test_an_unknown_recipe_is_reported_with_similar_names(text: str) -> None:
     with pytest.raises(ReproError, match=f"^no such file: {text}; unknown recipe 'resnet_cifar': .* resnet_cifar10 or"):
         find_recipe(text)
 
 
 def test_a_wheel_contains_the_recipes(tmp_path: Path) -> None:
-    """Collect the files of a wheel, and read a recipe from them by name, from another folder."""
+    """The files of a wheel include all recipes, and a recipe is read from them by name, in another folder."""
     library, elsewhere = tmp_path / "library", tmp_path / "elsewhere"
     elsewhere.mkdir()
     arguments = ["-q", "egg_info", "--egg-base", str(tmp_path), "build_py", "--build-lib", str(library)]
@@ -48,4 +48,4 @@ def test_a_wheel_contains_the_recipes(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(library)}
     run = subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 1
-    assert run.stderr.startswith("error: no such folder: none; "), run.stderr  # the recipe was read before
+    assert run.stderr.startswith("error: no such folder: none; "), run.stderr  # so the recipe was read

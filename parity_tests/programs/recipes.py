@@ -1,0 +1,76 @@
+"""Programs of parity_tests/training/test_recipes.py."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from repro.data import Batch
+from repro.interface import Trainer, TrainSettings
+from repro.interface.processes import SINGLE_PROCESS, ProcessGroup
+from repro.run import main
+from repro.training import loop, resolve
+from repro.training import recipe as recipes
+from repro.training.meters import Meter
+from repro.training.recipe import Recipe
+
+# smaller networks of the same structure, by the model of a recipe
+SMALLER = {
+    "efficientnet_v2_s": "efficientnet_v2_b0",
+    "shufflenet_v2_x1_0": "shufflenet_v2_x0_5",
+    "shufflenet_v2_x1_0_torchvision": "shufflenet_v2_x0_5_torchvision",
+    "asymmnet_large": "asymmnet_small_x0_35",
+}
+
+
+def train(*argv: str) -> None:
+    """Run the command repro.run."""
+    main(list(argv))
+
+
+def train_all_recipes(name: str, configs: str, data: str, out: str) -> None:
+    """Train a small network by each recipe of the folder `configs`, for 1 epoch or 3; run folders are OUT/RECIPE.
+
+    All recipes share one process, since importing a framework takes longer than the steps, and steps are not compiled,
+    since compilation does, too.
+    """
+    train_settings = resolve.train_settings
+
+    def eager_settings(recipe: Recipe) -> TrainSettings:
+        return replace(train_settings(recipe), compiled=False)
+
+    resolve.train_settings = eager_settings
+    for path in sorted(Path(configs).glob("*.yaml")):
+        values = recipes.read_recipe_file(path)
+        flags = ["--model", SMALLER.get(values["model"], values["model"]), "--image-size", "40", "--batch-size", "6"]
+        flags += ["--option", "depth=8"] if "cifar" in path.stem else []
+        progressive = ["--epochs", "3", "--stages", "3", "--first-stage", "image_size=32"]
+        flags += progressive if "first_stage" in values else ["--epochs", "1"]
+        flags += ["--data", data, "--split", "0.2", "--lr", "1e-4", "--out", f"{out}/{path.stem}"]
+        main(["--backend", name, "--config", str(path), *flags])
+
+
+def train_until_killed(*argv: str) -> None:
+    """Run the command repro.run, and kill this process before the second step of epoch 3."""
+    train_epoch = loop.train_epoch
+
+    def train_epoch_until_killed(
+        trainer: Trainer,
+        batches: Iterable[Batch],
+        rates: Sequence[float],
+        epoch: int,
+        processes: ProcessGroup = SINGLE_PROCESS,
+    ) -> Meter:
+        def batches_until_killed() -> Iterator[Batch]:
+            for step, batch in enumerate(batches):
+                if (epoch, step) == (3, 1):
+                    os.kill(os.getpid(), signal.SIGKILL)
+                yield batch
+
+        return train_epoch(trainer, batches_until_killed(), rates, epoch, processes)
+
+    loop.train_epoch = train_epoch_until_killed
+    main(list(argv))
