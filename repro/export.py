@@ -45,7 +45,12 @@ def main(argv: list[str] | None = None) -> int:
         if destination.exists():
             raise ReproError(f"{destination} already exists; give another name")
         checkpoint = read_checkpoint(
-            arguments.source, arguments.model, options_of(arguments), layout=arguments.layout, weights_only=True
+            arguments.source,
+            arguments.model,
+            options_of(arguments),
+            layout=arguments.layout,
+            prefix=arguments.prefix,
+            weights_only=True,
         )
         size = choose_image_size(arguments.image_size, checkpoint)
         comparison = export_checked(temporary, checkpoint, backend, size)

@@ -58,6 +58,9 @@ def add_source_flags(parser: argparse._ActionsContainer) -> None:
         help="whose names the arrays have: canonical, torch, paddle, mindspore, torchvision, timm, authors, "
         "paddle.vision, mindcv or keras (default: recognised)",
     )  # fmt: skip
+    parser.add_argument(
+        "--prefix", metavar="TEXT", help='text before every name, such as "model." (default: recognised)'
+    )
 
 
 def options_of(arguments: argparse.Namespace) -> dict[str, object] | None:
@@ -82,6 +85,7 @@ def convert_file(arguments: argparse.Namespace) -> None:
         arguments.model,
         options_of(arguments),
         layout=arguments.layout,
+        prefix=arguments.prefix,
         num_classes=arguments.num_classes,
         partial=arguments.partial,
         weights_only=arguments.weights_only,

@@ -126,7 +126,7 @@ def test_every_mismatch_is_named_and_nothing_written(tmp_path: Path, capsys: Cap
         ),
         (["w.pth", "--model", MODEL, "--option", "asymmrate=2023-13-45"], "asymmrate must be 0, 1 or 2"),
         (["w.pth", "--model", MODEL, "--option", "num_classes=3"], "the arrays give num_classes"),
-        (["w.pth", "--model", "asymmnet_large"], "do not fit asymmnet_large with 7 classes and 1 input channels"),
+        (["w.pth", "--model", "asymmnet_large"], f"not fit asymmnet_large; it fits {MODEL}: give --model {MODEL}"),
         (["none/w.pth", "--model", MODEL], "No such file or directory"),
     ],
 )

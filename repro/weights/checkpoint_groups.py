@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import NamedTuple
 
 import numpy as np
 
 from repro.arrays import Arrays
 from repro.errors import ReproError
+from repro.untrusted import printable
 from repro.weights import Log
 
 
@@ -29,7 +31,9 @@ class SlotNames(NamedTuple):
 WEIGHT_GROUPS = ("state_dict", "model_state_dict", "model", "net", "network", "params", "weights")
 EMA_GROUPS = ("state_dict_ema", "ema_state_dict", "model_ema", "ema")
 OPTIMIZER_GROUPS = ("optimizer", "opt")
-WRAPPER_PREFIXES = ("module.", "_orig_mod.")  # of torch's DataParallel and torch.compile
+# attributes in which wrappers keep a network: torch's DataParallel, AveragedModel and compile, Lightning modules, and
+# MindSpore's cells with a loss
+WRAPPERS = ("module", "_orig_mod", "model", "net", "network", "backbone", "_backbone")
 SLOTS = {
     "velocity": SlotNames("momentum_buffer", "moments"),
     "moment1": SlotNames("exp_avg", "moment1"),
@@ -46,14 +50,23 @@ class CheckpointGroups:
 
     weights, ema, and slots (slot -> arrays): by name. numbered_slots: slot -> arrays of torch's optimizer by the number
     of the parameter. step_counters: one, or one per parameter. beta_powers: BETA_POWERS -> one number per parameter.
+    ema_group: the name of the group that holds the EMA.
     """
 
     weights: Arrays = field(default_factory=dict)
     ema: Arrays = field(default_factory=dict)
+    ema_group: str = "ema"
     slots: dict[str, Arrays] = field(default_factory=dict)
     numbered_slots: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
     step_counters: list[np.ndarray] = field(default_factory=list)
     beta_powers: dict[str, list[np.ndarray]] = field(default_factory=dict)
+
+    def remove_prefix(self, prefix: str) -> None:
+        """Remove a prefix from the names of the weights, of their EMA and of the optimizer's slots."""
+        self.weights = {name.removeprefix(prefix): array for name, array in self.weights.items()}
+        self.ema = {name.removeprefix(prefix): array for name, array in self.ema.items()}
+        for slot, arrays in self.slots.items():
+            self.slots[slot] = {name.removeprefix(prefix): array for name, array in arrays.items()}
 
 
 def has_optimizer(arrays: Mapping[str, np.ndarray]) -> bool:
@@ -61,10 +74,11 @@ def has_optimizer(arrays: Mapping[str, np.ndarray]) -> bool:
     return any(name.startswith(tuple(f"{group}/" for group in OPTIMIZER_GROUPS)) for name in arrays)
 
 
-def split_groups(arrays: Mapping[str, np.ndarray], log: Log) -> CheckpointGroups:
+def split_groups(arrays: Mapping[str, np.ndarray], log: Log, prefix: str | None = None) -> CheckpointGroups:
     """Sort the arrays of a file into groups. `log` receives a line about each group that is read or skipped.
 
-    Raises ReproError where it is unclear which arrays are the weights.
+    prefix: the text before the name of every weight; by default the prefixes of usual wrappers are removed.
+    Raises ReproError where it is unclear which arrays are the weights, and where no weight has the prefix.
     """
     nested: dict[str, Arrays] = {}
     for name, array in arrays.items():
@@ -74,13 +88,20 @@ def split_groups(arrays: Mapping[str, np.ndarray], log: Log) -> CheckpointGroups
     if top_level := _without_flat_groups(nested.get("", {}), groups, log):
         nested[""] = top_level
     weight_group = _weight_group(nested)
-    groups.weights = _without_prefixes(nested.pop(weight_group), log)
     if weight_group:
         log(f"read the weights under {weight_group!r}")
+    weights = _without_counters(nested.pop(weight_group), log)
+    if prefix is None:
+        weights, prefix = _without_wrappers(weights, log)
+    else:
+        weights = _under_prefix(weights, prefix, log)
     ema_group = _first_group(EMA_GROUPS, nested)
     if ema_group:
-        groups.ema = _without_prefixes(nested.pop(ema_group), lambda _: None)
-        log(f"read the EMA under {ema_group!r}")
+        groups.ema_group = ema_group
+        groups.ema = _without_counters(nested.pop(ema_group), _silent)
+    groups.ema, _ = _without_wrappers(groups.ema, _silent)
+    groups.remove_prefix(prefix)
+    groups.weights = weights
     for group, group_arrays in nested.items():
         outer, _, inner = group.partition("/")
         if outer in OPTIMIZER_GROUPS:
@@ -94,8 +115,9 @@ def split_groups(arrays: Mapping[str, np.ndarray], log: Log) -> CheckpointGroups
 def _weight_group(nested: Mapping[str, Arrays]) -> str:
     """Return the group that holds the weights. Raises ReproError where that is unclear."""
     group = _first_group(("", *WEIGHT_GROUPS, *EMA_GROUPS), nested)
-    if group is None and len(nested) == 1:
-        (group,) = nested
+    candidates = [name for name, arrays in nested.items() if _has_weights(arrays)]
+    if group is None and len(candidates) == 1:
+        (group,) = candidates
     if group is None:
         raise ReproError(
             f"the file holds several groups of arrays ({', '.join(list(nested)[:8])}), and it is unclear which are the "
@@ -106,8 +128,13 @@ def _weight_group(nested: Mapping[str, Arrays]) -> str:
 
 def _first_group(names: tuple[str, ...], nested: Mapping[str, Arrays]) -> str | None:
     """Return the full name of the first of the named groups that holds arrays."""
-    by_last_name = {group.rpartition("/")[2]: group for group, arrays in nested.items() if arrays}
+    by_last_name = {group.rpartition("/")[2]: group for group in nested if _has_weights(nested[group])}
     return next((by_last_name[name] for name in names if name in by_last_name), None)
+
+
+def _has_weights(arrays: Arrays) -> bool:
+    """Return whether a group can be weights: metrics and counters next to the weights are only scalars."""
+    return any(array.size > 1 for array in arrays.values())
 
 
 def _take_optimizer(group: str, arrays: Arrays, groups: CheckpointGroups) -> None:
@@ -157,13 +184,51 @@ def _without_flat_groups(arrays: Arrays, groups: CheckpointGroups, log: Log) -> 
     return weights
 
 
-def _without_prefixes(arrays: Arrays, log: Log) -> Arrays:
-    """Remove the prefixes that wrappers of models put before every name."""
-    for prefix in WRAPPER_PREFIXES:
-        if arrays and all(name.startswith(prefix) for name in arrays):
-            log(f"removed the prefix {prefix!r} from every name")
-            arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
-    return arrays
+def _silent(line: str) -> None:
+    """Log nothing: what is known of the weights need not be logged again for their EMA."""
+
+
+def _without_counters(arrays: Arrays, log: Log) -> Arrays:
+    """Drop the integer scalars that frameworks keep with the weights, such as torch's num_batches_tracked."""
+    counters = [name for name, array in arrays.items() if array.size == 1 and np.issubdtype(array.dtype, np.integer)]
+    if counters:
+        log(f"skipped {len(counters)} integer scalars, which are not weights: {counters[0]}, ...")
+    return {name: array for name, array in arrays.items() if name not in counters}
+
+
+def _without_wrappers(arrays: Arrays, log: Log) -> tuple[Arrays, str]:
+    """Remove the attributes of wrappers before the names, however many, and return the arrays and the prefix.
+
+    Arrays of the wrapper itself, such as the weights of its loss, are left out if most arrays belong to the network.
+    """
+    prefix = ""
+    while True:
+        counts = {wrapper: sum(name.startswith(f"{wrapper}.") for name in arrays) for wrapper in WRAPPERS}
+        wrapper = max(WRAPPERS, key=lambda word: counts[word])
+        if counts[wrapper] <= len(arrays) / 2:
+            return arrays, prefix
+        arrays = _under_prefix(arrays, f"{wrapper}.", log)
+        prefix += f"{wrapper}."
+
+
+def _under_prefix(arrays: Arrays, prefix: str, log: Log) -> Arrays:
+    """Return the arrays whose names begin with the prefix, without it. Raises ReproError where there are none."""
+    inside = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    if not inside:
+        raise ReproError(f"no array has the prefix {prefix!r}; the first name is {printable(next(iter(arrays), ''))}")
+    outside = [name for name in arrays if not name.startswith(prefix)]
+    if outside:
+        shown = ", ".join(printable(name) for name in outside[:4])
+        log(f"removed the prefix {printable(prefix)!r}, and left out {len(outside)} arrays without it: {shown}")
+    else:
+        log(f"removed the prefix {printable(prefix)!r} from every name")
+    return inside
+
+
+def common_prefix(arrays: Arrays) -> str:
+    """Return the attributes, up to the last ".", with which all names begin."""
+    levels = zip(*(name.split(".")[:-1] for name in arrays), strict=False)
+    return "".join(f"{level[0]}." for level in takewhile(lambda level: len(set(level)) == 1, levels))
 
 
 def join_groups(weights: Arrays, ema: Arrays, slots: Mapping[str, Arrays], steps: int | None, *, flat: bool) -> Arrays:

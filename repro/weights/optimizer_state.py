@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-
-import numpy as np
 
 from repro.arrays import Arrays
 from repro.specs import STATISTICS, Spec
+from repro.untrusted import printable
 from repro.weights import Log
 from repro.weights.adam_steps import steps_in_file
 from repro.weights.checkpoint_groups import BETA_POWERS, CheckpointGroups, has_optimizer
@@ -32,18 +30,20 @@ def separate_optimizer(path: Path, arrays: Arrays, log: Log) -> Arrays:
     return read_optimizer(path, file)
 
 
-def canonical_ema(ema: Arrays, weights: Arrays, spec: Spec, log: Log) -> Arrays:
+def canonical_ema(groups: CheckpointGroups, reader: LayoutReader, weights: Arrays, spec: Spec, log: Log) -> Arrays:
     """Return the EMA in the order of the spec if it is complete and every array fits, {} otherwise.
 
-    ema: canonical arrays. A trainer averages only trained weights, so running statistics may come from `weights`.
+    A trainer averages only trained weights, so running statistics may come from `weights`, which are canonical.
     """
-    if not _all_fit("the EMA", ema, spec, log):
+    ema = _canonical("the EMA", groups.ema, reader, spec, log)
+    if not ema:
         return {}
     ema = {name: weights[name] for name, weight in spec.weights.items() if weight.kind in STATISTICS} | ema
     missing = next((name for name in spec.weights if name not in ema), None)
     if missing:
         log(f"skipped the EMA: {missing} is missing")
         return {}
+    log(f"read the EMA under {groups.ema_group!r}")
     return {name: ema[name] for name in spec.weights}
 
 
@@ -52,31 +52,45 @@ def canonical_optimizer(
 ) -> tuple[dict[str, Arrays], int | None]:
     """Return the slots whose arrays all fit `spec`, and Adam's step count where the file gives it.
 
-    reader: reads the layout of the file; its spec, which numbers torch's parameters, may have other classes.
+    reader: reads the layout of the file; its spec may have another number of classes.
     """
-    slots = {slot: reader.to_canonical(arrays) for slot, arrays in groups.slots.items()}
-    slots |= _named_slots(groups.numbered_slots, reader.spec)
-    fitting = {slot: arrays for slot, arrays in slots.items() if _all_fit(f"the optimizer's {slot}", arrays, spec, log)}
-    for slot, arrays in fitting.items():
-        log(f"read the optimizer's {slot}: {len(arrays)} arrays")
-    if "moment1" not in fitting:
-        return fitting, None
+    slots = {}
+    for slot, named in (groups.slots | _named_slots(groups, reader)).items():
+        hint = "; several groups of parameters change their order" if slot in groups.numbered_slots else ""
+        arrays = _canonical(f"the optimizer's {slot}", named, reader, spec, log, hint)
+        if arrays:
+            slots[slot] = arrays
+            log(f"read the optimizer's {slot}: {len(arrays)} arrays")
+    if "moment1" not in slots:
+        return slots, None
     beta_powers = [groups.beta_powers.get(name, []) for name in BETA_POWERS]
-    return fitting, steps_in_file(groups.step_counters, beta_powers, log)
+    return slots, steps_in_file(groups.step_counters, beta_powers, log)
 
 
-def _named_slots(numbered_slots: Mapping[str, Mapping[int, np.ndarray]], spec: Spec) -> dict[str, Arrays]:
-    """Name the arrays of torch's optimizer, which numbers parameters in the order of the model."""
-    trained = [name for name, weight in spec.weights.items() if weight.kind not in STATISTICS]
+def _named_slots(groups: CheckpointGroups, reader: LayoutReader) -> dict[str, Arrays]:
+    """Name the arrays of torch's optimizer, which numbers the parameters in the order of the file's state dict."""
+    statistics = {reader.names[name] for name, weight in reader.spec.weights.items() if weight.kind in STATISTICS}
+    trained = [name for name in groups.weights if name not in statistics]
     return {
-        slot: {trained[number]: array for number, array in arrays.items() if number < len(trained)}
-        for slot, arrays in numbered_slots.items()
-    }
+        slot: {trained[number] if number < len(trained) else f"parameter {number}": array
+               for number, array in arrays.items()}
+        for slot, arrays in groups.numbered_slots.items()
+    }  # fmt: skip
 
 
-def _all_fit(what: str, arrays: Arrays, spec: Spec, log: Log) -> bool:
-    """Return whether there are arrays and all have the name and shape of a weight; log the first that has not."""
-    misfit = next((name for name, array in arrays.items() if not fits_spec(name, array, spec)), None)
-    if misfit:
-        log(f"skipped {what}: {misfit} has shape {arrays[misfit].shape}")
-    return bool(arrays) and misfit is None
+def _canonical(what: str, arrays: Arrays, reader: LayoutReader, spec: Spec, log: Log, hint: str = "") -> Arrays:
+    """Return the arrays of the file under canonical names if each one fits a weight of the spec, {} otherwise.
+
+    `log` receives the first array that does not fit, with the hint.
+    """
+    unknown = next((name for name in arrays if name not in reader.canonical_names), None)
+    if unknown is not None:
+        log(f"skipped {what}: {printable(unknown)} does not belong to any weight")
+        return {}
+    canonical = reader.to_canonical(arrays)
+    misfit = next((name for name, array in canonical.items() if not fits_spec(name, array, spec)), None)
+    if misfit is not None:
+        shapes = f"{canonical[misfit].shape} instead of {spec.weights[misfit].shape}"
+        log(f"skipped {what}: {misfit} has shape {shapes}{hint}")
+        return {}
+    return canonical

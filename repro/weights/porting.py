@@ -17,8 +17,9 @@ import repro
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.specs import Spec, find_spec
+from repro.untrusted import printable
 from repro.weights import Log
-from repro.weights.checkpoint_groups import CheckpointGroups, join_groups, split_groups
+from repro.weights.checkpoint_groups import CheckpointGroups, common_prefix, join_groups, split_groups
 from repro.weights.formats import KERAS, SAFETENSORS, extensions, file_format, native_names, read_file, write_file
 from repro.weights.layout_reader import LayoutReader
 from repro.weights.layouts import AUTO, CANONICAL, Layout, identify_model, layout_named, layouts_for, recognise_layout
@@ -59,6 +60,7 @@ def read_checkpoint(
     options: Mapping[str, object] | None = None,
     *,
     layout: str = AUTO,
+    prefix: str | None = None,
     num_classes: int | None = None,
     partial: bool = False,
     weights_only: bool = False,
@@ -68,16 +70,16 @@ def read_checkpoint(
 
     model, options: as in find_spec; needed only where neither the metadata nor the arrays identify the model.
     layout: a publisher in repro.weights.layouts, or "auto".
+    prefix: the text before the name of every weight in the file; by default it is recognised.
     num_classes: initialise a classifier of this many classes where the file has another number.
     partial: drop arrays that do not fit, and initialise missing weights. Initial weights are those of seed 0.
     weights_only: read neither an EMA nor an optimizer.
     log: receives a line about everything that is recognised, skipped or initialised.
     Raises ReproError for an unreadable file, and for arrays that do not fit the model, with the name of each.
     """
-    source = _read_source(Path(path), weights_only=weights_only, log=log)
+    source = _read_source(Path(path), prefix, weights_only=weights_only, log=log)
+    spec, options, file_layout = _identify(source, model, options, layout, log)
     arrays = source.groups.weights
-    spec, options = _identify_spec(source, model, options, log)
-    file_layout = _choose_layout(source, spec, layout, log)
     if file_layout.options:
         options = {**file_layout.options, **options}
         spec = find_spec(spec.name, **options)
@@ -86,11 +88,14 @@ def read_checkpoint(
         log(f"note: the network in {file_layout.publisher} {file_layout.note}; its logits differ there")
     reader = LayoutReader(file_layout, spec, arrays)
     weights, spec = reader.weights(arrays, num_classes, partial=partial, log=log)
-    check_weights(weights, spec, reader.names, f"the weights of {path}")
+    try:
+        check_weights(weights, spec, reader.names, f"the weights of {path}")
+    except ReproError as error:
+        raise _with_fitting_model(error, source, spec) from None
     weights = {name: weights[name] for name in spec.weights}
     checkpoint = Checkpoint(spec, weights, metadata=_metadata(source, spec, options, file_layout))
     if not weights_only:
-        checkpoint.ema = canonical_ema(reader.to_canonical(source.groups.ema), weights, spec, log)
+        checkpoint.ema = canonical_ema(source.groups, reader, weights, spec, log)
         checkpoint.slots, checkpoint.steps = canonical_optimizer(source.groups, reader, spec, log)
     return checkpoint
 
@@ -154,22 +159,46 @@ def destination_layout(path: Path, spec: Spec, to: str | None) -> Layout:
     return layout
 
 
-def _read_source(path: Path, *, weights_only: bool, log: Log) -> _Source:
+def _read_source(path: Path, prefix: str | None, *, weights_only: bool, log: Log) -> _Source:
     """Read all arrays of the file and, unless weights_only, of the optimizer's file next to it."""
     arrays, metadata = read_file(path)
     if not weights_only:
         arrays |= separate_optimizer(path, arrays, log)
-    groups = split_groups(arrays, log)
-    groups.weights = _without_counters(groups.weights, log)
+    groups = split_groups(arrays, log, prefix)
     return _Source(path, file_format(path), groups, metadata)
 
 
-def _without_counters(arrays: Arrays, log: Log) -> Arrays:
-    """Drop the integer scalars that frameworks keep with the weights, such as torch's num_batches_tracked."""
-    counters = [name for name, array in arrays.items() if array.size == 1 and np.issubdtype(array.dtype, np.integer)]
-    if counters:
-        log(f"skipped {len(counters)} integer scalars, which are not weights: {counters[0]}, ...")
-    return {name: array for name, array in arrays.items() if name not in counters}
+def _identify(
+    source: _Source, model: str | None, options: Mapping[str, object] | None, layout: str, log: Log
+) -> tuple[Spec, Mapping[str, object], Layout]:
+    """Return the spec of the file's network, the options that make it, and the layout of its arrays.
+
+    If the names fit nothing, the prefix that all of them share is removed from the source.
+    """
+    try:
+        spec, chosen = _identify_spec(source, model, options, log)
+        return spec, chosen, _choose_layout(source, spec, layout, log)
+    except ReproError as error:
+        prefix = common_prefix(source.groups.weights)
+        if not prefix:
+            raise
+        source.groups.remove_prefix(prefix)
+        try:
+            spec, chosen = _identify_spec(source, model, options, log)
+            file_layout = _choose_layout(source, spec, layout, log)
+        except ReproError:
+            raise ReproError(f"{error} (every name begins with {printable(prefix)!r})") from None
+        log(f"removed the prefix {printable(prefix)!r} from every name")
+        return spec, chosen, file_layout
+
+
+def _with_fitting_model(error: ReproError, source: _Source, spec: Spec) -> ReproError:
+    """Return the error of arrays that do not fit `spec`, or one that names the variant that they fit."""
+    try:
+        model = identify_model(source.groups.weights, source.format, source.path)
+    except ReproError:
+        return error
+    return ReproError(f"{source.path} does not fit {spec.name}; it fits {model}: give --model {model}")
 
 
 def _identify_spec(
