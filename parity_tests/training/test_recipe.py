@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ REQUIRED = {"backend": "torch", "model": "asymmnet_small"}
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-def flags(*argv: str) -> dict:
+def flags(*argv: str) -> dict[str, Any]:
     parser = argparse.ArgumentParser()
     recipes.add_flags(parser)
     return recipes.parse_values(vars(parser.parse_args(argv)))
@@ -27,7 +28,7 @@ def write_recipe(folder: Path, text: str | bytes) -> Path:
     return path
 
 
-def test_every_field_has_a_flag_and_survives_a_file(tmp_path):
+def test_every_field_has_a_flag_and_survives_a_file(tmp_path: Path) -> None:
     changed = flags(
         "--backend", "paddle", "--model", "asymmnet_large", "--option", "width=0.5", "--option", "asymmrate=2",
         "--weights", "w.safetensors", "--fresh-head", "true", "--train-only", "classifier",
@@ -54,14 +55,14 @@ def test_every_field_has_a_flag_and_survives_a_file(tmp_path):
     assert recipes.build_recipe(recipes.read_recipe_file(path), {}) == recipe
 
 
-def test_flags_have_priority_and_options_are_merged(tmp_path):
+def test_flags_have_priority_and_options_are_merged(tmp_path: Path) -> None:
     path = write_recipe(tmp_path, "lr: 1e-2\nepochs: 5\noptions: {width: 0.5, dropout: 0.1}\n")
     changes = flags("--lr", "0.2", "--option", "width=2", "--backend", "b", "--model", "m")
     recipe = recipes.build_recipe(recipes.read_recipe_file(path), changes)
     assert (recipe.lr, recipe.epochs, recipe.options) == (0.2, 5, {"width": 2, "dropout": 0.1})
 
 
-def test_options_are_numbers_if_they_parse_as_numbers_and_text_otherwise(tmp_path):
+def test_options_are_numbers_if_they_parse_as_numbers_and_text_otherwise(tmp_path: Path) -> None:
     expected = {"depth": 164, "width": 0.5, "dropout": 1e-4, "block": "bottleneck"}
     argv = [argument for key, value in expected.items() for argument in ("--option", f"{key}={value}")]
     path = write_recipe(tmp_path, "options: {depth: 164, width: 0.5, dropout: 1e-4, block: bottleneck}")
@@ -124,14 +125,14 @@ def test_flags_have_priority_over_single_values_of_the_first_stage() -> None:
         ("#" * 70_000, "larger than"),
     ],
 )
-def test_an_invalid_file_is_reported_in_one_line(tmp_path, text, message):
+def test_an_invalid_file_is_reported_in_one_line(tmp_path: Path, text: str | bytes, message: str) -> None:
     path = write_recipe(tmp_path, text)
     with pytest.raises(ReproError, match=message) as error:
         recipes.read_recipe_file(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 400
 
 
-def test_a_missing_file_is_reported():
+def test_a_missing_file_is_reported() -> None:
     with pytest.raises(ReproError, match=r"cannot read the recipe nowhere\.yaml: No such file"):
         recipes.read_recipe_file("nowhere.yaml")
 
@@ -144,17 +145,17 @@ def test_a_missing_file_is_reported():
         (("--split", "1.5"), "--split must be"),
     ],
 )
-def test_an_invalid_flag_is_named_as_it_was_typed(argv, message):
+def test_an_invalid_flag_is_named_as_it_was_typed(argv: tuple[str, ...], message: str) -> None:
     with pytest.raises(ReproError, match=message):
         flags(*argv)
 
 
-def test_the_model_is_required():
+def test_the_model_is_required() -> None:
     with pytest.raises(ReproError, match="--model is required"):
         recipes.build_recipe({"backend": "torch"}, {})
 
 
-def test_the_recipe_of_the_asymmnet_article_has_its_values():
+def test_the_recipe_of_the_asymmnet_article_has_its_values() -> None:
     values = recipes.read_recipe_file(CONFIGS / "asymmnet_caltech16.yaml")
     recipe = recipes.build_recipe(values, {"backend": "paddle"})
     assert (recipe.image_size, recipe.rotation, recipe.batch_size, recipe.epochs) == (256, 10, 32, 100)

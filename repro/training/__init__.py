@@ -1,1 +1,1 @@
-"""The common training: recipe, schedule, meters, loop, run folder and curves, the same for every backend."""
+"""Training from a recipe to a run folder, the same for every backend."""

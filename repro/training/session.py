@@ -141,9 +141,7 @@ def resolve_recipe(recipe: Recipe, processes: ProcessGroup) -> tuple[Recipe, Spe
     dataset = open_dataset(recipe.data, split=recipe.split, seed=recipe.seed)
     spec = resolve.build_spec(recipe, len(dataset.classes))
     recipe = resolve.complete_recipe(recipe, spec)
-    processes.local_slice(
-        min(recipe.batch_size, len(dataset.train))
-    )  # raises ReproError if the batch cannot be split evenly
+    processes.local_slice(min(recipe.batch_size, len(dataset.train)))  # raises if the batch cannot be split evenly
     return recipe, spec, dataset
 
 
@@ -165,9 +163,8 @@ def start_backend(recipe: Recipe) -> tuple[Backend, str]:
     """
     from repro.interface.discovery import load_backend
 
-    os.environ.setdefault(
-        "NVIDIA_TF32_OVERRIDE", "0"
-    )  # full float32 precision on a GPU; read when the GPU is initialised
+    # full float32 precision on a GPU; the variable is read when the GPU is initialised
+    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
     backend = load_backend(recipe.backend)
     try:
         device = backend.use_device(recipe.device)
