@@ -214,21 +214,21 @@ def initial_weights(recipe: Recipe, spec: Spec) -> Arrays:
     fresh = initialise(spec, recipe.seed)
     if recipe.weights is None:
         return fresh
-    source, weights, _ = read_weights(recipe.weights, recipe.model, recipe.options)
-    if source.num_classes != spec.num_classes and not recipe.fresh_head:
+    stored, weights, _ = read_weights(recipe.weights, recipe.model, recipe.options)
+    if stored.num_classes != spec.num_classes and not recipe.fresh_head:
         raise ReproError(
-            f"{recipe.weights} distinguishes {source.num_classes} classes, but {recipe.data} has {spec.num_classes}; "
+            f"{recipe.weights} distinguishes {stored.num_classes} classes, but {recipe.data} has {spec.num_classes}; "
             "choose other weights or data, or initialise the classifier freshly with --fresh-head true"
         )
-    if source.in_channels != spec.in_channels:
+    if stored.in_channels != spec.in_channels:
         raise ReproError(
-            f"{recipe.weights} takes images of {source.in_channels} channels, not {spec.in_channels}; "
-            f"give --channels {source.in_channels}"
+            f"{recipe.weights} takes images of {stored.in_channels} channels, not {spec.in_channels}; "
+            f"give --channels {stored.in_channels}"
         )
-    if source.norm_eps != spec.norm_eps:
+    if stored.norm_eps != spec.norm_eps:
         raise ReproError(
-            f"{recipe.weights} belongs to a network that normalises with an epsilon of {source.norm_eps:g}, not "
-            f"{spec.norm_eps:g}; add --option norm_eps={source.norm_eps:g}"
+            f"{recipe.weights} belongs to a network that normalises with an epsilon of {stored.norm_eps:g}, not "
+            f"{spec.norm_eps:g}; add --option norm_eps={stored.norm_eps:g}"
         )
     head_prefix = spec.classifier.rpartition(".")[0] + "."
     return {
