@@ -30,6 +30,12 @@ def main(argv: list[str] | None = None) -> int:
         metavar="N",
         help="initialise a classifier of N classes if SRC has others",
     )
+    output.add_argument(
+        "--in-channels",
+        type=int,
+        metavar="N",
+        help="adapt the first convolution to images of N channels: summed for 1, repeated and scaled for others",
+    )
     output.add_argument("--partial", action="store_true", help="copy only arrays that fit, and initialise the others")
     output.add_argument("--weights-only", action="store_true", help="copy neither the EMA nor the optimizer's state")
     parser.add_argument("--inspect", action="store_true", help="print the contents of SRC, and exit")
@@ -87,6 +93,7 @@ def convert_file(arguments: argparse.Namespace) -> None:
         layout=arguments.layout,
         prefix=arguments.prefix,
         num_classes=arguments.num_classes,
+        in_channels=arguments.in_channels,
         partial=arguments.partial,
         weights_only=arguments.weights_only,
     )

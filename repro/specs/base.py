@@ -197,6 +197,11 @@ class Spec:
         """The name of the classifier's weight, which has a row for each class."""
         return [name for name, weight in self.weights.items() if weight.kind == "linear"][-1]
 
+    @property
+    def first_conv(self) -> str:
+        """The name of the first convolution's kernel, which has a slice for each input channel."""
+        return next(name for name, weight in self.weights.items() if weight.kind == "conv")  # has one group
+
     @cached_property
     def params(self) -> int:
         """The number of trained parameters, without running statistics."""

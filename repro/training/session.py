@@ -222,8 +222,8 @@ def initial_weights(recipe: Recipe, spec: Spec) -> Arrays:
         )
     if stored.in_channels != spec.in_channels:
         raise ReproError(
-            f"{recipe.weights} takes images of {stored.in_channels} channels, not {spec.in_channels}; "
-            f"give --channels {stored.in_channels}"
+            f"{recipe.weights} takes images of {stored.in_channels} channels, not {spec.in_channels}; give --channels "
+            f"{stored.in_channels}, or adapt the weights with repro.port --in-channels {spec.in_channels}"
         )
     if stored.norm_eps != spec.norm_eps:
         raise ReproError(

@@ -39,12 +39,19 @@ class LayoutReader:
         return canonical
 
     def weights(
-        self, arrays: Mapping[str, np.ndarray], num_classes: int | None, *, partial: bool, log: Log
+        self,
+        arrays: Mapping[str, np.ndarray],
+        num_classes: int | None,
+        in_channels: int | None = None,
+        *,
+        partial: bool,
+        log: Log,
     ) -> tuple[Arrays, Spec]:
         """Return the weights by canonical name, and the spec that they are for. They may not fit it: see check_weights.
 
         Arrays without a canonical name keep the name of the file. num_classes: initialise a classifier of this many
-        classes where the file has another number. partial: drop arrays that do not fit, and initialise missing weights.
+        classes where the file has another number. in_channels: adapt the first convolution to this many input channels.
+        partial: drop arrays that do not fit, and initialise missing weights.
         Raises ReproError for a weight under two names, and where nothing fits.
         """
         known = self.to_canonical(arrays)
@@ -54,6 +61,13 @@ class LayoutReader:
                 f"{min(twice)} occurs twice: under its canonical name and under that of {self.layout.publisher}"
             )
         weights, spec = known | unknown, self.spec
+        if in_channels is not None and in_channels != spec.in_channels:
+            name = spec.first_conv
+            if name not in known or known[name].ndim != len(spec.weights[name].shape):
+                raise ReproError(f"the file lacks {name}, so that its input channels cannot be adapted")
+            log(f"adapted {name} from {spec.in_channels} input channels to {in_channels}")
+            spec = replace(spec, in_channels=in_channels)
+            weights[name] = adapt_channels(known[name], in_channels)
         fresh: set[str] = set()
         if num_classes is not None and num_classes != spec.num_classes:
             spec = replace(spec, num_classes=num_classes)
@@ -71,6 +85,20 @@ class LayoutReader:
             log(f"initialised {len(fresh)} of {len(spec.weights)} weights: {', '.join(_ordered(fresh, spec))}")
             weights |= {name: array for name, array in initialise(spec, 0).items() if name in fresh}
         return weights, spec
+
+
+def adapt_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """Return the kernel (O, C, H, W) of a first convolution for another number of input channels.
+
+    For one channel it is the sum over C: a grey image gives what its copies in C channels gave. For more channels the C
+    channels are repeated and scaled by C / channels, so that images with equal channels give what they gave. Both are
+    what timm does (timm/models/_manipulate.py, adapt_input_conv). The dtype stays.
+    """
+    exact = kernel.astype(np.float64)
+    if channels == 1:
+        return exact.sum(1, keepdims=True).astype(kernel.dtype)
+    indices = np.arange(channels) % kernel.shape[1]
+    return (exact[:, indices] * (kernel.shape[1] / channels)).astype(kernel.dtype)
 
 
 def _ordered(names: set[str], spec: Spec) -> list[str]:

@@ -62,6 +62,7 @@ def read_checkpoint(
     layout: str = AUTO,
     prefix: str | None = None,
     num_classes: int | None = None,
+    in_channels: int | None = None,
     partial: bool = False,
     weights_only: bool = False,
     log: Log = print,
@@ -72,6 +73,7 @@ def read_checkpoint(
     layout: a publisher in repro.weights.layouts, or "auto".
     prefix: the text before the name of every weight in the file; by default it is recognised.
     num_classes: initialise a classifier of this many classes where the file has another number.
+    in_channels: adapt the first convolution to this many input channels, see adapt_channels.
     partial: drop arrays that do not fit, and initialise missing weights. Initial weights are those of seed 0.
     weights_only: read neither an EMA nor an optimizer.
     log: receives a line about everything that is recognised, skipped or initialised.
@@ -87,7 +89,7 @@ def read_checkpoint(
     if file_layout.note:
         log(f"note: the network in {file_layout.publisher} {file_layout.note}; its logits differ there")
     reader = LayoutReader(file_layout, spec, arrays)
-    weights, spec = reader.weights(arrays, num_classes, partial=partial, log=log)
+    weights, spec = reader.weights(arrays, num_classes, in_channels, partial=partial, log=log)
     try:
         check_weights(weights, spec, reader.names, f"the weights of {path}")
     except ReproError as error:

@@ -79,11 +79,10 @@ class Layout:
             canonical = self.to_canonical(name, array, weight, native)
             return canonical.shape[axis] or default if canonical.ndim == len(weight.shape) else default
 
-        first_conv = next(name for name, weight in spec.weights.items() if weight.kind == "conv")  # has one group
         return replace(
             spec,
             num_classes=side(spec.classifier, 0, spec.num_classes),
-            in_channels=side(first_conv, 1, spec.in_channels),
+            in_channels=side(spec.first_conv, 1, spec.in_channels),
         )
 
     def to_published(self, arrays: Mapping[str, np.ndarray], spec: Spec, native: NativeNames) -> Arrays:
