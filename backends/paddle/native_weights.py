@@ -9,22 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from repro.arrays import Arrays
 from repro.files import replacing
 from repro.interface.native_names import NativeNames
 from repro.untrusted import BFLOAT16, dtype_names, map_file, raw_bytes, reading
-from repro.weights.unpickle import (
-    NUMBERS,
-    Arrays,
-    Calls,
-    Global,
-    PickledArray,
-    PickledDtype,
-    arrays_in,
-    empty_dict,
-    literal,
-    pickled,
-    unpickle,
-)
+from repro.weights.pickled_tree import TreeArrays, arrays_in, literal, pickled
+from repro.weights.pickled_values import NUMBERS, PickledArray, value_calls
+from repro.weights.unpickle import Calls, unpickle
 
 NAMES = NativeNames({"norm_mean": "_mean", "norm_var": "_variance"}, axes={"linear": (1, 0)})
 EXTENSIONS = (".pdparams",)
@@ -53,14 +44,16 @@ def read(path: Path) -> Arrays:
         tree = _tree(path, labels)
         if optimizer:  # as if both had been saved in one file
             tree = {"model": _tree(path.with_suffix(EXTENSIONS[0]), labels), "optimizer": tree}
-        arrays = arrays_in(tree)
+        read_arrays = arrays_in(tree)
+        arrays: Arrays = read_arrays
         slots = _slots(arrays, _parameters(tree, arrays, labels))
         if optimizer:
             _check_optimizer(arrays, slots)
             arrays = {name: array for name, array in arrays.items() if name.startswith("optimizer/")}
         arrays = {slots[name][0] if name in slots else name: array for name, array in arrays.items()}
         # PaddlePaddle keeps bfloat16 under the name of a type that it lacks itself
-        return {name: array.view(BFLOAT16) if array.dtype == np.uint16 else array for name, array in arrays.items()}
+        arrays = {name: array.view(BFLOAT16) if array.dtype == np.uint16 else array for name, array in arrays.items()}
+        return TreeArrays(arrays, read_arrays.left_out)
 
 
 def _tree(path: Path, labels: Labels) -> dict:
@@ -68,7 +61,7 @@ def _tree(path: Path, labels: Labels) -> dict:
     program = map_file(path)
     tree = unpickle(program, _calls(len(program), labels))
     if type(tree) is not dict:
-        raise ValueError("it is no dictionary of arrays")
+        raise ValueError("it is not a dictionary of arrays")
     if "UnpackBigParamInfor@@" in tree:
         raise ValueError("its large arrays are cut into slices; save it again with paddle.save(..., protocol=4)")
     return tree
@@ -119,38 +112,16 @@ def _check_optimizer(arrays: Arrays, slots: dict[str, tuple[str, str]]) -> None:
 
 
 def _calls(size: int, labels: Labels) -> Calls:
-    """What a .pdparams file may call. labels: takes in what paddle.save calls each tensor of an inner dictionary."""
-    left = size
-
-    def encode(text: str, encoding: str) -> bytes:
-        """Bytes as protocol 2 spells them. A file that encodes one text again and again would fill the memory."""
-        nonlocal left
-        if not isinstance(text, str) or encoding != "latin1" or len(text) > left:
-            raise ValueError("it spells bytes in an unknown or endless way")
-        left -= len(text)
-        return text.encode("latin1")
-
-    def array(kind: object, *_: object) -> PickledArray:
-        if kind != Global("numpy.ndarray"):
-            raise ValueError("it holds a special kind of array")
-        return PickledArray()
+    """Return the calls that a .pdparams file needs. labels: receives Paddle's name of each tensor in a dictionary."""
 
     def named(pair: tuple) -> object:
-        """A tensor inside an outer dictionary, which paddle.save keeps as (name, array)."""
+        """Return a tensor inside an outer dictionary, which paddle.save stores as (name, array)."""
         label, value = pair
         if isinstance(label, str):
             labels.append((label, value))
         return value
 
-    return {
-        "numpy.core.multiarray._reconstruct": array,
-        "numpy._core.multiarray._reconstruct": array,  # from NumPy 2 on
-        "numpy.dtype": PickledDtype,
-        "_codecs.encode": encode,
-        "builtins.tuple": named,
-        "__builtin__.tuple": named,
-        "collections.OrderedDict": empty_dict,
-    }
+    return {**value_calls(size), "builtins.tuple": named, "__builtin__.tuple": named}
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -14,11 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
+from repro.arrays import Arrays
 from repro.files import replacing
 from repro.interface.native_names import NativeNames
 from repro.untrusted import BFLOAT16, checked_array, checked_sizes, dtype_names, map_file, raw_bytes, reading
+from repro.weights.pickled_tree import arrays_in, literal, pickled
+from repro.weights.pickled_values import value_calls
 from repro.weights.torch_legacy import MAGIC, unpickle_legacy
-from repro.weights.unpickle import Arrays, Calls, Global, arrays_in, empty_dict, literal, pickled, unpickle
+from repro.weights.unpickle import Calls, Global, unpickle
 
 NAMES = NativeNames({})
 EXTENSIONS = (".pth", ".pt")
@@ -26,21 +29,26 @@ EXTENSIONS = (".pth", ".pt")
 STORAGES: dict[str, str | np.dtype] = {
     "FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": BFLOAT16,
     "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "|i1", "ByteStorage": "|u1",
-    "BoolStorage": "|b1",
+    "BoolStorage": "|b1", "storage.UntypedStorage": "|u1",
 }  # fmt: skip
 ALIGNMENT = 64  # bytes; where torch starts each entry, so that it can map the file into memory
 
 
 def read(path: Path) -> Arrays:
-    """The tensors of what torch.save wrote, a state dict or a dictionary around one ("state_dict/conv.weight").
+    """Return the tensors in a file of torch.save (a state dict, a dictionary around one, a module) or torch.jit.save.
 
-    Raises ReproError for damage and for a pickle that does more than hold tensors.
+    A state dict in a dictionary has names such as "state_dict/conv.weight". Objects of other classes are left out, see
+    repro.weights.pickled_tree. Raises ReproError for damage, and where there are no tensors.
     """
     path = Path(path)
     with reading(path, "a PyTorch file"):
         data = map_file(path)
         if data[: len(MAGIC)] == MAGIC:
-            return arrays_in(unpickle_legacy(data, CALLS, REBUILDS, STORAGES))
+            return arrays_in(unpickle_legacy(data, REBUILDS, STORAGES))
+        if data[:1] == b"\x80":  # pickle.dump
+            return arrays_in(
+                unpickle(data, {**value_calls(len(data)), "torch.storage._load_from_bytes": _refuse_storage})
+            )
         if not zipfile.is_zipfile(path):
             if data[257:262] == b"ustar":
                 raise ValueError(
@@ -60,9 +68,7 @@ class _Reader:
         names = {entry.filename for entry in entries}
         if len(names) < len(entries):
             raise ValueError("the zip holds two entries of one name")
-        if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries):
-            raise ValueError("the zip is compressed or encrypted, which torch.save never does")
-        if sum(entry.file_size for entry in entries) > len(data):
+        if sum(entry.compress_size for entry in entries) > len(data):
             raise ValueError("the zip claims to hold more than the file has")
         pickles = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
         if len(pickles) != 1:
@@ -73,11 +79,14 @@ class _Reader:
     def arrays(self) -> Arrays:
         if self.root + "byteorder" in self.names and self._entry("byteorder") != b"little":
             raise ValueError("it was written on a big-endian machine")
-        return arrays_in(unpickle(bytes(self._entry("data.pkl")), {**CALLS, **REBUILDS}, self._storage))
+        program = bytes(self._entry("data.pkl"))
+        return arrays_in(unpickle(program, {**value_calls(len(program)), **REBUILDS}, self._storage))
 
     def _entry(self, name: str) -> memoryview:
-        """The bytes of an entry, where they lie in the file."""
+        """Return the bytes of an entry, as a view of the file."""
         entry = self.archive.getinfo(self.root + name)
+        if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 or entry.compress_size != entry.file_size:
+            raise ValueError("the zip is compressed or encrypted, which torch.save never does")
         start = entry.header_offset
         if self.data[start : start + 4] != b"PK\3\4":
             raise ValueError(f"the entry {entry.filename!r:.80} of the zip is not where it should be")
@@ -89,7 +98,7 @@ class _Reader:
 
     def _storage(self, reference: object) -> np.ndarray:
         if not isinstance(reference, tuple) or len(reference) != 5 or not isinstance(reference[1], Global):
-            raise ValueError("the pickle refers to something that is no storage")
+            raise ValueError("the pickle refers to something that is not a storage")
         _, kind, key, _, count = reference
         name = kind.name.removeprefix("torch.")
         if name not in STORAGES:
@@ -104,7 +113,7 @@ class _Reader:
 
 
 def _view(storage: object, offset: object, shape: object, strides: object, *_: object) -> np.ndarray:
-    """The part of a storage that a tensor shows; offset and strides count elements."""
+    """Return a tensor as a view of its storage; offset and strides count elements."""
     if not isinstance(storage, np.ndarray):
         raise ValueError("a tensor has no storage")
     sides, steps, (start,) = checked_sizes(shape), checked_sizes(strides), checked_sizes((offset,))
@@ -116,16 +125,47 @@ def _view(storage: object, offset: object, shape: object, strides: object, *_: o
     return np.lib.stride_tricks.as_strided(storage[start:], sides, [step * size for step in steps], writeable=False)
 
 
-CALLS: Calls = {
-    "collections.OrderedDict": empty_dict,
-    "collections.defaultdict": empty_dict,
-    "collections.Counter": lambda counts=None: counts,  # inside schedulers
-    "torch.Size": lambda sides: sides,
-}
+def _refuse_storage(*_: object) -> None:
+    """Raise ValueError: each storage in a file of pickle.dump is a file of its own."""
+    raise ValueError("pickle.dump wrote its tensors; load it with pickle, and write it with torch.save")
+
+
+def _typed_view(
+    storage: object, offset: object, shape: object, strides: object, _gradient: object, _hooks: object, dtype: object,
+    *_: object,
+) -> np.ndarray:  # fmt: skip
+    """Return a tensor as a view of a storage of bytes, which torch uses for the dtypes that it has had since 2.3."""
+    name = dtype.name.removeprefix("torch.") if isinstance(dtype, Global) else ""
+    if name not in UNTYPED:
+        raise ValueError(f"it holds a tensor of torch.{name:.40}; convert the model with .float() and save it again")
+    if not isinstance(storage, np.ndarray) or storage.nbytes % np.dtype(UNTYPED[name]).itemsize:
+        raise ValueError("a tensor has no storage of its dtype")
+    return _view(storage.view(UNTYPED[name]), offset, shape, strides)
+
+
+def _subclass(function: object, _kind: object, arguments: object, *_: object) -> object:
+    """Return the plain tensor of a subclass, or of a tensor with attributes."""
+    if not isinstance(function, Global) or function.name not in REBUILDS or not isinstance(arguments, tuple):
+        raise ValueError("a tensor is made by an unknown function")
+    if function.name in SUBCLASSES:
+        raise ValueError("a subclass of tensors is made from another one")
+    return REBUILDS[function.name](*arguments)
+
+
+UNTYPED = {"uint16": "<u2", "uint32": "<u4", "uint64": "<u8"}
+SUBCLASSES = (
+    "torch._tensor._rebuild_from_type_v2",
+    "torch._tensor._rebuild_from_type",
+    "torch.tensor._rebuild_from_type",
+)
 REBUILDS: Calls = {
+    "torch.Size": lambda sides: sides,
     "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
+    "torch._utils._rebuild_parameter_with_state": lambda tensor, *_: tensor,
     "torch._utils._rebuild_tensor": _view,  # before 0.4
     "torch._utils._rebuild_tensor_v2": _view,
+    "torch._utils._rebuild_tensor_v3": _typed_view,
+    **dict.fromkeys(SUBCLASSES, _subclass),
 }
 
 
@@ -136,7 +176,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     A plain dict names no version of batch normalisation, so that torch does not miss `num_batches_tracked`.
     Raises ReproError for a type that torch lacks, and where `path` cannot be written.
     """
-    storages = dtype_names(arrays, STORAGES, ".pth")
+    storages = dtype_names(arrays, {name: code for name, code in STORAGES.items() if "." not in name}, ".pth")
     keys = {name: str(key) for key, name in enumerate(arrays)}
 
     def tensor(name: str) -> list[bytes]:

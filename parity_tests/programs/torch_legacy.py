@@ -28,13 +28,6 @@ def save_checkpoint(path: str) -> None:
     torch.save(checkpoint, path, _use_new_zipfile_serialization=False)
 
 
-def save_module(path: str) -> None:
-    """Save a whole module in the format from before PyTorch 1.6."""
-    import torch
-
-    torch.save(torch.nn.Linear(2, 2), path, _use_new_zipfile_serialization=False)
-
-
 def load(path: str, destination: str) -> None:
     """Write what torch.load returns as a canonical file, with names as the reader gives them."""
     import torch

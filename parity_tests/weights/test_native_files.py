@@ -27,7 +27,8 @@ from parity_tests.support.native_samples import (
 )
 from repro.errors import ReproError
 from repro.interface.discovery import native_weights
-from repro.weights.unpickle import arrays_in, unpickle
+from repro.weights.pickled_tree import arrays_in
+from repro.weights.unpickle import unpickle
 from repro.workers.client import interpreter
 
 # What a plain user of the framework writes. Each loads sys.argv[1], runs one image of ones, prints the outcome and

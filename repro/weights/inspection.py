@@ -8,13 +8,19 @@ from pathlib import Path
 
 from repro.untrusted import printable
 from repro.weights.formats import read_file
+from repro.weights.pickled_tree import left_out_line
 
 
 def describe_file(path: Path) -> Iterator[str]:
-    """Yield lines about a file: metadata; name, shape, dtype and the start of the SHA-256 of every array; totals."""
+    """Yield lines about a file: metadata, objects left out, name, shape, dtype and SHA-256 of every array, and totals.
+
+    The line of an array shows the first 12 digits of the SHA-256 of its bytes.
+    """
     arrays, metadata = read_file(path)
     for key, text in sorted(metadata.items()):
         yield f"# {printable(key)}: {printable(text)}"
+    if line := left_out_line(arrays):
+        yield f"# {line}"
     for name, array in arrays.items():
         digest = hashlib.sha256(array.tobytes()).hexdigest()
         yield f"{printable(name):56} {array.shape!s:20} {array.dtype!s:8} {digest[:12]}"

@@ -24,6 +24,7 @@ from repro.weights.formats import KERAS, SAFETENSORS, extensions, file_format, n
 from repro.weights.layout_reader import LayoutReader
 from repro.weights.layouts import AUTO, CANONICAL, Layout, identify_model, layout_named, layouts_for, recognise_layout
 from repro.weights.optimizer_state import canonical_ema, canonical_optimizer, separate_optimizer
+from repro.weights.pickled_tree import left_out_line
 from repro.weights.strict import check_weights
 
 
@@ -164,6 +165,8 @@ def destination_layout(path: Path, spec: Spec, to: str | None) -> Layout:
 def _read_source(path: Path, prefix: str | None, *, weights_only: bool, log: Log) -> _Source:
     """Read all arrays of the file and, unless weights_only, of the optimizer's file next to it."""
     arrays, metadata = read_file(path)
+    if line := left_out_line(arrays):
+        log(line)
     if not weights_only:
         arrays |= separate_optimizer(path, arrays, log)
     groups = split_groups(arrays, log, prefix)

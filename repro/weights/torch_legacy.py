@@ -13,10 +13,12 @@ from __future__ import annotations
 import pickle
 import struct
 from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 
 from repro.untrusted import checked_array, checked_sizes
+from repro.weights.pickled_values import value_calls
 from repro.weights.unpickle import Calls, Global, unpickle_at
 
 MAGIC_NUMBER, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
@@ -24,12 +26,11 @@ MAGIC = pickle.dumps(MAGIC_NUMBER, 2)  # the first bytes of every such file
 StorageTypes = Mapping[str, str | np.dtype]
 
 
-def unpickle_legacy(data: memoryview, calls: Calls, rebuilds: Calls, types: StorageTypes) -> object:
+def unpickle_legacy(data: memoryview, rebuilds: Calls, types: StorageTypes) -> object:
     """Return the object in the file, with NumPy arrays for its storages.
 
-    calls: the functions that the object's pickle may call; rebuilds: those of them that take a storage; types: the
-    name of a storage's class -> the type of its elements. Raises one of repro.untrusted.PARSE_ERRORS for a file that
-    is damaged, cut short, big-endian, or holds more than tensors.
+    rebuilds: the functions that make a tensor from a storage; types: the name of a storage's class -> the dtype of its
+    elements. Raises one of repro.untrusted.PARSE_ERRORS for a file that is damaged, cut short or big-endian.
     """
     _, at = unpickle_at(data, 0, {})
     protocol, at = unpickle_at(data, at, {})
@@ -41,17 +42,22 @@ def unpickle_legacy(data: memoryview, calls: Calls, rebuilds: Calls, types: Stor
     # The storages follow the object, so that it is read twice: first for their types, then with their elements.
     claims: dict[str, tuple[np.dtype, int]] = {}
 
-    def claim(reference: object) -> None:
+    def claim(reference: object) -> object:
+        if (container := _container(reference)) is not None:
+            return container
         key, dtype, count, _ = _storage_reference(reference, types)
         if claims.setdefault(key, (dtype, count)) != (dtype, count):
             raise ValueError(f"the storage {key!r:.40} is used with two types or sizes")
+        return None
 
-    placeholders = dict.fromkeys(rebuilds, lambda *_: None)
-    _, at = unpickle_at(data, start, {**calls, **placeholders}, claim)
+    placeholders: Calls = dict.fromkeys(rebuilds, lambda *_: {})
+    _, at = unpickle_at(data, start, {**value_calls(len(data)), **placeholders}, claim)
     keys, at = unpickle_at(data, at, {})
     storages = _storages(data, at, keys, claims)
 
-    def storage(reference: object) -> np.ndarray:
+    def storage(reference: object) -> object:
+        if (container := _container(reference)) is not None:
+            return container
         key, _, _, view = _storage_reference(reference, types)
         if view is None:
             return storages[key]
@@ -60,7 +66,14 @@ def unpickle_legacy(data: memoryview, calls: Calls, rebuilds: Calls, types: Stor
             raise ValueError(f"a view of the storage {key!r:.40} is larger than that")
         return storages[key][offset : offset + count]
 
-    return unpickle_at(data, start, {**calls, **rebuilds}, storage)[0]
+    return unpickle_at(data, start, {**value_calls(len(data)), **rebuilds}, storage)[0]
+
+
+def _container(reference: object) -> Global | None:
+    """Return the class in ("module", class, source file, source code), with which torch.save warned of changed code."""
+    is_container = isinstance(reference, tuple) and len(reference) == 4 and reference[0] == "module"
+    container = cast("tuple", reference)[1] if is_container else None
+    return container if isinstance(container, Global) else None
 
 
 def _storage_reference(reference: object, types: StorageTypes) -> tuple[str, np.dtype, int, tuple | None]:
@@ -69,8 +82,6 @@ def _storage_reference(reference: object, types: StorageTypes) -> tuple[str, np.
     The first releases wrote views of a storage that way, and releases from 0.4 on write None.
     """
     if not isinstance(reference, tuple) or len(reference) not in (5, 6) or reference[0] != "storage":
-        if isinstance(reference, tuple) and reference[:1] == ("module",):
-            raise ValueError("it holds a whole module; save its state_dict() instead")
         raise ValueError("the pickle refers to something that is not a storage")
     _, kind, key, _, size, view = (*reference, None)[:6]
     name = kind.name.removeprefix("torch.") if isinstance(kind, Global) else ""

@@ -1,83 +1,82 @@
-"""Pickles read as data: a machine for the instructions that a dictionary of arrays needs, and for no others.
+"""Pickles read as data: a machine for the instructions of a pickle that imports, calls and executes nothing.
 
-The standard pickle.Unpickler with a strict find_class would run no foreign code either, but a few bytes can make it
-allocate gigabytes (memo indices), crash the interpreter (hashes of deep tuples) or change the objects that find_class
-returns (BUILD). Here a global is only its name, and the standard pickletools does the decoding.
+The standard pickle.Unpickler with a strict find_class would not run code from a file either, but a few bytes can make
+it allocate gigabytes (memo indices), crash the interpreter (hashes of deep tuples) or change the objects that
+find_class returns (BUILD). Here a global is only its name, the standard pickletools decodes the instructions, and an
+object of a class that is not on the reader's list of calls becomes a Placeholder: the name of the class, and its state.
 """
 
 from __future__ import annotations
 
-import pickle
 import pickletools
-import reprlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 
-from repro.arrays import Arrays
-from repro.untrusted import checked_array, checked_name
+from repro.untrusted import LONGEST_NAME
 
-Calls = Mapping[str, Callable[..., object]]  # "module.name" -> what stands in for it
+Calls = Mapping[str, Callable[..., object]]  # "module.name" -> the function that replaces it
 
-NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
 LONG = 1 << 16  # bytes; no line of a pickle, such as a global's name, is longer
+MAX_ARGUMENTS = 32  # of a call that is on the list; otherwise few bytes could pass a long tuple again and again
+# functions of the standard library that make an object of the class in their first argument
+MAKERS = (
+    "copyreg._reconstructor", "copy_reg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__",
+    "builtins.getattr", "__builtin__.getattr",
+)  # fmt: skip
 _MARK = object()
 
 
 @dataclass(frozen=True)
 class Global:
-    """A class or function that a pickle names; nothing is imported."""
+    """The name of a class or function in a pickle. Nothing is imported."""
 
     name: str
 
 
-def empty_dict(*_: object) -> dict:
-    """Stands in for OrderedDict and its kin, which pickles fill after the call; `dict` itself would hash arguments."""
-    return {}
+@dataclass(eq=False, repr=False, slots=True)
+class Placeholder:
+    """An inert object: the name of its class or function, and what the pickle gives it, as data.
+
+    items: the items of a subclass of dict. elements: those of a list or a set.
+    """
+
+    name: str
+    arguments: tuple = ()
+    state: object = None
+    items: dict | None = None
+    elements: list | None = None
 
 
-class PickledDtype:
-    """Stands in for numpy.dtype."""
+class OtherKey:
+    """The place of a dictionary key that is neither text nor a 64-bit integer, and is never hashed."""
 
-    def __init__(self, code: object, *_: object) -> None:
-        letters = code.lstrip("<=|") if isinstance(code, str) else ""
-        if letters not in NUMBERS:
-            raise ValueError(f"an array of type {reprlib.repr(code)} is not one of plain little-endian numbers")
-        self.code = f"<{letters}"
-
-    def build(self, state: object) -> None:
-        """Check the state: the byte order must be little-endian, and there must be no fields."""
-        if not isinstance(state, tuple) or len(state) < 5 or state[1] not in ("<", "=", "|"):
-            raise ValueError("an array's type is not one of little-endian numbers")
-        if any(part is not None for part in state[2:5]):
-            raise ValueError("an array has fields")
+    __slots__ = ()
 
 
-class PickledArray:
-    """Stands in for numpy.ndarray; `array` is there once the pickle has given type, shape and bytes."""
-
-    array: np.ndarray | None = None
+class Buildable:
+    """Base of the values that a pickle completes with the instruction BUILD."""
 
     def build(self, state: object) -> None:
-        """Set the array from its state: version, shape, type, order and bytes."""
-        if not isinstance(state, tuple) or len(state) != 5:
-            raise ValueError("an array's state is not a tuple of five")
-        _, shape, dtype, fortran, data = state
-        if (
-            not isinstance(dtype, PickledDtype)
-            or not isinstance(data, (bytes, memoryview))
-            or not isinstance(shape, tuple)
-        ):
-            raise ValueError("an array is made of something else than numbers")
-        self.array = (
-            checked_array(data, dtype.code, shape[::-1]).T if fortran else checked_array(data, dtype.code, shape)
-        )
+        """Take the state. Raises ValueError for a state of the wrong kind."""
+        raise NotImplementedError
+
+
+def set_items(target: dict, items: Iterable[tuple[object, object]]) -> None:
+    """Set items of a dictionary. Raises ValueError for a name that it already has."""
+    for key, value in items:
+        if type(key) is not str and not (type(key) is int and -(2**63) <= key < 2**63):
+            target[OtherKey()] = value
+        elif key in target:
+            raise ValueError(f"the name {key!r:.80} occurs twice")
+        else:
+            target[key] = value
 
 
 class _Window:
-    """A file of which long pieces are read without being copied."""
+    """A file; long pieces of it are read without a copy."""
 
     def __init__(self, data: memoryview, at: int) -> None:
         self.data, self.at = data, at
@@ -97,7 +96,7 @@ class _Window:
 
 
 class _Machine:
-    """The stack machine that a pickle is a program for."""
+    """The stack machine whose program is a pickle."""
 
     def __init__(self, calls: Calls, persistent: Callable[[object], object] | None) -> None:
         self.calls, self.persistent = calls, persistent
@@ -107,7 +106,7 @@ class _Machine:
     def run(self, window: _Window) -> object:
         for opcode, argument, _ in pickletools.genops(cast(Any, window)):
             if opcode.name not in _STEPS:
-                raise ValueError(f"it holds the pickle instruction {opcode.name}, which no dictionary of arrays needs")
+                raise ValueError(f"it holds the pickle instruction {opcode.name}, which no checkpoint needs")
             _STEPS[opcode.name](self, argument)
         return self.stack.pop()
 
@@ -131,42 +130,63 @@ class _Machine:
         self.memo[len(self.memo) if index is None else index] = self.stack[-1]
 
     def append(self, items: list) -> None:
-        if type(self.stack[-1]) is not list:
-            raise ValueError("the pickle appends to something that is no list")
-        self.stack[-1].extend(items)
+        target = self.stack[-1]
+        if type(target) is Placeholder:
+            target.elements = [] if target.elements is None else target.elements
+            target.elements.extend(items)
+        elif type(target) is list:
+            target.extend(items)
+        else:
+            raise ValueError("the pickle appends to something that is not a list")
 
     def set_items(self, items: list) -> None:
         target = self.stack[-1]
+        if type(target) is Placeholder:
+            target.items = {} if target.items is None else target.items
+            target = target.items
         if type(target) is not dict:
-            raise ValueError("the pickle sets items of something that is no dictionary")
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            if type(key) not in (str, int):
-                raise ValueError("a dictionary has keys that are no names")
-            if key in target:
-                raise ValueError(f"the name {key!r:.80} is there twice")
-            target[key] = value
+            raise ValueError("the pickle sets items of something that is not a dictionary")
+        set_items(target, zip(items[::2], items[1::2], strict=True))
 
-    def stack_global(self) -> None:
-        module, name = self.last(2)
-        self.push(Global(f"{module:s}.{name:s}"))
+    def named_dict(self, items: list) -> None:
+        self.push({})
+        self.set_items(items)
 
-    def reduce(self) -> None:
-        function, arguments = self.last(2)
-        name = function.name if isinstance(function, Global) else "something that is no function"
-        if name not in self.calls:
-            raise ValueError(
-                f"it asks to call {name}, which no plain dictionary of arrays needs; save the state dict alone"
-            )
+    def named_global(self, module: object, name: object) -> None:
+        if type(module) is not str or type(name) is not str or len(module) + len(name) > LONGEST_NAME:
+            raise ValueError(f"the pickle names a class or function by something other than {LONGEST_NAME} characters")
+        self.push(Global(f"{module}.{name}"))
+
+    def reduce(self, function: object, arguments: object) -> None:
         if type(arguments) is not tuple:
-            raise ValueError(f"the arguments of {name} are no tuple")
-        self.push(self.calls[name](*arguments))
+            raise ValueError("the arguments of a call are not a tuple")
+        if type(function) is Global and function.name in self.calls:
+            if len(arguments) > MAX_ARGUMENTS:
+                raise ValueError(f"{function.name} is called with {len(arguments)} arguments")
+            self.push(self.calls[function.name](*arguments))
+        else:
+            self.new_object(function, arguments)
+
+    def new_object(self, function: object, arguments: object) -> None:
+        if type(function) is Global and function.name in MAKERS and type(arguments) is tuple and arguments:
+            function = arguments[0] if type(arguments[0]) in (Global, Placeholder) else function
+        if type(function) not in (Global, Placeholder) or type(arguments) is not tuple:
+            raise ValueError("the pickle calls something that is not a function")
+        self.push(Placeholder(cast("Global | Placeholder", function).name, arguments))
+
+    def instance(self, items: list) -> None:
+        if not items:
+            raise ValueError("the pickle makes an object without a class")
+        self.new_object(items[0], tuple(items[1:]))
 
     def build(self) -> None:
         target, state = self.last(2)
-        if isinstance(target, (PickledArray, PickledDtype)):
+        if isinstance(target, Buildable):
             target.build(state)
-        elif type(target) is not dict:  # a dictionary's attributes, such as torch's _metadata, are no arrays
-            raise ValueError("the pickle sets the state of something that is no array")
+        elif type(target) is Placeholder:
+            target.state = state
+        elif type(target) not in (dict, np.ndarray):  # their attributes, such as torch's _metadata, are not arrays
+            raise ValueError("the pickle sets the state of something that has none")
         self.push(target)
 
     def persistent_id(self) -> None:
@@ -177,8 +197,8 @@ class _Machine:
 
 _PUSHED = (
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
-    "UNICODE", "SHORT_BINSTRING", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8",
-    "SHORT_BINBYTES", "BINBYTES", "BINBYTES8",
+    "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8",
+    "SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8",
 )  # fmt: skip
 _STEPS: dict[str, Callable[[_Machine, Any], object]] = {
     **dict.fromkeys(("PROTO", "FRAME", "STOP"), lambda machine, _: None),
@@ -200,19 +220,33 @@ _STEPS: dict[str, Callable[[_Machine, Any], object]] = {
     "APPENDS": lambda machine, _: machine.append(machine.since_mark()),
     "SETITEM": lambda machine, _: machine.set_items(machine.last(2)),
     "SETITEMS": lambda machine, _: machine.set_items(machine.since_mark()),
-    "GLOBAL": lambda machine, name: machine.push(Global(name.replace(" ", ".", 1))),
-    "STACK_GLOBAL": lambda machine, _: machine.stack_global(),
-    "REDUCE": lambda machine, _: machine.reduce(),
+    "EMPTY_SET": lambda machine, _: machine.push(Placeholder("builtins.set")),
+    "ADDITEMS": lambda machine, _: machine.append(machine.since_mark()),
+    "FROZENSET": lambda machine, _: machine.push(Placeholder("builtins.frozenset", (machine.since_mark(),))),
+    "DICT": lambda machine, _: machine.named_dict(machine.since_mark()),
+    "LIST": lambda machine, _: machine.push(machine.since_mark()),
+    "DUP": lambda machine, _: machine.push(machine.stack[-1]),
+    "POP": lambda machine, _: machine.stack.pop(),
+    "POP_MARK": lambda machine, _: machine.since_mark(),
+    "GLOBAL": lambda machine, name: machine.named_global(*name.split(" ", 1)),
+    "STACK_GLOBAL": lambda machine, _: machine.named_global(*machine.last(2)),
+    "REDUCE": lambda machine, _: machine.reduce(*machine.last(2)),
+    "NEWOBJ": lambda machine, _: machine.new_object(*machine.last(2)),
+    "NEWOBJ_EX": lambda machine, _: machine.new_object(*machine.last(3)[:2]),
+    "INST": lambda machine, name: machine.instance(
+        [Global(name.replace(" ", ".", 1)[:LONGEST_NAME]), *machine.since_mark()]
+    ),
+    "OBJ": lambda machine, _: machine.instance(machine.since_mark()),
     "BUILD": lambda machine, _: machine.build(),
     "BINPERSID": lambda machine, _: machine.persistent_id(),
 }
 
 
 def unpickle(program: bytes | memoryview, calls: Calls, persistent: Callable[[object], object] | None = None) -> object:
-    """The value of a pickle made of dictionaries, lists, tuples, text, numbers and what `calls` builds.
+    """Return the value of a pickle as dictionaries, lists, tuples, text, numbers, placeholders and results of `calls`.
 
-    calls: the only functions that the pickle may call, by name; persistent: what resolves its outside references.
-    Raises ValueError, TypeError, LookupError or MemoryError for anything else.
+    calls: the only functions that the pickle can call, by name; persistent: resolves references to data outside the
+    pickle. Raises one of repro.untrusted.PARSE_ERRORS for a damaged pickle.
     """
     return unpickle_at(memoryview(program), 0, calls, persistent)[0]
 
@@ -223,58 +257,3 @@ def unpickle_at(
     """Return the value of a pickle that begins at the position `at` of a file, as unpickle does, and where it ends."""
     window = _Window(data, at)
     return _Machine(calls, persistent).run(window), window.at
-
-
-def arrays_in(tree: object) -> Arrays:
-    """Every array inside nested dictionaries, as "outer/inner/name"; whatever is no array is left out.
-
-    Raises ValueError where there is none, or two of one name.
-    """
-    if type(tree) is not dict:
-        raise ValueError("it is no dictionary of arrays")
-    found: Arrays = {}
-    seen: set[int] = set()  # dictionaries may hold each other
-    pending: list[tuple[str, object]] = [("", tree)]
-    while pending:
-        path, node = pending.pop()
-        if type(node) is dict and id(node) not in seen:
-            seen.add(id(node))
-            inner = [(checked_name(f"{path}/{key}" if path else str(key)), value) for key, value in node.items()]
-            pending.extend(reversed(inner))
-        array = node.array if isinstance(node, PickledArray) else node
-        if isinstance(node, PickledArray) and array is None:
-            raise ValueError(f"the array {path!r} has no numbers")
-        if isinstance(array, np.ndarray):
-            if path in found:
-                raise ValueError(f"the name {path!r} is there twice")
-            found[path] = array
-    if not found:
-        raise ValueError("it holds no arrays")
-    return found
-
-
-def pickled(names: Iterable[str], leaf: Callable[[str], Iterable[bytes | memoryview]]) -> Iterator[bytes | memoryview]:
-    """The instructions for a dictionary, piece by piece: the other way round from arrays_in, "outer/inner/name" makes
-    nested ones. leaf: name -> the instructions that push its value."""
-    tree: dict = {}
-    for name in names:
-        *outer, last = name.split("/")
-        node = tree
-        for part in outer:
-            node = node.setdefault(part, {})
-        node[last] = name
-
-    def instructions(node: dict) -> Iterator[bytes | memoryview]:
-        yield b"}("  # an empty dictionary, mark
-        for key, value in node.items():
-            yield literal(key)
-            yield from instructions(value) if isinstance(value, dict) else leaf(value)
-        yield b"u"  # set items
-
-    yield from instructions(tree)
-    yield b"."
-
-
-def literal(value: object) -> bytes:
-    """The instructions that push a plain value: the middle of a pickle, for files that are put together by hand."""
-    return pickle.dumps(value, protocol=2)[2:-1]

@@ -1,0 +1,184 @@
+"""Nested dictionaries of arrays in a pickle, to read and to write, and whole modules to read."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from typing import cast
+
+import numpy as np
+
+from repro.arrays import Arrays
+from repro.untrusted import checked_name, printable
+from repro.weights.pickled_values import PickledArray
+from repro.weights.unpickle import Global, OtherKey, Placeholder
+
+MAX_REPEATS = 1000  # of modules that occur several times; otherwise a small file could hold 2^60 names
+MAX_LEFT_OUT = 8  # shown in a message
+SETS = ("builtins.set", "__builtin__.set", "builtins.frozenset", "__builtin__.frozenset")
+SCRIPTED = "__torch__."  # the prefix of the classes in a TorchScript archive
+TITLES = {
+    "numpy.core.multiarray.scalar": "NumPy scalar",
+    "numpy._core.multiarray.scalar": "NumPy scalar",
+}
+
+
+class TreeArrays(Arrays):
+    """The arrays of a nested dictionary by name. left_out: the objects beside them, as text, or ""."""
+
+    def __init__(self, arrays: Arrays, left_out: str) -> None:
+        super().__init__(arrays)
+        self.left_out = left_out
+
+
+def left_out_line(arrays: Arrays) -> str:
+    """Return the line "left out: args (argparse.Namespace), ..." about the arrays of a file, or ""."""
+    return f"left out: {arrays.left_out}" if isinstance(arrays, TreeArrays) and arrays.left_out else ""
+
+
+def arrays_in(tree: object) -> TreeArrays:
+    """Return every array inside nested dictionaries as "outer/inner/name", and those of modules under dotted names.
+
+    A module inside a dictionary gives names such as "model/conv.weight". Objects of other classes are left out.
+    Raises ValueError where there is no array, and for two arrays with the same name.
+    """
+    if type(tree) not in (dict, Placeholder):
+        raise ValueError("it is not a dictionary of arrays")
+    return _Walk().arrays(tree)
+
+
+class _Walk:
+    """One walk through a tree."""
+
+    def __init__(self) -> None:
+        self.found: Arrays = {}
+        self.left_out: list[str] = []
+        self.left_out_count = 0
+        self.seen: set[int] = set()  # containers can hold each other
+        self.repeats = 0
+
+    def arrays(self, tree: object) -> TreeArrays:
+        pending: list[tuple[str, object, bool]] = [("", tree, False)]  # name, value, whether a module holds it
+        while pending:
+            path, node, in_module = pending.pop()
+            array = node.array if isinstance(node, PickledArray) else node
+            if isinstance(array, np.ndarray):
+                if path in self.found:
+                    raise ValueError(f"the name {path!r} occurs twice")
+                self.found[path] = array
+            elif type(node) is Placeholder and (entries := _module_entries(node)) is not None:
+                self.count_module(path, node, in_module=in_module)
+                prefix = f"{path}{'.' if in_module else '/'}" if path else ""
+                pending += [(checked_name(f"{prefix}{key}"), child, True) for key, child in reversed(entries)]
+            elif not in_module:
+                prefix = f"{path}/" if path else ""
+                items = reversed(self.dictionary_items(path, node))
+                pending += [(checked_name(f"{prefix}{key}"), child, False) for key, child in items]
+        left_out = ", ".join(self.left_out)
+        if self.left_out_count > len(self.left_out):
+            left_out += f" and {self.left_out_count - len(self.left_out)} more"
+        if not self.found:
+            raise ValueError(f"it holds no arrays{f', only {left_out}' if left_out else ''}")
+        return TreeArrays(self.found, left_out)
+
+    def count_module(self, path: str, module: Placeholder, *, in_module: bool) -> None:
+        """Limit how often modules occur again, and mention the outermost ones. Raises ValueError above the limit."""
+        if id(module) in self.seen:
+            self.repeats += 1
+            if self.repeats > MAX_REPEATS:
+                raise ValueError("its modules hold each other too often")
+        self.seen.add(id(module))
+        if not in_module:
+            self.leave_out(f"the code of {path}" if path else "code", module.name)
+
+    def dictionary_items(self, path: str, node: object) -> list[tuple[str | int, object]]:
+        """Return the items of a dictionary, or []; what else is an object is left out."""
+        if isinstance(node, PickledArray):
+            self.leave_out(path, node.title)
+        elif isinstance(node, Global):
+            self.leave_out(path, node.name)
+        elif type(node) is Placeholder and node.items is None:
+            if node.name not in SETS:
+                self.leave_out(path, TITLES.get(node.name, node.name))
+        elif type(node) in (list, tuple):
+            if any(isinstance(item, (np.ndarray, PickledArray, Placeholder)) for item in cast("list", node)):
+                self.leave_out(path, type(node).__name__)
+        else:
+            items = node.items if type(node) is Placeholder else node
+            if type(items) is dict and id(items) not in self.seen:
+                self.seen.add(id(items))
+                if any(type(key) is OtherKey for key in items):
+                    self.leave_out(f"{path}/..." if path else "...", "keys that are not names")
+                return [(key, value) for key, value in items.items() if type(key) is not OtherKey]
+        return []
+
+    def leave_out(self, path: str, title: str) -> None:
+        """Mention an object that is not read."""
+        self.left_out_count += 1
+        if len(self.left_out) < MAX_LEFT_OUT:
+            self.left_out.append(printable(f"{path or 'the object'} ({title})"))
+
+
+def _module_entries(module: Placeholder) -> list[tuple[str, object]] | None:
+    """Return the parameters, buffers and submodules of a torch.nn.Module or a TorchScript module in their order.
+
+    Non-persistent buffers are not in a state dict, and not here. None: it is not a module.
+    """
+    # a module made by torch.fx passes its state as an argument, and a class with __slots__ has a pair of states
+    states = [module.state, *(module.state if type(module.state) is tuple else ()), *module.arguments[:2]]
+    state = next((state for state in states if type(state) is dict), None)
+    if state is None:
+        return None
+    if module.name.startswith(SCRIPTED):
+        return [(key, value) for key, value in state.items() if type(key) is str and _is_scripted(value)]
+    groups = [state.get(group) for group in ("_parameters", "_buffers", "_modules")]
+    if not all(type(group) is dict for group in groups):
+        return None
+    hidden = state.get("_non_persistent_buffers_set")
+    hidden_names = _set_names(hidden) if type(hidden) is Placeholder else set()
+    return [
+        (key, value)
+        for group, items in zip(("parameter", "buffer", "module"), cast("list[dict]", groups), strict=True)
+        for key, value in items.items()
+        if type(key) is str and not (group == "buffer" and key in hidden_names)
+    ]
+
+
+def _is_scripted(value: object) -> bool:
+    """Return whether an attribute of a TorchScript module is a tensor or a module."""
+    return isinstance(value, np.ndarray) or (type(value) is Placeholder and value.name.startswith(SCRIPTED))
+
+
+def _set_names(value: Placeholder) -> set[str]:
+    """Return the texts in a set."""
+    members = value.elements or (value.arguments[0] if value.arguments else ())
+    return {name for name in members if type(name) is str} if type(members) in (list, tuple) else set()
+
+
+def pickled(names: Iterable[str], leaf: Callable[[str], Iterable[bytes | memoryview]]) -> Iterator[bytes | memoryview]:
+    """Yield the instructions for a dictionary, in pieces. It is the inverse of arrays_in for nested dictionaries.
+
+    leaf: name -> the instructions that push its value.
+    """
+    tree: dict = {}
+    for name in names:
+        *outer, last = name.split("/")
+        node = tree
+        for group in outer:
+            node = node.setdefault(group, {})
+        node[last] = name
+
+    def instructions(node: dict) -> Iterator[bytes | memoryview]:
+        yield b"}("  # an empty dictionary, mark
+        for key, value in node.items():
+            yield literal(key)
+            yield from instructions(value) if isinstance(value, dict) else leaf(value)
+        yield b"u"  # set items
+
+    yield from instructions(tree)
+    yield b"."
+
+
+def literal(value: object) -> bytes:
+    """Return the instructions that push a plain value, without the beginning and the end of a pickle."""
+    return pickle.dumps(value, protocol=2)[2:-1]
