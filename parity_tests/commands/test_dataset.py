@@ -87,10 +87,10 @@ def test_split_is_what_training_would_split(pets: Path, link: bool, there: bool,
     assert capsys.readouterr().out == f"{out}: 10 images in train, 5 in val, 2 classes\n"
     whole, data = open_dataset(pets, split=0.3, seed=4), open_dataset(out)
     assert data.split == "folders train and val"
-    for side, ours, theirs in (("train", data.train, whole.train), ("val", data.val, whole.val)):
-        assert ours.names == tuple(f"{side}/{name}" for name in theirs.names)
+    for side, ours, reference in (("train", data.train, whole.train), ("val", data.val, whole.val)):
+        assert ours.names == tuple(f"{side}/{name}" for name in reference.names)
         assert [ours.image(i).tobytes() for i in range(len(ours))] == [
-            theirs.image(i).tobytes() for i in range(len(ours))
+            reference.image(i).tobytes() for i in range(len(ours))
         ]
         assert {(out / name).is_symlink() for name in ours.names} == {link}
     assert names(out) == sorted(

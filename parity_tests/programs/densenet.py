@@ -64,12 +64,12 @@ def torchvision_errors(shapes: list[Shape]) -> list[float]:
 
     from backends.torch import create_model, load_weights
 
-    ours, theirs = create_model("densenet121", num_classes=7), torchvision.models.densenet121(num_classes=7)
+    ours, reference = create_model("densenet121", num_classes=7), torchvision.models.densenet121(num_classes=7)
     weights = random_weights(ours.spec, 3)
     load_weights(ours, weights)
-    fill_torch(theirs, weights, _torchvision_name)
-    ours, theirs = ours.double(), theirs.double()
-    return [model_error("torch", ours, theirs, random_images(shape, seed)) for seed, shape in enumerate(shapes)]
+    fill_torch(reference, weights, _torchvision_name)
+    ours, reference = ours.double(), reference.double()
+    return [model_error("torch", ours, reference, random_images(shape, seed)) for seed, shape in enumerate(shapes)]
 
 
 def paddle_errors(shapes: list[Shape]) -> list[float]:
@@ -85,8 +85,8 @@ def paddle_errors(shapes: list[Shape]) -> list[float]:
     module: Any = importlib.import_module("paddle.vision.models.densenet")
     module.BatchNorm = partial(module.BatchNorm, dtype="float64")  # an old layer that ignores the default dtype
     paddle.set_default_dtype("float64")
-    ours, theirs = create_model("densenet121", num_classes=7), module.densenet121(num_classes=7)
+    ours, reference = create_model("densenet121", num_classes=7), module.densenet121(num_classes=7)
     weights = random_weights(ours.spec, 3)
     load_weights(ours, weights)
-    fill_paddle(theirs, NAMES.to_native(weights, ours.spec.weights))
-    return [model_error("paddle", ours, theirs, random_images(shape, seed)) for seed, shape in enumerate(shapes)]
+    fill_paddle(reference, NAMES.to_native(weights, ours.spec.weights))
+    return [model_error("paddle", ours, reference, random_images(shape, seed)) for seed, shape in enumerate(shapes)]

@@ -115,8 +115,8 @@ def _torch_pair(spec: EfficientNetV2Spec, create: Callable[[], Any]) -> tuple[An
     return models
 
 
-def _torch_error(ours: Any, theirs: Any, sides: Sides) -> float:
-    return model_error("torch", ours, theirs, random_images((1, 3, *sides), 0))
+def _torch_error(ours: Any, reference: Any, sides: Sides) -> float:
+    return model_error("torch", ours, reference, random_images((1, 3, *sides), 0))
 
 
 def torchvision_errors(sides: list[Sides], same_sides: list[Sides]) -> dict[str, Any]:
@@ -128,19 +128,19 @@ def torchvision_errors(sides: list[Sides], same_sides: list[Sides]) -> dict[str,
         return torchvision.models.efficientnet_v2_s(num_classes=7)
 
     spec = efficientnet_v2("s", num_classes=7)
-    ours, theirs = _torch_pair(spec, create)
+    ours, reference = _torch_pair(spec, create)
     same, same_theirs = _torch_pair(replace(spec, padding="same"), create)
-    norms = [module for module in theirs.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    norms = [module for module in reference.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     return {
-        "errors": [_torch_error(ours, theirs, side) for side in sides],
+        "errors": [_torch_error(ours, reference, side) for side in sides],
         "errors with same padding": [_torch_error(same, same_theirs, side) for side in same_sides],
         "settings": [spec.dropout, [[spec.norm_eps, spec.norm_momentum]]],
         "torchvision settings": [
-            theirs.classifier[0].p, sorted({(norm.eps, norm.momentum) for norm in norms}),
+            reference.classifier[0].p, sorted({(norm.eps, norm.momentum) for norm in norms}),
         ],
         "drop-path rates": [spec.drop_path * block.depth for stage in spec.stages for block in stage],
         "torchvision drop-path rates": [
-            block.stochastic_depth.p for stage in theirs.features[1:-1] for block in stage
+            block.stochastic_depth.p for stage in reference.features[1:-1] for block in stage
         ],
     }  # fmt: skip
 
@@ -151,8 +151,8 @@ def timm_port_error(size: str, sides: Sides) -> float:
 
     spec = efficientnet_v2(size, padding="same", num_classes=7)
     name = f"tf_efficientnetv2_{size}"
-    ours, theirs = _torch_pair(spec, lambda: timm.create_model(name, pretrained=False, num_classes=7))
-    return _torch_error(ours, theirs, sides)
+    ours, reference = _torch_pair(spec, lambda: timm.create_model(name, pretrained=False, num_classes=7))
+    return _torch_error(ours, reference, sides)
 
 
 def timm_errors(sides: Sides) -> dict[str, float]:
@@ -161,14 +161,14 @@ def timm_errors(sides: Sides) -> dict[str, float]:
     import torch
 
     spec = efficientnet_v2("s", num_classes=7)
-    ours, theirs = _torch_pair(
+    ours, reference = _torch_pair(
         spec, lambda: timm.create_model("efficientnetv2_s", pretrained=False, num_classes=7)
     )  # fmt: skip
-    their_epsilon = _torch_error(ours, theirs, sides)
-    for norm in (module for module in theirs.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+    reference_epsilon = _torch_error(ours, reference, sides)
+    for norm in (module for module in reference.modules() if isinstance(module, torch.nn.BatchNorm2d)):
         assert norm.eps == 1e-5
         norm.eps = 1e-3
-    return {"their epsilon": their_epsilon, "our epsilon": _torch_error(ours, theirs, sides)}
+    return {"reference epsilon": reference_epsilon, "our epsilon": _torch_error(ours, reference, sides)}
 
 
 def mindcv_errors(sides: list[Sides]) -> dict[str, list[float]]:
@@ -180,19 +180,19 @@ def mindcv_errors(sides: list[Sides]) -> dict[str, list[float]]:
 
     from backends.mindspore import create_model, load_weights
 
-    theirs = efficientnet.efficientnet_v2_s(num_classes=7)
+    reference = efficientnet.efficientnet_v2_s(num_classes=7)
 
     def errors(spec: EfficientNetV2Spec) -> list[float]:
         ours, weights = create_model(spec), random_weights(spec, 3)
         load_weights(ours, weights)
-        fill_mindspore_cells(weighted_cells(theirs), spec, weights)
+        fill_mindspore_cells(weighted_cells(reference), spec, weights)
         batches = [random_images((1, 3, *side), 0).astype(np.float32) for side in sides]
-        return [model_error("mindspore", ours, theirs, batch) for batch in batches]
+        return [model_error("mindspore", ours, reference, batch) for batch in batches]
 
     spec = efficientnet_v2("s", padding="same", num_classes=7)
     equal = replace(spec, norm_eps=1e-5)
     return {
         "our epsilon": errors(spec),
-        "their epsilon": errors(equal),
+        "reference epsilon": errors(equal),
         "symmetric padding": errors(replace(equal, padding=None)),
     }

@@ -25,17 +25,19 @@ def torchvision_errors(width: float, shapes: list[Shape]) -> dict[str, Any]:
     from backends.torch import create_model, load_weights
 
     ours = create_model("mobilenet_v2", width=width, num_classes=7)
-    theirs = torchvision.models.mobilenet_v2(width_mult=width, num_classes=7)
+    reference = torchvision.models.mobilenet_v2(width_mult=width, num_classes=7)
     weights = random_weights(ours.spec, 3)
     load_weights(ours, weights)
-    fill_torch(theirs, weights)
-    ours, theirs = ours.double(), theirs.double()
-    norm = theirs.features[0][1]
+    fill_torch(reference, weights)
+    ours, reference = ours.double(), reference.double()
+    norm = reference.features[0][1]
     return {
-        "errors": [model_error("torch", ours, theirs, random_images(shape, seed)) for seed, shape in enumerate(shapes)],
+        "errors": [
+            model_error("torch", ours, reference, random_images(shape, seed)) for seed, shape in enumerate(shapes)
+        ],
         "settings": [ours.spec.dropout, ours.spec.norm_eps, ours.spec.norm_momentum],
         "layer_dropout": ours.dropout.p,
-        "torchvision_settings": [theirs.classifier[0].p, norm.eps, norm.momentum],
+        "torchvision_settings": [reference.classifier[0].p, norm.eps, norm.momentum],
     }
 
 
@@ -48,11 +50,11 @@ def paddle_errors(width: float, shapes: list[Shape]) -> list[float]:
 
     paddle.set_default_dtype("float64")
     ours = create_model("mobilenet_v2", width=width, num_classes=7)
-    theirs = paddle.vision.models.mobilenet_v2(scale=width, num_classes=7)
+    reference = paddle.vision.models.mobilenet_v2(scale=width, num_classes=7)
     weights = random_weights(ours.spec, 3)
     load_weights(ours, weights)
-    fill_paddle(theirs, NAMES.to_native(weights, ours.spec.weights))
-    return [model_error("paddle", ours, theirs, random_images(shape, seed)) for seed, shape in enumerate(shapes)]
+    fill_paddle(reference, NAMES.to_native(weights, ours.spec.weights))
+    return [model_error("paddle", ours, reference, random_images(shape, seed)) for seed, shape in enumerate(shapes)]
 
 
 def mindcv_errors(width: float, shapes: list[Shape]) -> list[float]:
@@ -62,9 +64,9 @@ def mindcv_errors(width: float, shapes: list[Shape]) -> list[float]:
     from backends.mindspore import create_model, load_weights
 
     ours = create_model("mobilenet_v2", width=width, num_classes=7)
-    theirs = MobileNetV2(alpha=width, num_classes=7)
+    reference = MobileNetV2(alpha=width, num_classes=7)
     weights = random_weights(ours.spec, 3)
     load_weights(ours, weights)
-    fill_mindspore_cells(weighted_cells(theirs), ours.spec, weights)
+    fill_mindspore_cells(weighted_cells(reference), ours.spec, weights)
     batches = [random_images(shape, seed).astype(np.float32) for seed, shape in enumerate(shapes)]
-    return [model_error("mindspore", ours, theirs, batch) for batch in batches]
+    return [model_error("mindspore", ours, reference, batch) for batch in batches]

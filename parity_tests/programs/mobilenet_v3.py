@@ -27,16 +27,16 @@ def torchvision_errors(size: str, width: float, shapes: list[tuple[int, int]]) -
 
     ours = create_model(f"mobilenet_v3_{size}", width=width, num_classes=7)
     setting, last = mobilenetv3._mobilenet_v3_conf(f"mobilenet_v3_{size}", width_mult=width)
-    theirs = mobilenetv3.MobileNetV3(setting, last, num_classes=7)
+    reference = mobilenetv3.MobileNetV3(setting, last, num_classes=7)
     weights = random_weights(ours.spec, 3)
     load_weights(ours, weights)
-    fill_torch(theirs, weights)
-    ours, theirs = ours.double(), theirs.double()
-    norm = theirs.features[0][1]
+    fill_torch(reference, weights)
+    ours, reference = ours.double(), reference.double()
+    norm = reference.features[0][1]
     return {
-        "errors": [model_error("torch", ours, theirs, random_images((1, 3, *shape), shape[0])) for shape in shapes],
+        "errors": [model_error("torch", ours, reference, random_images((1, 3, *shape), shape[0])) for shape in shapes],
         "settings": [ours.spec.dropout, ours.spec.norm_eps, ours.spec.norm_momentum],
-        "torchvision_settings": [theirs.classifier[2].p, norm.eps, norm.momentum],
+        "torchvision_settings": [reference.classifier[2].p, norm.eps, norm.momentum],
     }
 
 
@@ -51,18 +51,18 @@ def paddle_errors(size: str, width: float, shapes: list[tuple[int, int]]) -> dic
 
     paddle.set_default_dtype("float64")
     ours = create_model(f"mobilenet_v3_{size}", width=width, num_classes=7)
-    theirs = getattr(mobilenetv3, f"mobilenet_v3_{size}")(scale=width, num_classes=7)
+    reference = getattr(mobilenetv3, f"mobilenet_v3_{size}")(scale=width, num_classes=7)
     weights = random_weights(ours.spec, 3)
     load_weights(ours, weights)
     native = NAMES.to_native(weights, ours.spec.weights)
     native["hidden.weight"] = native["hidden.weight"][:, :, 0, 0].T  # a linear layer in Paddle
-    fill_paddle(theirs, native)
+    fill_paddle(reference, native)
 
     def errors() -> list[float]:
-        return [model_error("paddle", ours, theirs, random_images((1, 3, *shape), shape[0])) for shape in shapes]
+        return [model_error("paddle", ours, reference, random_images((1, 3, *shape), shape[0])) for shape in shapes]
 
     results = {"their hard sigmoid": errors()}
-    for layer in theirs.sublayers():
+    for layer in reference.sublayers():
         if isinstance(layer, mobilenetv3.SqueezeExcitation):
             layer.scale_activation = HardSigmoid()
     return results | {"our hard sigmoid": errors()}
@@ -75,14 +75,14 @@ def mindcv_errors(size: str, width: float, shapes: list[tuple[int, int]]) -> dic
     from backends.mindspore import create_model, load_weights
 
     spec = mobilenet_v3(size, width=width, num_classes=7)
-    theirs = MobileNetV3(size, alpha=width, num_classes=7)
+    reference = MobileNetV3(size, alpha=width, num_classes=7)
     weights = random_weights(spec, 3)
-    fill_mindspore_cells(weighted_cells(theirs), spec, weights)
+    fill_mindspore_cells(weighted_cells(reference), spec, weights)
 
     def errors(spec: AsymmNetSpec) -> list[float]:
         ours = create_model(spec)
         load_weights(ours, weights)
         batches = [random_images((1, 3, *shape), shape[0]).astype(np.float32) for shape in shapes]
-        return [model_error("mindspore", ours, theirs, batch) for batch in batches]
+        return [model_error("mindspore", ours, reference, batch) for batch in batches]
 
-    return {"our epsilon": errors(spec), "their epsilon": errors(replace(spec, norm_eps=1e-5))}
+    return {"our epsilon": errors(spec), "reference epsilon": errors(replace(spec, norm_eps=1e-5))}

@@ -167,10 +167,10 @@ def errors_of_timms_rmsprop() -> list[float]:
     options: dict[str, Any] = {"alpha": 0.9, "eps": 1e-3, "momentum": 0.9, "weight_decay": 0.1}
     torch.manual_seed(0)
     ours = torch.nn.Parameter(torch.randn(5, 3))
-    theirs = torch.nn.Parameter(ours.detach().clone())
+    reference = torch.nn.Parameter(ours.detach().clone())
     optimizers = (
         (ours, create_optimizer([ours], TrainSettings(optimizer="rmsprop_tf", **options))),
-        (theirs, RMSpropTF([theirs], lr=0.0, **options)),
+        (reference, RMSpropTF([reference], lr=0.0, **options)),
     )
     errors = []
     for lr in (0.1, 0.05, 0.2):
@@ -178,5 +178,5 @@ def errors_of_timms_rmsprop() -> list[float]:
         for parameter, optimizer in optimizers:
             parameter.grad, optimizer.param_groups[0]["lr"] = gradient.clone(), lr
             optimizer.step()
-        errors.append(float(((ours - theirs).abs() / (1e-6 + 1e-6 * theirs.abs())).max()))
+        errors.append(float(((ours - reference).abs() / (1e-6 + 1e-6 * reference.abs())).max()))
     return errors

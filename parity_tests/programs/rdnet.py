@@ -62,8 +62,8 @@ def _timm_name(name: str) -> str:
         layers = "|".join(map(re.escape, TIMM_LAYERS))
         rest = re.sub(f"^({layers})", lambda layer: TIMM_LAYERS[layer[0]], match[3])
         return f"dense_stages.{match[1]}.{2 if int(match[1]) else 0}.dense_block{match[2]}.{rest}"
-    for ours, theirs in TIMM_OUTER_LAYERS.items():
-        name = re.sub(f"^{re.escape(ours)}[.]", f"{theirs}.", name)
+    for ours, reference in TIMM_OUTER_LAYERS.items():
+        name = re.sub(f"^{re.escape(ours)}[.]", f"{reference}.", name)
     return name
 
 
@@ -76,14 +76,14 @@ def timm_errors(sizes: list[tuple[int, int]]) -> dict[str, list[float]]:
 
     with torch.device("meta"):  # both then take the same float64 tensors over
         ours = create_model("rdnet_tiny", num_classes=7)
-        theirs = timm.create_model("rdnet_tiny", pretrained=False, num_classes=7)
+        reference = timm.create_model("rdnet_tiny", pretrained=False, num_classes=7)
     weights = {name: torch.from_numpy(array).double() for name, array in random_weights(ours.spec, 3).items()}
     ours.load_state_dict(weights, assign=True)
-    theirs.load_state_dict({_timm_name(name): tensor for name, tensor in weights.items()}, assign=True)
+    reference.load_state_dict({_timm_name(name): tensor for name, tensor in weights.items()}, assign=True)
 
     def errors() -> list[float]:
-        return [model_error("torch", ours, theirs, random_images((1, 3, *size), size[0])) for size in sizes]
+        return [model_error("torch", ours, reference, random_images((1, 3, *size), size[0])) for size in sizes]
 
     with_theirs = errors()
-    theirs.head.norm.eps = 1e-5
-    return {"their epsilon": with_theirs, "our epsilon": errors()}
+    reference.head.norm.eps = 1e-5
+    return {"reference epsilon": with_theirs, "our epsilon": errors()}

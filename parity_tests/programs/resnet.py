@@ -43,12 +43,12 @@ def torchvision_name(name: str) -> str:
         name = f"layer{int(number) + 1}.{rest}"
     for part, number in {"reduce": "1", "spatial": "2", "restore": "3", "stem": "1"}.items():
         name = name.replace(f"{part}.conv.", f"conv{number}.").replace(f"{part}.norm.", f"bn{number}.")
-    for ours, theirs in (
+    for ours, reference in (
         ("shortcut.conv.", "downsample.0."),
         ("shortcut.norm.", "downsample.1."),
         ("classifier", "fc"),
     ):
-        name = name.replace(ours, theirs)
+        name = name.replace(ours, reference)
     return name
 
 
@@ -79,16 +79,16 @@ def torch_errors(package: str, sizes: list[int]) -> list[float]:
     if package == "torchvision":
         import torchvision
 
-        ours, theirs, rename = create_model("resnet50"), torchvision.models.resnet50(), torchvision_name
+        ours, reference, rename = create_model("resnet50"), torchvision.models.resnet50(), torchvision_name
     else:
         import timm
 
-        ours, theirs, rename = create_model("resnet50_v2"), timm.create_model("resnetv2_50"), timm_name
+        ours, reference, rename = create_model("resnet50_v2"), timm.create_model("resnetv2_50"), timm_name
     weights = random_weights(ours.spec, 3)
     load_weights(ours, weights)
-    fill_torch(theirs, weights, rename)
-    ours, theirs = ours.double(), theirs.double()
-    return [model_error("torch", ours, theirs, random_images((2, 3, size, size), size)) for size in sizes]
+    fill_torch(reference, weights, rename)
+    ours, reference = ours.double(), reference.double()
+    return [model_error("torch", ours, reference, random_images((2, 3, size, size), size)) for size in sizes]
 
 
 def paddle_errors(sizes: list[int]) -> list[float]:
@@ -99,11 +99,11 @@ def paddle_errors(sizes: list[int]) -> list[float]:
     from backends.paddle.native_weights import NAMES
 
     paddle.set_default_dtype("float64")
-    ours, theirs = create_model("resnet50"), paddle.vision.models.resnet50()
+    ours, reference = create_model("resnet50"), paddle.vision.models.resnet50()
     weights = random_weights(ours.spec, 3)
     load_weights(ours, weights)
-    fill_paddle(theirs, NAMES.to_native(weights, ours.spec.weights), torchvision_name)
-    return [model_error("paddle", ours, theirs, random_images((2, 3, size, size), size)) for size in sizes]
+    fill_paddle(reference, NAMES.to_native(weights, ours.spec.weights), torchvision_name)
+    return [model_error("paddle", ours, reference, random_images((2, 3, size, size), size)) for size in sizes]
 
 
 def mindcv_errors(sizes: list[int]) -> list[float]:
@@ -115,12 +115,12 @@ def mindcv_errors(sizes: list[int]) -> list[float]:
     from backends.mindspore.native_weights import NAMES
 
     mindspore.set_context(mode=mindspore.PYNATIVE_MODE)
-    ours, theirs = create_model("resnet50"), resnet50()
+    ours, reference = create_model("resnet50"), resnet50()
     weights = random_weights(ours.spec, 3)
     load_weights(ours, weights)
-    fill_mindspore(theirs, NAMES.to_native(weights, ours.spec.weights), mindcv_name)
+    fill_mindspore(reference, NAMES.to_native(weights, ours.spec.weights), mindcv_name)
     batches = [random_images((2, 3, size, size), size).astype(np.float32) for size in sizes]
-    return [model_error("mindspore", ours, theirs, batch) for batch in batches]
+    return [model_error("mindspore", ours, reference, batch) for batch in batches]
 
 
 def mindcv_resnet_v2() -> dict[str, Any]:
@@ -131,19 +131,19 @@ def mindcv_resnet_v2() -> dict[str, Any]:
     from backends.mindspore import create_model
 
     mindspore.set_context(mode=mindspore.PYNATIVE_MODE)
-    theirs = resnetv2_50().set_train(False)
+    reference = resnetv2_50().set_train(False)
     images = mindspore.Tensor(random_images((2, 3, 64, 64), 64).astype(np.float32))
-    features = theirs.forward_features(images)
-    logits = theirs(images).asnumpy()
-    from_features = theirs.classifier(features.mean((2, 3))).asnumpy()
+    features = reference.forward_features(images)
+    logits = reference(images).asnumpy()
+    from_features = reference.classifier(features.mean((2, 3))).asnumpy()
     ours = create_model("resnet50_v2").set_train(False)
     inputs: list[float] = []
     ours.classifier.register_forward_hook(lambda cell, args, output: inputs.append(float(args[0].asnumpy().min())))
     ours(images)
     return {
-        "names": sorted(theirs.parameters_dict()),
+        "names": sorted(reference.parameters_dict()),
         "our names": sorted(ours.parameters_dict()),
-        "parameters": sum(parameter.size for parameter in theirs.trainable_params()),
+        "parameters": sum(parameter.size for parameter in reference.trainable_params()),
         "smallest feature": float(features.asnumpy().min()),
         "error of logits from averaged features": float(np.abs(from_features - logits).max() / np.abs(logits).max()),
         "our smallest feature": inputs[0],

@@ -63,7 +63,7 @@ def mindcv_errors(groups: int, width: str, sides: list[int], poolings: list[str]
     from backends.mindspore import create_model, load_weights
 
     ours = create_model(f"shufflenet_v1_g{groups}_x{width[0]}_{width[1]}")
-    theirs = getattr(shufflenetv1, f"shufflenet_v1_g{groups}_{width}")()
+    reference = getattr(shufflenetv1, f"shufflenet_v1_g{groups}_{width}")()
     weights = random_weights(ours.spec, 3)
     load_weights(ours, weights)
     shuffled = dict(weights)
@@ -73,7 +73,7 @@ def mindcv_errors(groups: int, width: str, sides: list[int], poolings: list[str]
             order = np.arange(block.middle).reshape(-1, groups).T.ravel()
             prefix = f"stages.{stage_index}.{index}.depthwise."
             shuffled |= {name: weights[name][order] for name in weights if name.startswith(prefix)}
-    fill_mindspore_cells(weighted_cells(theirs), ours.spec, shuffled)
-    _pool_as_here(theirs, poolings)
+    fill_mindspore_cells(weighted_cells(reference), ours.spec, shuffled)
+    _pool_as_here(reference, poolings)
     shapes: list[Shape] = [(2, 3, side, side) for side in sides]
-    return [model_error("mindspore", ours, theirs, random_images(s, s[2]).astype(np.float32)) for s in shapes]
+    return [model_error("mindspore", ours, reference, random_images(s, s[2]).astype(np.float32)) for s in shapes]

@@ -59,12 +59,12 @@ def torchvision_errors(width: str, sides: list[int]) -> list[float]:
     from backends.torch import create_model, load_weights
 
     ours = create_model(f"shufflenet_v2_{width}_torchvision")
-    theirs = getattr(torchvision.models, f"shufflenet_v2_{width}")()
+    reference = getattr(torchvision.models, f"shufflenet_v2_{width}")()
     weights = random_weights(ours.spec, 3)
     load_weights(ours, weights)
-    fill_torch(theirs, weights)
-    ours, theirs = ours.double(), theirs.double()
-    return [model_error("torch", ours, theirs, random_images((2, 3, side, side), side)) for side in sides]
+    fill_torch(reference, weights)
+    ours, reference = ours.double(), reference.double()
+    return [model_error("torch", ours, reference, random_images((2, 3, side, side), side)) for side in sides]
 
 
 def _paddle_model(width: str) -> Any:
@@ -83,24 +83,24 @@ def paddle_error(width: str, side: int, channels: list[int] | None = None) -> fl
 
     if channels:
         specs.CHANNELS[float(width[1:].replace("_", "."))] = tuple(channels)  # type: ignore[assignment]
-    theirs = _paddle_model(width)
+    reference = _paddle_model(width)
     spec = create_model(f"shufflenet_v2_{width}_torchvision").spec
     weights = random_weights(spec, 3)
-    fill_paddle(theirs, NAMES.to_native(weights, spec.weights))
+    fill_paddle(reference, NAMES.to_native(weights, spec.weights))
     ours = to_float64(lambda: create_model(spec))
     load_weights(ours, weights)
     images = random_images((2, 3, side, side), side)
-    outputs = call("paddle", ours, images), call("paddle", theirs, images)
+    outputs = call("paddle", ours, images), call("paddle", reference, images)
     assert {output.dtype for output in outputs} == {np.dtype(np.float64)}
-    return model_error("paddle", ours, theirs, images)
+    return model_error("paddle", ours, reference, images)
 
 
 def paddle_weights(width: str) -> dict[str, Any]:
     """Parameters, and shapes of weights, of our network in torchvision's structure and of Paddle's."""
     from backends.paddle import create_model
 
-    ours, theirs = create_model(f"shufflenet_v2_{width}_torchvision"), _paddle_model(width)
-    parameters = theirs.parameters()
+    ours, reference = create_model(f"shufflenet_v2_{width}_torchvision"), _paddle_model(width)
+    parameters = reference.parameters()
     return {
         "parameters": ours.spec.params,
         "paddle parameters": sum(int(parameter.size) for parameter in parameters if parameter.trainable),
@@ -117,24 +117,24 @@ def mindcv_errors(width: str, sides: list[int]) -> dict[str, Any]:
     from backends.mindspore import create_model, load_weights
 
     ours = create_model(f"shufflenet_v2_{width}")
-    theirs = getattr(shufflenetv2, f"shufflenet_v2_{width}")()
+    reference = getattr(shufflenetv2, f"shufflenet_v2_{width}")()
     weights = random_weights(ours.spec, 3)
     load_weights(ours, weights)
-    sequences = [theirs.first_conv]  # in the order of the forward pass
-    for block in theirs.features:
+    sequences = [reference.first_conv]  # in the order of the forward pass
+    for block in reference.features:
         sequences += [block.branch_main] if block.branch_proj is None else [block.branch_proj, block.branch_main]
-    sequences += [theirs.conv_last, nn.SequentialCell(theirs.classifier)]
+    sequences += [reference.conv_last, nn.SequentialCell(reference.classifier)]
     cells = [cell for sequence in sequences for cell in sequence if not isinstance(cell, nn.ReLU)]
     fill_mindspore_cells(cells, ours.spec, weights)
 
     def errors() -> dict[str, float]:
         batches = {str(side): random_images((2, 3, side, side), side).astype(np.float32) for side in sides}
-        return {side: model_error("mindspore", ours, theirs, batch) for side, batch in batches.items()}
+        return {side: model_error("mindspore", ours, reference, batch) for side, batch in batches.items()}
 
     their_pooling = errors()
-    theirs.max_pool = nn.MaxPool2d(3, 2, pad_mode="pad", padding=1)
+    reference.max_pool = nn.MaxPool2d(3, 2, pad_mode="pad", padding=1)
     return {
         "their pooling": their_pooling,
         "our pooling": errors(),
-        "has dropout": any(isinstance(cell, nn.Dropout) for _, cell in theirs.cells_and_names()),
+        "has dropout": any(isinstance(cell, nn.Dropout) for _, cell in reference.cells_and_names()),
     }

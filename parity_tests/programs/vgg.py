@@ -78,15 +78,15 @@ def torchvision_errors(name: str, sizes: list[int]) -> list[float]:
 
     ours = create_model(name)
     with torch.device("meta"):
-        theirs = getattr(torchvision.models, name)(init_weights=False)
+        reference = getattr(torchvision.models, name)(init_weights=False)
         for index, channels in LINEAR_LAYERS.items():
-            theirs.classifier[index] = torch.nn.Linear(*channels)
-    theirs.to_empty(device="cpu")
+            reference.classifier[index] = torch.nn.Linear(*channels)
+    reference.to_empty(device="cpu")
     weights = random_weights(ours.spec, 3)
     load_weights(ours, weights)
-    fill_torch(theirs, weights, _renamer(ours.spec))
-    ours, theirs = ours.double(), theirs.double()
-    return [model_error("torch", ours, theirs, random_images((2, 3, size, size), size)) for size in sizes]
+    fill_torch(reference, weights, _renamer(ours.spec))
+    ours, reference = ours.double(), reference.double()
+    return [model_error("torch", ours, reference, random_images((2, 3, size, size), size)) for size in sizes]
 
 
 def paddle_errors(name: str, sizes: list[int]) -> list[float]:
@@ -97,16 +97,16 @@ def paddle_errors(name: str, sizes: list[int]) -> list[float]:
     from backends.paddle import create_model, load_weights
     from backends.paddle.native_weights import NAMES
 
-    theirs = getattr(paddle.vision.models, name.removesuffix("_bn"))(batch_norm=name.endswith("_bn"))
+    reference = getattr(paddle.vision.models, name.removesuffix("_bn"))(batch_norm=name.endswith("_bn"))
     for index, channels in LINEAR_LAYERS.items():
-        theirs.classifier[index] = paddle.nn.Linear(*channels)
-    theirs.to(dtype="float64")
+        reference.classifier[index] = paddle.nn.Linear(*channels)
+    reference.to(dtype="float64")
     paddle.set_default_dtype("float64")
     ours = create_model(name)
     weights = random_weights(ours.spec, 3)
     load_weights(ours, weights)
-    fill_paddle(theirs, NAMES.to_native(weights, ours.spec.weights), _renamer(ours.spec))
-    return [model_error("paddle", ours, theirs, random_images((2, 3, size, size), size)) for size in sizes]
+    fill_paddle(reference, NAMES.to_native(weights, ours.spec.weights), _renamer(ours.spec))
+    return [model_error("paddle", ours, reference, random_images((2, 3, size, size), size)) for size in sizes]
 
 
 def mindcv_without_biases(size: int) -> dict[str, Any]:
@@ -118,17 +118,17 @@ def mindcv_without_biases(size: int) -> dict[str, Any]:
     from backends.mindspore.native_weights import NAMES
 
     mindspore.set_context(mode=mindspore.PYNATIVE_MODE)
-    ours, theirs = create_model("vgg19"), vgg19()
+    ours, reference = create_model("vgg19"), vgg19()
     weights = random_weights(ours.spec, 3)
     biases = {name for name in weights if name.endswith("conv.bias")}
     for name in biases:
         weights[name][:] = 0
     load_weights(ours, weights)
     native = NAMES.to_native(weights, ours.spec.weights)
-    fill_mindspore(theirs, {name: native[name] for name in native if name not in biases}, _renamer(ours.spec))
+    fill_mindspore(reference, {name: native[name] for name in native if name not in biases}, _renamer(ours.spec))
     images = random_images((1, 3, size, size), size).astype(np.float32)
     return {
         "biases": sum(weights[name].size for name in biases),
-        "mindcv_parameters": sum(parameter.size for parameter in theirs.trainable_params()),
-        "error": model_error("mindspore", ours, theirs, images),
+        "mindcv_parameters": sum(parameter.size for parameter in reference.trainable_params()),
+        "error": model_error("mindspore", ours, reference, images),
     }

@@ -71,15 +71,15 @@ def expected_logits() -> np.ndarray:
 
 
 def test_the_framework_reads_our_file_and_we_read_its_own(backend, tmp_path):
-    theirs = tmp_path / f"theirs{EXTENSION[backend]}"
+    reference = tmp_path / f"reference{EXTENSION[backend]}"
     environment = os.environ | ({"GLOG_v": "4"} if backend == "mindspore" else {})  # for paddle it would mean verbose
     user = subprocess.run(
-        [interpreter(backend), "-c", USERS[backend], str(written(backend, tmp_path)), str(theirs)],
+        [interpreter(backend), "-c", USERS[backend], str(written(backend, tmp_path)), str(reference)],
         capture_output=True, text=True, check=False, cwd=tmp_path, env=environment,
     )  # fmt: skip
     assert user.returncode == 0, user.stderr
     np.testing.assert_allclose(json.loads(user.stdout.splitlines()[-1])[0], expected_logits(), rtol=1e-5)
-    found = native_weights(backend).read(theirs)
+    found = native_weights(backend).read(reference)
     counter = found.pop("1.num_batches_tracked", None)
     assert (counter is not None) == (backend == "torch")
     assert same(found, native(backend))
