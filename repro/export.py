@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> int:
         "(N, C, H, W) with any batch size N, and an output `logits`. The file is written only if onnxruntime computes "
         "the same logits as the backend, within rounding.",
     )
-    parser.add_argument("source", type=Path, metavar="SRC", help="weight file in any format that repro.port reads")
+    parser.add_argument("source", metavar="SRC", help="weight file or published weights, as for repro.port")
     parser.add_argument("destination", type=Path, metavar="OUT.onnx", help="new file")
     add_source_flags(parser)
     parser.add_argument(
@@ -35,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     from repro.evaluation.onnx_check import choose_image_size, export_checked
     from repro.files import replacing
     from repro.interface.discovery import module_name
+    from repro.published.source import locate_weights
     from repro.weights.porting import read_checkpoint
 
     destination, backend = arguments.destination, arguments.backend
@@ -44,13 +45,15 @@ def main(argv: list[str] | None = None) -> int:
     with replacing(destination) as temporary:
         if destination.exists():
             raise ReproError(f"{destination} already exists; give another name")
+        source = locate_weights(arguments.source, arguments.model, arguments.layout)
         checkpoint = read_checkpoint(
-            arguments.source,
-            arguments.model,
+            source.path,
+            source.model,
             options_of(arguments),
-            layout=arguments.layout,
+            layout=source.layout,
             prefix=arguments.prefix,
             weights_only=True,
+            metadata=source.metadata,
         )
         size = choose_image_size(arguments.image_size, checkpoint)
         comparison = export_checked(temporary, checkpoint, backend, size)

@@ -19,7 +19,9 @@ def main(argv: list[str] | None = None) -> int:
         "(canonical).",
         epilog=f"example: {command} runs/RUN/best.safetensors best.pth",
     )
-    parser.add_argument("source", type=Path, metavar="SRC", help="weight file to read")
+    parser.add_argument(
+        "source", metavar="SRC", help="weight file to read, or published weights such as torchvision:mobilenet_v2"
+    )
     parser.add_argument("destination", type=Path, metavar="DST", nargs="?", help="weight file to write")
     add_source_flags(parser.add_argument_group("reading SRC"))
     output = parser.add_argument_group("writing DST")
@@ -43,9 +45,10 @@ def main(argv: list[str] | None = None) -> int:
     if (arguments.destination is None) != arguments.inspect:
         parser.error("give either DST or --inspect")
     if arguments.inspect:
+        from repro.published.source import locate_weights
         from repro.weights.inspection import describe_file
 
-        for line in describe_file(arguments.source):
+        for line in describe_file(locate_weights(arguments.source).path):
             print(line)
     else:
         convert_file(arguments)
@@ -78,6 +81,7 @@ def options_of(arguments: argparse.Namespace) -> dict[str, object] | None:
 
 def convert_file(arguments: argparse.Namespace) -> None:
     """Read the source, write the destination, and print a line about each."""
+    from repro.published.source import locate_weights
     from repro.weights.formats import extensions, file_format
     from repro.weights.layouts import layout_format
     from repro.weights.porting import destination_layout, read_checkpoint, write_checkpoint
@@ -86,12 +90,14 @@ def convert_file(arguments: argparse.Namespace) -> None:
     if arguments.to is not None and not destination.suffix:
         destination = destination.with_suffix(extensions(layout_format(arguments.to))[0])
     file_format(destination)  # report a wrong extension before a large file is read
+    source = locate_weights(arguments.source, arguments.model, arguments.layout)
     checkpoint = read_checkpoint(
-        arguments.source,
-        arguments.model,
+        source.path,
+        source.model,
         options_of(arguments),
-        layout=arguments.layout,
+        layout=source.layout,
         prefix=arguments.prefix,
+        metadata=source.metadata,
         num_classes=arguments.num_classes,
         in_channels=arguments.in_channels,
         partial=arguments.partial,

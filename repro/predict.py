@@ -28,9 +28,7 @@ def main(argv: list[str] | None = None) -> int:
         "names of the classes; for other weight files, give these by --run or by the other flags.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT", help="weight file in any format that repro.port reads"
-    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="weight file or published weights, as for repro.port")
     parser.add_argument(
         "images", type=Path, nargs="+", metavar="IMAGE|FOLDER",
         help="image file, or folder of images or of subfolders of images; accuracy is printed if the subfolders have "

@@ -35,7 +35,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         ) from error
 
 
-def checked_class_names(names: Any, path: Path) -> tuple[str, ...]:
+def checked_class_names(names: Any, path: str | Path) -> tuple[str, ...]:
     """Return the names, with unprintable characters replaced.
 
     Raises ReproError, which mentions `path`, unless `names` is a list of different, non-empty texts.

@@ -13,6 +13,7 @@ from repro.arrays import Arrays
 from repro.data import Transform
 from repro.errors import ReproError
 from repro.evaluation.class_names import checked_class_names, read_class_names
+from repro.published.source import locate_weights
 from repro.specs import Spec
 from repro.training import recipe as recipes
 from repro.training.resolve import values_per_channel
@@ -37,8 +38,8 @@ class Classifier:
     metadata: Mapping[str, str]  # of the checkpoint
 
 
-def read_classifier(path: Path, run: Path | None = None, settings: Mapping[str, Any] | None = None) -> Classifier:
-    """Return the classifier in a checkpoint of any format that repro.weights.porting reads.
+def read_classifier(path: str | Path, run: Path | None = None, settings: Mapping[str, Any] | None = None) -> Classifier:
+    """Return the classifier in a checkpoint: a path or a reference, as in repro.published.source.
 
     Settings that the file's metadata lack or have wrong are taken from the run folder `run` and from `settings`, which
     has priority: "classes" (names in the order of the outputs), and "model", "options" and the fields of Transform as
@@ -46,8 +47,14 @@ def read_classifier(path: Path, run: Path | None = None, settings: Mapping[str, 
     Raises ReproError for a file that cannot be read, and for settings that are missing or do not fit the network.
     """
     overrides = (_settings_of_run(run) if run else {}) | dict(settings or {})
+    source = locate_weights(path, overrides.get("model"))
     spec, weights, metadata = read_weights(
-        path, overrides.get("model"), overrides.get("options"), log=lambda line: print(line, file=sys.stderr)
+        source.path,
+        source.model,
+        overrides.get("options"),
+        layout=source.layout,
+        metadata=source.metadata,
+        log=lambda line: print(line, file=sys.stderr),
     )
     known = _settings_in_metadata(metadata, path) | overrides
     missing = [name for name in ("classes", *REQUIRED) if name not in known]
@@ -80,7 +87,7 @@ def _settings_of_run(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _settings_in_metadata(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
+def _settings_in_metadata(metadata: Mapping[str, str], path: str | Path) -> dict[str, Any]:
     """Return the image preparation and the classes in the metadata of the checkpoint `path`."""
     recorded = {name: _parsed(metadata[name]) for name in PREPARATION if name in metadata}
     settings = recipes.parse_values(recorded, f"the metadata of {path}")

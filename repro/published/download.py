@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import http.client
 import os
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -23,11 +24,20 @@ PAUSE = 0.5  # seconds before the first repeated attempt, doubled each time
 TIMEOUT = 30.0  # seconds without a byte after which a connection counts as broken
 BLOCK = 1 << 18
 LARGEST = 1 << 34  # bytes; no published weight file comes near it
+SIZE_ROUNDING = 1024  # bytes; torchvision gives sizes to a thousandth of a MiB
 
 Progress = Callable[[int, int | None], object]  # (bytes so far, bytes in all or None)
 
 
-def download(url: str, path: Path, *, sha256: str = "", md5: str = "", progress: Progress | None = None) -> None:
+def download(
+    url: str,
+    path: Path,
+    *,
+    sha256: str = "",
+    md5: str = "",
+    size: int | None = None,
+    progress: Progress | None = None,
+) -> None:
     """Download a file to `path`, whole and checked, or raise ReproError and leave `path` as it was.
 
     The bytes that have come stay in `path`.part, from where the next call resumes. Several processes may call it at
@@ -38,6 +48,7 @@ def download(url: str, path: Path, *, sha256: str = "", md5: str = "", progress:
         path: The destination, whose folder is made.
         sha256: The expected SHA-256 in hexadecimal, or its first digits.
         md5: The expected MD5 in hexadecimal.
+        size: The expected number of bytes, within SIZE_ROUNDING.
         progress: Called after each block.
     """
     if not url.startswith(("http://", "https://")):
@@ -54,7 +65,9 @@ def download(url: str, path: Path, *, sha256: str = "", md5: str = "", progress:
                 raise ReproError(f"another process gave up the download of {url}; try again")
             _fill(url, file, progress, by_hand)
             file.flush()
-            _check(part, url, sha256, md5, by_hand)
+            if reason := difference(part, sha256=sha256, md5=md5, size=size):
+                part.unlink()
+                raise ReproError(f"{url} sent a file with {reason}; it was removed: try again, or {by_hand}")
             os.fsync(file.fileno())
             part.replace(path)
     except OSError as error:
@@ -81,6 +94,8 @@ def _fill(url: str, file: BinaryIO, progress: Progress | None, by_hand: str) -> 
             reason = f"HTTP {error.code} {error.reason}"
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
             reason = str(getattr(error, "reason", "") or error or type(error).__name__)
+            if isinstance(getattr(error, "reason", None), socket.gaierror) and not before:  # there is no network
+                raise ReproError(f"cannot download {url}: {reason}; {by_hand}") from error
         failures = 0 if file.tell() > before else failures + 1
         if failures >= ATTEMPTS:
             raise ReproError(f"cannot download {url}: {reason}; {by_hand}")
@@ -108,18 +123,18 @@ def _connect(url: str, file: BinaryIO, progress: Progress | None) -> bool:
     return total is None or file.tell() == total
 
 
-def _check(part: Path, url: str, sha256: str, md5: str, by_hand: str) -> None:
-    """Remove the part and raise ReproError where it does not have the hash that the publisher gives."""
+def difference(path: Path, *, sha256: str = "", md5: str = "", size: int | None = None) -> str:
+    """Return in words how a file differs from what its publisher gives, or "" if it does not."""
+    actual = path.stat().st_size
+    if size is not None and abs(actual - size) > SIZE_ROUNDING:
+        return f"another size ({actual:,} bytes instead of {size:,})"
     for name, expected in (("sha256", sha256), ("md5", md5)):
         if not expected:
             continue
-        with part.open("rb") as file:
-            digest = hashlib.file_digest(file, name).hexdigest() if hasattr(hashlib, "file_digest") else ""
-        if not digest:  # Python 3.10
-            digest = hashlib.new(name, part.read_bytes()).hexdigest()
-        if not digest.startswith(expected.lower()):
-            part.unlink()
-            raise ReproError(
-                f"{url} sent a file with another {name} ({digest[: max(8, len(expected))]} instead of {expected}); "
-                f"it was removed: try again, or {by_hand}"
-            )
+        digest = hashlib.new(name)
+        with path.open("rb") as file:
+            while block := file.read(BLOCK):
+                digest.update(block)
+        if not digest.hexdigest().startswith(expected.lower()):
+            return f"another {name} ({digest.hexdigest()[: max(8, len(expected))]} instead of {expected})"
+    return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable
 from functools import cache
@@ -67,7 +68,19 @@ def ask_package(publisher: str, models: Iterable[tuple[str, str]]) -> list[Publi
 
 
 def find(reference: str) -> PublishedWeights:
-    """The entry of PUBLISHER:NAME. Without a tag it is the publisher's default.
+    """Return the entry of PUBLISHER:NAME from the publisher's installed package or, without it, from our table.
+
+    Without a tag, it is the publisher's default. Raises ReproError as find_in_table does.
+    """
+    entry = find_in_table(reference)
+    if entry.cached:  # the package, which is slow to import, has nothing to add
+        return entry
+    model = models_of(entry.publisher)[entry.variant]
+    return _named(ask_package(entry.publisher, [(entry.variant, model)]) or [], entry.name) or entry
+
+
+def find_in_table(reference: str) -> PublishedWeights:
+    """Return the entry of PUBLISHER:NAME from our table.
 
     Raises ReproError for an unknown publisher or name, with the nearest known ones.
     """
@@ -78,8 +91,7 @@ def find(reference: str) -> PublishedWeights:
     chosen = _named(entries, name)
     if chosen is None:
         raise unknown(f"weights of {publisher}", name, [entry.name for entry in entries])
-    model = models_of(publisher)[chosen.variant]
-    return _named(ask_package(publisher, [(chosen.variant, model)]) or [], chosen.name) or chosen
+    return chosen
 
 
 def _named(entries: Iterable[PublishedWeights], name: str) -> PublishedWeights | None:
@@ -91,25 +103,33 @@ def _named(entries: Iterable[PublishedWeights], name: str) -> PublishedWeights |
 
 
 def fetch(entry: PublishedWeights) -> Path:
-    """The path of the file in the publisher's cache, downloaded first where it is missing.
+    """Return the path of the file in the publisher's cache, where it is downloaded if it is missing.
 
-    Raises ReproError where it cannot be downloaded, with the place to put it by hand.
+    Raises ReproError where it cannot be downloaded, with the place to put it by hand, and for a cached file that is
+    damaged.
     """
-    if entry.cached:
-        return entry.cached
+    from repro.published.download import difference, download
+
+    if path := entry.cached:
+        if reason := difference(path, sha256=entry.sha256, md5=entry.md5, size=entry.size):
+            raise ReproError(f"{path} is damaged: it has {reason}; remove it, and it is downloaded again")
+        return path
     if entry.hub:
         return _fetch_from_hub(entry)
-    from repro.published.download import download
-    from repro.training.console import bar
+    from tqdm import tqdm
 
     path = cache_folder(entry.publisher) / entry.file
-    with bar(f"downloading {entry.file}", entry.size or 0) as progress:
+    pause = 0.1 if sys.stderr.isatty() else 60.0
+    with tqdm(
+        desc=f"downloading {entry.file}", total=entry.size, unit="B", unit_scale=True, leave=False, delay=pause,
+        mininterval=pause, maxinterval=pause, dynamic_ncols=True,
+    ) as progress:  # fmt: skip
 
         def show(done: int, total: int | None) -> None:
             progress.total = total or progress.total
             progress.update(done - progress.n)
 
-        download(entry.url, path, sha256=entry.sha256, md5=entry.md5, progress=show)
+        download(entry.url, path, sha256=entry.sha256, md5=entry.md5, size=entry.size, progress=show)
     return path
 
 

@@ -64,7 +64,7 @@ class Recipe:
         "model", named_values(), "option of the model's family, such as width=0.5; may be repeated", {}
     )
     weights: str | None = recipe_field(
-        "model", text("FILE"), "weight file to start from, in any format that repro.port reads", None,
+        "model", text("FILE"), "weight file or published weights to start from, as for repro.port", None,
         default_text="freshly initialised weights",
     )  # fmt: skip
     fresh_head: bool = recipe_field(
@@ -282,9 +282,14 @@ def read_recipe_file(path: str | Path) -> dict[str, Any]:
 def build_recipe(values: Mapping[str, Any], flags: Mapping[str, Any]) -> Recipe:
     """Return the recipe of parsed values, with priority for flags; options and first_stage are merged item by item.
 
-    Raises ReproError where a required value is missing.
+    Published weights name the model where it is left out. Raises ReproError where a required value is missing.
     """
     merged = {**values, **flags}
+    if "model" not in merged and merged.get("weights"):
+        from repro.published.source import published_variant
+
+        if variant := published_variant(merged["weights"]):
+            merged["model"] = variant
     for name in {"options", "first_stage"} & values.keys() & flags.keys():
         merged[name] = {**values[name], **flags[name]}
     for name, item in FIELDS.items():

@@ -208,13 +208,15 @@ def initial_weights(recipe: Recipe, spec: Spec) -> Arrays:
 
     Fresh weights are the same in every backend. Raises ReproError if the weights belong to another network.
     """
+    from repro.published.source import locate_weights
     from repro.weights.init import initialise
     from repro.weights.porting import read_weights
 
     fresh = initialise(spec, recipe.seed)
     if recipe.weights is None:
         return fresh
-    stored, weights, _ = read_weights(recipe.weights, recipe.model, recipe.options)
+    source = locate_weights(recipe.weights, recipe.model)
+    stored, weights, _ = read_weights(source.path, source.model, recipe.options, layout=source.layout)
     if stored.num_classes != spec.num_classes and not recipe.fresh_head:
         raise ReproError(
             f"{recipe.weights} distinguishes {stored.num_classes} classes, but {recipe.data} has {spec.num_classes}; "

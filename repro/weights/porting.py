@@ -66,6 +66,7 @@ def read_checkpoint(
     in_channels: int | None = None,
     partial: bool = False,
     weights_only: bool = False,
+    metadata: Mapping[str, str] | None = None,
     log: Log = print,
 ) -> Checkpoint:
     """Read a weight file bit for bit. The arrays give the numbers of classes and of input channels.
@@ -77,10 +78,12 @@ def read_checkpoint(
     in_channels: adapt the first convolution to this many input channels, see adapt_channels.
     partial: drop arrays that do not fit, and initialise missing weights. Initial weights are those of seed 0.
     weights_only: read neither an EMA nor an optimizer.
+    metadata: added to that of the file, with priority.
     log: receives a line about everything that is recognised, skipped or initialised.
     Raises ReproError for an unreadable file, and for arrays that do not fit the model, with the name of each.
     """
     source = _read_source(Path(path), prefix, weights_only=weights_only, log=log)
+    source.metadata |= dict(metadata or {})
     spec, options, file_layout = _identify(source, model, options, layout, log)
     arrays = source.groups.weights
     if file_layout.options:
@@ -104,10 +107,16 @@ def read_checkpoint(
 
 
 def read_weights(
-    path: str | Path, model: str | None = None, options: Mapping[str, object] | None = None, log: Log = print
+    path: str | Path,
+    model: str | None = None,
+    options: Mapping[str, object] | None = None,
+    *,
+    layout: str = AUTO,
+    metadata: Mapping[str, str] | None = None,
+    log: Log = print,
 ) -> tuple[Spec, Arrays, dict[str, str]]:
     """Return the spec, the weights (copies, in C order) and the metadata of a file, read as read_checkpoint does."""
-    checkpoint = read_checkpoint(path, model, options, weights_only=True, log=log)
+    checkpoint = read_checkpoint(path, model, options, layout=layout, weights_only=True, metadata=metadata, log=log)
     weights = {name: np.array(array, order="C") for name, array in checkpoint.weights.items()}
     return checkpoint.spec, weights, checkpoint.metadata
 

