@@ -13,6 +13,7 @@ OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "rmsprop_tf")
 PRECISIONS = ("float32", "bfloat16", "float16")
 DEVICES = ("cpu", "gpu")
 RESIZES = ("squash", "crop")
+INTERPOLATIONS = ("bilinear", "bicubic")
 MIX_MODES = ("batch", "pair", "elem")
 CHANNELS = (3, 1)
 """Numbers of channels of an image: RGB or grey."""
@@ -57,6 +58,7 @@ RANGES = {
     "image_size": Range(1, 4096, integer=True),  # networks check a minimum of their own
     "mean": FRACTION,
     "std": POSITIVE_FRACTION,
+    "crop_fraction": Range(0.1, 1),
     "pad": Range(0, 64, integer=True),
     "rotation": Range(0, 180),
     "flip": FRACTION,

@@ -14,6 +14,8 @@ SETTINGS = {
     "options": "option of the model's family, such as width=0.5; may be repeated",
     "image_size": "height and width in pixels to which images are resized",
     "resize": "resizing of images: squash to a square (default), or crop the centre",
+    "crop_fraction": "fraction of the shorter side that the centre crop keeps (default: 0.875)",
+    "interpolation": "method of resizing: bilinear (default) or bicubic",
     "mean": "mean of each channel, subtracted from pixels scaled to 0..1",
     "std": "standard deviation of each channel, by which pixels are then divided",
 }

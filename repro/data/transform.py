@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
-from repro.choices import CHANNELS, RANGES, RESIZES, check_range
+from repro.choices import CHANNELS, INTERPOLATIONS, RANGES, RESIZES, check_range
 from repro.data import rand_augment
 from repro.errors import ReproError
 
@@ -32,14 +32,16 @@ class Transform:
 
     resize "squash": resize to a square, whatever the shape of the image. "crop": in training, crop a random box of 8 to
     100 % of the area with a ratio of 3:4 to 4:3 and squash it (Szegedy et al., arXiv:1409.4842, section 6; as
-    torchvision's RandomResizedCrop); in evaluation, resize the shorter side to image_size / 0.875 and crop the centre.
-    All resizing is bilinear with antialiasing.
+    torchvision's RandomResizedCrop); in evaluation, resize the shorter side to image_size / crop_fraction and crop the
+    centre. All resizing is antialiased.
 
     Raises ReproError for values out of range.
     """
 
     image_size: int  # height and width in pixels
     resize: str = "squash"
+    crop_fraction: float = CENTRE_FRACTION
+    interpolation: str = "bilinear"  # or "bicubic"
     pad: int = 0  # black pixels added on each side before a random crop (He et al., arXiv:1512.03385, section 4.2: 4)
     rotation: float = 0.0  # degrees: the angle is uniform(-rotation, rotation); corners become black
     flip: float = 0.0  # probability of mirroring left to right
@@ -51,12 +53,14 @@ class Transform:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "pad", "rotation", "flip", "rand_augment", "magnitude", "cutout"):
+        for name in ("image_size", "crop_fraction", "pad", "rotation", "flip", "rand_augment", "magnitude", "cutout"):
             check_range(name, getattr(self, name))
         if self.pad > self.image_size:
             raise ReproError(f"pad must be at most the image size, {self.image_size}, not {self.pad}")
         if self.resize not in RESIZES:
             raise ReproError(f"resize must be {' or '.join(RESIZES)}, not {self.resize!r}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ReproError(f"interpolation must be {' or '.join(INTERPOLATIONS)}, not {self.interpolation!r}")
         if self.channels not in CHANNELS:
             raise ReproError(f"channels must be 3 (RGB) or 1 (grey), not {self.channels!r}")
         in_range = all(m in RANGES["mean"] for m in self.mean) and all(s in RANGES["std"] for s in self.std)
@@ -74,9 +78,13 @@ class Transform:
         """
         if self.channels == 1:
             image = image.convert("L")
+        resampling = Image.Resampling[self.interpolation.upper()]
         if self.resize == "crop":
-            image = centre_crop(image, self.image_size) if rng is None else image.crop(random_box(*image.size, rng))
-        image = image.resize((self.image_size, self.image_size), Image.Resampling.BILINEAR)
+            if rng is None:
+                image = centre_crop(image, self.image_size, self.crop_fraction, resampling)
+            else:
+                image = image.crop(random_box(*image.size, rng))
+        image = image.resize((self.image_size, self.image_size), resampling)
         pixels = np.asarray(image if rng is None else self.augment(image, rng))
         return pixels.reshape(self.image_size, self.image_size, self.channels)
 
@@ -123,13 +131,18 @@ def random_box(width: int, height: int, rng: np.random.Generator) -> Box:
     return left, top, left + w, top + h
 
 
-def centre_crop(image: Image.Image, size: int) -> Image.Image:
-    """Return the centre of `size` x `size` pixels, after the shorter side is resized to size / CENTRE_FRACTION."""
-    shorter, side = min(image.size), round(size / CENTRE_FRACTION)
+def centre_crop(
+    image: Image.Image,
+    size: int,
+    fraction: float = CENTRE_FRACTION,
+    resampling: Image.Resampling = Image.Resampling.BILINEAR,
+) -> Image.Image:
+    """Return the centre of `size` x `size` pixels, after the shorter side is resized to size / fraction."""
+    shorter, side = min(image.size), round(size / fraction)
     longest = LONGEST_RATIO * shorter
     image = crop_middle(image, longest, longest)  # without it, 1 x 60,000 pixels would become 256 x 15,360,000
     width, height = (side * length // shorter for length in image.size)
-    return crop_middle(image.resize((width, height), Image.Resampling.BILINEAR), size, size)
+    return crop_middle(image.resize((width, height), resampling), size, size)
 
 
 def crop_middle(image: Image.Image, width: int, height: int) -> Image.Image:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import os
 import re
 import sys
@@ -58,6 +59,7 @@ def timm(variant: str, model: str) -> Iterator[Row]:
         config = package.get_pretrained_cfg(name)
         if not config.hf_hub_id and not config.url:
             continue
+        size = config.input_size[1]
         yield {
             "name": name,
             "variant": variant,
@@ -68,8 +70,8 @@ def timm(variant: str, model: str) -> Iterator[Row]:
             "license": config.license or "",
             "classes": config.num_classes,
             "preprocessing": {
-                "image_size": config.input_size[1],
-                "crop_fraction": config.crop_pct,
+                "image_size": size,
+                "crop_fraction": size / math.floor(size / config.crop_pct),  # timm rounds the shorter side down
                 "interpolation": config.interpolation,
                 "mean": list(config.mean),
                 "std": list(config.std),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from repro.choices import CHANNELS, DEVICES, MIX_MODES, OPTIMIZERS, PRECISIONS, RANGES, RESIZES, Range
+from repro.choices import CHANNELS, DEVICES, INTERPOLATIONS, MIX_MODES, OPTIMIZERS, PRECISIONS, RANGES, RESIZES, Range
 from repro.errors import ReproError, unknown
 from repro.files import read_yaml
 from repro.training.loggers import WRITERS
@@ -96,6 +96,10 @@ class Recipe:
         "squash: resize to a square; crop: resize a random crop in training, and crop the centre in validation",
         "squash",
     )  # fmt: skip
+    crop_fraction: float = recipe_field(
+        "data", number(RANGES["crop_fraction"]), "fraction of the shorter side that the centre crop keeps", 0.875
+    )
+    interpolation: str = recipe_field("data", one_of(*INTERPOLATIONS), "method of resizing", "bilinear")
     mean: tuple[float, ...] = recipe_field(
         "data", per_channel(RANGES["mean"]),
         "mean of the pixels, which are scaled to 0..1; it is subtracted: one number, or one per channel", (0.5,),

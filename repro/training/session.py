@@ -249,6 +249,8 @@ def provenance(recipe: Recipe, spec: Spec, classes: Sequence[str], version: str)
         "classes": json.dumps(classes),
         "image_size": str(recipe.image_size),
         "resize": json.dumps(recipe.resize),
+        "crop_fraction": str(recipe.crop_fraction),
+        "interpolation": json.dumps(recipe.interpolation),
         "channels": str(recipe.channels),
         "mean": json.dumps(recipe.mean),
         "std": json.dumps(recipe.std),
