@@ -1,4 +1,7 @@
-"""Weight files of every kind: whose a file is, by its extension, and what is in it. No framework is needed."""
+"""Weight files of every kind: the format of a file, and its arrays. No framework is needed.
+
+A file is read as what its content is, and written as what its extension says.
+"""
 
 from __future__ import annotations
 
@@ -11,71 +14,136 @@ import numpy as np
 
 from repro.arrays import Arrays
 from repro.errors import ReproError
-from repro.interface.discovery import backend_names, native_weights
+from repro.interface.discovery import SHIPPED, backend_names, native_weights
 from repro.interface.native_names import NativeNames
-from repro.weights import keras_file, safetensors_file
+from repro.untrusted import printable
+from repro.weights import keras_file, npz_file, safetensors_file
+from repro.weights.content import Content, recognise_content
+from repro.weights.shards import check_not_a_shard, index_in, weight_map
 
 if TYPE_CHECKING:
     from repro.interface import NativeWeights
 
 
 SAFETENSORS, KERAS = "safetensors", "keras"
-OPTIMIZER_FILES = {".pdparams": ".pdopt"}  # of weights -> of the optimizer, where the framework keeps it beside them
+OPTIMIZER_FILES = {".pdparams": ".pdopt"}  # of weights -> of the optimizer in a file of its own
 
 
 @cache
 def backends() -> dict[str, NativeWeights]:
-    """The readers and writers of every backend's files, looked up once: that goes through all installed packages."""
+    """Return the readers and writers of every backend's files, cached because discovery goes through all packages."""
     return {name: native_weights(name) for name in backend_names()}
 
 
 def file_format(path: Path) -> str:
-    """The name of a backend, "safetensors" or "keras". Raises ReproError for an unknown extension."""
-    extensions = dict.fromkeys([f".{SAFETENSORS}"], SAFETENSORS)
-    for name, files in backends().items():
-        extensions |= dict.fromkeys(files.EXTENSIONS, name)
-    extensions |= dict.fromkeys(keras_file.EXTENSIONS, KERAS)
+    """Return the format of a file to write, by its extension: the name of a backend, "safetensors" or "keras".
+
+    Raises ReproError for an unknown extension.
+    """
+    formats = _formats_by_extension()
     if path.is_dir():
         raise ReproError(f"{path} is a folder; give a file in it, such as the best.safetensors of a run")
-    if path.suffix not in extensions:
-        raise ReproError(f"{path} has none of the extensions {', '.join(extensions)}; rename it to what it holds")
-    return extensions[path.suffix]
+    if path.suffix not in formats:
+        raise ReproError(f"{path} has none of the extensions {', '.join(formats)}; give it one of them")
+    return formats[path.suffix]
+
+
+def source_path(path: Path) -> Path:
+    """Return the file to read: the index of shards in a folder that has one, and otherwise the path itself."""
+    return (index_in(path) or path) if path.is_dir() else path
+
+
+def source_format(path: Path) -> str:
+    """Return the format of an existing file, by its content: the name of a backend, "safetensors" or "keras".
+
+    The extension decides only where the content is unknown or the file is missing. NumPy's .npz files count as
+    safetensors, because they too can hold any layout. Raises ReproError for a file that does not hold weights, with
+    what it is.
+    """
+    content = _content(path)
+    if content is Content.INDEX:
+        path = path.parent / min(weight_map(path).values())
+        content = _content(path)
+    if content is Content.INDEX:
+        raise ReproError(f"{path} is an index of shards, where another index lists it as a shard")
+    if content is None:
+        return file_format(path)
+    return SAFETENSORS if content is Content.NPZ else content.value
+
+
+def _content(path: Path) -> Content | None:
+    """Return the kind of a file that is to be read, or None where the extension decides."""
+    form = _formats_by_extension().get(path.suffix)
+    is_added = form is not None and form not in (SAFETENSORS, KERAS, *SHIPPED)  # by another package, which knows best
+    return recognise_content(path) if path.is_file() and not is_added else None
+
+
+def _formats_by_extension() -> dict[str, str]:
+    """Return extension -> format."""
+    formats = dict.fromkeys([f".{SAFETENSORS}"], SAFETENSORS)
+    for name, files in backends().items():
+        formats |= dict.fromkeys(files.EXTENSIONS, name)
+    return formats | dict.fromkeys(keras_file.EXTENSIONS, KERAS)
 
 
 def extensions(form: str) -> tuple[str, ...]:
-    """The extensions of a format's files, the usual one first."""
+    """Return the extensions of a format's files, the usual one first."""
     if form == SAFETENSORS:
         return (f".{SAFETENSORS}",)
     return keras_file.EXTENSIONS if form == KERAS else backends()[form].EXTENSIONS
 
 
 def native_names(form: str) -> NativeNames:
-    """The native names and axes of a backend, or of Keras."""
+    """Return the native names and axes of a backend, or of Keras."""
     return keras_file.NAMES if form == KERAS else backends()[form].NAMES
 
 
 def read_file(path: Path) -> tuple[Arrays, dict[str, str]]:
-    """The arrays of a file under the names it gives them ("state_dict/conv.weight" where they are nested), and the
-    metadata, which safetensors alone has. The arrays are read-only views of the file where it allows that."""
-    form = file_format(path)
+    """Return the arrays of a file under the names in the file, and the metadata, which only safetensors files have.
+
+    Nested arrays have names such as "state_dict/conv.weight". The arrays are read-only views of the file where its
+    format permits. Raises ReproError for a file that cannot be read, and for one of several shards.
+    """
+    path = source_path(path)
+    check_not_a_shard(path)
+    if _content(path) is not Content.INDEX:
+        return _read_single(path)
+    files = weight_map(path)
+    arrays: Arrays = {}
+    for file in sorted(set(files.values())):
+        shard, _ = _read_single(path.parent / file)
+        if unexpected := [name for name in shard if files.get(name) != file]:
+            raise ReproError(f"{path.parent / file} holds {unexpected[0]}, which {path.name} does not list there")
+        arrays |= shard
+    if missing := [name for name in files if name not in arrays]:
+        raise ReproError(f"{path} lists {printable(missing[0])}, which {printable(files[missing[0]])} does not hold")
+    return arrays, {}
+
+
+def _read_single(path: Path) -> tuple[Arrays, dict[str, str]]:
+    """Return the arrays and the metadata of one file."""
+    content = _content(path)
+    if content is Content.INDEX:
+        raise ReproError(f"{path} is an index of shards, where another index lists it as a shard")
+    form = source_format(path)
     if form == SAFETENSORS:
-        return safetensors_file.load(path)
+        return (npz_file.read(path), {}) if content is Content.NPZ else safetensors_file.load(path)
     return (keras_file if form == KERAS else backends()[form]).read(path), {}
 
 
 def optimizer_file(path: Path) -> Path | None:
-    """The file of the optimizer beside the weights in `path`, if there is one."""
+    """Return the file of the optimizer next to the weights in `path`, or None."""
     beside = path.with_suffix(OPTIMIZER_FILES.get(path.suffix, path.suffix))
     return beside if beside != path and beside.is_file() else None
 
 
 def read_optimizer(path: Path, beside: Path) -> Arrays:
-    """The arrays of `beside`, the optimizer_file of `path`, as "optimizer/SLOT/NAME" with the names of `path`."""
+    """Return the arrays of `beside`, the optimizer_file of `path`, as "optimizer/SLOT/NAME" with names of `path`."""
     return backends()[file_format(path)].read(beside)
 
 
 def write_file(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Writes arrays under names of the file's format, whole or not at all; only safetensors keeps the metadata."""
+    """Write arrays under native names, whole or not at all; only safetensors files keep the metadata."""
     form = file_format(path)
     if form == SAFETENSORS:
         safetensors_file.save(path, arrays, metadata)

@@ -1,6 +1,6 @@
 """Read any weight file as canonical weights, and write canonical weights as any weight file. Needs no framework.
 
-The extension gives the format of a file, the names of its arrays give the layout, and everything must fit the model.
+The content gives the format of a file, the names of its arrays give the layout, and everything must fit the model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,17 @@ from repro.specs import Spec, find_spec
 from repro.untrusted import printable
 from repro.weights import Log
 from repro.weights.checkpoint_groups import CheckpointGroups, common_prefix, join_groups, split_groups
-from repro.weights.formats import KERAS, SAFETENSORS, extensions, file_format, native_names, read_file, write_file
+from repro.weights.formats import (
+    KERAS,
+    SAFETENSORS,
+    extensions,
+    file_format,
+    native_names,
+    read_file,
+    source_format,
+    source_path,
+    write_file,
+)
 from repro.weights.layout_reader import LayoutReader
 from repro.weights.layouts import AUTO, CANONICAL, Layout, identify_model, layout_named, layouts_for, recognise_layout
 from repro.weights.optimizer_state import canonical_ema, canonical_optimizer, separate_optimizer
@@ -173,13 +183,14 @@ def destination_layout(path: Path, spec: Spec, to: str | None) -> Layout:
 
 def _read_source(path: Path, prefix: str | None, *, weights_only: bool, log: Log) -> _Source:
     """Read all arrays of the file and, unless weights_only, of the optimizer's file next to it."""
+    path = source_path(path)
     arrays, metadata = read_file(path)
     if line := left_out_line(arrays):
         log(line)
     if not weights_only:
         arrays |= separate_optimizer(path, arrays, log)
     groups = split_groups(arrays, log, prefix)
-    return _Source(path, file_format(path), groups, metadata)
+    return _Source(path, source_format(path), groups, metadata)
 
 
 def _identify(

@@ -1,0 +1,53 @@
+"""Weights in several files, as Hugging Face stores them, with an index next to them: {"weight_map": {name: file}}."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from repro.errors import ReproError
+from repro.untrusted import printable
+
+SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.\w+)")
+MAX_INDEX_BYTES = 50_000_000
+
+
+def index_in(folder: Path) -> Path | None:
+    """Return the index of shards in a folder, safetensors before others, or None."""
+    indices = sorted(folder.glob("*.index.json"), key=lambda path: (".safetensors." not in path.name, path.name))
+    return indices[0] if indices else None
+
+
+def weight_map(index: Path) -> dict[str, str]:
+    """Return name of an array -> name of the file next to the index that holds it.
+
+    Raises ReproError for an index of another form, and where files are missing.
+    """
+    files = None
+    if index.stat().st_size <= MAX_INDEX_BYTES:
+        try:
+            content = json.loads(index.read_bytes())
+            files = content.get("weight_map") if isinstance(content, dict) else None
+        except (ValueError, RecursionError):
+            pass
+    if not isinstance(files, dict) or not files or not all(_is_file_name(file) for file in files.values()):
+        raise ReproError(f"{index} is not an index of shards: it has no weight_map with a file for each array")
+    missing = sorted({file for file in files.values() if not (index.parent / file).is_file()})
+    if missing:
+        raise ReproError(f"{index} needs {len(missing)} more files next to it: {printable(', '.join(missing[:3]))}")
+    return files
+
+
+def check_not_a_shard(path: Path) -> None:
+    """Raise ReproError for one of several shards, which lacks the arrays in the others."""
+    match = SHARD.fullmatch(path.name)
+    if match and int(match[3]) > 1:
+        index = index_in(path.parent)
+        advice = f"give {index}" if index else f"download its index, {match[1]}{match[4]}.index.json, and all shards"
+        raise ReproError(f"{path} is shard {int(match[2])} of {int(match[3])}; {advice}")
+
+
+def _is_file_name(name: object) -> bool:
+    """Return whether a name is that of a file in the same folder, and not of another shard index."""
+    return isinstance(name, str) and re.fullmatch(r"\w[\w.-]*", name) is not None and not name.endswith(".json")
