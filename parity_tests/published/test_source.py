@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,14 +12,18 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from parity_tests.conftest import RunProgram, _skip_or_fail
 from repro import port
+from repro.data import Transform
 from repro.errors import ReproError
+from repro.evaluation.classifier import PREPARATION, read_classifier
 from repro.published import lookup
-from repro.published.lookup import table
-from repro.published.source import locate_weights, published_variant
+from repro.published.lookup import imagenet_classes, table
+from repro.published.source import locate_weights, published_metadata, published_variant
 from repro.specs import find_spec
 from repro.training import recipe as recipes
 from repro.training.session import initial_weights
@@ -179,3 +184,46 @@ def test_the_published_file_is_exported(
     require_backend("torch")
     (line,) = run_program("torch", "export:export", [[REAL, str(tmp_path / "out.onnx"), "--image-size", "64"]])
     assert "mobilenet_v2 for images (N, 3, 64, 64)" in line
+
+
+def test_predictions_need_no_flags(
+    cached_mobilenet: Path, tmp_path: Path, require_backend: Callable[[str], None], run_program: RunProgram
+) -> None:
+    """The ported file carries the image preparation and the class names, and predicts what torchvision predicts."""
+    require_backend("torch")
+    path = tmp_path / "out.safetensors"
+    assert port.main([REAL, str(path)]) == 0
+    for classifier in (read_classifier(path), read_classifier(REAL)):
+        assert classifier.classes == imagenet_classes()
+        transform = classifier.transform
+        assert (transform.image_size, transform.resize) == (224, "crop")
+        assert (transform.crop_fraction, transform.interpolation) == (0.875, "bilinear")
+        assert transform.mean == (0.485, 0.456, 0.406) and transform.std == (0.229, 0.224, 0.225)
+    rows = np.add.outer(np.arange(300), np.arange(400))[..., None]  # neither square nor of the size of the network
+    Image.fromarray((rows * [1, 2, 3] % 256).astype(np.uint8)).save(tmp_path / "image.png")
+    ours, theirs = run_program(
+        "torch", "published:probabilities", str(path), str(cached_mobilenet), str(tmp_path / "image.png")
+    )
+    assert np.abs(np.subtract(ours, theirs)).max() <= 1e-5
+
+
+def test_other_classes_have_no_published_names(cached_mobilenet: Path, tmp_path: Path) -> None:
+    assert port.main([REAL, str(tmp_path / "out.safetensors"), "--num-classes", "5"]) == 0
+    _, metadata = safetensors_file.load(tmp_path / "out.safetensors")
+    assert "classes" not in metadata
+    assert metadata["crop_fraction"] == "0.875"
+
+
+def test_a_publisher_that_gives_no_preparation_leaves_it_to_flags(served_weights: Path) -> None:
+    with pytest.raises(ReproError, match="does not record its image_size, mean, std; give --image-size"):
+        read_classifier(SMALL)
+    settings = {"image_size": 64, "mean": (0.5,), "std": (0.5,)}
+    assert read_classifier(SMALL, settings=settings).classes == imagenet_classes()
+
+
+def test_the_preparation_of_every_entry_can_be_read_back() -> None:
+    for entry in table():
+        metadata = {name: text for name, text in published_metadata(entry).items() if name in PREPARATION}
+        parsed = recipes.parse_values({name: json.loads(text) for name, text in metadata.items()})
+        if entry.preprocessing:
+            Transform(**parsed)

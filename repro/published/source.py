@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from repro.errors import ReproError, unknown
-from repro.published.entry import PUBLISHERS
-from repro.published.lookup import fetch, find, find_in_table, is_reference
+from repro.published.entry import PUBLISHERS, PublishedWeights
+from repro.published.lookup import fetch, find, find_in_table, imagenet_classes, is_reference
 from repro.weights.layouts import AUTO
 
 
@@ -41,10 +42,25 @@ def locate_weights(source: str | Path, model: str | None = None, layout: str = A
         raise ReproError(f"{source} is {entry.variant}, not {model}; leave --model out, or give another reference")
     if layout not in (AUTO, entry.publisher):
         raise ReproError(f"{source} has the layout of {entry.publisher}, not of {layout}; leave --from out")
-    path = fetch(entry)
     return WeightSource(
-        path=path, model=entry.variant, layout=entry.publisher, metadata={"published_as": entry.reference}
+        path=fetch(entry), model=entry.variant, layout=entry.publisher, metadata=published_metadata(entry)
     )
+
+
+def published_metadata(entry: PublishedWeights) -> dict[str, str]:
+    """Return what the publisher says about the weights, under the keys that the weight files of runs have.
+
+    These are the preparation of images and the names of the classes, as far as they are known, and the reference.
+    """
+    metadata = {"published_as": entry.reference}
+    if entry.license:
+        metadata["license"] = entry.license
+    if entry.preprocessing:
+        metadata |= {name: json.dumps(value) for name, value in entry.preprocessing.items()}
+        metadata["resize"] = json.dumps("crop")
+    if entry.classes == len(imagenet_classes()):
+        metadata["classes"] = json.dumps(imagenet_classes())
+    return metadata
 
 
 def published_variant(source: str | Path) -> str | None:

@@ -10,6 +10,9 @@ from repro.untrusted import printable
 from repro.weights.formats import read_file
 from repro.weights.pickled_tree import left_out_line
 
+LONGEST_TEXT = 400
+"""Characters that are shown of a text in the metadata, such as the names of a thousand classes."""
+
 
 def describe_file(path: Path) -> Iterator[str]:
     """Yield lines about a file: metadata, objects left out, name, shape, dtype and SHA-256 of every array, and totals.
@@ -18,7 +21,8 @@ def describe_file(path: Path) -> Iterator[str]:
     """
     arrays, metadata = read_file(path)
     for key, text in sorted(metadata.items()):
-        yield f"# {printable(key)}: {printable(text)}"
+        ending = f"... ({len(text):,} characters)" if len(text) > LONGEST_TEXT else ""
+        yield f"# {printable(key)}: {printable(text[:LONGEST_TEXT])}{ending}"
     if line := left_out_line(arrays):
         yield f"# {line}"
     for name, array in arrays.items():

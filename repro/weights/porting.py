@@ -109,6 +109,8 @@ def read_checkpoint(
     except ReproError as error:
         raise _with_fitting_model(error, source, spec) from None
     weights = {name: weights[name] for name in spec.weights}
+    if spec.num_classes != reader.spec.num_classes:
+        source.metadata.pop("classes", None)  # the names of the classes that were skipped
     checkpoint = Checkpoint(spec, weights, metadata=_metadata(source, spec, options, file_layout))
     if not weights_only:
         checkpoint.ema = canonical_ema(source.groups, reader, weights, spec, log)
