@@ -225,6 +225,8 @@ def _with_fitting_model(error: ReproError, source: _Source, spec: Spec) -> Repro
         model = identify_model(source.groups.weights, source.format, source.path)
     except ReproError:
         return error
+    if model == spec.name:  # its names and shapes fit, and its values or dtypes do not
+        return error
     return ReproError(f"{source.path} does not fit {spec.name}; it fits {model}: give --model {model}")
 
 
