@@ -230,7 +230,7 @@ def test_hidden_files_and_folders_are_ignored(capsys: pytest.CaptureFixture[str]
         ([BEST, "nowhere"], "no such image or folder: nowhere"),
         ([BEST, "empty"], "empty and its subfolders contain no images"),
         (["nowhere.safetensors", "photos"], "nowhere.safetensors"),
-        (["photos/red/0.png", "photos"], "none of the extensions"),
+        (["photos/red/0.png", "photos"], "is not a weight file: its content and its extension are unknown"),
         ([BEST, "photos", "--csv", "nowhere/p.csv"], "--csv nowhere/p.csv: give the name of a file"),
         ([BEST, "photos", "--csv", "empty"], "--csv empty: give the name of a file"),
         ([BEST, "photos", "--out", "photos"], "--out photos: give the name of a new or empty folder"),

@@ -116,6 +116,14 @@ def test_a_checkpoint_of_another_extension_is_converted(tmp_path: Path) -> None:
     assert same(checkpoint.weights, weights)
 
 
+def test_unknown_content_and_extension(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n")
+    with pytest.raises(ReproError, match="is not a weight file: its content and its extension are unknown"):
+        read_file(tmp_path / "a.png")
+    with pytest.raises(ReproError, match="has none of the extensions"):
+        read_file(tmp_path / "missing.png")
+
+
 # .npz
 
 

@@ -67,6 +67,9 @@ def source_format(path: Path) -> str:
     if content is Content.INDEX:
         raise ReproError(f"{path} is an index of shards, where another index lists it as a shard")
     if content is None:
+        formats = _formats_by_extension()
+        if path.is_file() and path.suffix not in formats:
+            raise ReproError(f"{path} is not a weight file: its content and its extension are unknown")
         return file_format(path)
     return SAFETENSORS if content is Content.NPZ else content.value
 
