@@ -14,9 +14,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog=command,
         usage=f"{command} SRC DST [options]\n       {command} SRC --inspect",
-        description="Convert the weight file SRC to the file DST, bit for bit. The extensions give the formats: .pth "
-        "or .pt (PyTorch), .pdparams (PaddlePaddle), .ckpt (MindSpore), .h5 or .keras (Keras), .safetensors "
-        "(canonical).",
+        description="Convert the weight file SRC to the file DST, bit for bit. SRC is recognised by its content, DST "
+        "by its extension: .pth or .pt (PyTorch), .pdparams (PaddlePaddle), .ckpt (MindSpore), .h5 (Keras) or "
+        ".safetensors (canonical).",
         epilog=f"example: {command} runs/RUN/best.safetensors best.pth",
     )
     parser.add_argument(

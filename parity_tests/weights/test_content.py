@@ -7,10 +7,13 @@ import io
 import json
 import tarfile
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from parity_tests.support.native_samples import BACKENDS, native, same, written
 from repro.errors import ReproError
@@ -19,6 +22,7 @@ from repro.weights import safetensors_file
 from repro.weights.formats import KERAS, SAFETENSORS, read_file, source_format
 from repro.weights.init import initialise
 from repro.weights.porting import read_checkpoint, write_weights
+from repro.weights.torch_legacy import MAGIC
 
 ARRAYS = {"a.weight": np.arange(6, dtype="float32").reshape(2, 3), "a.bias": np.ones(2, "float16")}
 
@@ -74,6 +78,9 @@ def test_hdf5_with_any_name(tmp_path: Path) -> None:
         read_file(tmp_path / "w.pth")
 
 
+STARTS = [
+    b"", b"PK\3\4", b"\x89HDF\r\n\x1a\n", b"\x80\x02}", b"\n\x05\n", b"\x10\0\0\0\0\0\0\0{", b'{"weight_map": {', MAGIC,
+]  # fmt: skip
 OTHER_FILES = {
     "empty": (b"", "is empty; download it again"),
     "HTML": (b"\n<!DOCTYPE html>\n<html><head>", "is a web page, not weights: the download was redirected"),
@@ -122,6 +129,15 @@ def test_unknown_content_and_extension(tmp_path: Path) -> None:
         read_file(tmp_path / "a.png")
     with pytest.raises(ReproError, match="has none of the extensions"):
         read_file(tmp_path / "missing.png")
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(STARTS), st.binary(max_size=100))
+def test_random_bytes(tmp_path: Path, start: bytes, content: bytes) -> None:
+    path = tmp_path / "w.pth"
+    path.write_bytes(start + content)
+    with suppress(ReproError):
+        assert read_file(path)[0]
 
 
 # .npz
