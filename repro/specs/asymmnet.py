@@ -59,7 +59,7 @@ TABLES = {"large": LARGE, "small": SMALL}
 
 @dataclass(frozen=True)
 class Bottleneck:
-    """expand (1x1) -> concatenate copies -> depthwise (kxk, stride) -> squeeze-and-excite -> project (1x1)."""
+    """A bottleneck: expand (1x1) -> append copies -> depthwise (kxk, stride) -> squeeze-and-excite -> project (1x1)."""
 
     channels_in: int
     expanded: int  # as in the table, before copies replace some of the channels

@@ -20,7 +20,7 @@ BOTTLENECK = 4  # channels of the bottleneck per channel of growth
 
 @dataclass(frozen=True)
 class Block:
-    """norm -> ReLU -> 1x1 -> norm -> ReLU -> 3x3, concatenated to the input."""
+    """A dense block: norm -> ReLU -> 1x1 -> norm -> ReLU -> 3x3, whose output is appended to the input."""
 
     channels_in: int
     bottleneck: int

@@ -119,7 +119,7 @@ class EfficientNetV2Spec(Spec):
     stem: int  # channels of the 3x3 convolution of stride 2
     stages: tuple[tuple[Block, ...], ...]
     head: int  # channels of the 1x1 convolution before pooling
-    padding: Padding  # of the 3x3 convolutions
+    padding: Padding  # padding of the 3x3 convolutions
     # the changes of the article's network
     activation: Literal["silu", "relu"] = "silu"
     project_activation: Literal["none", "relu"] = "none"

@@ -22,7 +22,10 @@ TABLE = (
 
 @dataclass(frozen=True)
 class InvertedResidual:
-    """expand (1x1, where the expansion is not 1) -> depthwise (3x3, stride) -> project (1x1, no activation)."""
+    """An inverted residual: expand (1x1) -> depthwise (3x3, stride) -> project (1x1, without activation).
+
+    An expansion of 1 means that the first convolution is missing.
+    """
 
     channels_in: int
     expansion: int

@@ -27,7 +27,10 @@ PATCH = 4  # side of the stem's patches in pixels
 
 @dataclass(frozen=True)
 class Block:
-    """depthwise 7x7 -> layer norm -> 1x1 -> GELU -> 1x1 -> gate -> layer scale -> drop path, appended to the input."""
+    """A dense block, whose output is appended to its input.
+
+    depthwise 7x7 -> layer norm -> 1x1 -> GELU -> 1x1 -> gate -> layer scale -> drop path
+    """
 
     channels_in: int
     expanded: int
@@ -38,7 +41,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Transition:
-    """layer norm -> convolution with kernel and stride `stride`."""
+    """A transition between stages: layer norm -> convolution with kernel and stride `stride`."""
 
     channels_in: int
     channels_out: int

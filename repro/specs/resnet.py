@@ -18,7 +18,7 @@ WIDTHS = (64, 128, 256, 512)  # channels inside the blocks of each stage
 
 @dataclass(frozen=True)
 class Bottleneck:
-    """reduce (1x1) -> spatial (3x3, stride) -> restore (1x1), added to the input or to a 1x1 projection of it."""
+    """A bottleneck: reduce (1x1) -> spatial (3x3, stride) -> restore (1x1), added to the input or a projection."""
 
     channels_in: int
     width: int

@@ -28,7 +28,7 @@ REPEATS = (4, 8, 4)  # units of each stage, the first of which halves the map
 
 @dataclass(frozen=True)
 class Unit:
-    """reduce (1x1, grouped) -> depthwise (3x3, stride) -> shuffle -> expand (1x1, grouped)."""
+    """A unit: reduce (1x1, grouped) -> depthwise (3x3, stride) -> shuffle -> expand (1x1, grouped)."""
 
     channels_in: int
     middle: int  # channels of the bottleneck
