@@ -63,7 +63,12 @@ def download(
                 if path.is_file():
                     return
                 raise ReproError(f"another process gave up the download of {url}; try again")
-            _fill(url, file, progress, by_hand)
+            try:
+                _fill(url, file, progress, by_hand)
+            except ReproError:
+                if not file.tell():
+                    part.unlink()
+                raise
             file.flush()
             if reason := difference(part, sha256=sha256, md5=md5, size=size):
                 part.unlink()

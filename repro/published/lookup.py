@@ -137,11 +137,13 @@ def _fetch_from_hub(entry: PublishedWeights) -> Path:
     """The file of a Hugging Face repository, by its own library, which resumes, checks and caches."""
     try:
         from huggingface_hub import hf_hub_download
+        from huggingface_hub.utils import logging
     except ImportError as error:
         raise ReproError(
             f"{entry.reference} is on the Hugging Face hub, whose library is missing ({error}); "
             "install it with: pip install huggingface_hub"
         ) from error
+    logging.set_verbosity_error()  # the error below says in one line what warnings about retries would repeat
     try:
         return Path(hf_hub_download(entry.hub, entry.file))
     except Exception as error:  # the library raises errors of several HTTP libraries
