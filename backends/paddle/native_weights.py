@@ -1,4 +1,4 @@
-"""PaddlePaddle's .pdparams and .pdopt files without PaddlePaddle: plain pickles of {name: numpy.ndarray}."""
+"""PaddlePaddle's .pdparams and .pdopt files, without PaddlePaddle: plain pickles of {name: numpy.ndarray}."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from repro.weights.unpickle import Calls, unpickle
 NAMES = NativeNames({"norm_mean": "_mean", "norm_var": "_variance"}, axes={"linear": (1, 0)})
 EXTENSIONS = (".pdparams",)
 OPTIMIZER = ".pdopt"
-NUMBERED = "StructuredToParameterName@@"  # where a state dict keeps the parameters' own, numbered names
-# what paddle.optimizer appends to such a name, with a number -> the slot
+NUMBERED = "StructuredToParameterName@@"  # the key of the table of numbered names in a state dict
+# what paddle.optimizer appends to a numbered name, before another number -> the slot
 SLOTS = {
     "velocity": "velocity", "momentum": "velocity", "moment1": "moment1", "moment2": "moment2", "mean_square": "square",
     "beta1_pow_acc": "beta1_power", "beta2_pow_acc": "beta2_power",
@@ -31,11 +31,11 @@ Labels = list[tuple[object, object]]
 
 
 def read(path: Path) -> Arrays:
-    """The arrays of what paddle.save wrote, a state dict or a dictionary around one ("model/conv.weight"). Of an
-    optimizer's x.pdopt, which may hold none: "optimizer/SLOT/NAME" with the names of x.pdparams beside it.
+    """Return the arrays in a file of paddle.save: a state dict, or a dictionary around one ("model/conv.weight").
 
-    Raises ReproError for damage, for a pickle that does more than hold arrays, for arrays above 1 GiB in slices, and
-    for the optimizer of another model.
+    The arrays of an optimizer's file x.pdopt are called "optimizer/SLOT/NAME", with the names in the file x.pdparams
+    next to it. Objects of other classes are left out, see repro.weights.pickled_tree. Raises ReproError for damage, for
+    arrays above 1 GiB in slices, and for the optimizer of another model.
     """
     path = Path(path)
     optimizer = path.suffix == OPTIMIZER
@@ -51,13 +51,13 @@ def read(path: Path) -> Arrays:
             _check_optimizer(arrays, slots)
             arrays = {name: array for name, array in arrays.items() if name.startswith("optimizer/")}
         arrays = {slots[name][0] if name in slots else name: array for name, array in arrays.items()}
-        # PaddlePaddle keeps bfloat16 under the name of a type that it lacks itself
+        # PaddlePaddle has no uint16, and stores bfloat16 as that
         arrays = {name: array.view(BFLOAT16) if array.dtype == np.uint16 else array for name, array in arrays.items()}
         return TreeArrays(arrays, read_arrays.left_out)
 
 
 def _tree(path: Path, labels: Labels) -> dict:
-    """The dictionary in a file. labels: see _calls."""
+    """Return the dictionary in a file. labels: see _calls."""
     program = map_file(path)
     tree = unpickle(program, _calls(len(program), labels))
     if type(tree) is not dict:
@@ -68,8 +68,10 @@ def _tree(path: Path, labels: Labels) -> dict:
 
 
 def _parameters(tree: dict, arrays: Arrays, labels: Labels) -> dict[object, str]:
-    """What PaddlePaddle calls a parameter ("conv2d_0.w_0") -> what `arrays` calls it. A state dict has a table of it;
-    inside another dictionary each array has that name beside it."""
+    """Return PaddlePaddle's numbered name of a parameter ("conv2d_0.w_0") -> its name in `arrays`.
+
+    A state dict has a table of them; inside another dictionary each array comes with its numbered name.
+    """
     paths = {id(array): name for name, array in arrays.items()}
     tensors = [(label, id(value.array)) for label, value in labels if isinstance(value, PickledArray)]
     found: dict[object, str] = {label: paths[key] for label, key in tensors if key in paths}
@@ -82,8 +84,10 @@ def _parameters(tree: dict, arrays: Arrays, labels: Labels) -> dict[object, str]
 
 
 def _slots(arrays: Arrays, parameters: dict[object, str]) -> dict[str, tuple[str, str]]:
-    """Of an optimizer's arrays, which are called after numbered parameters ("conv2d_0.w_0_velocity_0"): what to call
-    each ("optimizer/velocity/stem.conv.weight"), and what `arrays` calls the parameter."""
+    """Return name of an optimizer's array ("conv2d_0.w_0_velocity_0") -> its name here, and the name of the parameter.
+
+    The name here is "optimizer/velocity/stem.conv.weight".
+    """
     found: dict[str, tuple[str, str]] = {}
     taken = set(arrays)
     for name in arrays:
@@ -98,15 +102,15 @@ def _slots(arrays: Arrays, parameters: dict[object, str]) -> dict[str, tuple[str
 
 
 def _check_optimizer(arrays: Arrays, slots: dict[str, tuple[str, str]]) -> None:
-    """Raises ValueError where an optimizer's own file belongs to another model."""
+    """Raise ValueError where an optimizer's file belongs to another model."""
     names = {name: name.partition("/")[2] for name in arrays if name.startswith("optimizer/")}
     known = [name for name, leaf in names.items() if SLOT.fullmatch(leaf)]
     if known and not slots:
-        raise ValueError(f"{names[known[0]]!r:.80} belongs to no parameter of the model beside it")
+        raise ValueError(f"{names[known[0]]!r:.80} belongs to no parameter of the model next to it")
     for name, (slot, parameter) in slots.items():
         if arrays[name].shape != arrays[parameter].shape and "_power/" not in slot:
             raise ValueError(
-                f"{names[name]!r:.80} has shape {arrays[name].shape}, and its parameter in the model beside it "
+                f"{names[name]!r:.80} has shape {arrays[name].shape}, and its parameter in the model next to it "
                 f"{arrays[parameter].shape}"
             )
 
@@ -125,11 +129,10 @@ def _calls(size: int, labels: Labels) -> Calls:
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """A file that paddle.load turns into a dict of tensors for set_state_dict, or into one of dicts where names
-    are "model/conv.weight".
+    """Write a file for paddle.load and set_state_dict; names such as "model/conv.weight" make nested dictionaries.
 
-    Put together by hand, because NumPy 2 would name a module that a PaddlePaddle beside NumPy 1 may not have.
-    Raises ReproError for a type that NumPy's plain numbers do not cover, and where `path` cannot be written.
+    The pickle is written instruction by instruction, because NumPy 2 would name a module that NumPy 1 lacks.
+    Raises ReproError for a dtype other than plain numbers, and where `path` cannot be written.
     """
     codes: dict[str, str | np.dtype] = {code: f"<{code}" for code in NUMBERS if code != "u2"}
     words = dtype_names(arrays, codes | {"u2": BFLOAT16}, ".pdparams")
@@ -140,7 +143,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _header(code: str, array: np.ndarray) -> bytes:
-    """The instructions for an array up to its bytes, whose number comes last.
+    """Return the instructions for an array up to its bytes, which the number of bytes precedes.
 
     In a pickle, "c" names a global, "(" ... "t" is a tuple, "R" a call and "b" gives an object its state: here
     (1, shape, dtype, False for C order, bytes).

@@ -1,6 +1,6 @@
-"""PyTorch's .pth files without PyTorch: a zip of one pickle, data.pkl, and one entry of raw numbers per storage.
+"""PyTorch's .pth files, without PyTorch: a zip of a pickle, data.pkl, and an entry of raw numbers per storage.
 
-Files from before PyTorch 1.6, among them many published ones, are read by repro.weights.torch_legacy.
+repro.weights.torch_legacy reads files from before PyTorch 1.6, among them many published ones.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from repro.untrusted import BFLOAT16, checked_array, checked_sizes, dtype_names,
 from repro.weights.pickled_tree import arrays_in, literal, pickled
 from repro.weights.pickled_values import value_calls
 from repro.weights.torch_legacy import MAGIC, unpickle_legacy
-from repro.weights.unpickle import Calls, Global, unpickle
+from repro.weights.unpickle import Calls, Global, Placeholder, unpickle
 
 NAMES = NativeNames({})
 EXTENSIONS = (".pth", ".pt")
@@ -31,7 +31,7 @@ STORAGES: dict[str, str | np.dtype] = {
     "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "|i1", "ByteStorage": "|u1",
     "BoolStorage": "|b1", "storage.UntypedStorage": "|u1",
 }  # fmt: skip
-ALIGNMENT = 64  # bytes; where torch starts each entry, so that it can map the file into memory
+ALIGNMENT = 64  # bytes; torch starts each entry at a multiple, so that it can map the file into memory
 
 
 def read(path: Path) -> Arrays:
@@ -61,13 +61,13 @@ def read(path: Path) -> Arrays:
 
 
 class _Reader:
-    """One open file and the storages read so far."""
+    """An open file and the storages read so far."""
 
     def __init__(self, archive: zipfile.ZipFile, data: memoryview) -> None:
         entries = archive.infolist()
         names = {entry.filename for entry in entries}
         if len(names) < len(entries):
-            raise ValueError("the zip holds two entries of one name")
+            raise ValueError("the zip holds two entries with the same name")
         if sum(entry.compress_size for entry in entries) > len(data):
             raise ValueError("the zip claims to hold more than the file has")
         pickles = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
@@ -90,7 +90,7 @@ class _Reader:
         start = entry.header_offset
         if self.data[start : start + 4] != b"PK\3\4":
             raise ValueError(f"the entry {entry.filename!r:.80} of the zip is not where it should be")
-        lengths = struct.unpack_from("<HH", self.data, start + 26)  # of its own name and of extra fields
+        lengths = struct.unpack_from("<HH", self.data, start + 26)  # of the entry's name and of extra fields
         content = self.data[start + 30 + sum(lengths) :][: entry.file_size]
         if binascii.crc32(content) != entry.CRC:
             raise ValueError(f"the checksum of the entry {entry.filename!r:.80} does not fit")
@@ -146,7 +146,7 @@ def _typed_view(
 def _subclass(function: object, _kind: object, arguments: object, *_: object) -> object:
     """Return the plain tensor of a subclass, or of a tensor with attributes."""
     if not isinstance(function, Global) or function.name not in REBUILDS or not isinstance(arguments, tuple):
-        raise ValueError("a tensor is made by an unknown function")
+        return Placeholder(function.name if isinstance(function, Global) else "a tensor of an unknown kind")
     if function.name in SUBCLASSES:
         raise ValueError("a subclass of tensors is made from another one")
     return REBUILDS[function.name](*arguments)
@@ -170,11 +170,11 @@ REBUILDS: Calls = {
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """A file that torch.load(path, weights_only=True) turns into a dict of tensors for load_state_dict(strict=True),
-    or into one of dicts where names are "model/conv.weight".
+    """Write a file for torch.load(path, weights_only=True) and load_state_dict(strict=True).
 
-    A plain dict names no version of batch normalisation, so that torch does not miss `num_batches_tracked`.
-    Raises ReproError for a type that torch lacks, and where `path` cannot be written.
+    Names such as "model/conv.weight" make nested dictionaries. Because a plain dictionary has no version of batch
+    normalisation, torch does not miss `num_batches_tracked`. Raises ReproError for a dtype that torch lacks, and where
+    `path` cannot be written.
     """
     storages = dtype_names(arrays, {name: code for name, code in STORAGES.items() if "." not in name}, ".pth")
     keys = {name: str(key) for key, name in enumerate(arrays)}
@@ -191,7 +191,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _tensor(storage: str, key: str, array: np.ndarray) -> bytes:
-    """The instructions for `_rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict())`.
+    """Return the instructions for `_rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict())`.
 
     In a pickle, "c" names a global, "(" ... "t" is a tuple, "R" a call and "Q" a reference to an entry of the zip.
     """
@@ -203,7 +203,7 @@ def _tensor(storage: str, key: str, array: np.ndarray) -> bytes:
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes | memoryview) -> None:
-    """An entry whose bytes start at a multiple of ALIGNMENT, and whose time stamp is always the same."""
+    """Add an entry whose bytes start at a multiple of ALIGNMENT, and whose time stamp is always the same."""
     entry = zipfile.ZipInfo(f"archive/{name}")
     assert archive.fp is not None
     padding = -(archive.fp.tell() + 30 + len(entry.filename) + 4) % ALIGNMENT  # 30: a zip entry's fixed header

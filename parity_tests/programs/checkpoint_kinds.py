@@ -82,6 +82,7 @@ def save_all(folder: str) -> None:
         "numpy": np.arange(6.0, dtype=np.float32).reshape(2, 3),
     }
     torch.save(odd | {"objects": np.array(["a", None], dtype=object)}, root / "odd.pth")
+    torch.save(odd, root / "odd_legacy.pth", _use_new_zipfile_serialization=False)
     plain = {name: value if isinstance(value, np.ndarray) else value.detach().numpy() for name, value in odd.items()}
     safetensors_file.save(root / "expected_odd.safetensors", plain)
     (root / "numpy5.pth").write_bytes(pickle.dumps(plain, 5))

@@ -78,7 +78,7 @@ def test_objects_that_are_left_out_are_listed(files: Path) -> None:
     assert left_out_line(read_file(files / "state_dict.pth")[0]) == ""
 
 
-@pytest.mark.parametrize("name", ["odd.pth", "numpy2.pth", "numpy5.pth"])
+@pytest.mark.parametrize("name", ["odd.pth", "odd_legacy.pth", "numpy2.pth", "numpy5.pth"])
 def test_tensors_with_attributes_and_numpy_arrays(files: Path, name: str) -> None:
     arrays, _ = read_file(files / name)
     assert same(arrays, expected(files, "expected_odd"))

@@ -71,7 +71,7 @@ STEM = WEIGHTS["stem.conv.weight"]
         (b"\x80\x04cposix\nsystem\n(X\x02\0\0\0lstR.", "it is not a dictionary of arrays"),
         ([STEM], "it is not a dictionary of arrays"),
         ({"tensor_0_velocity_0": STEM[1:]}, r"'tensor_0_velocity_0' has shape \(15, 3, 3, 3\), and its parameter in"),
-        ({"linear_7.w_0_moment1_0": STEM}, "'linear_7.w_0_moment1_0' belongs to no parameter of the model beside it"),
+        ({"linear_7.w_0_moment1_0": STEM}, "'linear_7.w_0_moment1_0' belongs to no parameter of the model next to it"),
     ],
 )
 def test_bad_optimizer_file_is_named(
