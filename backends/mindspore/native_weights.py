@@ -1,8 +1,8 @@
-"""MindSpore's .ckpt files without MindSpore: protobuf, one message with the repeated field
-1: {1: name, 2: {1: sides, 2: type such as "Float32", 3: bytes}}, in slices where an array is large.
+"""MindSpore's .ckpt files, without MindSpore: a message of Protocol Buffers.
 
-Read by hand: the protobuf library would copy the whole file into its objects, needs MindSpore's compiled description
-of the message, and stops at 2 GiB.
+Its field 1 is repeated: {1: name, 2: {1: shape, 2: type such as "Float32", 3: bytes}}, in slices for a large array.
+The protobuf library is not used, because it would copy the whole file into its objects, needs MindSpore's compiled
+description of the message, and stops at 2 GiB.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ VARINT, BYTES = 0, 2  # wire types
 
 
 def read(path: Path) -> Arrays:
-    """The arrays of what mindspore.save_checkpoint wrote; text entries are left out.
+    """Return the arrays in a file of mindspore.save_checkpoint; text entries are left out.
 
-    Raises ReproError for an encrypted or damaged file and for a type that is no plain number's.
+    Raises ReproError for an encrypted or damaged file, and for a type other than plain numbers.
     """
     path = Path(path)
     with reading(path, "a MindSpore .ckpt file"):
@@ -46,7 +46,7 @@ def read(path: Path) -> Arrays:
         arrays: Arrays = {}
         for name, dims, word, content in _parameters(data):
             if name in arrays:
-                raise ValueError(f"the name {name!r} is there twice")
+                raise ValueError(f"the name {name!r} occurs twice")
             if word == "str":
                 continue
             if word not in TYPES:
@@ -59,12 +59,12 @@ def read(path: Path) -> Arrays:
 
 
 def _parameters(data: memoryview) -> Iterator[tuple[str, list[int], str, bytes | memoryview]]:
-    """(name, sides, type, bytes) of each parameter, its slices put together."""
+    """Yield name, shape, type and bytes of each parameter, with its slices joined."""
     name, dims, word = "", [0], ""
     slices: list[memoryview] = []
     for number, value in _fields(data):
         if number != 1 or not isinstance(value, memoryview):
-            raise ValueError("it has fields that no checkpoint has; it is encrypted or another kind of file")
+            raise ValueError("it has fields that no checkpoint has; it is encrypted, or another kind of file")
         part = _parameter(value)
         if slices and part[0] != name:
             yield name, dims, word, slices[0] if len(slices) == 1 else b"".join(slices)
@@ -78,7 +78,7 @@ def _parameters(data: memoryview) -> Iterator[tuple[str, list[int], str, bytes |
 
 
 def _parameter(data: memoryview) -> tuple[str, list[int], str, memoryview]:
-    """One slice of a parameter."""
+    """Return name, shape, type and bytes of a slice of a parameter."""
     outer = _once(data, (1, 2))
     name = checked_name(str(outer[1], "utf-8"))
     dims: list[int] = []
@@ -98,23 +98,24 @@ def _parameter(data: memoryview) -> tuple[str, list[int], str, memoryview]:
 
 
 def _once(data: memoryview, numbers: tuple[int, ...]) -> dict[int, memoryview]:
+    """Return the fields of a message as _only does."""
     return _only(list(_fields(data)), numbers)
 
 
 def _only(fields: list[tuple[int, int | memoryview]], numbers: tuple[int, ...]) -> dict[int, memoryview]:
-    """Exactly the fields `numbers`, each once and made of bytes."""
-    found = {number: value for number, value in fields if isinstance(value, memoryview)}
-    if sorted(number for number, _ in fields) != list(numbers) or len(found) != len(numbers):
+    """Return field number -> bytes. Raises ValueError unless there are exactly the fields `numbers`, each once."""
+    contents = {number: value for number, value in fields if isinstance(value, memoryview)}
+    if sorted(number for number, _ in fields) != list(numbers) or len(contents) != len(numbers):
         raise ValueError("a parameter is not made of a name, a shape, a type and bytes")
-    return found
+    return contents
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """The fields of a protobuf message, in order."""
+    """Yield number and value of the fields of a message, in order."""
     at = 0
     while at < len(data):
         key, at = _varint(data, at)
-        value, at = _varint(data, at)  # the number itself, or how many bytes follow
+        value, at = _varint(data, at)  # the integer itself, or the number of bytes that follow
         if key & 7 == VARINT:
             yield key >> 3, value
         elif key & 7 == BYTES and value <= len(data) - at:
@@ -125,7 +126,7 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    """A whole number in groups of seven bits, the lowest first, and where the next field begins."""
+    """Return an integer, stored in groups of seven bits with the lowest first, and where the next field begins."""
     value = 0
     for shift in range(0, 70, 7):  # at most ten bytes
         byte = data[at]
@@ -137,9 +138,9 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """A file for mindspore.load_checkpoint and load_param_into_net.
+    """Write a file for mindspore.load_checkpoint and load_param_into_net.
 
-    Raises ReproError for a type that MindSpore lacks, and where `path` cannot be written.
+    Raises ReproError for a dtype that MindSpore lacks, and where `path` cannot be written.
     """
     words = dtype_names(arrays, TYPES, ".ckpt")
     with replacing(path) as temporary, temporary.open("wb") as file:
@@ -152,11 +153,12 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _prefix(number: int, length: int) -> bytes:
-    """The key of a field, and how many bytes follow."""
+    """Return the key of a field and the number of bytes that follow."""
     return _encode(number << 3 | BYTES) + _encode(length)
 
 
 def _encode(value: int) -> bytes:
+    """Return an integer as _varint reads it."""
     groups = bytearray()
     while value > 127:
         groups.append(value & 127 | 128)
