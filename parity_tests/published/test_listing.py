@@ -18,24 +18,15 @@ def printed(capsys: pytest.CaptureFixture[str], *argv: str) -> list[str]:
     return capsys.readouterr().out.splitlines()
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home folder without any downloaded file."""
-    for variable in ("TORCH_HOME", "KERAS_HOME", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    return tmp_path
-
-
-def test_every_published_file_is_listed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_published_file_is_listed(empty_caches: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(capsys)
     assert [line.split()[1] for line in lines[1:-1]] == [entry.reference for entry in table()]
     assert lines[-1] == f"{len(table())} weight files, 0 cached"
     assert all(line == line.rstrip() for line in lines)
 
 
-def test_the_files_of_a_variant_and_whether_they_are_cached(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = home / ".cache/torch/hub/checkpoints/mobilenet_v2-b0353104.pth"
+def test_the_files_of_a_variant_and_those_cached(empty_caches: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = empty_caches / ".cache/torch/hub/checkpoints/mobilenet_v2-b0353104.pth"
     path.parent.mkdir(parents=True)
     path.write_bytes(bytes(1_500_000))
     lines = printed(capsys, "mobilenet_v2")
@@ -54,7 +45,7 @@ def test_the_files_of_a_variant_and_whether_they_are_cached(home: Path, capsys: 
     }  # fmt: skip
 
 
-def test_a_variant_without_published_weights_has_an_empty_list(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_variant_without_published_weights(empty_caches: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert printed(capsys, "asymmnet_large")[1:] == ["0 weight files, 0 cached"]
 
 

@@ -22,14 +22,6 @@ ONE_OF_EACH = ["torchvision:mobilenet_v2", "timm:rdnet_tiny.nv_in1k", "paddle.vi
                "keras:ResNet50V2"]  # fmt: skip
 
 
-@pytest.fixture
-def empty_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for variable in ("TORCH_HOME", "KERAS_HOME", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    return tmp_path
-
-
 def test_every_entry_is_of_a_known_variant_and_has_one_source() -> None:
     assert len(table()) > 100
     for entry in table():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -35,15 +37,11 @@ VARIANT, SMALL = "mobilenet_v2_x0_35", "paddle.vision:mobilenet_v2_x0_35"
 REAL = "torchvision:mobilenet_v2.IMAGENET1K_V1"
 
 
-@pytest.fixture
-def empty_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home folder without any downloaded file. The publishers' packages are not asked, which takes seconds."""
-    for variable in ("TORCH_HOME", "KERAS_HOME", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither ask the publishers' packages, which takes seconds, nor pause between the attempts of a download."""
     monkeypatch.setattr(lookup, "ask_package", lambda publisher, models: None)
     monkeypatch.setattr("repro.published.download.PAUSE", 0.0)
-    return tmp_path
 
 
 @pytest.fixture
@@ -146,6 +144,17 @@ def test_a_failed_download_leaves_nothing(
     assert "\n" not in str(caught.value)
     assert not (empty_caches / "out.safetensors").exists()
     assert not list((empty_caches / ".cache/paddle/hapi/weights").iterdir())
+
+
+def test_a_full_disk_is_one_line(served_weights: Path, empty_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill_disk(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("repro.published.download._fill", fill_disk)
+    with pytest.raises(ReproError, match=r"cannot write .*small\.pdparams: No space left on device; free the space"):
+        port.main([SMALL, str(empty_caches / "out.safetensors")])
+    assert not (empty_caches / ".cache/paddle/hapi/weights/small.pdparams").exists()
+    assert not (empty_caches / "out.safetensors").exists()
 
 
 def test_a_damaged_file_in_the_cache_is_named(cached_mobilenet: Path, tmp_path: Path) -> None:

@@ -80,5 +80,5 @@ def hub_file(entry: PublishedWeights) -> Path | None:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     home = Path(os.environ.get("HF_HOME") or cache / "huggingface")
     hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
-    found = hub.glob(f"models--{entry.hub.replace('/', '--')}/snapshots/*/{entry.file}")
-    return next(iter(sorted(found)), None)
+    paths = hub.glob(f"models--{entry.hub.replace('/', '--')}/snapshots/*/{entry.file}")
+    return next(iter(sorted(paths)), None)
