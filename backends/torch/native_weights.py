@@ -46,9 +46,7 @@ def read(path: Path) -> Arrays:
         if data[: len(MAGIC)] == MAGIC:
             return arrays_in(unpickle_legacy(data, REBUILDS, STORAGES))
         if data[:1] == b"\x80":  # pickle.dump
-            return arrays_in(
-                unpickle(data, {**value_calls(len(data)), "torch.storage._load_from_bytes": _refuse_storage})
-            )
+            return arrays_in(unpickle(data, {**value_calls(len(data)), **REBUILDS, **_storage_calls(len(data))}))
         if not zipfile.is_zipfile(path):
             if data[257:262] == b"ustar":
                 raise ValueError(
@@ -125,9 +123,21 @@ def _view(storage: object, offset: object, shape: object, strides: object, *_: o
     return np.lib.stride_tricks.as_strided(storage[start:], sides, [step * size for step in steps], writeable=False)
 
 
-def _refuse_storage(*_: object) -> None:
-    """Raise ValueError: each storage in a file of pickle.dump is a file of its own."""
-    raise ValueError("pickle.dump wrote its tensors; load it with pickle, and write it with torch.save")
+def _storage_calls(size: int) -> Calls:
+    """Return the call in a file of pickle.dump for a storage, which is a file in the old format inside the pickle.
+
+    size: that of the file in bytes, which limits how often a storage is read.
+    """
+    remaining = size
+
+    def storage(data: object) -> object:
+        nonlocal remaining
+        if not isinstance(data, (bytes, memoryview)) or data[: len(MAGIC)] != MAGIC or len(data) > remaining:
+            raise ValueError("a storage is not a file in PyTorch's old format")
+        remaining -= len(data)
+        return unpickle_legacy(memoryview(data), REBUILDS, STORAGES)  # without this call, so that it cannot nest
+
+    return {"torch.storage._load_from_bytes": storage}
 
 
 def _typed_view(

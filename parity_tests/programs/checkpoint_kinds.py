@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import functools
-import io
 import pathlib
 import pickle
 
@@ -87,8 +86,7 @@ def save_all(folder: str) -> None:
     safetensors_file.save(root / "expected_odd.safetensors", plain)
     (root / "numpy5.pth").write_bytes(pickle.dumps(plain, 5))
     (root / "numpy2.pth").write_bytes(pickle.dumps(plain, 2))
-    buffer = io.BytesIO()
-    pickle.dump(state, buffer)
-    (root / "pickled.pth").write_bytes(buffer.getvalue())
+    (root / "pickled.pth").write_bytes(pickle.dumps(state))
+    (root / "pickled_module.pkl").write_bytes(pickle.dumps(model, 2))
     torch.save({"weight": torch.ones(2).to_sparse()}, root / "sparse.pth")
     torch.save(torch.ones(2), root / "tensor.pth")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import pickle
+import struct
 import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from parity_tests.conftest import RunProgram
@@ -17,6 +21,7 @@ from repro.weights import safetensors_file
 from repro.weights.formats import read_file
 from repro.weights.inspection import describe_file
 from repro.weights.pickled_tree import left_out_line
+from repro.weights.torch_legacy import MAGIC
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +48,8 @@ def expected(files: Path, name: str = "expected") -> Arrays:
         ("data_parallel.pth", "module."),
         ("timm.pth", "state_dict/"),
         ("timm_legacy.pth", "state_dict/"),
+        ("pickled.pth", ""),
+        ("pickled_module.pkl", ""),
         ("two_modules.pth", "model/"),
         ("two_modules.pth", "ema/"),
     ],
@@ -89,7 +96,6 @@ def test_tensors_with_attributes_and_numpy_arrays(files: Path, name: str) -> Non
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("pickled.pth", "pickle.dump wrote its tensors; load it with pickle, and write it with torch.save"),
         ("sparse.pth", "it holds no arrays, only weight (torch._utils._rebuild_sparse_tensor)"),
         ("tensor.pth", "it is not a dictionary of arrays"),
     ],
@@ -99,6 +105,17 @@ def test_files_without_readable_tensors_are_refused(files: Path, name: str, reas
         read_file(files / name)
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_objects_in_a_file_of_paddle_are_left_out(protocol: int, tmp_path: Path) -> None:
+    arrays = {"conv.weight": np.arange(4, dtype=np.float32).reshape(2, 2)}
+    checkpoint = {"model": arrays, "args": argparse.Namespace(lr=0.1), "path": tmp_path, "acc": np.float64(0.5)}
+    (tmp_path / "w.pdparams").write_bytes(pickle.dumps(checkpoint, protocol))
+    found, _ = read_file(tmp_path / "w.pdparams")
+    assert same(found, {"model/conv.weight": arrays["conv.weight"]})
+    line = "left out: args (argparse.Namespace), path (pathlib.PosixPath), acc (NumPy scalar)"
+    assert left_out_line(found) == line
 
 
 def text(value: str) -> bytes:
@@ -200,3 +217,45 @@ def test_a_hostile_value_is_refused(case: str, folder_with_traps: Path) -> None:
     with pytest.raises(ReproError, match=r"cannot read .*file\.pth") as caught:
         read_within_limits(path)
     assert str(caught.value).isprintable()
+
+
+STORAGE_FILE = (
+    MAGIC
+    + pickle.dumps(1001, 2)
+    + pickle.dumps({"little_endian": True}, 2)
+    + b"\x80\x02("
+    + text("storage")
+    + b"ctorch\nFloatStorage\n"
+    + text("k")
+    + text("cpu")
+    + b"K\x04NtQ."
+    + pickle.dumps(["k"], 2)
+    + struct.pack("<q", 4)
+    + FOUR
+)
+
+
+def pickled_tensor(storage: bytes, *, calls: int = 1) -> bytes:
+    """Return a file of pickle.dump with the tensor "w"; its storage is read `calls` times."""
+    load = b"ctorch.storage\n_load_from_bytes\n"
+    memo = b"B" + struct.pack("<I", len(storage)) + storage + b"q\x01"
+    again = b"0" + b"".join([load + b"h\x01\x85R0"] * (calls - 1)) + load + b"h\x01\x85R"
+    view = b"K\x00" + b"K\x02K\x02\x86" + b"K\x02K\x01\x86" + b"\x89}"
+    return b"\x80\x03}" + text("w") + b"ctorch._utils\n_rebuild_tensor_v2\n(" + memo + again + view + b"tRs."
+
+
+def test_storages_in_a_pickle_are_limited(folder_with_traps: Path) -> None:
+    path = folder_with_traps / "file.pkl"
+    path.write_bytes(pickled_tensor(STORAGE_FILE))
+    assert read_within_limits(path)["w"].tolist() == [[1, 2], [3, 4]]
+    call = b"\x80\x02cevil\nrun\n" + MARK + b"\x85R."
+    for content in (
+        pickled_tensor(STORAGE_FILE, calls=1000),
+        pickled_tensor(pickled_tensor(STORAGE_FILE)),
+        pickled_tensor(call),
+        pickled_tensor(MAGIC + call),
+        pickled_tensor(STORAGE_FILE[:-1]),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ReproError, match=r"cannot read .*file\.pkl"):
+            read_within_limits(path)
