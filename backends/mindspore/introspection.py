@@ -24,7 +24,7 @@ def layer_type(cell: Any) -> str:
     return next((name for name, types in LAYER_TYPES.items() if isinstance(cell, types)), "")
 
 
-def forward(model: Any, images: np.ndarray, train: bool = False, every_module: bool = False) -> Arrays:
+def forward(model: Any, images: np.ndarray, *, train: bool = False, every_module: bool = False) -> Arrays:
     """Return the output of every stage, and the logits, for images (N, C, H, W).
 
     train: run in training mode; every_module: return every cell's input and output instead. The names are those of

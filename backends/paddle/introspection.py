@@ -23,7 +23,7 @@ def layer_type(layer: Any) -> str:
     return next((name for name, types in LAYER_TYPES.items() if isinstance(layer, types)), "")
 
 
-def forward(model: Any, images: np.ndarray, train: bool = False, every_module: bool = False) -> Arrays:
+def forward(model: Any, images: np.ndarray, *, train: bool = False, every_module: bool = False) -> Arrays:
     """Return the output of every stage, and the logits, for images (N, C, H, W).
 
     train: run in training mode; every_module: return every layer's input and output instead. The names are those of

@@ -106,7 +106,7 @@ class Backend(Protocol):
         The result cannot run. It serves Trainer.update and Trainer.loss with little memory.
         """
 
-    def forward(self, model: Any, images: np.ndarray, train: bool = False, every_module: bool = False) -> Arrays:
+    def forward(self, model: Any, images: np.ndarray, *, train: bool = False, every_module: bool = False) -> Arrays:
         """The output of every stage that the spec names, in the order of computation, with "logits" as the last.
 
         train: run in training mode, which changes the running statistics; every_module: return the output of every

@@ -113,7 +113,9 @@ class ModelSession:
         """Return what Backend.operators counts for images of `size` x `size` pixels."""
         return self.backend.operators(self._model(float64=False), size), {}
 
-    def forward(self, arrays: Arrays, train: bool = False, float64: bool = False, every_module: bool = False) -> Answer:
+    def forward(
+        self, arrays: Arrays, *, train: bool = False, float64: bool = False, every_module: bool = False
+    ) -> Answer:
         """Return the results of Backend.forward for "images" (N, C, H, W), and then the running statistics.
 
         Evaluation mode must leave the running statistics as they are; the comparison checks it.
@@ -122,7 +124,7 @@ class ModelSession:
         if model is None:
             return None, {}
         images = _as_float(arrays["images"], float64=float64)
-        results = self.backend.forward(model, images, train, every_module)
+        results = self.backend.forward(model, images, train=train, every_module=every_module)
         weights = self.backend.export_weights(model)
         results |= {name: weights[name] for name, weight in model.spec.weights.items() if weight.kind in STATISTICS}
         return self._with_shared_names(results, self.shared_results)
