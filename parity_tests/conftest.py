@@ -129,21 +129,6 @@ def judged_workers(workers: dict[str, Worker]) -> dict[str, Worker]:
     return workers
 
 
-@pytest.fixture(scope="session")
-def run_in() -> Callable[[str, str], str]:
-    """A function of a backend and code that runs the code with the backend's interpreter and returns its output."""
-
-    def run(name: str, code: str) -> str:
-        environment = os.environ | ({"GLOG_v": "3"} if name == "mindspore" else {})
-        done = subprocess.run(
-            [interpreter(name), "-c", code], capture_output=True, text=True, check=False, env=environment
-        )
-        assert done.returncode == 0, done.stderr[-10_000:]  # MindSpore prints much after an error
-        return done.stdout
-
-    return run
-
-
 class RunProgram(Protocol):
     """The type of the fixture run_program."""
 

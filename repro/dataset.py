@@ -1,4 +1,4 @@
-"""Looks at a data set before it is trained on, and splits one."""
+"""Inspect a data set before training, and split one into training and validation images."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from repro.cli import command_name, run_command
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command with these arguments (default: those of the process) and return its exit code."""
+    """Run the command, and return its exit code."""
     parser = argparse.ArgumentParser(
         prog=command_name("dataset"),
-        description="Look at a data set, or split one. DATA is what repro.run takes as --data: digits, a folder, "
-        "a .tar, or a folder with MNIST's idx files.",
+        description="Inspect or split a data set. DATA is the same as --data of repro.run: digits, a folder, a .tar, "
+        "or a folder with MNIST's idx files.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -26,21 +26,21 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("source", type=Path, metavar="SRC")
     command.add_argument("out", type=Path, metavar="OUT", help="a new or an empty folder")
     command.add_argument(
-        "--fraction", type=float, default=0.3, metavar="X", help="of each class, for validation (default: 0.3)"
+        "--fraction", type=float, default=0.3, metavar="X", help="fraction of each class for validation (default: 0.3)"
     )
-    command.add_argument("--seed", type=int, default=0, metavar="N", help="draws them (default: 0)")
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the selection (default: 0)")
     command.add_argument("--link", action="store_true", help="make symbolic links instead of copies")
     command.set_defaults(run=split)
 
     command = commands.add_parser("grid", help="draw a sheet of images with their classes")
     command.add_argument("data", metavar="DATA")
     command.add_argument("out", type=Path, metavar="OUT.png")
-    command.add_argument("--rows", type=int, default=4, metavar="N", help="(default: 4)")
-    command.add_argument("--columns", type=int, default=8, metavar="N", help="(default: 8)")
-    command.add_argument("--seed", type=int, default=0, metavar="N", help="draws the images (default: 0)")
+    command.add_argument("--rows", type=int, default=4, metavar="N", help="rows of images (default: 4)")
+    command.add_argument("--columns", type=int, default=8, metavar="N", help="columns of images (default: 8)")
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the selection (default: 0)")
     command.set_defaults(run=grid)
 
-    command = commands.add_parser("check", help="list every image that cannot be read; exits with 1 if there are any")
+    command = commands.add_parser("check", help="list every image that cannot be read; exit with 1 if there are any")
     command.add_argument("data", metavar="DATA")
     command.set_defaults(run=check)
 
@@ -86,13 +86,13 @@ def grid(arguments: argparse.Namespace) -> int:
 def check(arguments: argparse.Namespace) -> int:
     """Print the images that cannot be decoded; the exit code is 1 if there are any."""
     from repro.data import open_dataset
-    from repro.data.image_check import unreadable
+    from repro.data.image_check import unreadable_images
     from repro.training import console
 
     dataset = open_dataset(arguments.data)
     total = len(dataset.train) + len(dataset.val)
     with console.bar("checking images", total) as bar:
-        broken = unreadable(dataset, lambda done, total: bar.update())
+        broken = unreadable_images(dataset, lambda done, total: bar.update())
     for line in broken:
         print(line)
     print(f"{dataset.name}: {total:,} images in {len(dataset.classes)} classes, {len(broken):,} cannot be read")

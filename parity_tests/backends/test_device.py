@@ -46,7 +46,7 @@ def test_a_run_on_the_gpu(backend: str, tmp_path: Path) -> None:
         assert done.returncode == 1
         (line,) = done.stderr.strip().splitlines()
         assert line.startswith(f"error: --backend {backend} cannot compute on the gpu (")
-        assert line.endswith("); leave --device out, or take another backend")
+        assert line.endswith("); leave --device out, or choose another backend")
         assert not list(tmp_path.iterdir())
 
 

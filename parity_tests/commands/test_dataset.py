@@ -125,9 +125,9 @@ def test_split_that_cannot_be_written(pets: Path, tmp_path: Path):
         ("pets", "pets/split", "is inside .*pets, and would become a class of it"),
         ("pets", "pets", "is inside"),
         ("nothing", "out", "no such folder"),
-        ("mnist", "out", "is no folder of CLASS/IMAGE"),
-        ("file", "out", "is no folder of CLASS/IMAGE"),
-        ("both", "out", "has folders train and val of its own"),
+        ("mnist", "out", "is not a folder of CLASS/IMAGE"),
+        ("file", "out", "is not a folder of CLASS/IMAGE"),
+        ("both", "out", "is already split into folders train and val"),
     ):
         with pytest.raises(ReproError, match=told) as caught:
             main(["split", str(tmp_path / source), str(tmp_path / out)])
@@ -135,7 +135,7 @@ def test_split_that_cannot_be_written(pets: Path, tmp_path: Path):
     with pytest.raises(ReproError, match="--fraction must be between 0 and 1"):
         main(["split", str(pets), str(tmp_path / "out"), "--fraction", "1"])
     (pets / "dog" / "gone.png").symlink_to("nowhere.png")
-    with pytest.raises(ReproError, match=r"cannot read .*dog/gone\.png; take it out"):
+    with pytest.raises(ReproError, match=r"cannot read .*dog/gone\.png; remove it"):
         main(["split", str(pets), str(tmp_path / "out")])
     (pets / "dog" / "gone.png").unlink()
     assert names(tmp_path) == before
@@ -184,7 +184,7 @@ def test_grid_is_a_picture(pets: Path, capsys: pytest.CaptureFixture[str]):
 def test_grid_that_cannot_be_drawn(pets: Path):
     before = names(pets.parent)
     for out, flags, told in (
-        ("sheet.jpg", [], "does not end in .png"), ("sheet.png", ["--rows", "0"], "1 to 50 rows and columns, not 0"),
+        ("sheet.jpg", [], "does not end in .png"), ("sheet.png", ["--rows", "0"], "must be from 1 to 50, not 0 x 8"),
         ("gone/sheet.png", [], "cannot write"), ("sheet.png", ["--seed", "-1"], "must be at least 0"),
     ):  # fmt: skip
         with pytest.raises(ReproError, match=told):

@@ -211,7 +211,7 @@ def test_unreadable_images_are_listed_and_the_others_predicted(capsys: pytest.Ca
     out, err = capsys.readouterr()
     assert out.splitlines()[-1] == "top-1 100.00%: 13 of 13 images" and len(out.splitlines()) == 14
     assert len(Path("p.csv").read_text().splitlines()) == 14 and len(list(Path("copies").iterdir())) == 13
-    assert "cannot read photos/green/2.png (a link to nowhere)" in err
+    assert "cannot read photos/green/2.png (a broken link)" in err
     assert "cannot read photos/red/1.png (not an image of a known format)" in err
     assert main([BEST, "photos/red/1.png", "--csv", "q.csv", "--out", "none"]) == 1
     assert capsys.readouterr().out == "" and not Path("q.csv").exists() and not Path("none").exists()

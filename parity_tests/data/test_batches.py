@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from repro.data import Dataset, Loader, Transform, open_dataset
-from repro.data.rng import stream
+from repro.data.rng import random_stream
 from repro.errors import ReproError
 
 ROOT = Path(__file__).parents[2]
@@ -97,10 +97,10 @@ def test_rotation_keeps_the_size_and_fills_with_black():
 def test_augmentation_is_drawn_from_its_whole_range():
     image, mirrored = grey([1, 2], [3, 4]), [[2, 1], [4, 3]]
     flip = Transform(image_size=2, flip=0.25)
-    count = sum(flip.pixels(image, stream(0, 0, index))[:, :, 0].tolist() == mirrored for index in range(400))
+    count = sum(flip.pixels(image, random_stream(0, 0, index))[:, :, 0].tolist() == mirrored for index in range(400))
     assert 70 <= count <= 130
     turn = Transform(image_size=2, rotation=180)
-    kinds = {turn.pixels(image, stream(0, 0, index))[0, 0, 0] for index in range(50)}
+    kinds = {turn.pixels(image, random_stream(0, 0, index))[0, 0, 0] for index in range(50)}
     assert kinds >= {1, 2, 3, 4}
 
 
@@ -130,7 +130,7 @@ def test_transforms_out_of_range_are_refused(wrong: dict):
 
 def test_streams_of_different_keys_differ():
     keys = [(0,), (1,), (0, 0), (0, 1), (1, 0), (0, 0, 0), (0, 0, 1), (0, 1, 0)]
-    assert len({stream(*key).integers(2**62) for key in keys}) == len(keys)
+    assert len({random_stream(*key).integers(2**62) for key in keys}) == len(keys)
 
 
 def test_batches_are_the_same_for_any_number_of_processes(digits: Dataset):

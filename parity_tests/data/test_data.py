@@ -148,7 +148,7 @@ def test_folders_of_another_layout(tmp_path: Path):
     assert "has no class folders" in told(folder)
     assert "is not a folder" in told(image)
     write(folder / "cat" / "1.png")
-    assert "one class folder only, cat" in told(folder)
+    assert "only one class folder, cat" in told(folder)
     (folder / "dog").mkdir()
     assert f"{folder / 'dog'} holds no images" in told(folder)
     write(folder / "dog" / "1.png")
@@ -187,7 +187,7 @@ def broken_file(kind: str, path: Path) -> None:
         path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
     elif kind == "16 bits":
         Image.fromarray(np.full((4, 4), 1000, np.uint16)).save(path)
-    elif kind == "link to nowhere":
+    elif kind == "broken link":
         path.symlink_to("gone.png")
     elif kind == "pipe":
         os.mkfifo(path)
@@ -204,7 +204,7 @@ REASONS = {
     "cut short": "truncated",
     "other format": "not an image of a known format",
     "16 bits": "more than 8 bits",
-    "link to nowhere": "a link to nowhere",
+    "broken link": "a broken link",
     "pipe": "no such file",
     "bomb of 9000": "9000 x 9000 pixels, more than 67,108,864",
     "long": "9 x 70000 pixels, more than .* or 65,536 on a side",
@@ -221,7 +221,7 @@ def test_unusable_images_are_named_with_what_to_do(kind: str, tmp_path: Path):
     with pytest.raises(ReproError, match=REASONS[kind]) as caught:
         decode(path)
     assert str(caught.value).startswith(f"cannot read {path} (")
-    assert str(caught.value).endswith("; replace it or take it out")
+    assert str(caught.value).endswith("; replace or remove it")
     assert "\n" not in str(caught.value)
 
 
@@ -258,13 +258,11 @@ def test_check_images_lists_all_that_are_unreadable(pets: Path):
     assert seen == [(number, 18) for number in range(1, 19)]
 
     (pets / "dog" / "07.png").write_bytes(b"")
-    with pytest.raises(ReproError, match=r"^cannot read .*dog/07\.png \(not an image .*; replace it or take it out"):
+    with pytest.raises(ReproError, match=r"^cannot read .*dog/07\.png \(not an image .*; replace or remove it"):
         check_images(open_dataset(pets))
     for number in range(6):
         (pets / "cat" / f"{number:02d}.png").write_bytes(b"")
-    with pytest.raises(
-        ReproError, match=r"^cannot read 7 of 18 images: .*, \.\.\.; replace them or take them out"
-    ) as caught:
+    with pytest.raises(ReproError, match=r"^cannot read 7 of 18 images: .*, \.\.\.; replace or remove them") as caught:
         check_images(open_dataset(pets))
     assert str(caught.value).count(".png") == 5
 

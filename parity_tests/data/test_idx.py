@@ -57,7 +57,7 @@ def test_two_sets_of_idx_files_train_and_validate(tmp_path: Path):
     assert (data.train.labels.tolist(), data.val.labels.tolist()) == ([0, 1, 2, 2], [2, 1, 0])
     for part, pixels in ((data.train, train), (data.val, val)):
         assert [np.asarray(part.image(i))[:, :, 1].tolist() for i in range(len(part))] == pixels.tolist()
-    with pytest.raises(ReproError, match=r"has files train and t10k of its own; leave the split 0\.2 out"):
+    with pytest.raises(ReproError, match=r"is already split into files train and t10k; leave the split 0\.2 out"):
         open_dataset(tmp_path, split=0.2)
 
 
@@ -76,7 +76,7 @@ def test_idx_of_other_classes(tmp_path: Path):
     refused(tmp_path, r"different classes \(only in train: 2; only in t10k: 3\)")
     (tmp_path / "train-images-idx3-ubyte").unlink()
     write_idx(tmp_path, "t10k", [4, 4, 4])
-    refused(tmp_path, "t10k of .* has images of one class only")
+    refused(tmp_path, "t10k of .* has images of only one class")
 
 
 GOOD = idx_bytes(np.zeros((4, 3, 2)))

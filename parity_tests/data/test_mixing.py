@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from repro.data import Loader, Mixing, Transform, open_dataset
-from repro.data.rng import stream
+from repro.data.rng import random_stream
 from repro.errors import ReproError
 
-Run = Callable[[str, str], str]
+Run = Callable[..., Any]
 Require = Callable[[str], None]
 
 MODES = ("batch", "pair", "elem")
@@ -35,7 +36,7 @@ def shares(targets: np.ndarray) -> np.ndarray:
 def test_mixup_by_hand(mode: str, count: int):
     images, labels = batch(count)
     before = images.copy()
-    mixed, targets = Mixing(mixup=0.8, mode=mode).mix(images, labels, count + 2, stream(1))
+    mixed, targets = Mixing(mixup=0.8, mode=mode).mix(images, labels, count + 2, random_stream(1))
     assert np.array_equal(images, before)
     assert (mixed.dtype, targets.dtype) == (np.float32, np.float32)
     assert targets.shape == (count, count + 2)
@@ -58,7 +59,7 @@ def test_mixup_by_hand(mode: str, count: int):
 def test_cutmix_by_hand(mode: str, count: int):
     images, labels = batch(count, 32)
     for seed in range(20):
-        mixed, targets = Mixing(cutmix=1, mode=mode).mix(images, labels, count, stream(seed))
+        mixed, targets = Mixing(cutmix=1, mode=mode).mix(images, labels, count, random_stream(seed))
         for i in range(count):
             other = count - 1 - i
             own = (mixed[i] == i + 1).all(axis=0)
@@ -76,7 +77,9 @@ def test_cutmix_by_hand(mode: str, count: int):
 def test_area_of_cutmix_is_drawn_from_beta():
     """On average that of squares of an even share of the area, around any place, less what the border cuts off."""
     images, labels = batch(400, 64)
-    kept = [shares(Mixing(cutmix=1, mode="elem").mix(images, labels, 400, stream(seed))[1]) for seed in range(20)]
+    kept = [
+        shares(Mixing(cutmix=1, mode="elem").mix(images, labels, 400, random_stream(seed))[1]) for seed in range(20)
+    ]
     rng = np.random.default_rng(0)
     half, centre = np.sqrt(rng.random(100_000)) / 2, rng.random((2, 100_000))
     area = (np.minimum(centre + half, 1) - np.maximum(centre - half, 0)).prod(axis=0)
@@ -87,7 +90,9 @@ def test_probability_and_switch():
     images, labels = batch(2)
     kinds = {"none": 0, "mixup": 0, "cutmix": 0}
     for seed in range(2000):
-        mixed, targets = Mixing(mixup=5, cutmix=1, probability=0.5, switch=0.25).mix(images, labels, 2, stream(seed))
+        mixed, targets = Mixing(mixup=5, cutmix=1, probability=0.5, switch=0.25).mix(
+            images, labels, 2, random_stream(seed)
+        )
         if np.array_equal(targets, np.eye(2)):
             kinds["none"] += 1
             assert np.array_equal(mixed, images)
@@ -96,9 +101,9 @@ def test_probability_and_switch():
     assert 900 < kinds["none"] < 1160  # with rectangles of no pixel
     assert 680 < kinds["mixup"] < 820
     assert 150 < kinds["cutmix"] < 290
-    never, _ = Mixing(mixup=1, probability=0).mix(images, labels, 2, stream(0))
+    never, _ = Mixing(mixup=1, probability=0).mix(images, labels, 2, random_stream(0))
     assert np.array_equal(never, images)
-    only = [Mixing(mixup=1, cutmix=1, switch=switch).mix(images, labels, 2, stream(3))[0] for switch in (0, 1)]
+    only = [Mixing(mixup=1, cutmix=1, switch=switch).mix(images, labels, 2, random_stream(3))[0] for switch in (0, 1)]
     assert [set(np.unique(mixed)) <= {1, 2} for mixed in only] == [False, True]
 
 
@@ -146,7 +151,7 @@ def test_mixed_batches_are_the_same_for_any_number_of_processes():
 def test_mixing_never_shares_a_stream_with_a_sample():
     keys = [(), *((a,) for a in range(4)), *((a, b) for a in range(4) for b in range(4))]
     keys += [(a, b, 0) for a in range(4) for b in range(4)]
-    assert len({stream(seed, *key).integers(2**62) for seed in range(3) for key in keys}) == 3 * len(keys)
+    assert len({random_stream(seed, *key).integers(2**62) for seed in range(3) for key in keys}) == 3 * len(keys)
 
 
 def test_unmixed_batches_have_soft_targets_too():
@@ -157,58 +162,10 @@ def test_unmixed_batches_have_soft_targets_too():
     assert np.array_equal(targets, np.eye(10, dtype=np.float32)[labels])
 
 
-# Against timm, whose draws are replaced by ours
+# Compared with timm
 
 
-def test_equals_timm(run_in: Run, require_backend: Require) -> None:
+def test_mixing_is_that_of_timm(run_program: Run, require_backend: Require) -> None:
+    """timm's draws are replaced by ours."""
     require_backend("torch")
-    run_in("torch", """
-from collections import deque
-import numpy as np
-import torch
-from timm.data.mixup import Mixup
-from repro.data import Mixing
-from repro.data.rng import stream
-
-class Recorded(np.random.Generator):
-    def __init__(self, seed):
-        super().__init__(stream(seed).bit_generator)
-        self.record = {"random": [], "beta": [], "integers": []}
-    def kept(self, name, *args, **kwargs):
-        value = getattr(super(), name)(*args, **kwargs)
-        self.record[name].append(value)
-        return value
-    def random(self, *args): return self.kept("random", *args)
-    def beta(self, *args): return self.kept("beta", *args)
-    def integers(self, *args, **kwargs): return self.kept("integers", *args, **kwargs)
-
-images = np.random.default_rng(0).standard_normal((8, 3, 20, 32)).astype(np.float32)
-labels = np.array([3, 1, 4, 1, 5, 9, 2, 6])
-seen = set()
-for mode in ("batch", "pair", "elem"):
-    for mixup, cutmix in ((0.8, 0), (0, 1.0), (0.8, 1.0)):
-        for seed in range(60):
-            rng = Recorded(seed)
-            ours = Mixing(mixup=mixup, cutmix=cutmix, mode=mode, probability=0.7, switch=0.4)
-            found, targets = ours.mix(images, labels, 10, rng)
-            (switches, applied), (shares,), (centres,) = rng.record.values()
-            # timm asks whether to apply first for a batch, and last for pairs and elements
-            both = [switches] if mixup and cutmix else []
-            reals = deque([applied, *both] if mode == "batch" else [*both, applied])
-            one = mode == "batch"
-            np.random.rand = lambda *size: reals.popleft()[0] if one else reals.popleft()
-            np.random.beta = lambda a, b, size=None: shares[0] if one else shares
-            # a rectangle is asked for only where there is CutMix: in the order of the images
-            cut = (switches < (0.4 if both else float(cutmix > 0))) & (applied < 0.7) & (np.float32(shares) != 1)
-            wholes = deque(centres[cut].ravel())
-            np.random.randint = lambda low, high, size=None: wholes.popleft()
-            theirs = Mixup(mixup, cutmix, prob=0.7, switch_prob=0.4, mode=mode, label_smoothing=0.0, num_classes=10)
-            x, y = theirs(torch.from_numpy(images.copy()), torch.from_numpy(labels))
-            assert not wholes
-            assert not reals or (one and applied[0] >= 0.7)  # then it does not ask for more
-            assert y.shape == targets.shape
-            assert np.abs(x.numpy() - found).max() < 1e-6, (mode, mixup, cutmix, seed)
-            assert np.abs(y.numpy() - targets).max() < 1e-6, (mode, mixup, cutmix, seed)
-            seen.add((mode, bool(cut.any()), bool((applied < 0.7).any())))
-assert len(seen) >= 7, seen
-""")  # fmt: skip
+    assert len(run_program("torch", "mixing:compare_with_timm")) >= 7

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from repro.data import Dataset, Loader, Transform, open_dataset
-from repro.data.tar import tar
+from repro.data.tar import tar_source
 from repro.errors import ReproError
 
 PLAIN = Transform(image_size=4, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -119,7 +119,7 @@ def test_broken_image_in_a_tar_is_named(tmp_path: Path):
     data = open_dataset(write_tar(tmp_path / "pets.tar", pets() | {"cat/0.png": b"<html>", "dog/0.png": png(1)[:45]}))
     for index, name in ((0, "cat/0.png"), (1, "dog/0.png")):
         with pytest.raises(
-            ReproError, match=rf"^cannot read {tmp_path}/pets\.tar/{name} \(.*\); replace it or take it out$"
+            ReproError, match=rf"^cannot read {tmp_path}/pets\.tar/{name} \(.*\); replace or remove it$"
         ):
             data.val.image(index)
     (tmp_path / "pets.tar").unlink()
@@ -133,11 +133,11 @@ def test_broken_image_in_a_tar_is_named(tmp_path: Path):
         (member("../up.png"), r"holds an image named \.\./up\.png"), (member("cat/../../up.png"), "an image named"),
         (member("/etc/up.png"), "holds an image named /etc/up.png"), (member("cat/a\x1b[2J.png"), r"named cat/a\?\[2J"),
         (member("cat/\udce9.png"), "holds an image named"),
-        (member("cat/l.png", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "cat/l.png is a link or no plain file;"),
-        (member("cat/h.png", type=tarfile.LNKTYPE, linkname="dog/1.png"), "cat/h.png is a link"),
-        (member("cat/f.png", type=tarfile.FIFOTYPE), "cat/f.png is a link or no plain file"),
-        (member("cat/d.png", type=tarfile.CHRTYPE), "cat/d.png is a link or no plain file"),
-        (member("cat/s.png", pax_headers={"GNU.sparse.size": "8", "GNU.sparse.map": "0,0"}), "cat/s.png is a link"),
+        (member("cat/l.png", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "cat/l.png is not a regular file;"),
+        (member("cat/h.png", type=tarfile.LNKTYPE, linkname="dog/1.png"), "cat/h.png is not a regular"),
+        (member("cat/f.png", type=tarfile.FIFOTYPE), "cat/f.png is not a regular file"),
+        (member("cat/d.png", type=tarfile.CHRTYPE), "cat/d.png is not a regular file"),
+        (member("cat/s.png", pax_headers={"GNU.sparse.size": "8", "GNU.sparse.map": "0,0"}), "s.png is not a regular"),
     ],
 )  # fmt: skip
 def test_members_that_are_refused(tmp_path: Path, info: tarfile.TarInfo, told: str):
@@ -207,7 +207,7 @@ def test_other_layouts_in_a_tar(tmp_path: Path):
     write_tar(path, {"1.png": png(1), "2.png": png(2)})
     refused(path, "has no class folders")
     write_tar(path, {"cat/1.png": png(1), "cat/2.png": png(2)})
-    refused(path, "has one class folder only, cat")
+    refused(path, "has only one class folder, cat")
     write_tar(path, pets("train/") | pets("val/") | {"val/emu/1.png": png(1)})
     refused(path, r"different classes \(only in val: emu\)")
     path.rename(tmp_path / "pets.tar.gz")
@@ -232,8 +232,8 @@ def test_flipped_bytes_of_a_tar(sound: tuple[Path, bytes], flips: list[tuple[int
         damaged[place % len(damaged)] = value
     path.write_bytes(damaged)
     try:
-        found = tar(path)
+        source = tar_source(path)
     except ReproError as error:
         assert "\n" not in str(error)
     else:
-        assert all(len(part) for part in found.parts)
+        assert all(len(subset) for subset in source.subsets)

@@ -13,11 +13,11 @@ from PIL import Image
 
 from repro.data import Transform
 from repro.data.rand_augment import OPERATIONS, rand_augment
-from repro.data.rng import stream
+from repro.data.rng import random_stream
 from repro.data.transform import centre_crop, cutout_box, random_box
 from repro.errors import ReproError
 
-Run = Callable[[str, str], str]
+Run = Callable[..., Any]
 Require = Callable[[str], None]
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))
@@ -28,7 +28,7 @@ def grey(*rows: list[int]) -> Image.Image:
 
 
 def drawn(transform: Transform, image: Image.Image, count: int = 400) -> list[np.ndarray]:
-    return [transform.pixels(image, stream(0, 0, index)) for index in range(count)]
+    return [transform.pixels(image, random_stream(0, 0, index)) for index in range(count)]
 
 
 # Padding
@@ -47,7 +47,7 @@ def test_padding_moves_an_image_by_up_to_so_many_pixels():
 
 
 def test_random_part_has_the_area_and_ratio_that_it_should():
-    boxes = np.array([random_box(3000, 3000, stream(0, 0, index)) for index in range(2000)])
+    boxes = np.array([random_box(3000, 3000, random_stream(0, 0, index)) for index in range(2000)])
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
     area, ratio = width * height / 3000**2, width / height
     assert (area > 0.0799).all()
@@ -70,12 +70,12 @@ def test_random_part_has_the_area_and_ratio_that_it_should():
     ],
 )  # fmt: skip
 def test_random_part_of_a_long_image(size: tuple[int, int], box: tuple[int, ...]):
-    assert random_box(*size, stream(1)) == box
+    assert random_box(*size, random_stream(1)) == box
 
 
 def test_random_part_is_squashed_to_the_size():
     flat = Image.new("RGB", (50, 31), (9, 8, 7))
-    pixels = Transform(image_size=12, resize="crop").pixels(flat, stream(0))
+    pixels = Transform(image_size=12, resize="crop").pixels(flat, random_stream(0))
     assert pixels.tolist() == [[[9, 8, 7]] * 12] * 12
     assert len({pixels.tobytes() for pixels in drawn(Transform(image_size=8, resize="crop"), NOISE, 20)}) == 20
 
@@ -100,7 +100,7 @@ def test_centre_of_an_image_that_would_be_too_large_as_a_whole():
 
 
 def test_rectangle_has_the_area_and_ratio_that_it_should():
-    boxes = np.array([cutout_box(2000, stream(0, 0, index)) for index in range(2000)])
+    boxes = np.array([cutout_box(2000, random_stream(0, 0, index)) for index in range(2000)])
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
     area, ratio = width * height / 2000**2, height / width
     assert boxes.min() >= 0
@@ -110,7 +110,7 @@ def test_rectangle_has_the_area_and_ratio_that_it_should():
     assert 0.399 < ratio.min() < 0.41
     assert 2.48 < ratio.max() < 2.501
     assert abs(ratio.mean() - 1.45) < 0.05  # drawn evenly
-    assert cutout_box(1, stream(0))[2:] in {(0, 0), (0, 1), (1, 0)}
+    assert cutout_box(1, random_stream(0))[2:] in {(0, 0), (0, 1), (1, 0)}
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -168,12 +168,12 @@ def test_all_at_once(channels: int):
 
 @pytest.mark.parametrize("name", ALL)
 def test_what_is_off_draws_nothing(name: str):
-    one, used = Transform(image_size=24, **{name: ALL[name]}), stream(0)
+    one, used = Transform(image_size=24, **{name: ALL[name]}), random_stream(0)
     one.pixels(NOISE, used)
-    assert used.random() != stream(0).random()
-    untouched = stream(0)
+    assert used.random() != random_stream(0).random()
+    untouched = random_stream(0)
     Transform(image_size=24).pixels(NOISE, untouched)
-    assert untouched.random() == stream(0).random()
+    assert untouched.random() == random_stream(0).random()
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_every_operation_is_drawn_and_signs_are_even(monkeypatch: pytest.MonkeyP
     watched = {name: operation._replace(apply=partial(watch, name)) for name, operation in OPERATIONS.items()}
     monkeypatch.setattr("repro.data.rand_augment.OPERATIONS", watched)
     for index in range(1000):
-        rand_augment(NOISE, 3, 5, stream(0, 0, index))
+        rand_augment(NOISE, 3, 5, random_stream(0, 0, index))
     strengths = {name: [strength for other, strength in seen if other == name] for name in OPERATIONS}
     assert len(seen) == 3000
     assert all(160 < len(found) < 270 for found in strengths.values())  # 214 of each
@@ -230,95 +230,14 @@ def test_magnitude_0_changes_little_and_10_much():
             assert operation.apply(NOISE, operation.strongest).tobytes() != NOISE.tobytes(), name
 
 
-# Against torchvision, which draws otherwise: its draws are replaced by ours
-
-TORCHVISION = """
-import io
-import numpy as np
-import torch
-from PIL import Image
-from torchvision.transforms import functional as F, transforms as T, autoaugment as A
-from torchvision.transforms.functional import InterpolationMode as M
-rng = np.random.default_rng(0)
-smooth = np.asarray(Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8)).resize((60, 45), 3))
-images = [Image.fromarray(pixels) for pixels in (rng.integers(0, 256, (40, 61, 3), np.uint8), smooth)]
-images += [image.convert("L") for image in images]
-"""
+# Compared with torchvision, whose draws are replaced by ours
 
 
-def test_operations_equal_torchvision(run_in: Run, require_backend: Require) -> None:
+def test_operations_are_those_of_torchvision(run_program: Run, require_backend: Require) -> None:
     require_backend("torch")
-    run_in("torch", TORCHVISION + """
-from repro.data.rand_augment import OPERATIONS
-theirs = {
-    "identity": "Identity", "autocontrast": "AutoContrast", "equalize": "Equalize", "rotate": "Rotate",
-    "solarize": "Solarize", "color": "Color", "posterize": "Posterize", "contrast": "Contrast",
-    "brightness": "Brightness", "sharpness": "Sharpness", "shear_x": "ShearX", "shear_y": "ShearY",
-    "translate_x": "TranslateX", "translate_y": "TranslateY",
-}
-assert set(theirs) == set(OPERATIONS)
-compared = 0
-for image in images:
-    space = A.RandAugment()._augmentation_space(31, (image.height, image.width))
-    assert set(space) == set(theirs.values())
-    for name, operation in OPERATIONS.items():
-        values, signed = space[theirs[name]]
-        assert signed == operation.signed, name
-        for level in range(31):
-            value = float(values[level]) if values.ndim else 0.0  # of float32
-            ours = value / {"translate_x": image.width, "translate_y": image.height}.get(name, 1)
-            strength = operation.weakest + (operation.strongest - operation.weakest) * (level / 3) / 10
-            assert abs(ours - strength) < (0.5 if name == "posterize" else 1e-4), (name, level)
-            for sign in (1, -1) if signed else (1,):
-                expected = A._apply_op(image, theirs[name], sign * value, M.NEAREST, None)
-                found = operation.apply(image, sign * ours)
-                assert (found.mode, found.size) == (expected.mode, expected.size)
-                assert found.tobytes() == expected.tobytes(), (name, level, sign, image.mode)
-                compared += 1
-assert compared == 4 * 31 * (14 + 9), compared
-""")  # fmt: skip
+    assert run_program("torch", "transforms:compare_operations") == 4 * 31 * (14 + 9)
 
 
-def test_crops_equal_torchvision(run_in: Run, require_backend: Require) -> None:
-    """On the numbers that we drew. The centre is cut out of the image that torchvision resizes as a whole."""
+def test_crops_are_those_of_torchvision(run_program: Run, require_backend: Require) -> None:
     require_backend("torch")
-    run_in("torch", TORCHVISION + """
-from collections import deque
-from repro.data import Transform
-from repro.data.rng import stream
-
-class Recorded(np.random.Generator):
-    def __init__(self, index):
-        super().__init__(stream(0, 0, index).bit_generator)
-        self.reals, self.wholes = deque(), deque()
-    def uniform(self, *args):
-        self.reals.append(super().uniform(*args))
-        return self.reals[-1]
-    def integers(self, *args):
-        self.wholes.append(super().integers(*args))
-        return self.wholes[-1]
-
-def whole(low, high, size):
-    value = int(rng.wholes.popleft())
-    assert low <= value < high
-    return torch.tensor([value])
-
-torch.Tensor.uniform_ = lambda self, low, high: torch.tensor([rng.reals.popleft()], dtype=torch.float64)
-torch.randint = whole
-shapes = [(64, 48), (48, 64), (33, 77), (100, 100), (200, 31), (31, 200), (500, 20), (3, 5), (1, 1)]
-tries = 0
-for number, shape in enumerate(shapes):
-    image = images[0].resize(shape)
-    for index in range(30):
-        rng = Recorded(30 * number + index)
-        ours = Transform(image_size=24, resize="crop").pixels(image, rng)
-        tries = max(tries, len(rng.reals) / 2)
-        theirs = T.RandomResizedCrop(24)(image)
-        assert not rng.reals and not rng.wholes, shape
-        assert np.array_equal(ours, np.asarray(theirs)), shape
-    for size in (8, 21, 24, 32, 96):
-        theirs = T.CenterCrop(size)(T.Resize(round(size / 0.875))(image))
-        ours = Transform(image_size=size, resize="crop").pixels(image)
-        assert np.array_equal(ours, np.asarray(theirs)) or shape == (500, 20), (shape, size)  # longer than 16:1
-assert tries == 10
-""")  # fmt: skip
+    assert run_program("torch", "transforms:compare_crops") == 10

@@ -1,7 +1,7 @@
-"""Images with labels: data sets, how they are split, what is done to an image, and batches of them.
+"""Labelled images: data sets and their splits, image preparation and augmentation, and batches.
 
-Every sample is a function of (seed, epoch, index) alone, so that a backend, another one and any number of loading
-processes see the same bits.
+Every sample depends only on (seed, epoch, index), so that all backends and any number of loading processes see the same
+bits.
 """
 
 from repro.data.dataset import Dataset, open_dataset

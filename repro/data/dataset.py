@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from repro.data.digits import digits
-from repro.data.folder import folder
-from repro.data.idx import idx, sets
-from repro.data.rng import stream
+from repro.data.digits import digits_source
+from repro.data.folder import folder_source
+from repro.data.idx import idx_prefixes, idx_source
+from repro.data.rng import random_stream
 from repro.data.subset import ImageSource, Subset
-from repro.data.tar import tar
+from repro.data.tar import tar_source
 from repro.errors import ReproError
 
 EVERY_FIFTH = "every-fifth"
@@ -33,52 +33,53 @@ class Dataset:
     @property
     def digest(self) -> str:
         """12 hex digits of the SHA-256 over classes, names and labels (not pixels): equal where the split is equal."""
-        parts = [[part.names, part.labels.tolist()] for part in (self.train, self.val)]
-        return hashlib.sha256(json.dumps([self.classes, parts]).encode()).hexdigest()[:12]
+        subsets = [[subset.names, subset.labels.tolist()] for subset in (self.train, self.val)]
+        return hashlib.sha256(json.dumps([self.classes, subsets]).encode()).hexdigest()[:12]
 
 
 def open_dataset(source: str | Path, *, split: str | float = EVERY_FIFTH, seed: int = 0) -> Dataset:
-    """Finds the images and splits them; no file is decoded yet.
+    """Find the images of a data set and split them. No image is decoded yet.
 
-    source: "digits"; a folder of CLASS/IMAGE, or of train/CLASS/IMAGE and val/CLASS/IMAGE (or test), whose own split is
-    then taken; a .tar of these; or a folder with MNIST's idx files, of which train trains and t10k validates where
-    both are there (a folder that is itself called digits is "./digits").
-    split: "every-fifth" puts images 0, 5, 10 ... of each class, in the order of their names, into validation; a
-    fraction such as 0.2, or its text, puts that much of each class there, drawn with `seed`.
-    Raises ReproError for a source that is not laid out like this or damaged, and for another split.
+    source: "digits"; a folder of CLASS/IMAGE, or of train/CLASS/IMAGE and val/CLASS/IMAGE (or test), whose split is
+    kept; a .tar of these; or a folder with MNIST's idx files, where train trains and t10k validates if both exist.
+    A folder called digits is "./digits".
+    split: "every-fifth" validates with images 0, 5, 10 ... of each class, in the order of their names; a fraction such
+    as 0.2, or its text, validates with that fraction of each class, drawn with `seed`.
+    Raises ReproError for a source with another layout or with damaged files, and for another split.
     """
     fraction = _fraction(split)
     name = "digits" if source == "digits" else Path(source).resolve().name
-    classes, parts, own = _find(source)
-    if len(parts) == 2:
+    classes, subsets, source_split = _image_source(source)
+    if len(subsets) == 2:
         if fraction is not None:
-            raise ReproError(f"{source} has {own} of its own; leave the split {split} out, or give {EVERY_FIFTH}")
-        return Dataset(name, classes, *parts, split=own)
-    (whole,) = parts
-    val = np.zeros(len(whole), bool)
-    rng = stream(seed)
-    for label, name_of_class in enumerate(classes):
-        members = np.flatnonzero(whole.labels == label)
-        if len(members) < 2:
             raise ReproError(
-                f"class {name_of_class} of {source} has one image; it needs one to train and one to validate"
+                f"{source} is already split into {source_split}; leave the split {split} out, or give {EVERY_FIFTH}"
             )
-        val[members[::5] if fraction is None else _draw(members, fraction, rng)] = True
-    told = EVERY_FIFTH if fraction is None else f"{fraction:g} of each class at random, seed {seed}"
-    return Dataset(name, classes, whole.select(~val), whole.select(val), told)
+        return Dataset(name, classes, *subsets, split=source_split)
+    (images,) = subsets
+    is_val = np.zeros(len(images), bool)
+    rng = random_stream(seed)
+    for label, class_name in enumerate(classes):
+        members = np.flatnonzero(images.labels == label)
+        if len(members) < 2:
+            raise ReproError(f"class {class_name} of {source} has one image; it needs one to train and one to validate")
+        is_val[members[::5] if fraction is None else _draw(members, fraction, rng)] = True
+    description = EVERY_FIFTH if fraction is None else f"{fraction:g} of each class at random, seed {seed}"
+    return Dataset(name, classes, images.select(~is_val), images.select(is_val), description)
 
 
-def _find(source: str | Path) -> ImageSource:
+def _image_source(source: str | Path) -> ImageSource:
+    """Return the images of a source of any kind."""
     if source == "digits":
-        return digits()
+        return digits_source()
     path = Path(source)
     if path.suffix == ".tar" and not path.is_dir():
-        return tar(path)
-    return idx(path) if sets(path) else folder(path)
+        return tar_source(path)
+    return idx_source(path) if idx_prefixes(path) else folder_source(path)
 
 
 def _fraction(split: str | float) -> float | None:
-    """None for every fifth."""
+    """Return the fraction of a split, or None for every-fifth. Raises ReproError for another split."""
     if split == EVERY_FIFTH:
         return None
     try:
@@ -91,6 +92,6 @@ def _fraction(split: str | float) -> float | None:
 
 
 def _draw(members: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """That fraction of `members`, rounded, but neither none nor all of them."""
+    """Return a random selection of this fraction of `members`, rounded, but at least one and not all of them."""
     count = min(max(round(fraction * len(members)), 1), len(members) - 1)
     return rng.permutation(members)[:count]

@@ -1,4 +1,4 @@
-"""Image files, which are not trusted, to RGB."""
+"""Decoding of untrusted image files to RGB."""
 
 from __future__ import annotations
 
@@ -11,28 +11,36 @@ from PIL import Image, ImageOps
 from repro.errors import ReproError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # others start programs (EPS) or are rarely looked at
+FORMATS = (
+    "JPEG",
+    "PNG",
+    "BMP",
+    "GIF",
+    "WEBP",
+    "TIFF",
+    "PPM",
+)  # others start programs (EPS) or have rarely used readers
 MAX_PIXELS = 2**26  # 192 MiB as RGB; checked before anything is decoded
-MAX_SIDE = 2**16  # of a longer image, resizing one side first would make gigabytes
-REMEDY = "replace it or take it out"
+MAX_SIDE = 2**16  # resizing one side of a longer image first would take gigabytes
+REMEDY = "replace or remove it"
 
-# What Pillow warns of is either harmless (odd metadata) or an error here. Silenced once, not around each image:
-# catch_warnings is not for threads, and makes Python forget which warnings of others it has already shown.
+# Pillow warns about what is harmless (unusual metadata) or an error here. The warnings are silenced once and not around
+# each image: catch_warnings is not thread-safe, and makes Python repeat warnings of other modules.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def decode(path: Path, file: BinaryIO | None = None) -> Image.Image:
-    """The image as RGB, upright as its EXIF orientation says; of an animation the first frame.
+    """Return an image as RGB, turned upright by its EXIF orientation. An animation gives its first frame.
 
-    file: what to read in place of the file at `path`, which is then but a name.
-    Raises ReproError, which names `path`, for one that is missing, cut short, damaged, larger than MAX_PIXELS or
-    MAX_SIDE, of another format, or of more than 8 bits (Pillow would clip its values).
+    file: read instead of the file at `path`, which is then only a name for messages.
+    Raises ReproError for a file that is missing, cut short, damaged, larger than MAX_PIXELS or MAX_SIDE, not in one of
+    FORMATS, or of more than 8 bits per channel, which Pillow would clip.
     """
     try:
         if file is None and not path.is_file():  # opening a pipe would wait for ever
-            raise ValueError("a link to nowhere" if path.is_symlink() else "no such file")
+            raise ValueError("a broken link" if path.is_symlink() else "no such file")
         return _decode(file or path)
-    except Exception as error:  # Pillow's readers raise whatever they stumble over
+    except Exception as error:  # Pillow's readers raise errors of any type
         known = isinstance(error, Image.UnidentifiedImageError)
         reason = "not an image of a known format" if known else getattr(error, "strerror", None) or error
         raise ReproError(f"cannot read {path} ({reason}); {REMEDY}") from error

@@ -1,4 +1,4 @@
-"""Data sets in MNIST's idx files (yann.lecun.com/exdb/mnist), plain or gzipped. Not trusted."""
+"""Data sets in MNIST's idx files (yann.lecun.com/exdb/mnist), plain or gzipped, which are untrusted."""
 
 from __future__ import annotations
 
@@ -13,55 +13,59 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from repro.data.decode import MAX_PIXELS
-from repro.data.folder import same_classes
+from repro.data.folder import check_same_classes
 from repro.data.subset import ImageSource, Subset, numbered
 from repro.errors import ReproError
 from repro.untrusted import checked_array, reading
 
 IMAGES, LABELS = "-images-idx3-ubyte", "-labels-idx1-ubyte"
-TRAINING, VALIDATING = ("train",), ("t10k", "test")  # how the names of the two sets end
+TRAINING, VALIDATION = ("train",), ("t10k", "test")  # endings of the prefixes
 LARGEST = 2**30  # bytes of a file, unpacked
 PIECE = 2**20
 
 
-def sets(root: Path) -> list[str]:
+def idx_prefixes(root: Path) -> list[str]:
     """Return the prefixes of the idx files of images in a folder, such as "t10k" and "train"; [] if there are none."""
     pattern = re.compile(rf"(.+){IMAGES}(\.gz)?")
     return sorted({match[1] for path in root.glob(f"*{IMAGES}*") if (match := pattern.fullmatch(path.name))})
 
 
-def idx(root: Path) -> ImageSource:
-    """The images of `sets`: train trains and t10k (or test) validates; one set alone is one part.
+def idx_source(root: Path) -> ImageSource:
+    """Return the images of the idx files in a folder: train trains, and t10k (or test) validates, if both exist.
 
-    The classes are the labels that there are, as text. All pixels are kept in memory, as bytes.
-    Raises ReproError for other sets, for files that are missing, damaged or larger than LARGEST, and for labels that
-    do not fit the images.
+    The classes are the labels in the files, as text. All pixels are kept in memory, as bytes.
+    Raises ReproError for other prefixes, for files that are missing, damaged or larger than LARGEST, and for labels
+    that do not fit the images.
     """
-    found = sets(root)
-    parts = {name: _part(root, name) for name in found}
-    if len(found) == 1:
-        ((classes, part),) = parts.values()
-        return ImageSource(classes, (part,))
-    train, val = ([name for name in found if name.endswith(ends)] for ends in (TRAINING, VALIDATING))
-    if len(found) > 2 or not train or not val:
-        raise ReproError(f"{root} holds {', '.join(f'{name}{IMAGES}' for name in found)}; leave train and t10k, or one")
-    both = {name: parts[name] for name in train + val}
-    same_classes(root, {name: classes for name, (classes, _) in both.items()})
-    return ImageSource(parts[train[0]][0], tuple(part for _, part in both.values()), f"files {train[0]} and {val[0]}")
+    prefixes = idx_prefixes(root)
+    subsets = {prefix: _subset(root, prefix) for prefix in prefixes}
+    if len(prefixes) == 1:
+        ((classes, images),) = subsets.values()
+        return ImageSource(classes, (images,))
+    train, val = ([prefix for prefix in prefixes if prefix.endswith(ends)] for ends in (TRAINING, VALIDATION))
+    if len(prefixes) > 2 or not train or not val:
+        names = ", ".join(f"{prefix}{IMAGES}" for prefix in prefixes)
+        raise ReproError(f"{root} holds {names}; leave train and t10k, or one")
+    (train_classes, train_images), (val_classes, val_images) = subsets[train[0]], subsets[val[0]]
+    check_same_classes(root, {train[0]: train_classes, val[0]: val_classes})
+    return ImageSource(train_classes, (train_images, val_images), f"files {train[0]} and {val[0]}")
 
 
-def _part(root: Path, name: str) -> tuple[tuple[str, ...], Subset]:
-    images, labels = _read(root, f"{name}{IMAGES}", 3), _read(root, f"{name}{LABELS}", 1)
+def _subset(root: Path, prefix: str) -> tuple[tuple[str, ...], Subset]:
+    """Return the classes and the images of the two files with this prefix."""
+    images, labels = _read(root, f"{prefix}{IMAGES}", 3), _read(root, f"{prefix}{LABELS}", 1)
     if len(images) != len(labels):
-        raise ReproError(f"{name} of {root} has {len(images):,} images and {len(labels):,} labels; get its files again")
+        raise ReproError(
+            f"{prefix} of {root} has {len(images):,} images and {len(labels):,} labels; get its files again"
+        )
     values, positions = np.unique(labels, return_inverse=True)
     if len(values) < 2:
-        raise ReproError(f"{name} of {root} has images of one class only: there is nothing to tell apart")
+        raise ReproError(f"{prefix} of {root} has images of only one class; a classifier needs two")
     return tuple(map(str, values.tolist())), numbered(images, positions, 5)
 
 
 def _read(root: Path, name: str, axes: int) -> np.ndarray:
-    """The bytes of a file with so many axes, as an array uint8. The header's sizes are not believed."""
+    """Return the bytes of a file with this number of axes, as uint8. The sizes in its header are not trusted."""
     plain, packed = root / name, root / f"{name}.gz"
     path = packed if packed.is_file() and not plain.is_file() else plain
     with reading(path, f"an idx{axes} file of bytes"):
@@ -80,7 +84,7 @@ def _read(root: Path, name: str, axes: int) -> np.ndarray:
 
 
 def _bytes(file: BinaryIO, count: int) -> bytes:
-    """So many bytes of a file, or fewer at its end: in pieces, so that memory is taken only for what is there."""
+    """Return up to `count` bytes of a file, read in pieces, so that only bytes that exist take memory."""
     data = bytearray()
     while len(data) < count and (piece := file.read(min(PIECE, count - len(data)))):
         data += piece

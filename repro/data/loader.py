@@ -20,11 +20,11 @@ import numpy as np
 
 from repro.data.dataset import Dataset
 from repro.data.mixing import Mixing
-from repro.data.rng import stream
+from repro.data.rng import random_stream
 from repro.data.transform import Transform
 from repro.errors import ReproError
 
-AHEAD = 2  # batches in flight per process: one being loaded, one to go on with
+AHEAD = 2  # batches in flight per process: one being loaded, and the next
 Batch = tuple[np.ndarray, np.ndarray]  # images, labels or soft targets
 
 
@@ -33,18 +33,19 @@ class Request(NamedTuple):
 
     indices: np.ndarray  # int64 (N,)
     transform: Transform
-    draw: tuple[int, int] | None  # (seed, epoch) of a training batch; None: from the validation part, not augmented
+    draw: tuple[int, int] | None  # (seed, epoch) of a training batch; None: validation images, not augmented
 
 
 class Loader:
-    """Gives batches of a data set: images float32 (N, channels, S, S), labels int64 (N,).
+    """A source of batches: images float32 (N, channels, S, S), labels int64 (N,).
 
-    They are the same for any number of processes. These are started at the first batch and live until the `with` block
-    ends, however it ends. They import the main module, as multiprocessing does: a script of yours needs
-    `if __name__ == "__main__":`, and should not import a framework outside it.
+    The batches are the same for any number of processes. Processes start at the first batch and end with the `with`
+    block. They import the main module, as multiprocessing does: a user's script needs `if __name__ == "__main__":`, and
+    should not import a framework outside it.
 
     batch_size: images in a batch, at least 1.
-    workers: processes that load; 0 loads in this one.
+    workers: processes that load images; 0 loads them in this process.
+    Raises ReproError for values out of range.
     """
 
     def __init__(self, dataset: Dataset, *, batch_size: int, seed: int = 0, workers: int = 0) -> None:
@@ -57,7 +58,7 @@ class Loader:
         if workers:
             spawn = multiprocessing.get_context("spawn")  # a fork would copy a framework's locks without their threads
             self._reader, writer = spawn.Pipe(duplex=False)
-            threading.Thread(target=_hand_over, args=(writer, dataset, workers), daemon=True).start()
+            threading.Thread(target=_send_dataset, args=(writer, dataset, workers), daemon=True).start()
             self._pool = ProcessPoolExecutor(workers, spawn, _start, (self._reader, spawn.Lock()))
 
     def __enter__(self) -> Loader:
@@ -70,27 +71,28 @@ class Loader:
 
     @property
     def steps(self) -> int:
-        """Batches in a training epoch."""
+        """Return the number of batches in a training epoch."""
         return max(1, len(self.dataset.train) // self.batch_size)
 
     def names(self, epoch: int, step: int) -> list[str]:
-        """The names of the images in a training batch; steps are counted from 1."""
+        """Return the names of the images in a training batch. Steps are counted from 1."""
         indices = self._order(epoch)[(step - 1) * self.batch_size : step * self.batch_size]
         return [self.dataset.train.names[index] for index in indices]
 
     def _order(self, epoch: int) -> np.ndarray:
-        return stream(self.seed, epoch).permutation(len(self.dataset.train))[: self.steps * self.batch_size]
+        return random_stream(self.seed, epoch).permutation(len(self.dataset.train))[: self.steps * self.batch_size]
 
     def train(self, epoch: int, transform: Transform, mixing: Mixing | None = None) -> Iterator[Batch]:
-        """`steps` batches of augmented training images in the order of `epoch`, counted from 0. The incomplete last
-        batch is dropped; where there is less than one batch, all of the images are one.
+        """Yield `steps` batches of augmented training images in the order of `epoch`, counted from 0.
 
-        mixing: makes of every batch mixed images with soft targets float32 (N, classes) in place of the labels.
+        The incomplete last batch is dropped; fewer images than a batch are one batch.
+        mixing: mixes the images of every batch, with soft targets float32 (N, classes) in place of the labels.
+        Raises ReproError for an image that cannot be decoded.
         """
         return self._batches(self._order(epoch), transform, (self.seed, epoch), mixing)
 
     def val(self, transform: Transform) -> Iterator[Batch]:
-        """Every validation image once and in order; the last batch may be smaller."""
+        """Yield every validation image once and in order; the last batch may be smaller."""
         return self._batches(np.arange(len(self.dataset.val)), transform, None)
 
     def _batches(
@@ -100,29 +102,32 @@ class Loader:
             Request(order[start : start + self.batch_size], transform, draw)
             for start in range(0, len(order), self.batch_size)
         )
-        here = (load(self.dataset, request) for request in requests)
-        with closing(_ahead(self._pool, requests, AHEAD * self.workers) if self._pool else here) as loaded:
+        in_process = (load(self.dataset, request) for request in requests)
+        with closing(_ahead(self._pool, requests, AHEAD * self.workers) if self._pool else in_process) as loaded:
             for step, (pixels, labels) in enumerate(loaded):
                 images = transform.normalise(pixels)
                 if draw and mixing:
-                    yield mixing.mix(images, labels, len(self.dataset.classes), stream(*draw, step, 0))
+                    yield mixing.mix(images, labels, len(self.dataset.classes), random_stream(*draw, step, 0))
                 else:
                     yield images, labels
 
 
 def load(dataset: Dataset, request: Request) -> Batch:
-    """Pixels uint8 (N, S, S, 3) and labels int64 (N,). Raises ReproError for an image that cannot be decoded."""
+    """Return pixels uint8 (N, S, S, channels) and labels int64 (N,).
+
+    Raises ReproError for an image that cannot be decoded.
+    """
     indices, transform, draw = request
-    part = dataset.val if draw is None else dataset.train
+    subset = dataset.val if draw is None else dataset.train
     images = []
     for index in indices.tolist():
-        rng = None if draw is None else stream(*draw, index)
-        images.append(transform.pixels(part.image(index), rng))
-    return np.stack(images), part.labels[indices]
+        rng = None if draw is None else random_stream(*draw, index)
+        images.append(transform.pixels(subset.image(index), rng))
+    return np.stack(images), subset.labels[indices]
 
 
 def _ahead(pool: ProcessPoolExecutor, requests: Iterator[Request], ahead: int) -> Generator[Batch, None, None]:
-    """Batches in order, while the next `ahead` are being loaded."""
+    """Yield batches in order, while the next `ahead` are being loaded."""
     waiting: deque[Future[Batch]] = deque()
     try:
         waiting.extend(_submit(pool, request) for request in islice(requests, ahead))
@@ -132,7 +137,7 @@ def _ahead(pool: ProcessPoolExecutor, requests: Iterator[Request], ahead: int) -
             yield batch
     except BrokenProcessPool as error:
         raise ReproError(
-            "a process that loads images died (killed, perhaps for want of memory); try fewer workers, or 0"
+            "a process that loads images died (perhaps killed for lack of memory); try fewer workers, or 0"
         ) from error
     finally:  # also when the iterator is abandoned
         for future in waiting:
@@ -140,8 +145,8 @@ def _ahead(pool: ProcessPoolExecutor, requests: Iterator[Request], ahead: int) -
 
 
 def _submit(pool: ProcessPoolExecutor, request: Request) -> Future[Batch]:
-    """Asks for a batch. The pool starts processes while it is asked; they inherit that SIGINT is blocked, so that
-    Ctrl-C, which reaches all of them, is dealt with by the parent alone."""
+    """Request a batch. The pool starts processes meanwhile; they inherit the blocked SIGINT, so that only the parent
+    handles Ctrl-C, which reaches all of them."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return pool.submit(_load, request)
@@ -149,30 +154,33 @@ def _submit(pool: ProcessPoolExecutor, request: Request) -> Future[Batch]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-_dataset: Dataset  # of a loading process; a global, so that it is sent once and not with every request
+_dataset: Dataset  # in a loading process; global, so that it is sent once and not with every request
 
 
-def _hand_over(writer: Connection, dataset: Dataset, workers: int) -> None:
-    """Sends the data set to each process. In a thread: as an argument of theirs it would be sent while they start, and
-    if one died meanwhile, for want of an `if __name__ == "__main__":` say, this process would wait for it for ever."""
-    with writer, suppress(OSError):  # nobody reads any more
+def _send_dataset(writer: Connection, dataset: Dataset, workers: int) -> None:
+    """Send the data set to each process, from a thread.
+
+    As an argument of the processes, it would be sent while they start, and this process would wait forever for one that
+    died meanwhile, such as for lack of `if __name__ == "__main__":`.
+    """
+    with writer, suppress(OSError):  # no process reads any more
         for _ in range(workers):
             writer.send(dataset)
 
 
-def _start(reader: Connection, turn: Lock) -> None:
-    """Makes this process ready to load."""
+def _start(reader: Connection, lock: Lock) -> None:
+    """Prepare this process for loading."""
     global _dataset  # noqa: PLW0603
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    with turn:
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    with lock:
         _dataset = reader.recv()
 
 
-def _die_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    os._exit(1)  # nobody is left to shut this process down: without this it would wait for requests for ever
+    os._exit(1)  # otherwise this process would wait for requests forever
 
 
 def _load(request: Request) -> Batch:

@@ -24,8 +24,8 @@ class MixDraws(NamedTuple):
 class Mixing:
     """Mixup (Zhang et al., arXiv:1710.09412), CutMix (Yun et al., arXiv:1905.04899), or a random choice between them.
 
-    The definitions are those of timm.data.mixup.Mixup with mixup_alpha, cutmix_alpha, prob, switch_prob and mode; but
-    the draws come from a NumPy generator, and the images are arrays, so that every backend sees the same batches.
+    The definitions are those of timm.data.mixup.Mixup with mixup_alpha, cutmix_alpha, prob, switch_prob and mode. The
+    draws come from a NumPy generator, and the images are arrays, so that every backend sees the same batches.
 
     Image i of N is mixed with image N - 1 - i. A draw from Beta(alpha, alpha) is the share that the image itself keeps:
     of its pixel values in mixup, of its area in CutMix. CutMix's rectangle is clipped at the borders of the image, and
@@ -37,7 +37,7 @@ class Mixing:
 
     mixup: float = 0.0  # alpha; 0: no mixup
     cutmix: float = 0.0  # alpha; 0: no CutMix
-    probability: float = 1.0  # of mixing at all
+    probability: float = 1.0  # probability of mixing
     switch: float = 0.5  # probability of CutMix if both are on
     mode: str = "batch"  # draw once per batch, per pair of images, or per image ("elem")
 

@@ -1,7 +1,7 @@
 """RandAugment: a few operations on each image, all with the same magnitude.
 
-Cubuk et al., arXiv:1909.13719, section 3. The libraries that have it draw from their framework's generator; ours draws
-from the sample's, so that every backend sees the same image.
+Cubuk et al., arXiv:1909.13719, section 3. Libraries draw from the generator of their framework; this module draws from
+the generator of the sample, so that every backend sees the same image.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ STRONGEST = 10  # the paper's scale of magnitudes; torchvision's goes to 30 for 
 
 
 class Operation(NamedTuple):
-    """apply(image, strength), with a strength from `weakest` at magnitude 0 to `strongest` at 10; `signed`: or minus
-    that, each half of the time."""
+    """An operation apply(image, strength).
+
+    The strength goes from `weakest` at magnitude 0 to `strongest` at 10. signed: it is negative half of the time.
+    """
 
     apply: Callable[[Image.Image, float], Image.Image]
     weakest: float = 0
@@ -27,12 +29,15 @@ class Operation(NamedTuple):
 
 
 def _affine(image: Image.Image, *matrix: float) -> Image.Image:
-    """matrix: of a pixel's place in the new image -> its place in the old one. Black outside, nearest pixel."""
+    """Return the image under an affine map, with the nearest pixels, and black outside.
+
+    matrix: the map from a pixel's position in the new image to its position in the old one.
+    """
     return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST)
 
 
 # The 14 operations of the paper, in its order, with AutoAugment's ranges (arXiv:1805.09501, table 6) as torchvision has
-# them; a translation is a share of the side.
+# them; a translation is a fraction of the side.
 OPERATIONS = {
     "identity": Operation(lambda image, _: image),
     "autocontrast": Operation(lambda image, _: ImageOps.autocontrast(image)),
@@ -47,16 +52,16 @@ OPERATIONS = {
     "shear_x": Operation(lambda image, shear: _affine(image, 1, shear, 0, 0, 1, 0), 0, 0.3, True),
     "shear_y": Operation(lambda image, shear: _affine(image, 1, 0, 0, shear, 1, 0), 0, 0.3, True),
     "translate_x": Operation(
-        lambda image, share: _affine(image, 1, 0, -int(share * image.width), 0, 1, 0), 0, 150 / 331, True
+        lambda image, fraction: _affine(image, 1, 0, -int(fraction * image.width), 0, 1, 0), 0, 150 / 331, True
     ),
     "translate_y": Operation(
-        lambda image, share: _affine(image, 1, 0, 0, 0, 1, -int(share * image.height)), 0, 150 / 331, True
+        lambda image, fraction: _affine(image, 1, 0, 0, 0, 1, -int(fraction * image.height)), 0, 150 / 331, True
     ),
 }
 
 
 def rand_augment(image: Image.Image, count: int, magnitude: float, rng: np.random.Generator) -> Image.Image:
-    """`count` operations, drawn with replacement, on an RGB or grey image. magnitude: from 0 to 10."""
+    """Return an RGB or grey image after `count` operations, drawn with replacement. magnitude: from 0 to 10."""
     operations = list(OPERATIONS.values())
     for _ in range(count):
         operation = operations[rng.integers(len(operations))]

@@ -1,4 +1,4 @@
-"""Random streams by key."""
+"""Random generators by key."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import numpy as np
 from repro.errors import ReproError
 
 
-def stream(seed: int, *key: int) -> np.random.Generator:
-    """The stream of a key: () for the split, (epoch,) for the order, (epoch, index) for a sample, (epoch, step, 0) for
+def random_stream(seed: int, *key: int) -> np.random.Generator:
+    """Return the random generator of a key.
+
+    The key is () for the split, (epoch,) for the order of images, (epoch, index) for a sample, and (epoch, step, 0) for
     the mixing of a batch.
 
     Keys go through SeedSequence's spawn_key, because default_rng([seed, 1]) and default_rng([seed, 1, 0]) are equal.

@@ -7,29 +7,29 @@ import math
 import numpy as np
 from PIL import Image
 
-from repro.data.image_check import Progress, each
+from repro.data.image_check import ProgressCallback, map_images
 from repro.data.subset import Subset
 from repro.data.transform import Transform
 
 
 def statistics(
-    part: Subset, image_size: int | None = None, progress: Progress | None = None
+    images: Subset, image_size: int | None = None, progress: ProgressCallback | None = None
 ) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of red, green and blue over all pixels of all images, of values in 0..1.
+    """Return the mean and the standard deviation of red, green and blue over all pixels, scaled to 0..1.
 
-    image_size: images are squashed to this side first, so that each counts as much; None: as they are, where larger
-    ones count more. Exact but for the last rounding, since whole numbers are counted.
+    image_size: squash images to this side first, so that all count the same; by default larger images count more.
+    Both are exact except for the last rounding, because integers are counted.
     Raises ReproError for an image that cannot be decoded.
     """
     transform = None if image_size is None else Transform(image_size=image_size)
 
-    def histogram(part: Subset, index: int) -> list[int]:
-        image = part.image(index)
+    def histogram(subset: Subset, index: int) -> list[int]:
+        image = subset.image(index)
         return (Image.fromarray(transform.pixels(image)) if transform else image).histogram()
 
     counts = np.zeros(3 * 256, np.int64)
-    for found in each([part], histogram, progress):
-        counts += found
+    for image_counts in map_images([images], histogram, progress):
+        counts += image_counts
     mean, std = [], []
     for channel in counts.reshape(3, 256).tolist():
         pixels = sum(channel)

@@ -1,4 +1,4 @@
-"""Named, labelled images, each read when it is asked for."""
+"""Subsets of data sets: named, labelled images, each read when it is needed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-Read = Callable[[str], Image.Image]  # name -> RGB image; picklable, because loading processes have it too
+Read = Callable[[str], Image.Image]  # name -> RGB image; it must be picklable for the processes that load images
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,25 +24,25 @@ class Subset:
         return len(self.names)
 
     def image(self, index: int) -> Image.Image:
-        """The RGB image in its own size. Raises ReproError for a file that cannot be decoded."""
+        """Return an RGB image in its original size. Raises ReproError for a file that cannot be decoded."""
         return self.read(self.names[index])
 
     def select(self, mask: np.ndarray) -> Subset:
-        """The samples for which `mask`, bool (N,), is true."""
+        """Return the images for which `mask`, bool (N,), is true."""
         return Subset(tuple(self.names[i] for i in np.flatnonzero(mask)), self.labels[mask], self.read)
 
 
 class ImageSource(NamedTuple):
-    """The images of a source: one subset, to be split, or one to train on and one to validate with."""
+    """The images of a source: one subset, which is still to be split, or one for training and one for validation."""
 
     classes: tuple[str, ...]
-    parts: tuple[Subset, ...]
-    split: str = ""  # two parts in words, such as "folders train and val"
+    subsets: tuple[Subset, ...]
+    split: str = ""  # a description of two subsets, such as "folders train and val"
 
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """Grey images in memory, read by their numbers, which `numbered` makes names."""
+    """Grey images in memory, read by the names that `numbered` gives them."""
 
     pixels: np.ndarray  # uint8 (N, H, W)
 
@@ -51,5 +51,5 @@ class Pixels:
 
 
 def numbered(pixels: np.ndarray, labels: np.ndarray, digits: int) -> Subset:
-    """Images uint8 (N, H, W) under the names "0000", "0001" and so on, of so many `digits`."""
+    """Return grey images, uint8 (N, H, W), under the names "0000", "0001" and so on, with this number of digits."""
     return Subset(tuple(f"{index:0{digits}d}" for index in range(len(pixels))), labels.astype(np.int64), Pixels(pixels))

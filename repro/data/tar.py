@@ -1,4 +1,4 @@
-"""Data sets in a .tar, read in place: laid out as in folders, with or without one folder around all. Not trusted."""
+"""Data sets in an untrusted .tar, read in place. The layout is that of folders, with or without an outer folder."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from repro.data.decode import decode
-from repro.data.folder import arrange, is_image
+from repro.data.folder import is_image, source_in_layout
 from repro.data.subset import ImageSource
 from repro.untrusted import printable, reading
 
 LARGEST = 2**28  # bytes of one image file
 WHAT = "an uncompressed .tar of images"
-Names = tuple[str, ...]  # of the folders around an image, and its own
+PathParts = tuple[str, ...]  # the names of the folders around an image, and its own name
 
 
 @dataclass(frozen=True)
 class _Members:
-    """Opens the file anew for each image: threads and processes then have a position of their own."""
+    """Reads images. The file is opened for each one, so that threads and processes do not share a position."""
 
     path: Path
-    places: dict[str, tuple[int, int]]  # name -> where it begins, and its bytes
+    places: dict[str, tuple[int, int]]  # name -> first byte and number of bytes
 
     def __call__(self, name: str) -> Image.Image:
         start, size = self.places[name]
@@ -36,52 +36,54 @@ class _Members:
         return decode(self.path / name, BytesIO(content))
 
 
-def tar(path: Path) -> ImageSource:
-    """The classes and images of a .tar. Hidden members, and those without an image's extension, are left out.
+def tar_source(path: Path) -> ImageSource:
+    """Return the classes and images of a .tar. Hidden members and members without an image's extension are left out.
 
-    Raises ReproError for what is no .tar, is compressed, damaged or cut short, for an image that is a link or larger
-    than LARGEST, a name that leads out of the archive, and for a layout that a folder may not have either.
+    Raises ReproError for a file that is not a .tar, is compressed, damaged or cut short, for an image that is a link or
+    larger than LARGEST, for a name that leads out of the archive, and for another layout than that of folders.
     """
     with reading(path, WHAT):
-        found = _index(path)
-    if len({names[0] for names in found}) == 1 and any(len(names) > 2 for names in found):
-        found = {names[1:]: place for names, place in found.items()}
-    places = {"/".join(names): place for names, place in found.items()}
+        index = _index(path)
+    if len({names[0] for names in index}) == 1 and any(len(names) > 2 for names in index):
+        index = {names[1:]: place for names, place in index.items()}  # without the outer folder
+    places = {"/".join(names): place for names, place in index.items()}
     folders: dict[str, set[str]] = defaultdict(set)
     images: dict[str, list[str]] = defaultdict(list)
-    for *around, image in found:
+    for *around, image in index:
         prefixes = ["", *itertools.accumulate(f"{name}/" for name in around)]
         images[prefixes[-1]].append(image)
         for prefix, name in zip(prefixes, around, strict=False):
             folders[prefix].add(name)
-    return arrange(path, lambda prefix: (sorted(folders[prefix]), sorted(images[prefix])), _Members(path, places))
+    return source_in_layout(
+        path, lambda prefix: (sorted(folders[prefix]), sorted(images[prefix])), _Members(path, places)
+    )
 
 
-def _index(path: Path) -> dict[Names, tuple[int, int]]:
-    """Where each image is. Of two with the same name the last counts, as when a .tar is unpacked."""
-    found: dict[Names, tuple[int, int]] = {}
+def _index(path: Path) -> dict[PathParts, tuple[int, int]]:
+    """Return the place of each image. The last of several with the same name counts, as when a .tar is unpacked."""
+    places: dict[PathParts, tuple[int, int]] = {}
     try:
         with tarfile.open(path, "r:") as archive, path.open("rb") as file:
             while member := archive.next():
-                archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all
-                if member.size < 0:  # tarfile would go round in circles
+                archive.members.clear()  # type: ignore[attr-defined]  # otherwise it keeps all of them
+                if member.size < 0:  # tarfile would loop forever
                     raise ValueError(f"it is damaged at byte {member.offset}")
                 names = PurePosixPath(member.name).parts
                 if member.isdir() or len(names) < 2 or not is_image(names[-1]):
                     continue
                 name = printable(member.name)
                 if names[0] == "/" or ".." in names or name != member.name:
-                    raise ValueError(f"it holds an image named {name}, which is no place in a folder")
+                    raise ValueError(f"it holds an image named {name}, which is not a path in a folder")
                 if any(part.startswith(".") for part in names):
                     continue
                 if not member.isreg() or member.issparse():
-                    raise ValueError(f"{name} is a link or no plain file; pack with --dereference --hard-dereference")
+                    raise ValueError(f"{name} is not a regular file; pack with --dereference --hard-dereference")
                 if member.size > LARGEST:
                     raise ValueError(f"{name} has {member.size:,} bytes, more than {LARGEST:,}")
-                found[names] = member.offset_data, member.size
+                places[names] = member.offset_data, member.size
             file.seek(archive.offset)
-            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # what tarfile takes for the end may be none
+            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile takes some damage for the end
                 raise ValueError(f"it is cut short or damaged at byte {archive.offset}")
     except tarfile.TarError as error:
         raise ValueError(str(error)) from error
-    return found
+    return places
