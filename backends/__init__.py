@@ -1,1 +1,1 @@
-"""One package per framework, with the same file names in each; repro/interface.py says what they have to do."""
+"""One package per framework. All have the same file names and provide what repro/interface/contract.py defines."""

@@ -1,4 +1,4 @@
-"""`python -m repro.dataset`: what it says of a data set, and that a split is written whole or not at all."""
+"""`python -m repro.dataset`: its output, and splits that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def pets(tmp_path: Path) -> Path:
-    """Noise: class dog has 10 images and class cat 5, of 4 to 13 pixels a side."""
+    """A folder of noise: class dog has 10 images and class cat 5, with sides of 4 to 13 pixels."""
     rng = np.random.default_rng(0)
     for name, count in (("dog", 10), ("cat", 5)):
         (tmp_path / "pets" / name).mkdir(parents=True)
@@ -42,7 +42,7 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("size", [None, 6])
-def test_statistics_are_those_of_all_pixels(pets: Path, size: int | None):
+def test_statistics_are_those_of_all_pixels(pets: Path, size: int | None) -> None:
     part = open_dataset(pets).train
     images = [part.image(index) for index in range(len(part))]
     if size:
@@ -53,13 +53,13 @@ def test_statistics_are_those_of_all_pixels(pets: Path, size: int | None):
     assert std == pytest.approx(pixels.std(axis=0), abs=1e-12)
 
 
-def test_statistics_of_one_colour(pets: Path):
+def test_statistics_of_one_colour(pets: Path) -> None:
     for path in pets.rglob("*.png"):
         Image.new("RGB", (3, 3), (255, 51, 0)).save(path)
     assert statistics(open_dataset(pets).train) == ([1, 0.2, 0], [0, 0, 0])
 
 
-def test_stats_prints_lines_for_a_recipe(pets: Path, capsys: pytest.CaptureFixture[str]):
+def test_stats_prints_lines_for_a_recipe(pets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stats", str(pets), "--image-size", "6"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("# pets: 12 training images\nmean: [0.")
@@ -78,7 +78,7 @@ def test_stats_prints_lines_for_a_recipe(pets: Path, capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize("link", [False, True])
 @pytest.mark.parametrize("there", [False, True])
-def test_split_is_what_training_would_split(pets: Path, link: bool, there: bool, capsys: pytest.CaptureFixture[str]):
+def test_the_split_is_that_of_training(pets: Path, link: bool, there: bool, capsys: pytest.CaptureFixture[str]) -> None:
     (pets / "labels.csv").write_text("not copied")
     out = pets.parent / "out"
     if there:
@@ -96,12 +96,12 @@ def test_split_is_what_training_would_split(pets: Path, link: bool, there: bool,
     assert names(out) == sorted(
         {str(parent) for name in data.train.names + data.val.names for parent in [Path(name), *Path(name).parents][:-1]}
     )
-    assert len(names(pets)) == 18  # nothing was taken away
+    assert len(names(pets)) == 18  # the source is unchanged
     assert [path.name for path in sorted(pets.parent.iterdir())] == ["out", "pets"]
     assert oct(out.stat().st_mode) == oct(pets.stat().st_mode)
 
 
-def test_split_of_another_fraction_and_seed(pets: Path):
+def test_split_of_another_fraction_and_seed(pets: Path) -> None:
     for name, flags in (("a", []), ("b", ["--seed", "1"]), ("c", ["--fraction", "0.5"])):
         main(["split", str(pets), str(pets.parent / name), *flags])
     a, b, c = (open_dataset(pets.parent / name).val.names for name in "abc")
@@ -109,7 +109,7 @@ def test_split_of_another_fraction_and_seed(pets: Path):
     assert a != b
 
 
-def test_split_that_cannot_be_written(pets: Path, tmp_path: Path):
+def test_split_that_cannot_be_written(pets: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("")
     (tmp_path / "file").write_text("")
@@ -118,7 +118,7 @@ def test_split_that_cannot_be_written(pets: Path, tmp_path: Path):
     shutil.copytree(pets, tmp_path / "both" / "train")
     shutil.copytree(pets, tmp_path / "both" / "val")
     before = names(tmp_path)
-    for source, out, told in (
+    for source, out, message in (
         ("pets", "full", "full already exists; give a new or an empty folder"),
         ("pets", "file", "file already exists"),
         ("pets", "gone/out", "cannot write .*gone/out: No such file or directory"),
@@ -129,7 +129,7 @@ def test_split_that_cannot_be_written(pets: Path, tmp_path: Path):
         ("file", "out", "is not a folder of CLASS/IMAGE"),
         ("both", "out", "is already split into folders train and val"),
     ):
-        with pytest.raises(ReproError, match=told) as caught:
+        with pytest.raises(ReproError, match=message) as caught:
             main(["split", str(tmp_path / source), str(tmp_path / out)])
         assert "\n" not in str(caught.value)
     with pytest.raises(ReproError, match="--fraction must be between 0 and 1"):
@@ -145,7 +145,7 @@ def test_split_that_cannot_be_written(pets: Path, tmp_path: Path):
 @pytest.mark.parametrize("there", [False, True])
 def test_split_that_ends_early_leaves_nothing(
     pets: Path, error: BaseException, there: bool, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     copy = shutil.copyfile
 
     def fail(source: Path, target: Path) -> None:
@@ -167,27 +167,27 @@ def test_split_that_ends_early_leaves_nothing(
 # grid
 
 
-def test_grid_is_a_picture(pets: Path, capsys: pytest.CaptureFixture[str]):
+def test_grid_is_a_picture(pets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sheets = []
     for name, seed in (("a", "0"), ("b", "0"), ("c", "1")):
         out = pets.parent / f"{name}.png"
         assert main(["grid", str(pets), str(out), "--rows", "2", "--columns", "3", "--seed", seed]) == 0
         with Image.open(out) as sheet:
-            assert sheet.size == (3 * (SIDE + 8) + 8, 2 * (SIDE + 22 + 8) + 8)  # upright ones as high as wide
+            assert sheet.size == (3 * (SIDE + 8) + 8, 2 * (SIDE + 22 + 8) + 8)  # tall images are as high as wide ones
             sheets.append(np.asarray(sheet.convert("RGB")))
     assert np.array_equal(sheets[0], sheets[1])
     assert not np.array_equal(sheets[0], sheets[2])
     assert capsys.readouterr().out.splitlines() == [str(pets.parent / f"{name}.png") for name in "abc"]
-    main(["grid", str(pets), str(pets.parent / "more.png"), "--rows", "5", "--columns", "4"])  # than there are
+    main(["grid", str(pets), str(pets.parent / "more.png"), "--rows", "5", "--columns", "4"])  # than there are images
 
 
-def test_grid_that_cannot_be_drawn(pets: Path):
+def test_grid_that_cannot_be_drawn(pets: Path) -> None:
     before = names(pets.parent)
-    for out, flags, told in (
+    for out, flags, message in (
         ("sheet.jpg", [], "does not end in .png"), ("sheet.png", ["--rows", "0"], "must be from 1 to 50, not 0 x 8"),
         ("gone/sheet.png", [], "cannot write"), ("sheet.png", ["--seed", "-1"], "must be at least 0"),
     ):  # fmt: skip
-        with pytest.raises(ReproError, match=told):
+        with pytest.raises(ReproError, match=message):
             main(["grid", str(pets), str(pets.parent / out), *flags])
     assert names(pets.parent) == before
 
@@ -195,7 +195,7 @@ def test_grid_that_cannot_be_drawn(pets: Path):
 # check
 
 
-def test_check_lists_every_unreadable_image(pets: Path, capsys: pytest.CaptureFixture[str]):
+def test_check_lists_every_unreadable_image(pets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(pets)]) == 0
     assert capsys.readouterr().out == "pets: 15 images in 2 classes, 0 cannot be read\n"
     for number in range(8):
@@ -209,15 +209,15 @@ def test_check_lists_every_unreadable_image(pets: Path, capsys: pytest.CaptureFi
 # The command itself
 
 
-def test_mistake_is_a_line(pets: Path):
+def test_a_mistake_is_one_line(pets: Path) -> None:
     def run(*arguments: str) -> tuple[int, str]:
         command = [sys.executable, "-m", "repro.dataset", *arguments]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ)
         return done.returncode, done.stderr
 
-    code, told = run("check", str(pets / "nothing"))
-    assert (code, told.count("\n")) == (1, 1)
-    assert told.startswith("error: no such folder: ")
-    code, told = run()
+    code, message = run("check", str(pets / "nothing"))
+    assert (code, message.count("\n")) == (1, 1)
+    assert message.startswith("error: no such folder: ")
+    code, message = run()
     assert code == 2
-    assert "COMMAND" in told
+    assert "COMMAND" in message

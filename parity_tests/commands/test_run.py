@@ -50,7 +50,7 @@ def assert_equal_runs(a, b):
     assert metrics(a) == metrics(b)
 
 
-def test_a_run_leaves_its_folder(capsys):
+def test_a_run_leaves_its_folder(capsys) -> None:
     assert main([*QUICK, "--epochs", "3", "--seed", "4"]) == 0
     (folder,) = Path("runs").iterdir()
     assert folder.name.startswith(f"{MODEL}-torch-")
@@ -77,7 +77,7 @@ def test_a_run_leaves_its_folder(capsys):
     assert shown.err == "" and len(shown.out.splitlines()) == 5  # what is trained, an epoch each, the end
 
 
-def test_averages_are_what_is_validated_and_kept(monkeypatch):
+def test_averages_are_what_is_validated_and_kept(monkeypatch) -> None:
     """Of another trainer, which is given them after each epoch."""
     monkeypatch.setattr(SoftmaxRegression, "ema_weights", lambda self: START | {"classifier.bias": BIAS}, raising=False)
     main([*QUICK, "--epochs", "2", "--ema-decay", "0.9", "--out", "a"])
@@ -88,7 +88,7 @@ def test_averages_are_what_is_validated_and_kept(monkeypatch):
     )
 
 
-def test_a_new_stage_goes_on_with_a_network_of_another_dropout(monkeypatch):
+def test_a_new_stage_goes_on_with_a_network_of_another_dropout(monkeypatch) -> None:
     made: list[float] = []
 
     def create(spec):
@@ -107,7 +107,7 @@ def test_a_new_stage_goes_on_with_a_network_of_another_dropout(monkeypatch):
     assert velocity.any()
 
 
-def test_a_fresh_head_is_for_other_classes(tmp_path):
+def test_a_fresh_head_is_for_other_classes(tmp_path) -> None:
     main([*QUICK, "--epochs", "1", "--out", "a"])
     for name in ("red", "blue"):
         Path("two", name).mkdir(parents=True)
@@ -125,19 +125,19 @@ def test_a_fresh_head_is_for_other_classes(tmp_path):
 
 
 @pytest.mark.parametrize("viewer", ["tensorboard", "visualdl"])
-def test_logs_for_viewers(viewer):
+def test_logs_for_viewers(viewer) -> None:
     main([*QUICK, "--epochs", "2", "--logs", viewer, "--out", "a"])
     written = b"".join(path.read_bytes() for path in Path("a/logs").iterdir())
     assert all(tag in written for tag in (b"loss/train", b"top1/val", b"top5/val", b"lr"))
 
 
-def test_a_viewer_that_is_not_installed_is_told_of_first(monkeypatch):
+def test_a_viewer_that_is_not_installed_is_told_of_first(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "visualdl", None)
     fails([*QUICK, "--logs", "visualdl", "--out", "a"], "--logs visualdl needs visualdl .*install it with")
     assert not Path("a").exists()
 
 
-def test_best_is_the_first_of_the_highest(monkeypatch):
+def test_best_is_the_first_of_the_highest(monkeypatch) -> None:
     main([*QUICK, "--epochs", "2", "--out", "a"])
     arrays, metadata = safetensors_file.load("a/best.safetensors")
     best = max(metrics("a"), key=lambda row: row["val_top1"])
@@ -146,7 +146,7 @@ def test_best_is_the_first_of_the_highest(monkeypatch):
 
 
 @pytest.mark.parametrize("step", [2, 13])  # in the first epoch, and in the third
-def test_a_resumed_run_ends_like_one_that_never_stopped(monkeypatch, capsys, step):
+def test_a_resumed_run_ends_like_one_that_never_stopped(monkeypatch, capsys, step) -> None:
     main([*QUICK, "--epochs", "4", "--rotation", "10", "--out", "whole"])
     stop_at(monkeypatch, step, lambda trainer: signal.raise_signal(signal.SIGINT))
     with pytest.raises(SystemExit) as end:
@@ -160,13 +160,13 @@ def test_a_resumed_run_ends_like_one_that_never_stopped(monkeypatch, capsys, ste
     assert Path("parts/config.yaml").read_text() == Path("whole/config.yaml").read_text()
 
 
-def test_workers_change_nothing():
+def test_workers_change_nothing() -> None:
     main([*QUICK, "--epochs", "1", "--out", "none"])
     main([*QUICK, "--epochs", "1", "--out", "one", "--workers", "1"])
     assert_equal_runs("none", "one")
 
 
-def test_a_finished_run_can_be_resumed_and_stays_as_it_is(capsys):
+def test_a_finished_run_can_be_resumed_and_stays_as_it_is(capsys) -> None:
     main([*QUICK, "--epochs", "1", "--out", "a"])
     before = {path: path.read_bytes() for path in Path("a").rglob("*") if path.is_file()}
     main(["--resume", "--out", "a", "--backend", "paddle"])  # weights and optimizer pass between backends
@@ -174,7 +174,7 @@ def test_a_finished_run_can_be_resumed_and_stays_as_it_is(capsys):
     assert [path.name for path in after if after[path] != before[path]] == ["summary.json"]
 
 
-def test_a_finished_run_of_stages_can_be_resumed():
+def test_a_finished_run_of_stages_can_be_resumed() -> None:
     """There is no stage after the last, in which more than everything would be dropped."""
     stages = ["--epochs", "2", "--stages", "2", "--first-stage", "dropout=0", "--option", "dropout=0.6"]
     main([*QUICK, *stages, "--out", "a"])
@@ -182,7 +182,7 @@ def test_a_finished_run_of_stages_can_be_resumed():
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "locked/images"])
-def test_a_path_that_cannot_be_looked_at_is_one_line(name, monkeypatch, capsys):
+def test_a_path_that_cannot_be_looked_at_is_one_line(name, monkeypatch, capsys) -> None:
     stat = os.stat
 
     def refuse(path, *args, **options):  # as a folder of somebody else's does, if one is not root
@@ -198,20 +198,20 @@ def test_a_path_that_cannot_be_looked_at_is_one_line(name, monkeypatch, capsys):
     assert error.startswith(f"error: cannot use {name}: ") and error.endswith("; give another path\n")
 
 
-def test_weights_of_a_run_start_another():
+def test_weights_of_a_run_start_another() -> None:
     main([*QUICK, "--epochs", "1", "--out", "a"])
     main([*QUICK, "--epochs", "1", "--out", "b", "--weights", "a/best.safetensors"])
     assert safetensors_file.load("b/best.safetensors")[0]["stem.norm.running_mean"][0] == 10
     assert metrics("b")[0]["train_loss"] < metrics("a")[0]["train_loss"]
 
 
-def test_a_config_is_read_and_flags_win():
+def test_a_config_is_read_and_flags_win() -> None:
     Path("r.yaml").write_text(f"model: {MODEL}\nimage_size: 8\nbatch_size: 256\nepochs: 9\nlr: 0.02\n")
     main(["--backend", "torch", "--config", "r.yaml", "--epochs", "1", "--out", "a"])
     assert len(metrics("a")) == 1 and "image_size: 8\n" in Path("a/config.yaml").read_text()
 
 
-def test_a_folder_of_fewer_classes_than_five():
+def test_a_folder_of_fewer_classes_than_five() -> None:
     write_photos("photos")
     main([*QUICK, "--data", "photos", "--epochs", "1", "--out", "a"])
     assert metrics("a")[0]["val_top5"] == 1.0
@@ -224,7 +224,7 @@ DIVERGED = (
 )
 
 
-def test_it_stops_when_the_loss_is_no_number(monkeypatch):
+def test_it_stops_when_the_loss_is_no_number(monkeypatch) -> None:
     def spoil(trainer):
         trainer.arrays["classifier.bias"][0] = np.nan
 
@@ -265,7 +265,7 @@ def fails(argv, message):
         (["--resume", "--out", "nowhere"], "nowhere is not a run folder"),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_nothing(argv, message):
+def test_bad_input_is_one_line_and_leaves_nothing(argv, message) -> None:
     Path("empty").mkdir()
     write_photos("broken")
     Path("broken/a/1.png").write_bytes(b"no image")
@@ -276,7 +276,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(argv, message):
     assert set(Path().rglob("*")) == before
 
 
-def test_weights_of_other_classes_are_refused():
+def test_weights_of_other_classes_are_refused() -> None:
     main([*QUICK, "--epochs", "1", "--out", "a"])
     write_photos("photos")
     fails(
@@ -286,7 +286,7 @@ def test_weights_of_other_classes_are_refused():
     assert not Path("b").exists()
 
 
-def test_weights_of_another_epsilon_are_refused():
+def test_weights_of_another_epsilon_are_refused() -> None:
     """timm's MobileNetV3 normalises with 1e-5, torchvision's and ours with 1e-3; the arrays do not show it."""
     spec = find_spec("mobilenet_v3_large", num_classes=10)
     published = layout_named("timm", spec).to_published(initialise(spec, 0), spec, native_names("torch"))
@@ -297,7 +297,7 @@ def test_weights_of_another_epsilon_are_refused():
     assert Path("b/summary.json").is_file()
 
 
-def test_a_changed_value_or_other_images_cannot_be_resumed():
+def test_a_changed_value_or_other_images_cannot_be_resumed() -> None:
     write_photos("photos")
     main([*QUICK, "--data", "photos", "--epochs", "1", "--out", "a"])
     fails(
@@ -310,7 +310,7 @@ def test_a_changed_value_or_other_images_cannot_be_resumed():
     fails(["--resume", "--out", "a"], "no such file: a/last/checkpoint.safetensors")
 
 
-def test_a_disk_that_is_full_from_the_start_leaves_no_folder():
+def test_a_disk_that_is_full_from_the_start_leaves_no_folder() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # config.yaml fits, the weights do not
     try:
@@ -320,7 +320,7 @@ def test_a_disk_that_is_full_from_the_start_leaves_no_folder():
     assert not Path("a").exists()
 
 
-def test_what_a_killed_run_left_half_written_goes():
+def test_what_a_killed_run_left_half_written_goes() -> None:
     main([*QUICK, "--epochs", "2", "--out", "a"])
     mine = [Path("a/.notes.12345678"), Path("a/last/notes")]
     halves = [Path("a/last/.checkpoint.safetensors.abcd_123"), Path("a/.curves.png.x1234567")]
@@ -330,7 +330,7 @@ def test_what_a_killed_run_left_half_written_goes():
     assert all(file.exists() for file in mine) and not any(file.exists() for file in halves)
 
 
-def test_it_stops_when_the_validation_is_no_number(monkeypatch):
+def test_it_stops_when_the_validation_is_no_number(monkeypatch) -> None:
     monkeypatch.setattr(SoftmaxRegression, "predict", lambda self, images: np.full((len(images), 10), np.nan))
     with pytest.raises(ReproError) as error:
         main([*QUICK, "--out", "a"])
@@ -342,7 +342,7 @@ def test_it_stops_when_the_validation_is_no_number(monkeypatch):
     assert len(Path("a/diverged.txt").read_text().splitlines()) == 256
 
 
-def test_of_two_runs_in_one_folder_the_second_ends(monkeypatch):
+def test_of_two_runs_in_one_folder_the_second_ends(monkeypatch) -> None:
     """Both found it free."""
     main([*QUICK, "--epochs", "1", "--out", "a"])
     kept = {path: path.read_bytes() for path in Path("a").rglob("*") if path.is_file()}
@@ -351,13 +351,13 @@ def test_of_two_runs_in_one_folder_the_second_ends(monkeypatch):
     assert {path: path.read_bytes() for path in Path("a").rglob("*") if path.is_file()} == kept
 
 
-def test_runs_without_a_name_have_folders_of_their_own():
+def test_runs_without_a_name_have_folders_of_their_own() -> None:
     main([*QUICK, "--epochs", "1"])
     main([*QUICK, "--epochs", "1"])
     assert len(list(Path("runs").iterdir())) == 2
 
 
-def test_a_disk_that_fills_up_keeps_the_epoch_before(monkeypatch):
+def test_a_disk_that_fills_up_keeps_the_epoch_before(monkeypatch) -> None:
     main([*QUICK, "--epochs", "3", "--out", "whole"])
     replace, count = Path.replace, 0
 
@@ -377,7 +377,7 @@ def test_a_disk_that_fills_up_keeps_the_epoch_before(monkeypatch):
 
 
 @pytest.mark.parametrize("shadow", ["backends/torch/__init__.py", "backends.py"])
-def test_a_module_that_shadows_the_backends_is_named(tmp_path, shadow):
+def test_a_module_that_shadows_the_backends_is_named(tmp_path, shadow) -> None:
     for file in ("backends/__init__.py", shadow) if "/" in shadow else (shadow,):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
@@ -392,7 +392,7 @@ def test_a_module_that_shadows_the_backends_is_named(tmp_path, shadow):
     assert run.stderr.count("\n") == 1
 
 
-def test_help_is_light():
+def test_help_is_light() -> None:
     script = (
         "import sys, repro.run\n"
         "try: repro.run.main(['--help'])\n"

@@ -1,4 +1,4 @@
-"""Images to batches: by hand, and with the same bits for any number of processes."""
+"""Image preparation by hand, and batches that are bit-identical for any number of processes."""
 
 import contextlib
 import multiprocessing
@@ -39,7 +39,7 @@ def digits() -> Dataset:
 
 
 def few(data: Dataset, train: int, val: int) -> Dataset:
-    """The first images of each part."""
+    """Return the first images of each subset."""
     parts = [part.select(np.arange(len(part)) < n) for part, n in ((data.train, train), (data.val, val))]
     return Dataset(data.name, data.classes, parts[0], parts[1], data.split)
 
@@ -52,8 +52,8 @@ def grey(*rows: list[int]) -> Image.Image:
     return Image.fromarray(np.array(rows, np.uint8)).convert("RGB")
 
 
-class Chosen(np.random.Generator):
-    """Draws what the test wants."""
+class ChosenDraws(np.random.Generator):
+    """A generator whose draws the test chooses."""
 
     def __init__(self, angle: float = 0.0, chance: float = 0.0) -> None:
         super().__init__(np.random.PCG64(0))
@@ -67,34 +67,34 @@ class Chosen(np.random.Generator):
         return self.chance
 
 
-# What is done to an image
+# Image preparation
 
 
-def test_image_is_squashed_bilinear_and_antialiased():
-    # Halving four pixels: the weights of an output are 3/4 3/4 1/4 over 7/4, mirrored for the other one.
+def test_image_is_squashed_bilinear_and_antialiased() -> None:
+    # Halving four pixels: the weights of the first output are 3/4 3/4 1/4 over 7/4, and mirrored for the second.
     assert Transform(image_size=2).pixels(grey([0, 0, 255, 255])).tolist() == [[[36] * 3, [219] * 3]] * 2
 
 
-def test_flip_and_rotation_by_hand():
+def test_flip_and_rotation_by_hand() -> None:
     image = grey([1, 2], [3, 4])
     flip, turn = Transform(image_size=2, flip=0.5), Transform(image_size=2, rotation=90)
-    assert flip.pixels(image, Chosen(chance=0.49))[:, :, 0].tolist() == [[2, 1], [4, 3]]
-    assert flip.pixels(image, Chosen(chance=0.5))[:, :, 0].tolist() == [[1, 2], [3, 4]]
-    assert turn.pixels(image, Chosen(angle=90))[:, :, 0].tolist() == [[2, 4], [1, 3]]  # counterclockwise
-    assert turn.pixels(image, Chosen(angle=-90))[:, :, 0].tolist() == [[3, 1], [4, 2]]
+    assert flip.pixels(image, ChosenDraws(chance=0.49))[:, :, 0].tolist() == [[2, 1], [4, 3]]
+    assert flip.pixels(image, ChosenDraws(chance=0.5))[:, :, 0].tolist() == [[1, 2], [3, 4]]
+    assert turn.pixels(image, ChosenDraws(angle=90))[:, :, 0].tolist() == [[2, 4], [1, 3]]  # counterclockwise
+    assert turn.pixels(image, ChosenDraws(angle=-90))[:, :, 0].tolist() == [[3, 1], [4, 2]]
     both = Transform(image_size=2, rotation=90, flip=1)
-    assert both.pixels(image, Chosen(angle=90))[:, :, 0].tolist() == [[4, 2], [3, 1]]  # turned, then mirrored
+    assert both.pixels(image, ChosenDraws(angle=90))[:, :, 0].tolist() == [[4, 2], [3, 1]]  # turned, then mirrored
     for transform in (flip, turn, both):
         assert transform.pixels(image)[:, :, 0].tolist() == [[1, 2], [3, 4]]  # evaluation
 
 
-def test_rotation_keeps_the_size_and_fills_with_black():
-    turned = Transform(image_size=8, rotation=45).pixels(grey(*[[200] * 8] * 8), Chosen(angle=45))[:, :, 0]
+def test_rotation_keeps_the_size_and_fills_with_black() -> None:
+    turned = Transform(image_size=8, rotation=45).pixels(grey(*[[200] * 8] * 8), ChosenDraws(angle=45))[:, :, 0]
     assert [turned[0, 0], turned[0, 7], turned[7, 0], turned[7, 7]] == [0, 0, 0, 0]
     assert turned[2:6, 2:6].tolist() == [[200] * 4] * 4
 
 
-def test_augmentation_is_drawn_from_its_whole_range():
+def test_augmentation_is_drawn_from_its_whole_range() -> None:
     image, mirrored = grey([1, 2], [3, 4]), [[2, 1], [4, 3]]
     flip = Transform(image_size=2, flip=0.25)
     count = sum(flip.pixels(image, random_stream(0, 0, index))[:, :, 0].tolist() == mirrored for index in range(400))
@@ -104,7 +104,7 @@ def test_augmentation_is_drawn_from_its_whole_range():
     assert kinds >= {1, 2, 3, 4}
 
 
-def test_normalisation_by_hand():
+def test_normalisation_by_hand() -> None:
     transform = Transform(image_size=1, mean=(0.5, 0.25, 0.0), std=(0.25, 0.5, 1.0))
     images = transform.normalise(np.array([[[[255, 0, 51]]], [[[0, 255, 255]]]], np.uint8))
     assert images.dtype == np.float32
@@ -120,7 +120,7 @@ def test_normalisation_by_hand():
         {"flip": 1.5}, {"std": (1, 0, 1)}, {"std": (1, 1)}, {"mean": (123.7, 116.3, 103.5)},
     ],
 )  # fmt: skip
-def test_transforms_out_of_range_are_refused(wrong: dict):
+def test_transforms_out_of_range_are_refused(wrong: dict) -> None:
     with pytest.raises(ReproError, match=f"{next(iter(wrong))}.* must be "):
         Transform(**{"image_size": 8, **wrong})
 
@@ -128,12 +128,12 @@ def test_transforms_out_of_range_are_refused(wrong: dict):
 # Batches
 
 
-def test_streams_of_different_keys_differ():
+def test_streams_of_different_keys_differ() -> None:
     keys = [(0,), (1,), (0, 0), (0, 1), (1, 0), (0, 0, 0), (0, 0, 1), (0, 1, 0)]
     assert len({random_stream(*key).integers(2**62) for key in keys}) == len(keys)
 
 
-def test_batches_are_the_same_for_any_number_of_processes(digits: Dataset):
+def test_batches_are_the_same_for_any_number_of_processes(digits: Dataset) -> None:
     data = few(digits, 50, 21)
     with Loader(data, batch_size=8, seed=3) as loader:
         epochs = [bits(loader.train(epoch, AUGMENTED)) for epoch in (0, 1)]
@@ -151,7 +151,7 @@ def test_batches_are_the_same_for_any_number_of_processes(digits: Dataset):
         assert not multiprocessing.active_children()
 
 
-def test_epoch_is_a_shuffle_that_drops_the_incomplete_batch(pets: Path):
+def test_epoch_is_a_shuffle_that_drops_the_incomplete_batch(pets: Path) -> None:
     data = open_dataset(pets)  # 13 to train, 5 to validate; the red of an image is its number
     with Loader(data, batch_size=4, seed=5) as loader:
         assert loader.steps == 3
@@ -170,20 +170,20 @@ def test_epoch_is_a_shuffle_that_drops_the_incomplete_batch(pets: Path):
     assert np.concatenate([images[:, 0, 0, 0] for images, _ in val]) * 255 == pytest.approx([0, 5, 0, 5, 10])
 
 
-def test_less_than_one_batch_is_one_smaller_batch(pets: Path):
+def test_less_than_one_batch_is_one_smaller_batch(pets: Path) -> None:
     with Loader(open_dataset(pets), batch_size=64) as loader:
         assert loader.steps == 1
         (batch,) = loader.train(0, PLAIN)
     assert len(batch[0]) == len(batch[1]) == 13
 
 
-def test_transform_may_change_from_epoch_to_epoch(digits: Dataset):
+def test_transform_may_change_from_epoch_to_epoch(digits: Dataset) -> None:
     with Loader(few(digits, 8, 8), batch_size=8, workers=1) as loader:
         sizes = [next(loader.train(epoch, Transform(image_size=8 + epoch)))[0].shape for epoch in (0, 1)]
     assert sizes == [(8, 3, 8, 8), (8, 3, 9, 9)]
 
 
-def test_augmentation_of_a_sample_does_not_depend_on_its_neighbours(digits: Dataset):
+def test_augmentation_of_a_sample_does_not_depend_on_its_neighbours(digits: Dataset) -> None:
     data = few(digits, 40, 1)
     with Loader(data, batch_size=40) as large, Loader(data, batch_size=5) as small:
         (images, labels), parts = next(large.train(2, AUGMENTED)), list(small.train(2, AUGMENTED))
@@ -192,18 +192,18 @@ def test_augmentation_of_a_sample_does_not_depend_on_its_neighbours(digits: Data
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_broken_image_is_told_of_and_the_loader_ends(pets: Path, workers: int):
+def test_an_unreadable_image_is_named_and_the_loader_goes_on(pets: Path, workers: int) -> None:
     (pets / "cat" / "05.png").write_bytes(b"")
     with Loader(open_dataset(pets), batch_size=1, workers=workers) as loader:
         batches = loader.val(PLAIN)
         next(batches)
         with pytest.raises(ReproError, match=r"^cannot read .*cat/05\.png \(not an image of a known format\); "):
             next(batches)
-        assert len(list(loader.train(0, PLAIN))) == 13  # the processes are still there
+        assert len(list(loader.train(0, PLAIN))) == 13  # the processes still run
     assert not multiprocessing.active_children()
 
 
-def test_death_of_a_process_is_told_of(digits: Dataset):
+def test_the_death_of_a_process_is_reported(digits: Dataset) -> None:
     with Loader(digits, batch_size=4, workers=1) as loader:
         batches = loader.train(0, PLAIN)
         next(batches)
@@ -214,7 +214,7 @@ def test_death_of_a_process_is_told_of(digits: Dataset):
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_no_process_outlives_the_command(how: signal.Signals, tmp_path: Path):
+def test_no_process_outlives_the_command(how: signal.Signals, tmp_path: Path) -> None:
     script = tmp_path / "endless.py"
     script.write_text(
         textwrap.dedent("""
@@ -251,8 +251,8 @@ def test_no_process_outlives_the_command(how: signal.Signals, tmp_path: Path):
         assert (out, err) == ("interrupted\n", "")
 
 
-def test_script_without_a_guard_is_told_of(tmp_path: Path):
-    """It starts itself in each process, which dies; the data set is larger than a pipe holds."""
+def test_a_script_without_a_main_guard_is_reported(tmp_path: Path) -> None:
+    """Such a script starts itself in each process, which dies. The data set is larger than a pipe's buffer."""
     script = tmp_path / "unguarded.py"
     script.write_text(
         textwrap.dedent("""
@@ -270,7 +270,7 @@ def test_script_without_a_guard_is_told_of(tmp_path: Path):
     assert done.stderr.splitlines()[-1].startswith("repro.errors.ReproError: a process that loads images died")
 
 
-def test_loader_that_is_not_used_leaves_nothing(digits: Dataset, capfd: pytest.CaptureFixture[str]):
+def test_loader_that_is_not_used_leaves_nothing(digits: Dataset, capfd: pytest.CaptureFixture[str]) -> None:
     threads = threading.active_count()
     with Loader(digits, batch_size=8, workers=3):
         pass

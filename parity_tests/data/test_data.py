@@ -1,4 +1,4 @@
-"""Data sets: which images, in which part, and what is said of those that cannot be used."""
+"""Data sets: their images and splits, and the messages about unusable images."""
 
 import os
 import shutil
@@ -46,10 +46,10 @@ def grey(*rows: list[int]) -> Image.Image:
     return Image.fromarray(np.array(rows, np.uint8)).convert("RGB")
 
 
-# Which images, and in which part
+# Images and splits
 
 
-def test_every_fifth_of_each_class_in_the_order_of_names(pets: Path):
+def test_every_fifth_of_each_class_in_the_order_of_names(pets: Path) -> None:
     data = open_dataset(pets)
     assert data.name == "pets"
     assert data.classes == ("cat", "dog")
@@ -62,7 +62,7 @@ def test_every_fifth_of_each_class_in_the_order_of_names(pets: Path):
 
 
 @pytest.mark.parametrize(("split", "cats", "dogs"), [(0.3, 2, 3), ("0.5", 4, 6), (0.01, 1, 1), (0.99, 6, 10)])
-def test_fraction_is_taken_from_each_class(pets: Path, split: str | float, cats: int, dogs: int):
+def test_fraction_is_taken_from_each_class(pets: Path, split: str | float, cats: int, dogs: int) -> None:
     data = open_dataset(pets, split=split, seed=1)
     assert np.bincount(data.val.labels).tolist() == [cats, dogs]
     assert sorted(data.train.names + data.val.names) == sorted(
@@ -74,12 +74,12 @@ def test_fraction_is_taken_from_each_class(pets: Path, split: str | float, cats:
 
 
 @pytest.mark.parametrize("split", ["every-sixth", 0, 1, -0.5, "nan", 20])
-def test_other_splits_are_refused(pets: Path, split: str | float):
+def test_other_splits_are_refused(pets: Path, split: str | float) -> None:
     with pytest.raises(ReproError, match=r"split must be every-fifth or a fraction between 0 and 1"):
         open_dataset(pets, split=split)
 
 
-def test_folders_train_and_val_are_taken_as_they_are(pets: Path, tmp_path: Path):
+def test_folders_train_and_val_are_taken_as_they_are(pets: Path, tmp_path: Path) -> None:
     (tmp_path / "both").mkdir()
     shutil.copytree(pets, tmp_path / "both" / "train")
     for name in ("cat", "dog"):
@@ -96,7 +96,7 @@ def test_folders_train_and_val_are_taken_as_they_are(pets: Path, tmp_path: Path)
         open_dataset(tmp_path / "both")
 
 
-def test_digest_tells_splits_apart_and_nothing_else(pets: Path, tmp_path: Path):
+def test_digest_depends_only_on_the_split(pets: Path, tmp_path: Path) -> None:
     digest = open_dataset(pets).digest
     shutil.copytree(pets, tmp_path / "elsewhere" / "pets")
     assert open_dataset(tmp_path / "elsewhere" / "pets").digest == digest
@@ -107,18 +107,18 @@ def test_digest_tells_splits_apart_and_nothing_else(pets: Path, tmp_path: Path):
     assert open_dataset(pets).digest != digest
 
 
-def test_digits(digits: Dataset):
+def test_digits(digits: Dataset) -> None:
     assert digits.classes == tuple("0123456789")
     assert (len(digits.train), len(digits.val)) == (1433, 364)
     assert np.bincount(digits.val.labels).tolist() == [36, 37, 36, 37, 37, 37, 37, 36, 35, 36]
     first = np.asarray(digits.val.image(0))
     assert first.shape == (8, 8, 3)
-    # The first row of the set in grey levels 0..16: 0 0 5 13 9 1 0 0
+    # the first row of the first image in grey levels 0..16: 0 0 5 13 9 1 0 0
     assert first[0].tolist() == [[v] * 3 for v in (0, 0, 80, 207, 143, 16, 0, 0)]
     assert open_dataset("digits", split=0.2, seed=3).digest != digits.digest
 
 
-def test_hidden_and_other_files_are_left_out(pets: Path):
+def test_hidden_and_other_files_are_left_out(pets: Path) -> None:
     before = open_dataset(pets).digest
     (pets / "cat" / "._01.png").write_bytes(b"what macOS leaves")
     (pets / "cat" / "notes.txt").write_text("")
@@ -133,24 +133,24 @@ def test_hidden_and_other_files_are_left_out(pets: Path):
     assert len(names) == 20
 
 
-def test_folders_of_another_layout(tmp_path: Path):
-    def told(path: Path) -> str:
+def test_folders_of_another_layout(tmp_path: Path) -> None:
+    def refusal(path: Path) -> str:
         with pytest.raises(ReproError, match="give a folder of CLASS/IMAGE") as caught:
             open_dataset(path)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
     folder = tmp_path / "data"
-    assert "no such folder" in told(folder)
+    assert "no such folder" in refusal(folder)
     folder.mkdir()
-    assert "has no class folders" in told(folder)
+    assert "has no class folders" in refusal(folder)
     image = write(folder / "1.png")
-    assert "has no class folders" in told(folder)
-    assert "is not a folder" in told(image)
+    assert "has no class folders" in refusal(folder)
+    assert "is not a folder" in refusal(image)
     write(folder / "cat" / "1.png")
-    assert "only one class folder, cat" in told(folder)
+    assert "only one class folder, cat" in refusal(folder)
     (folder / "dog").mkdir()
-    assert f"{folder / 'dog'} holds no images" in told(folder)
+    assert f"{folder / 'dog'} holds no images" in refusal(folder)
     write(folder / "dog" / "1.png")
     with pytest.raises(ReproError, match=r"class cat of .* has one image"):
         open_dataset(folder)
@@ -159,15 +159,15 @@ def test_folders_of_another_layout(tmp_path: Path):
 # Decoding
 
 
-def test_orientation_is_honoured(tmp_path: Path):
+def test_the_exif_orientation_is_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: to be shown a quarter turn clockwise
+    exif[0x0112] = 6  # the camera was turned: show it a quarter turn clockwise
     grey([0, 50, 255]).save(tmp_path / "turned.png", exif=exif)
     assert np.asarray(decode(tmp_path / "turned.png"))[:, :, 0].tolist() == [[0], [50], [255]]
 
 
 def png_of_claimed_size(path: Path, width: int, height: int) -> Path:
-    """A file of some 100 bytes that claims to hold so many pixels."""
+    """Write a file of about 100 bytes that claims to hold this number of pixels."""
     data = bytearray(write(path).read_bytes())
     data[16:24] = struct.pack(">II", width, height)  # IHDR begins at 12 with its type
     data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
@@ -208,14 +208,14 @@ REASONS = {
     "pipe": "no such file",
     "bomb of 9000": "9000 x 9000 pixels, more than 67,108,864",
     "long": "9 x 70000 pixels, more than .* or 65,536 on a side",
-    "bomb of 10000": "10000 x 10000 pixels",  # Pillow warns of it
+    "bomb of 10000": "10000 x 10000 pixels",  # Pillow warns about it
     "bomb of 60000": "decompression bomb",  # Pillow refuses it
 }
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # pytest undoes the filter that is set
 @pytest.mark.parametrize("kind", REASONS)
-def test_unusable_images_are_named_with_what_to_do(kind: str, tmp_path: Path):
+def test_unusable_images_are_named_with_what_to_do(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     broken_file(kind, path)
     with pytest.raises(ReproError, match=REASONS[kind]) as caught:
@@ -225,7 +225,7 @@ def test_unusable_images_are_named_with_what_to_do(kind: str, tmp_path: Path):
     assert "\n" not in str(caught.value)
 
 
-def test_nothing_is_printed_about_odd_images(tmp_path: Path):
+def test_nothing_is_printed_about_odd_images(tmp_path: Path) -> None:
     png_of_claimed_size(tmp_path / "bomb.png", 10000, 10000)
     palette = Image.new("P", (4, 4))
     palette.save(tmp_path / "palette.png", transparency=b"\x00\x80")
@@ -252,7 +252,7 @@ def test_nothing_is_printed_about_odd_images(tmp_path: Path):
     assert done.stderr == ""
 
 
-def test_check_images_lists_all_that_are_unreadable(pets: Path):
+def test_check_images_lists_all_that_are_unreadable(pets: Path) -> None:
     seen: list[tuple[int, int]] = []
     check_images(open_dataset(pets), lambda done, total: seen.append((done, total)))
     assert seen == [(number, 18) for number in range(1, 19)]
@@ -270,7 +270,7 @@ def test_check_images_lists_all_that_are_unreadable(pets: Path):
 # Photographs
 
 
-def test_real_photographs():
+def test_real_photographs() -> None:
     folder = REAL / "caltech16"
     if not folder.is_dir():
         pytest.skip(f"NOT TESTED ON PHOTOGRAPHS: no {folder}; set REPRO_TEST_DATA to the folder that holds caltech16")
@@ -281,5 +281,5 @@ def test_real_photographs():
     with Loader(data, batch_size=16) as loader:
         images, labels = next(loader.train(0, Transform(image_size=64, rotation=10)))
     assert len(set(labels.tolist())) > 4
-    assert np.abs(images.mean()) < 0.7  # ImageNet's mean and std are about right for any photographs
+    assert np.abs(images.mean()) < 0.7  # ImageNet's mean and std roughly fit any photographs
     assert 0.7 < images.std() < 1.5

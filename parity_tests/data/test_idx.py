@@ -1,4 +1,4 @@
-"""Data sets in idx files: which images, in which part, and no harm from files that are something else."""
+"""Data sets in idx files: their images and splits, and damaged or hostile files."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from repro.data import open_dataset
 from repro.errors import ReproError
 
 
-def refused(path: Path, told: str) -> None:
-    with pytest.raises(ReproError, match=told) as caught:
+def refused(path: Path, message: str) -> None:
+    with pytest.raises(ReproError, match=message) as caught:
         open_dataset(path)
     assert "\n" not in str(caught.value)
     assert path.name in str(caught.value)
@@ -26,7 +26,7 @@ def idx_bytes(array: np.ndarray) -> bytes:
 
 
 def write_idx(folder: Path, name: str, labels: list[int], *, packed: bool = False) -> np.ndarray:
-    """Images of 3 x 2 pixels with as many labels."""
+    """Write images of 3 x 2 pixels, and a label for each."""
     folder.mkdir(exist_ok=True)
     pixels = np.random.default_rng(len(labels)).integers(0, 256, (len(labels), 3, 2), np.uint8)
     for kind, array in (("images-idx3", pixels), ("labels-idx1", np.array(labels))):
@@ -37,7 +37,7 @@ def write_idx(folder: Path, name: str, labels: list[int], *, packed: bool = Fals
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_one_set_of_idx_files_is_split(tmp_path: Path, packed: bool):
+def test_one_set_of_idx_files_is_split(tmp_path: Path, packed: bool) -> None:
     pixels = write_idx(tmp_path / "mnist", "t10k", [7, 3] * 6, packed=packed)
     data = open_dataset(tmp_path / "mnist")
     assert (data.name, data.classes, data.split) == ("mnist", ("3", "7"), "every-fifth")
@@ -50,7 +50,7 @@ def test_one_set_of_idx_files_is_split(tmp_path: Path, packed: bool):
     assert len(open_dataset(tmp_path / "mnist", split=0.5).val) == 6
 
 
-def test_two_sets_of_idx_files_train_and_validate(tmp_path: Path):
+def test_two_sets_of_idx_files_train_and_validate(tmp_path: Path) -> None:
     train, val = write_idx(tmp_path, "train", [0, 1, 2, 2], packed=True), write_idx(tmp_path, "t10k", [2, 1, 0])
     data = open_dataset(tmp_path)
     assert data.split == "files train and t10k"
@@ -61,7 +61,7 @@ def test_two_sets_of_idx_files_train_and_validate(tmp_path: Path):
         open_dataset(tmp_path, split=0.2)
 
 
-def test_other_names_of_idx_files(tmp_path: Path):
+def test_other_names_of_idx_files(tmp_path: Path) -> None:
     write_idx(tmp_path, "emnist-letters-train", [1, 2])
     write_idx(tmp_path, "emnist-letters-test", [2, 1, 1])
     data = open_dataset(tmp_path)
@@ -70,7 +70,7 @@ def test_other_names_of_idx_files(tmp_path: Path):
     refused(tmp_path, "emnist-digits-train-images-idx3-ubyte, .*; leave train and t10k, or one")
 
 
-def test_idx_of_other_classes(tmp_path: Path):
+def test_idx_of_other_classes(tmp_path: Path) -> None:
     write_idx(tmp_path, "train", [0, 1, 2])
     write_idx(tmp_path, "t10k", [0, 1, 3])
     refused(tmp_path, r"different classes \(only in train: 2; only in t10k: 3\)")
@@ -83,7 +83,7 @@ GOOD = idx_bytes(np.zeros((4, 3, 2)))
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "requires a buffer of 16 bytes"), (GOOD[:9], "requires a buffer"),
         (GOOD[:-1], r"shape \(4, 3, 2\) and type u1 has 24 bytes, not 23"), (GOOD + b"1", "has 24 bytes, not 25"),
@@ -97,20 +97,20 @@ GOOD = idx_bytes(np.zeros((4, 3, 2)))
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("packed", [False, True])
-def test_damaged_idx(tmp_path: Path, content: bytes, told: str, packed: bool):
+def test_damaged_idx(tmp_path: Path, content: bytes, message: str, packed: bool) -> None:
     write_idx(tmp_path, "train", [0, 1, 0, 1])
     path = tmp_path / f"train-images-idx3-ubyte{'.gz' * packed}"
     (tmp_path / "train-images-idx3-ubyte").unlink()
     path.write_bytes(gzip.compress(content) if packed else content)
     tracemalloc.start()
     try:
-        refused(tmp_path, told)
+        refused(tmp_path, message)
         assert tracemalloc.get_traced_memory()[1] < 2**24
     finally:
         tracemalloc.stop()
 
 
-def test_damaged_gzip(tmp_path: Path):
+def test_damaged_gzip(tmp_path: Path) -> None:
     write_idx(tmp_path, "train", [0, 1, 0, 1], packed=True)
     path = tmp_path / "train-images-idx3-ubyte.gz"
     good = path.read_bytes()
@@ -118,7 +118,7 @@ def test_damaged_gzip(tmp_path: Path):
     for content in (good[:25], good[:-3], b"<html>", b"", flipped):
         path.write_bytes(content)
         refused(tmp_path, "cannot read .*train-images-idx3-ubyte.gz as an idx3 file of bytes: ")
-    path.write_bytes(gzip.compress(GOOD + bytes(2**28)))  # a quarter of a GiB from as many KiB
+    path.write_bytes(gzip.compress(GOOD + bytes(2**28)))  # 256 MiB of zeros from 256 KiB
     tracemalloc.start()
     try:
         refused(tmp_path, "has 24 bytes, not 25")
@@ -127,7 +127,7 @@ def test_damaged_gzip(tmp_path: Path):
         tracemalloc.stop()
 
 
-def test_idx_without_labels(tmp_path: Path):
+def test_idx_without_labels(tmp_path: Path) -> None:
     write_idx(tmp_path, "train", [0, 1])
     (tmp_path / "train-labels-idx1-ubyte").unlink()
     refused(tmp_path, "train-labels-idx1-ubyte is missing; give an idx1 file of bytes")

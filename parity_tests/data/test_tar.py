@@ -1,4 +1,4 @@
-"""Data sets in a .tar: which images, in which part, and no harm from files that are something else."""
+"""Data sets in a .tar: their images and splits, and damaged or hostile files."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from repro.errors import ReproError
 PLAIN = Transform(image_size=4, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
-def refused(path: Path, told: str) -> None:
-    with pytest.raises(ReproError, match=told) as caught:
+def refused(path: Path, message: str) -> None:
+    with pytest.raises(ReproError, match=message) as caught:
         open_dataset(path)
     assert "\n" not in str(caught.value)
     assert path.name in str(caught.value)
@@ -63,7 +63,7 @@ def pets(prefix: str = "") -> dict[str, bytes]:
 
 @pytest.mark.parametrize("around", ["", "./", "pets/", "./pets/", "train/"])
 @pytest.mark.parametrize("parts", [[""], ["train/", "val/"], ["test/", "train/"]])
-def test_tar_is_as_its_folder(tmp_path: Path, around: str, parts: list[str]):
+def test_a_tar_holds_the_data_set_of_its_folder(tmp_path: Path, around: str, parts: list[str]) -> None:
     contents = {name: content for part in parts for name, content in pets(part).items()}
     for name, content in contents.items():
         file = tmp_path / "pets" / name
@@ -80,14 +80,14 @@ def test_tar_is_as_its_folder(tmp_path: Path, around: str, parts: list[str]):
     )
 
 
-def test_val_goes_before_test(tmp_path: Path):
+def test_val_goes_before_test(tmp_path: Path) -> None:
     contents = {name: content for part in ("test/", "train/", "val/") for name, content in pets(part).items()}
     data = open_dataset(write_tar(tmp_path / "pets.tar", contents))
     assert data.split == "folders train and val"
     assert all(name.startswith("val/") for name in data.val.names)
 
 
-def test_other_members_are_left_out(tmp_path: Path):
+def test_other_members_are_left_out(tmp_path: Path) -> None:
     plain = open_dataset(write_tar(tmp_path / "plain.tar", pets("pets/")))
     others = {"pets/cat/._1.png": b"macOS", "pets/cat/notes.txt": b"", ".cache/emu/1.png": b"", "readme.txt": b"?"}
     folders = [member(name, type=tarfile.DIRTYPE) for name in ("pets", "pets/emu.png", "pets/fox")]
@@ -96,7 +96,7 @@ def test_other_members_are_left_out(tmp_path: Path):
     assert data.digest == plain.digest
 
 
-def test_last_member_of_a_name_counts(tmp_path: Path):
+def test_last_member_of_a_name_counts(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "pets.tar", pets())
     with tarfile.open(path, "a") as archive:
         archive.addfile(member("cat/1.png", size=len(png(99))), io.BytesIO(png(99)))
@@ -105,7 +105,7 @@ def test_last_member_of_a_name_counts(tmp_path: Path):
     assert data.train.image(data.train.names.index("cat/1.png")).getpixel((0, 0)) == (99, 10, 20)
 
 
-def test_processes_read_the_tar_by_themselves(tmp_path: Path):
+def test_processes_read_the_tar_by_themselves(tmp_path: Path) -> None:
     data = open_dataset(write_tar(tmp_path / "pets.tar", pets("pets/")))
     batches = []
     for workers in (0, 2):
@@ -115,7 +115,7 @@ def test_processes_read_the_tar_by_themselves(tmp_path: Path):
     assert len(batches[0]) == 3
 
 
-def test_broken_image_in_a_tar_is_named(tmp_path: Path):
+def test_broken_image_in_a_tar_is_named(tmp_path: Path) -> None:
     data = open_dataset(write_tar(tmp_path / "pets.tar", pets() | {"cat/0.png": b"<html>", "dog/0.png": png(1)[:45]}))
     for index, name in ((0, "cat/0.png"), (1, "dog/0.png")):
         with pytest.raises(
@@ -128,7 +128,7 @@ def test_broken_image_in_a_tar_is_named(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("info", "told"),
+    ("info", "message"),
     [
         (member("../up.png"), r"holds an image named \.\./up\.png"), (member("cat/../../up.png"), "an image named"),
         (member("/etc/up.png"), "holds an image named /etc/up.png"), (member("cat/a\x1b[2J.png"), r"named cat/a\?\[2J"),
@@ -140,18 +140,18 @@ def test_broken_image_in_a_tar_is_named(tmp_path: Path):
         (member("cat/s.png", pax_headers={"GNU.sparse.size": "8", "GNU.sparse.map": "0,0"}), "s.png is not a regular"),
     ],
 )  # fmt: skip
-def test_members_that_are_refused(tmp_path: Path, info: tarfile.TarInfo, told: str):
-    refused(write_tar(tmp_path / "pets.tar", pets(), info), told)
+def test_members_that_are_refused(tmp_path: Path, info: tarfile.TarInfo, message: str) -> None:
+    refused(write_tar(tmp_path / "pets.tar", pets(), info), message)
 
 
-def test_large_member_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_large_member_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_tar(tmp_path / "pets.tar", pets() | {"cat/big.png": bytes(1000)})
     monkeypatch.setattr("repro.data.tar.LARGEST", 999)
     refused(path, r"cat/big.png has 1,000 bytes, more than 999")
 
 
 def header(size: bytes, kind: bytes = b"0") -> bytes:
-    """A member's, with a size that tarfile would not write."""
+    """Return the header of a member with a size that tarfile would not write."""
     block = bytearray(member("cat/9.png").tobuf(tarfile.USTAR_FORMAT))
     block[124:136], block[156:157] = size, kind
     block[148:156] = b" " * 8
@@ -164,7 +164,7 @@ def header(size: bytes, kind: bytes = b"0") -> bytes:
     "size", [b"77777777777\0", b"\x80" + b"\x7f" * 11, b"\xff" * 10 + b"\xfe\0", b"\xff" * 12, b"-0000000512\0"],
     ids=["8 GiB", "beyond all", "-512", "-1", "-512 in digits"],
 )  # fmt: skip
-def test_sizes_of_a_tar_are_not_believed(tmp_path: Path, size: bytes, kind: bytes):
+def test_sizes_in_a_tar_are_not_trusted(tmp_path: Path, size: bytes, kind: bytes) -> None:
     path = write_tar(tmp_path / "pets.tar", pets())
     content, sound = path.read_bytes(), images(open_dataset(path))
     for place in (0, 1024):  # the first member, and the second
@@ -174,11 +174,11 @@ def test_sizes_of_a_tar_are_not_believed(tmp_path: Path, size: bytes, kind: byte
         except ReproError as error:
             assert str(error).startswith(f"cannot read {path} as an uncompressed .tar of images: ")
         else:
-            assert kind in b"xLg"  # one that says nothing of the next member, or makes it nameless
+            assert kind in b"xLg"  # a header without influence on the next member, or one that hides it
             assert set(found) <= set(sound)
 
 
-def test_tar_that_was_cut_short(tmp_path: Path):
+def test_tar_that_was_cut_short(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "pets.tar", pets())
     content = path.read_bytes()
     end = len(content.rstrip(b"\0")) // 512 * 512 + 512
@@ -187,19 +187,19 @@ def test_tar_that_was_cut_short(tmp_path: Path):
         refused(path, r"cannot read .*pets\.tar as an uncompressed \.tar of images: ")
     path.write_bytes(content[: end + 512])
     assert len(open_dataset(path).train) == 5
-    path.write_bytes(content[:1024] + b"\1" * 512 + content[1536:])  # tarfile would take that for the end
+    path.write_bytes(content[:1024] + b"\1" * 512 + content[1536:])  # tarfile takes this for the end
     refused(path, "is cut short or damaged at byte 1024")
 
 
-# without a time, or workers that start in different seconds would have other names for the test
+# mtime=0: processes of pytest that start in different seconds need equal names of the test
 @pytest.mark.parametrize("content", [b"", b"<html>404</html>", bytes(600), gzip.compress(bytes(2048), mtime=0)])
-def test_files_that_are_no_tar(tmp_path: Path, content: bytes):
+def test_files_that_are_not_a_tar(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "pets.tar"
     path.write_bytes(content)
     refused(path, r"cannot read .*pets\.tar as an uncompressed \.tar|has no class folders")
 
 
-def test_other_layouts_in_a_tar(tmp_path: Path):
+def test_other_layouts_in_a_tar(tmp_path: Path) -> None:
     path = tmp_path / "pets.tar"
     refused(path, "pets.tar is missing; give an uncompressed .tar of images")
     write_tar(path, {})
@@ -225,7 +225,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 9000), st.integers(0, 255)), min_size=1, max_size=4))
-def test_flipped_bytes_of_a_tar(sound: tuple[Path, bytes], flips: list[tuple[int, int]]):
+def test_flipped_bytes_of_a_tar(sound: tuple[Path, bytes], flips: list[tuple[int, int]]) -> None:
     path, content = sound
     damaged = bytearray(content)
     for place, value in flips:

@@ -1,4 +1,4 @@
-"""What is done to an image besides turning and mirroring it: by hand, and against torchvision on the same draws."""
+"""Crops, padding, cutout, grey and RandAugment by hand, and compared with torchvision on the same draws."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def drawn(transform: Transform, image: Image.Image, count: int = 400) -> list[np
 # Padding
 
 
-def test_padding_moves_an_image_by_up_to_so_many_pixels():
+def test_padding_moves_an_image_by_up_to_its_width() -> None:
     rows = [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
     framed = np.pad(np.array(rows), 2)
     places = {framed[y : y + 3, x : x + 3].tobytes() for y, x in product(range(5), repeat=2)}
     found = [pixels[:, :, 0].astype(int).tobytes() for pixels in drawn(Transform(image_size=3, pad=2), grey(*rows))]
     assert set(found) == places
-    assert max(found.count(place) for place in places) < 40  # 16 are expected of each
+    assert max(found.count(place) for place in places) < 40  # 16 of each are expected
 
 
-# The random part
+# The random crop
 
 
-def test_random_part_has_the_area_and_ratio_that_it_should():
+def test_area_and_ratio_of_the_random_crop() -> None:
     boxes = np.array([random_box(3000, 3000, random_stream(0, 0, index)) for index in range(2000)])
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
     area, ratio = width * height / 3000**2, width / height
@@ -65,33 +65,33 @@ def test_random_part_has_the_area_and_ratio_that_it_should():
 @pytest.mark.parametrize(
     ("size", "box"),
     [
-        ((1000, 10), (493, 0, 506, 10)), ((10, 1000), (0, 493, 10, 506)),  # no part fits: the middle
+        ((1000, 10), (493, 0, 506, 10)), ((10, 1000), (0, 493, 10, 506)),  # no box fits: the middle
         ((1000, 1), (499, 0, 500, 1)), ((1, 1), (0, 0, 1, 1)),
     ],
 )  # fmt: skip
-def test_random_part_of_a_long_image(size: tuple[int, int], box: tuple[int, ...]):
+def test_random_crop_of_a_long_image(size: tuple[int, int], box: tuple[int, ...]) -> None:
     assert random_box(*size, random_stream(1)) == box
 
 
-def test_random_part_is_squashed_to_the_size():
+def test_random_crop_is_squashed_to_the_size() -> None:
     flat = Image.new("RGB", (50, 31), (9, 8, 7))
     pixels = Transform(image_size=12, resize="crop").pixels(flat, random_stream(0))
     assert pixels.tolist() == [[[9, 8, 7]] * 12] * 12
     assert len({pixels.tobytes() for pixels in drawn(Transform(image_size=8, resize="crop"), NOISE, 20)}) == 20
 
 
-# The centre
+# The centre crop
 
 
-def test_centre_by_hand():
+def test_centre_crop_by_hand() -> None:
     rows = np.arange(16 * 32, dtype=np.uint16).reshape(16, 32).astype(np.uint8)
-    pixels = np.asarray(centre_crop(Image.fromarray(rows), 14))  # of 16 x 32, which need no resizing
+    pixels = np.asarray(centre_crop(Image.fromarray(rows), 14))  # 16 x 32 pixels need no resizing
     assert pixels.tolist() == rows[1:15, 9:23].tolist()
     assert np.asarray(centre_crop(Image.fromarray(rows.T.copy()), 14)).tolist() == rows.T[9:23, 1:15].tolist()
     assert {centre_crop(Image.new("L", size), 14).size for size in [(1, 1), (3, 500), (500, 3)]} == {(14, 14)}
 
 
-def test_centre_of_an_image_that_would_be_too_large_as_a_whole():
+def test_centre_crop_of_an_image_that_is_too_long_to_resize() -> None:
     tall = Image.new("RGB", (1, 60_000), (9, 8, 7))
     assert (Transform(image_size=224, resize="crop").pixels(tall) == [9, 8, 7]).all()
 
@@ -99,7 +99,7 @@ def test_centre_of_an_image_that_would_be_too_large_as_a_whole():
 # Cutout
 
 
-def test_rectangle_has_the_area_and_ratio_that_it_should():
+def test_area_and_ratio_of_the_cutout() -> None:
     boxes = np.array([cutout_box(2000, random_stream(0, 0, index)) for index in range(2000)])
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
     area, ratio = width * height / 2000**2, height / width
@@ -109,12 +109,12 @@ def test_rectangle_has_the_area_and_ratio_that_it_should():
     assert 0.39 < area.max() <= 0.4
     assert 0.399 < ratio.min() < 0.41
     assert 2.48 < ratio.max() < 2.501
-    assert abs(ratio.mean() - 1.45) < 0.05  # drawn evenly
+    assert abs(ratio.mean() - 1.45) < 0.05  # uniform
     assert cutout_box(1, random_stream(0))[2:] in {(0, 0), (0, 1), (1, 0)}
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_cutout_is_one_value_in_one_rectangle(channels: int):
+def test_cutout_is_one_value_in_one_rectangle(channels: int) -> None:
     image = Image.new("RGB", (20, 20), (77, 77, 77))
     mean = std = (0.5,) * channels
     changed, values = 0, set()
@@ -136,7 +136,7 @@ def test_cutout_is_one_value_in_one_rectangle(channels: int):
 # Grey
 
 
-def test_grey_is_one_channel():
+def test_grey_is_one_channel() -> None:
     transform = Transform(image_size=2, channels=1, mean=(0.5,), std=(0.25,))
     pixels = transform.pixels(Image.new("RGB", (5, 4), (100, 150, 200)))
     assert (pixels.shape, pixels.dtype) == ((2, 2, 1), np.uint8)
@@ -146,17 +146,17 @@ def test_grey_is_one_channel():
     assert images[0, 0, 0].tolist() == [2, -2]
     values = list(range(256))
     line = Transform(image_size=256, channels=1, mean=(0.5,), std=(0.5,)).pixels(grey(values))
-    assert line[0, :, 0].tolist() == values  # what is grey already keeps its values
+    assert line[0, :, 0].tolist() == values  # a grey image keeps its values
 
 
-# All of them
+# All steps
 
 
 ALL: dict[str, Any] = {"resize": "crop", "pad": 3, "rotation": 20, "flip": 0.5, "rand_augment": 2, "cutout": 0.5}
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_all_at_once(channels: int):
+def test_all_steps_together(channels: int) -> None:
     transform = Transform(image_size=24, channels=channels, mean=(0.5,) * channels, std=(0.5,) * channels, **ALL)
     once, again = (drawn(transform, NOISE, 30) for _ in range(2))
     assert {(pixels.shape, pixels.dtype) for pixels in once} == {((24, 24, channels), np.dtype(np.uint8))}
@@ -167,7 +167,7 @@ def test_all_at_once(channels: int):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_what_is_off_draws_nothing(name: str):
+def test_a_step_that_is_off_draws_nothing(name: str) -> None:
     one, used = Transform(image_size=24, **{name: ALL[name]}), random_stream(0)
     one.pixels(NOISE, used)
     assert used.random() != random_stream(0).random()
@@ -177,7 +177,7 @@ def test_what_is_off_draws_nothing(name: str):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"resize": "fit"}, "resize must be squash or crop, not 'fit'"),
         ({"pad": -1}, "pad must be a whole number from 0 to 64"), ({"pad": 9}, "pad must be at most the image size, 8"),
@@ -190,15 +190,15 @@ def test_what_is_off_draws_nothing(name: str):
         ({"channels": 1, "mean": (0.5,), "std": (0.2, 0.2, 0.2)}, "must be one number each"),
     ],
 )  # fmt: skip
-def test_transforms_out_of_range_are_refused(wrong: dict, told: str):
-    with pytest.raises(ReproError, match=told):
+def test_transforms_out_of_range_are_refused(wrong: dict, message: str) -> None:
+    with pytest.raises(ReproError, match=message):
         Transform(**{"image_size": 8, **wrong})
 
 
 # RandAugment
 
 
-def test_every_operation_is_drawn_and_signs_are_even(monkeypatch: pytest.MonkeyPatch):
+def test_every_operation_is_drawn_and_signs_are_even(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, float]] = []
 
     def watch(name: str, image: Image.Image, strength: float) -> Image.Image:
@@ -219,8 +219,8 @@ def test_every_operation_is_drawn_and_signs_are_even(monkeypatch: pytest.MonkeyP
     assert 0.35 < np.mean(np.array(strengths["rotate"]) > 0) < 0.65
 
 
-def test_magnitude_0_changes_little_and_10_much():
-    """At 0 all but the operations without a strength leave an image as it is."""
+def test_magnitude_0_changes_little_and_10_much() -> None:
+    """At 0, operations with a strength hardly change an image."""
     always = {"autocontrast", "equalize", "identity"}
     for name, operation in OPERATIONS.items():
         if name not in always:
