@@ -44,15 +44,15 @@ def read(path: Path) -> Arrays:
                 raise ValueError("its checksum does not fit")
             data = data[:-17]
         arrays: Arrays = {}
-        for name, dims, word, content in _parameters(data):
+        for name, dims, dtype, content in _parameters(data):
             if name in arrays:
                 raise ValueError(f"the name {name!r} occurs twice")
-            if word == "str":
+            if dtype == "str":
                 continue
-            if word not in TYPES:
-                raise ValueError(f"{name} has the type {word!r:.40}; save it as Float32")
-            scalar = dims == [0] and len(content) == np.dtype(TYPES[word]).itemsize  # as older releases wrote them
-            arrays[name] = checked_array(content, TYPES[word], [] if scalar else dims)
+            if dtype not in TYPES:
+                raise ValueError(f"{name} has the type {dtype!r:.40}; save it as Float32")
+            scalar = dims == [0] and len(content) == np.dtype(TYPES[dtype]).itemsize  # as older releases wrote them
+            arrays[name] = checked_array(content, TYPES[dtype], [] if scalar else dims)
         if not arrays:
             raise ValueError("it holds no arrays")
         return arrays
@@ -60,21 +60,21 @@ def read(path: Path) -> Arrays:
 
 def _parameters(data: memoryview) -> Iterator[tuple[str, list[int], str, bytes | memoryview]]:
     """Yield name, shape, type and bytes of each parameter, with its slices joined."""
-    name, dims, word = "", [0], ""
+    name, dims, dtype = "", [0], ""
     slices: list[memoryview] = []
     for number, value in _fields(data):
         if number != 1 or not isinstance(value, memoryview):
             raise ValueError("it has fields that no checkpoint has; it is encrypted, or another kind of file")
-        part = _parameter(value)
-        if slices and part[0] != name:
-            yield name, dims, word, slices[0] if len(slices) == 1 else b"".join(slices)
+        parameter = _parameter(value)
+        if slices and parameter[0] != name:
+            yield name, dims, dtype, slices[0] if len(slices) == 1 else b"".join(slices)
             slices = []
-        if slices and part[:3] != (name, dims, word):
+        if slices and parameter[:3] != (name, dims, dtype):
             raise ValueError(f"the slices of {name!r} disagree about its shape or type")
-        name, dims, word = part[:3]
-        slices.append(part[3])
+        name, dims, dtype = parameter[:3]
+        slices.append(parameter[3])
     if slices:
-        yield name, dims, word, slices[0] if len(slices) == 1 else b"".join(slices)
+        yield name, dims, dtype, slices[0] if len(slices) == 1 else b"".join(slices)
 
 
 def _parameter(data: memoryview) -> tuple[str, list[int], str, memoryview]:
@@ -142,11 +142,11 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
     Raises ReproError for a dtype that MindSpore lacks, and where `path` cannot be written.
     """
-    words = dtype_names(arrays, TYPES, ".ckpt")
+    dtypes = dtype_names(arrays, TYPES, ".ckpt")
     with replacing(path) as temporary, temporary.open("wb") as file:
         for name, array in arrays.items():
             dims = b"".join(_encode(1 << 3 | VARINT) + _encode(side) for side in array.shape)
-            content = dims + _prefix(2, len(words[name])) + words[name].encode() + _prefix(3, array.nbytes)
+            content = dims + _prefix(2, len(dtypes[name])) + dtypes[name].encode() + _prefix(3, array.nbytes)
             head = _prefix(1, len(name.encode())) + name.encode() + _prefix(2, len(content) + array.nbytes)
             file.write(_prefix(1, len(head) + len(content) + array.nbytes) + head + content)
             file.write(raw_bytes(array))

@@ -74,13 +74,13 @@ def _parameters(tree: dict, arrays: Arrays, labels: Labels) -> dict[object, str]
     """
     paths = {id(array): name for name, array in arrays.items()}
     tensors = [(label, id(value.array)) for label, value in labels if isinstance(value, PickledArray)]
-    found: dict[object, str] = {label: paths[key] for label, key in tensors if key in paths}
-    for outer, part in (("", tree), ("model/", tree.get("model"))):
-        table = part.get(NUMBERED) if type(part) is dict else None
+    names: dict[object, str] = {label: paths[key] for label, key in tensors if key in paths}
+    for prefix, state_dict in (("", tree), ("model/", tree.get("model"))):
+        table = state_dict.get(NUMBERED) if type(state_dict) is dict else None
         for name, number in table.items() if type(table) is dict else ():
-            if isinstance(number, str) and f"{outer}{name}" in arrays:
-                found[number] = f"{outer}{name}"
-    return found
+            if isinstance(number, str) and f"{prefix}{name}" in arrays:
+                names[number] = f"{prefix}{name}"
+    return names
 
 
 def _slots(arrays: Arrays, parameters: dict[object, str]) -> dict[str, tuple[str, str]]:
@@ -88,7 +88,7 @@ def _slots(arrays: Arrays, parameters: dict[object, str]) -> dict[str, tuple[str
 
     The name here is "optimizer/velocity/stem.conv.weight".
     """
-    found: dict[str, tuple[str, str]] = {}
+    slots: dict[str, tuple[str, str]] = {}
     taken = set(arrays)
     for name in arrays:
         match = SLOT.fullmatch(name.rpartition("/")[2])
@@ -96,9 +96,9 @@ def _slots(arrays: Arrays, parameters: dict[object, str]) -> dict[str, tuple[str
         if match and parameter:
             slot = f"optimizer/{SLOTS[match[2]]}/{parameter.rpartition('/')[2]}"
             if slot not in taken:
-                found[name] = slot, parameter
+                slots[name] = slot, parameter
                 taken.add(slot)
-    return found
+    return slots
 
 
 def _check_optimizer(arrays: Arrays, slots: dict[str, tuple[str, str]]) -> None:
@@ -135,10 +135,12 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     Raises ReproError for a dtype other than plain numbers, and where `path` cannot be written.
     """
     codes: dict[str, str | np.dtype] = {code: f"<{code}" for code in NUMBERS if code != "u2"}
-    words = dtype_names(arrays, codes | {"u2": BFLOAT16}, ".pdparams")
+    dtypes = dtype_names(arrays, codes | {"u2": BFLOAT16}, ".pdparams")
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(b"\x80\x04")  # protocol 4
-        for piece in pickled(arrays, lambda name: [_header(words[name], arrays[name]), raw_bytes(arrays[name]), b"tb"]):
+        for piece in pickled(
+            arrays, lambda name: [_header(dtypes[name], arrays[name]), raw_bytes(arrays[name]), b"tb"]
+        ):
             file.write(piece)
 
 

@@ -1,4 +1,4 @@
-"""The specs against the published and the counted figures."""
+"""Parameters and MACs of the specs, compared with published figures and with those of reference implementations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from repro.errors import ReproError
 from repro.specs import CATALOGUE, Trace, find_spec
 from repro.specs.asymmnet import asymmnet, ceil8, mobilenet_v3, round8
 
-# name: parameters, millions of MACs at the published size; the authors' PyTorch code and torchvision, counted there
+# name -> parameters and millions of MACs at the published size, counted in the authors' PyTorch code and torchvision
 COUNTED = {
     "asymmnet_large": (6_076_608, 216.92),
     "asymmnet_large_r0": (5_481_752, 216.59),

@@ -51,7 +51,7 @@ class _Walk:
     """One walk through a tree."""
 
     def __init__(self) -> None:
-        self.found: Arrays = {}
+        self.by_path: Arrays = {}
         self.left_out: list[str] = []
         self.left_out_count = 0
         self.seen: set[int] = set()  # containers can hold each other
@@ -63,9 +63,9 @@ class _Walk:
             path, node, in_module = pending.pop()
             array = node.array if isinstance(node, PickledArray) else node
             if isinstance(array, np.ndarray):
-                if path in self.found:
+                if path in self.by_path:
                     raise ValueError(f"the name {path!r} occurs twice")
-                self.found[path] = array
+                self.by_path[path] = array
             elif type(node) is Placeholder and (entries := _module_entries(node)) is not None:
                 self.count_module(path, node, in_module=in_module)
                 prefix = f"{path}{'.' if in_module else '/'}" if path else ""
@@ -77,9 +77,9 @@ class _Walk:
         left_out = ", ".join(self.left_out)
         if self.left_out_count > len(self.left_out):
             left_out += f" and {self.left_out_count - len(self.left_out)} more"
-        if not self.found:
+        if not self.by_path:
             raise ValueError(f"it holds no arrays{f', only {left_out}' if left_out else ''}")
-        return TreeArrays(self.found, left_out)
+        return TreeArrays(self.by_path, left_out)
 
     def count_module(self, path: str, module: Placeholder, *, in_module: bool) -> None:
         """Limit how often modules occur again, and mention the outermost ones. Raises ValueError above the limit."""
