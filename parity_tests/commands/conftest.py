@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from parity_tests.support.made_up import QUICK, Backend
-from repro.errors import ReproError
 from repro.interface import discovery
 from repro.run import main as train
-
-Main = Callable[[list[str]], int]
-AssertRefused = Callable[[Main, list[str], str], None]
 
 
 @pytest.fixture(scope="session")
@@ -39,17 +34,3 @@ def trained_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished_runs(made_up_backend: None, trained_runs: Path) -> None:
     """Copies of the trained runs in the current folder, which is a temporary one."""
     shutil.copytree(trained_runs, ".", dirs_exist_ok=True)
-
-
-@pytest.fixture
-def assert_refused() -> AssertRefused:
-    """Asserts that a command raises a ReproError of one line that matches, and changes no file in this folder."""
-
-    def check(main: Main, argv: list[str], message: str) -> None:
-        before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
-        with pytest.raises(ReproError, match=message) as error:
-            main(argv)
-        assert "\n" not in str(error.value)
-        assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
-
-    return check

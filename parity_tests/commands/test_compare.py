@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from parity_tests.commands.conftest import AssertRefused
 from parity_tests.support.made_up import MODEL, QUICK
+from parity_tests.support.runs import assert_refused
 from repro import compare
 from repro.run import main as train
 from repro.weights import safetensors_file
@@ -76,7 +76,7 @@ def test_many_runs_are_drawn(capsys: pytest.CaptureFixture[str]) -> None:
     assert Image.open("c.png").size == (1000, 440)
 
 
-def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], assert_refused: AssertRefused) -> None:
+def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     Path("empty").mkdir()
     assert_refused(compare.main, ["runs/long", "empty"], "empty is not a run folder")
     assert_refused(compare.main, ["runs/long", "nowhere"], "nowhere is not a run folder")

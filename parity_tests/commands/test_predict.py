@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from parity_tests.commands.conftest import AssertRefused
 from parity_tests.conftest import RunProgram
 from parity_tests.support.made_up import MODEL, QUICK, Backend, SoftmaxRegression
+from parity_tests.support.runs import assert_refused
 from repro.data import Transform
 from repro.errors import ReproError
 from repro.evaluation.classifier import PREPARATION, read_classifier
@@ -176,9 +176,7 @@ def test_softmax() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pdparams", ".ckpt"])
-def test_weights_without_metadata_need_a_run_or_flags(
-    capsys: pytest.CaptureFixture[str], suffix: str, assert_refused: AssertRefused
-) -> None:
+def test_weights_without_metadata_need_a_run_or_flags(capsys: pytest.CaptureFixture[str], suffix: str) -> None:
     spec, arrays, _ = read_weights(BEST)
     ported = f"b{suffix}"
     write_weights(ported, spec, arrays)
@@ -249,9 +247,7 @@ def test_hidden_files_and_folders_are_ignored(capsys: pytest.CaptureFixture[str]
         ([BEST, "photos", "--classes", "numbers.json"], "the classes in numbers.json are not a list of names"),
     ],
 )
-def test_bad_input_is_one_line_and_changes_nothing(
-    argv: list[str], message: str, assert_refused: AssertRefused
-) -> None:
+def test_bad_input_is_one_line_and_changes_nothing(argv: list[str], message: str) -> None:
     Path("empty").mkdir()
     texts = {
         "two.txt": "a\nb\n", "twice.txt": "a\nb\na\n", "none.txt": "\n", "gap.json": '{"0": "a", "2": "b", "3": "c"}',
@@ -275,7 +271,7 @@ def test_bad_input_is_one_line_and_changes_nothing(
         ("classes", '{"a": 1}', "the classes in b.safetensors are not a list of names"),
     ],
 )
-def test_metadata_are_not_trusted(key: str, text: str, message: str, assert_refused: AssertRefused) -> None:
+def test_metadata_are_not_trusted(key: str, text: str, message: str) -> None:
     arrays, metadata = safetensors_file.load(BEST)
     safetensors_file.save("b.safetensors", arrays, metadata | {key: text})
     assert_refused(main, ["b.safetensors", "photos"], message)
@@ -288,7 +284,7 @@ def test_names_that_would_confuse_a_terminal_are_shown_without_harm(capsys: pyte
     assert {line.split(None, 1)[1] for line in lines} == {"a?[2J", "?", "c?d"}
 
 
-def test_images_of_another_number_of_channels_are_refused(assert_refused: AssertRefused) -> None:
+def test_images_of_another_number_of_channels_are_refused() -> None:
     from repro.specs import find_spec
     from repro.weights.init import initialise
 
@@ -297,7 +293,7 @@ def test_images_of_another_number_of_channels_are_refused(assert_refused: Assert
     assert_refused(main, ["grey.pth", "photos", "--run", "a"], "grey.pth takes images of 1 channels, not 3")
 
 
-def test_logits_of_nan_or_infinity_are_refused(assert_refused: AssertRefused) -> None:
+def test_logits_of_nan_or_infinity_are_refused() -> None:
     spec, arrays, metadata = read_weights(BEST)
     arrays["classifier.weight"][:] = 3e38
     write_weights("b.safetensors", spec, arrays, metadata)

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from parity_tests.commands.conftest import AssertRefused
 from parity_tests.support.image_folders import write_photos
 from parity_tests.support.made_up import QUICK
+from parity_tests.support.runs import assert_refused
 from repro import report
 from repro.data import Subset, open_dataset
 from repro.evaluation.run_report import mistake_sheet
@@ -91,7 +91,7 @@ def test_the_sheet_shows_the_most_confident_mistakes_first(monkeypatch: pytest.M
     assert paper is not None and paper.size == (80, 56)  # 24 in 6 columns
 
 
-def test_other_data_and_other_folders_are_refused(assert_refused: AssertRefused) -> None:
+def test_other_data_and_other_folders_are_refused() -> None:
     write_photos("photos")
     train([*QUICK, "--data", "photos", "--epochs", "1", "--out", "a"])
     Path("photos").rename("moved")
@@ -110,7 +110,7 @@ def test_other_data_and_other_folders_are_refused(assert_refused: AssertRefused)
     assert_refused(report.main, ["a", "--data", "moved"], "not a complete safetensors file")
 
 
-def test_an_unreadable_image_leaves_the_earlier_report(assert_refused: AssertRefused) -> None:
+def test_an_unreadable_image_leaves_the_earlier_report() -> None:
     write_photos("photos")
     train([*QUICK, "--data", "photos", "--epochs", "1", "--out", "a"])
     report.main(["a"])
@@ -118,7 +118,7 @@ def test_an_unreadable_image_leaves_the_earlier_report(assert_refused: AssertRef
     assert_refused(report.main, ["a"], "cannot read photos/a/0.png")
 
 
-def test_a_full_disk_leaves_the_earlier_report(monkeypatch: pytest.MonkeyPatch, assert_refused: AssertRefused) -> None:
+def test_a_full_disk_leaves_the_earlier_report(monkeypatch: pytest.MonkeyPatch) -> None:
     report.main(["runs/short"])
     full = OSError(28, "No space left")
 

@@ -1,0 +1,93 @@
+"""`python -m repro.run --resume`: interrupted, killed and finished runs."""
+
+from __future__ import annotations
+
+import errno
+import signal
+from pathlib import Path
+
+import pytest
+
+from parity_tests.support.image_folders import write_photos
+from parity_tests.support.made_up import QUICK
+from parity_tests.support.runs import assert_equal_runs, assert_refused, stop_at
+from repro.cli import run_command
+from repro.errors import ReproError
+from repro.run import main
+
+pytestmark = pytest.mark.usefixtures("made_up_backend")
+
+
+@pytest.mark.parametrize("step", [2, 13])  # in the first epoch, and in the third
+def test_a_resumed_run_ends_like_one_that_never_stopped(monkeypatch, capsys, step) -> None:
+    main([*QUICK, "--epochs", "4", "--rotation", "10", "--out", "whole"])
+    stop_at(monkeypatch, step, lambda trainer: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(SystemExit) as end:
+        run_command(lambda: main([*QUICK, "--epochs", "4", "--rotation", "10", "--out", "parts"]))
+    assert end.value.code == 130
+    error = capsys.readouterr().err
+    assert f"{(step - 1) // 5} of 4 epochs are saved; resume with: python -m repro.run --resume --out parts" in error
+    assert "Traceback" not in error and not Path("parts/summary.json").exists()
+    main(["--resume", "--out", "parts"])
+    assert_equal_runs("whole", "parts")
+    assert Path("parts/config.yaml").read_text() == Path("whole/config.yaml").read_text()
+
+
+def test_resuming_a_finished_run_changes_nothing(capsys) -> None:
+    main([*QUICK, "--epochs", "1", "--out", "a"])
+    before = {path: path.read_bytes() for path in Path("a").rglob("*") if path.is_file()}
+    main(["--resume", "--out", "a", "--backend", "paddle"])  # weights and optimizer pass between backends
+    after = {path: path.read_bytes() for path in Path("a").rglob("*") if path.is_file()}
+    assert [path.name for path in after if after[path] != before[path]] == ["summary.json"]
+
+
+def test_a_finished_run_of_stages_can_be_resumed() -> None:
+    """The stage after the last, whose dropout rate would be above 1, is never built."""
+    stages = ["--epochs", "2", "--stages", "2", "--first-stage", "dropout=0", "--option", "dropout=0.6"]
+    main([*QUICK, *stages, "--out", "a"])
+    main(["--resume", "--out", "a"])
+
+
+def test_a_changed_value_or_other_images_cannot_be_resumed() -> None:
+    write_photos("photos")
+    main([*QUICK, "--data", "photos", "--epochs", "1", "--out", "a"])
+    assert_refused(
+        main,
+        ["--resume", "--out", "a", "--epochs", "2"],
+        r"epochs cannot change from 1 to 2 .* --weights a/best.safetensors",
+    )
+    assert_refused(main, ["--resume", "--out", "a", "--option", "width=2"], "options cannot change")
+    Path("photos/a/0.png").unlink()
+    assert_refused(main, ["--resume", "--out", "a"], "photos does not hold the images that a was trained on")
+    Path("a/last/checkpoint.safetensors").unlink()
+    assert_refused(main, ["--resume", "--out", "a"], "no such file: a/last/checkpoint.safetensors")
+
+
+def test_partial_files_of_a_killed_run_are_removed() -> None:
+    main([*QUICK, "--epochs", "2", "--out", "a"])
+    mine = [Path("a/.notes.12345678"), Path("a/last/notes")]
+    halves = [Path("a/last/.checkpoint.safetensors.abcd_123"), Path("a/.curves.png.x1234567")]
+    for file in mine + halves:
+        file.touch()
+    main(["--resume", "--out", "a"])
+    assert all(file.exists() for file in mine) and not any(file.exists() for file in halves)
+
+
+def test_a_disk_that_fills_up_keeps_the_previous_epoch(monkeypatch) -> None:
+    main([*QUICK, "--epochs", "3", "--out", "whole"])
+    replace, count = Path.replace, 0
+
+    def until_full(self, target):
+        nonlocal count
+        count += Path(target).name == "checkpoint.safetensors"
+        if count == 3:  # the first one has the initial weights
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", until_full)
+    with pytest.raises(ReproError, match=r"cannot write parts/last/checkpoint\.safetensors: No space left"):
+        main([*QUICK, "--epochs", "3", "--out", "parts"])
+    assert [path.name for path in Path("parts/last").iterdir()] == ["checkpoint.safetensors"]
+    monkeypatch.setattr(Path, "replace", replace)
+    main(["--resume", "--out", "parts"])
+    assert_equal_runs("whole", "parts")
