@@ -10,7 +10,7 @@ from pathlib import Path
 
 from repro.data import Batch
 from repro.interface import Trainer, TrainSettings
-from repro.interface.processes import SINGLE_PROCESS, ProcessGroup
+from repro.interface.processes import ProcessGroup
 from repro.run import main
 from repro.training import loop, resolve
 from repro.training import recipe as recipes
@@ -58,11 +58,7 @@ def train_until_killed(*argv: str) -> None:
     train_epoch = loop.train_epoch
 
     def train_epoch_until_killed(
-        trainer: Trainer,
-        batches: Iterable[Batch],
-        rates: Sequence[float],
-        epoch: int,
-        processes: ProcessGroup = SINGLE_PROCESS,
+        trainer: Trainer, batches: Iterable[Batch], rates: Sequence[float], epoch: int, processes: ProcessGroup
     ) -> Meter:
         def batches_until_killed() -> Iterator[Batch]:
             for step, batch in enumerate(batches):

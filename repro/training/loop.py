@@ -115,11 +115,7 @@ def run_epoch(run: Run, trainer: Trainer, ema_trainer: Trainer | None, current: 
 
 
 def train_epoch(
-    trainer: Trainer,
-    batches: Iterable[Batch],
-    rates: Sequence[float],
-    epoch: int,
-    processes: ProcessGroup = SINGLE_PROCESS,
+    trainer: Trainer, batches: Iterable[Batch], rates: Sequence[float], epoch: int, processes: ProcessGroup
 ) -> Meter:
     """Make one training step per batch, on this rank's slice of it, and return the mean loss and the accuracies.
 
