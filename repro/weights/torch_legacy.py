@@ -50,8 +50,8 @@ def unpickle_legacy(data: memoryview, rebuilds: Calls, types: StorageTypes) -> o
             raise ValueError(f"the storage {key!r:.40} is used with two types or sizes")
         return None
 
-    placeholders: Calls = dict.fromkeys(rebuilds, lambda *_: {})
-    _, at = unpickle_at(data, start, {**value_calls(len(data)), **placeholders}, claim)
+    no_tensors: Calls = dict.fromkeys(rebuilds, lambda *_: {})
+    _, at = unpickle_at(data, start, {**value_calls(len(data)), **no_tensors}, claim)
     keys, at = unpickle_at(data, at, {})
     storages = _storages(data, at, keys, claims)
 

@@ -9,6 +9,7 @@ object of a class that is not on the reader's list of calls becomes a Placeholde
 from __future__ import annotations
 
 import pickletools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -56,12 +57,12 @@ class OtherKey:
     __slots__ = ()
 
 
-class Buildable:
+class Buildable(ABC):
     """Base of the values that a pickle completes with the instruction BUILD."""
 
+    @abstractmethod
     def build(self, state: object) -> None:
         """Take the state. Raises ValueError for a state of the wrong kind."""
-        raise NotImplementedError
 
 
 def set_items(target: dict, items: Iterable[tuple[object, object]]) -> None:
