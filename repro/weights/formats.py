@@ -64,6 +64,11 @@ def source_format(path: Path) -> str:
     if content is Content.INDEX:
         path = path.parent / min(weight_map(path).values())
         content = _content(path)
+    return _format_of(path, content)
+
+
+def _format_of(path: Path, content: Content | None) -> str:
+    """Return the format of a single file with this content. Raises ReproError for an index, and for unknown files."""
     if content is Content.INDEX:
         raise ReproError(f"{path} is an index of shards, where another index lists it as a shard")
     if content is None:
@@ -109,12 +114,13 @@ def read_file(path: Path) -> tuple[Arrays, dict[str, str]]:
     """
     path = source_path(path)
     check_not_a_shard(path)
-    if _content(path) is not Content.INDEX:
-        return _read_single(path)
+    content = _content(path)
+    if content is not Content.INDEX:
+        return _read_single(path, content)
     files = weight_map(path)
     arrays: Arrays = {}
     for file in sorted(set(files.values())):
-        shard, _ = _read_single(path.parent / file)
+        shard, _ = _read_single(path.parent / file, _content(path.parent / file))
         if unexpected := [name for name in shard if files.get(name) != file]:
             raise ReproError(f"{path.parent / file} holds {unexpected[0]}, which {path.name} does not list there")
         arrays |= shard
@@ -123,12 +129,9 @@ def read_file(path: Path) -> tuple[Arrays, dict[str, str]]:
     return arrays, {}
 
 
-def _read_single(path: Path) -> tuple[Arrays, dict[str, str]]:
-    """Return the arrays and the metadata of one file."""
-    content = _content(path)
-    if content is Content.INDEX:
-        raise ReproError(f"{path} is an index of shards, where another index lists it as a shard")
-    form = source_format(path)
+def _read_single(path: Path, content: Content | None) -> tuple[Arrays, dict[str, str]]:
+    """Return the arrays and the metadata of a single file with this content."""
+    form = _format_of(path, content)
     if form == SAFETENSORS:
         return (npz_file.read(path), {}) if content is Content.NPZ else safetensors_file.load(path)
     return (keras_file if form == KERAS else backends()[form]).read(path), {}
