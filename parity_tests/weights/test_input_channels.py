@@ -49,6 +49,15 @@ def test_values_are_those_of_timm(
     np.testing.assert_allclose(adapt_channels(WEIGHTS[CONV], channels), np.array(expected), rtol=1e-6, atol=1e-7)
 
 
+def test_the_preparation_of_other_images_is_dropped(tmp_path: Path) -> None:
+    preparation = {"channels": "3", "mean": "[0.5, 0.5, 0.5]", "std": "[0.5, 0.5, 0.5]", "image_size": "32"}
+    write_weights(tmp_path / "a.safetensors", SPEC, WEIGHTS, {"model": MODEL, **preparation})
+    assert read_checkpoint(tmp_path / "a.safetensors", log=str).metadata.items() >= preparation.items()
+    metadata = read_checkpoint(tmp_path / "a.safetensors", in_channels=1, log=str).metadata
+    assert metadata.keys().isdisjoint({"channels", "mean", "std"})
+    assert metadata["image_size"] == "32"
+
+
 def test_kernels_keep_their_type() -> None:
     for dtype in (np.float16, np.float64):
         assert adapt_channels(WEIGHTS[CONV].astype(dtype), 1).dtype == dtype

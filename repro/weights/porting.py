@@ -111,6 +111,9 @@ def read_checkpoint(
     weights = {name: weights[name] for name in spec.weights}
     if spec.num_classes != reader.spec.num_classes:
         source.metadata.pop("classes", None)  # the names of the classes that were skipped
+    if spec.in_channels != reader.spec.in_channels:
+        for name in ("channels", "mean", "std"):  # of the images that the first convolution was made for
+            source.metadata.pop(name, None)
     checkpoint = Checkpoint(spec, weights, metadata=_metadata(source, spec, options, file_layout))
     if not weights_only:
         checkpoint.ema = canonical_ema(source.groups, reader, weights, spec, log)
