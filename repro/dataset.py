@@ -69,6 +69,8 @@ def split(arguments: argparse.Namespace) -> int:
 
     source, out = arguments.source, arguments.out
     dataset = write_split(source, out, arguments.fraction, arguments.seed, link=arguments.link)
+    if dataset.ignored:
+        print(f"not copied: {'; '.join(dataset.ignored)}")
     print(f"{out}: {len(dataset.train):,} images in train, {len(dataset.val):,} in val, {len(dataset.classes)} classes")
     return 0
 
@@ -95,6 +97,8 @@ def check(arguments: argparse.Namespace) -> int:
         broken = unreadable_images(dataset, lambda done, total: bar.update())
     for line in broken:
         print(line)
+    if dataset.ignored:
+        print(f"ignored: {'; '.join(dataset.ignored)}")
     print(f"{dataset.name}: {total:,} images in {len(dataset.classes)} classes, {len(broken):,} cannot be read")
     return 1 if broken else 0
 

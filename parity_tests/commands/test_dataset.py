@@ -204,6 +204,10 @@ def test_check_lists_every_unreadable_image(pets: Path, capsys: pytest.CaptureFi
     lines = capsys.readouterr().out.splitlines()
     assert sorted(lines[:-1]) == [f"{pets}/dog/{number}.png (not an image of a known format)" for number in range(8)]
     assert lines[-1] == "pets: 15 images in 2 classes, 8 cannot be read"
+    (pets / "dog" / "notes.txt").touch()
+    main(["check", str(pets)])
+    ignored = "ignored: files without an image's extension (1, such as dog/notes.txt)"
+    assert capsys.readouterr().out.splitlines()[-2] == ignored
 
 
 # The command itself

@@ -96,6 +96,17 @@ def test_folders_train_and_val_are_taken_as_they_are(pets: Path, tmp_path: Path)
         open_dataset(tmp_path / "both")
 
 
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_a_validation_folder_comes_before_test(name: str, pets: Path, tmp_path: Path) -> None:
+    for folder in ("train", name, "test"):
+        shutil.copytree(pets, tmp_path / "split" / folder)
+    (tmp_path / "split" / name / "cat" / "00.png").unlink()
+    data = open_dataset(tmp_path / "split")
+    assert (len(data.train), len(data.val)) == (18, 17)
+    assert data.split == f"folders train and {name}"
+    assert data.ignored == ("folder test",)
+
+
 def test_digest_depends_only_on_the_split(pets: Path, tmp_path: Path) -> None:
     digest = open_dataset(pets).digest
     shutil.copytree(pets, tmp_path / "elsewhere" / "pets")
@@ -120,17 +131,31 @@ def test_digits(digits: Dataset) -> None:
 
 def test_hidden_and_other_files_are_left_out(pets: Path) -> None:
     before = open_dataset(pets).digest
+    assert open_dataset(pets).ignored == ()
     (pets / "cat" / "._01.png").write_bytes(b"what macOS leaves")
     (pets / "cat" / "notes.txt").write_text("")
     (pets / "cat" / "folder.png").mkdir()
     (pets / "labels.csv").write_text("")
     (pets / ".cache").mkdir()
     assert open_dataset(pets).digest == before
+    assert open_dataset(pets).ignored == (
+        "folders inside class folders (1, such as cat/folder.png)",
+        "files without an image's extension (1, such as cat/notes.txt)",
+    )
+    write(pets / "stray.png")
+    write(pets / "cat" / "kittens" / "1.png")
+    assert open_dataset(pets).digest == before
+    assert open_dataset(pets).ignored[:2] == (
+        "images outside class folders (1, such as stray.png)",
+        "folders inside class folders (2, such as cat/folder.png)",
+    )
     write(pets / "cat" / "UPPER.JPG")
     (pets / "cat" / "link.png").symlink_to(pets / "cat" / "01.png")
     names = open_dataset(pets).train.names + open_dataset(pets).val.names
     assert {"cat/UPPER.JPG", "cat/link.png"} < set(names)
     assert len(names) == 20
+    write(pets / "cat" / "98.png").rename(pets / "cat" / "98.jfif")
+    assert len(open_dataset(pets).train) + len(open_dataset(pets).val) == 21
 
 
 def test_folders_of_another_layout(tmp_path: Path) -> None:

@@ -94,6 +94,10 @@ def test_other_members_are_left_out(tmp_path: Path) -> None:
     links = [member("pets/cat/link", type=tarfile.SYMTYPE, linkname="/etc/passwd")]
     data = open_dataset(write_tar(tmp_path / "full.tar", pets("pets/") | others, *folders, *links))
     assert data.digest == plain.digest
+    assert (plain.ignored, data.ignored) == (
+        (),
+        ("files without an image's extension (1, such as pets/cat/notes.txt)",),
+    )
 
 
 def test_last_member_of_a_name_counts(tmp_path: Path) -> None:

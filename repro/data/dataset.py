@@ -29,6 +29,7 @@ class Dataset:
     train: Subset
     val: Subset
     split: str  # in words, for summaries
+    ignored: tuple[str, ...] = ()  # what the source holds besides these images, in words, such as "folder extra"
 
     @property
     def digest(self) -> str:
@@ -40,8 +41,9 @@ class Dataset:
 def open_dataset(source: str | Path, *, split: str | float = EVERY_FIFTH, seed: int = 0) -> Dataset:
     """Find the images of a data set and split them. No image is decoded yet.
 
-    source: "digits"; a folder of CLASS/IMAGE, or of train/CLASS/IMAGE and val/CLASS/IMAGE (or test), whose split is
-    kept; a .tar of these; or a folder with MNIST's idx files, where train trains and t10k validates if both exist.
+    source: "digits"; a folder of CLASS/IMAGE, or of train/CLASS/IMAGE and val/CLASS/IMAGE (or valid, validation or
+    test), whose split is kept; a .tar of these; or a folder with MNIST's idx files, where train trains and t10k
+    validates if both exist.
     A folder called digits is "./digits".
     split: "every-fifth" validates with images 0, 5, 10 ... of each class, in the order of their names; a fraction such
     as 0.2, or its text, validates with that fraction of each class, drawn with `seed`.
@@ -49,13 +51,13 @@ def open_dataset(source: str | Path, *, split: str | float = EVERY_FIFTH, seed: 
     """
     fraction = _fraction(split)
     name = "digits" if source == "digits" else Path(source).resolve().name
-    classes, subsets, source_split = _image_source(source)
+    classes, subsets, source_split, ignored = _image_source(source)
     if len(subsets) == 2:
         if fraction is not None:
             raise ReproError(
                 f"{source} is already split into {source_split}; leave the split {split} out, or give {EVERY_FIFTH}"
             )
-        return Dataset(name, classes, *subsets, split=source_split)
+        return Dataset(name, classes, *subsets, split=source_split, ignored=ignored)
     (images,) = subsets
     is_val = np.zeros(len(images), bool)
     rng = random_stream(seed)
@@ -65,7 +67,7 @@ def open_dataset(source: str | Path, *, split: str | float = EVERY_FIFTH, seed: 
             raise ReproError(f"class {class_name} of {source} has one image; it needs one to train and one to validate")
         is_val[members[::5] if fraction is None else _draw(members, fraction, rng)] = True
     description = EVERY_FIFTH if fraction is None else f"{fraction:g} of each class at random, seed {seed}"
-    return Dataset(name, classes, images.select(~is_val), images.select(is_val), description)
+    return Dataset(name, classes, images.select(~is_val), images.select(is_val), description, ignored)
 
 
 def _image_source(source: str | Path) -> ImageSource:

@@ -10,7 +10,9 @@ from PIL import Image, ImageOps
 
 from repro.errors import ReproError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
+EXTENSIONS = (
+    ".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
+)  # fmt: skip
 FORMATS = (
     "JPEG",
     "PNG",

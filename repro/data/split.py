@@ -15,7 +15,7 @@ from repro.files import filling
 def write_split(source: Path, out: Path, fraction: float, seed: int, *, link: bool = False) -> Dataset:
     """Copy the images of a folder of CLASS/IMAGE to out/train/CLASS/IMAGE and out/val/CLASS/IMAGE.
 
-    Returns the data set of `source`, split. Other files are left out.
+    Returns the data set of `source`, split. What it ignores is left out.
     fraction: the fraction of each class that goes to val, drawn with `seed` as open_dataset draws it.
     link: make symbolic links instead of copies.
     Raises ReproError, and leaves `out` as it was, unless it is new or empty and every image can be read.

@@ -38,6 +38,7 @@ class ImageSource(NamedTuple):
     classes: tuple[str, ...]
     subsets: tuple[Subset, ...]
     split: str = ""  # a description of two subsets, such as "folders train and val"
+    ignored: tuple[str, ...] = ()  # what the source holds besides these images, in words
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from repro.data.decode import decode
-from repro.data.folder import is_image, source_in_layout
+from repro.data.folder import NO_IMAGES, Listing, in_words, is_image, source_in_layout
 from repro.data.subset import ImageSource
 from repro.untrusted import printable, reading
 
@@ -37,13 +37,13 @@ class _Members:
 
 
 def tar_source(path: Path) -> ImageSource:
-    """Return the classes and images of a .tar. Hidden members and members without an image's extension are left out.
+    """Return the classes and images of a .tar. Hidden members are left out.
 
     Raises ReproError for a file that is not a .tar, is compressed, damaged or cut short, for an image that is a link or
     larger than LARGEST, for a name that leads out of the archive, and for another layout than that of folders.
     """
     with reading(path, WHAT):
-        index = _index(path)
+        index, others = _index(path)
     if len({names[0] for names in index}) == 1 and any(len(names) > 2 for names in index):
         index = {names[1:]: place for names, place in index.items()}  # without the outer folder
     places = {"/".join(names): place for names, place in index.items()}
@@ -54,14 +54,21 @@ def tar_source(path: Path) -> ImageSource:
         images[prefixes[-1]].append(image)
         for prefix, name in zip(prefixes, around, strict=False):
             folders[prefix].add(name)
-    return source_in_layout(
-        path, lambda prefix: (sorted(folders[prefix]), sorted(images[prefix])), _Members(path, places)
-    )
+
+    def list_folder(prefix: str) -> Listing:
+        return Listing(sorted(folders[prefix]), sorted(images[prefix]), [])
+
+    source = source_in_layout(path, list_folder, _Members(path, places))
+    return source._replace(ignored=source.ignored + in_words(NO_IMAGES, others))
 
 
-def _index(path: Path) -> dict[PathParts, tuple[int, int]]:
-    """Return the place of each image. The last of several with the same name counts, as when a .tar is unpacked."""
+def _index(path: Path) -> tuple[dict[PathParts, tuple[int, int]], list[str]]:
+    """Return the place of each image, and the names of other files next to images.
+
+    The last of several images with the same name counts, as when a .tar is unpacked.
+    """
     places: dict[PathParts, tuple[int, int]] = {}
+    others: list[str] = []
     try:
         with tarfile.open(path, "r:") as archive, path.open("rb") as file:
             while member := archive.next():
@@ -69,9 +76,11 @@ def _index(path: Path) -> dict[PathParts, tuple[int, int]]:
                 if member.size < 0:  # tarfile would loop forever
                     raise ValueError(f"it is damaged at byte {member.offset}")
                 names = PurePosixPath(member.name).parts
-                if member.isdir() or len(names) < 2 or not is_image(names[-1]):
-                    continue
                 name = printable(member.name)
+                if member.isdir() or len(names) < 2 or not is_image(names[-1]):
+                    if member.isfile() and not any(part.startswith(".") for part in names):
+                        others.append(name)
+                    continue
                 if names[0] == "/" or ".." in names or name != member.name:
                     raise ValueError(f"it holds an image named {name}, which is not a path in a folder")
                 if any(part.startswith(".") for part in names):
@@ -86,4 +95,5 @@ def _index(path: Path) -> dict[PathParts, tuple[int, int]]:
                 raise ValueError(f"it is cut short or damaged at byte {archive.offset}")
     except tarfile.TarError as error:
         raise ValueError(str(error)) from error
-    return places
+    folders = {"/".join(names[:-1]) for names in places}
+    return places, [name for name in others if name.rpartition("/")[0] in folders]

@@ -93,6 +93,8 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
     from repro.training import console, loop, resolve
 
     recipe, spec, dataset = resolve_recipe(recipe, processes)
+    if dataset.ignored and processes.is_main:
+        print(f"ignored in {recipe.data}: {'; '.join(dataset.ignored)}")
     progress, weights, state = initial_state(recipe, spec, dataset, path, resume=resume)
     backend, device = start_backend(recipe)
     with console.bar("checking images", len(dataset.train) + len(dataset.val)) as bar:
