@@ -7,7 +7,7 @@ from pathlib import Path
 
 from repro.cli import command_name, run_command
 from repro.errors import ReproError
-from repro.training import recipe as recipes
+from repro.training.recipe_sources import add_flags, parse_values, read_recipe_file
 from repro.training.shipped_recipes import find_recipe
 
 
@@ -28,13 +28,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="folder that contains, or will contain, the run folders"
     )
-    recipes.add_flags(parser)
+    add_flags(parser)
     flags = vars(parser.parse_args(argv))
     config, out = flags.pop("config"), flags.pop("out")
-    flags = recipes.parse_values(flags)
+    flags = parse_values(flags)
     if "model" in flags:
         raise ReproError("--model is decided by the tables; leave it out, or train one model with repro.run")
-    values = recipes.read_recipe_file(find_recipe(config)) if config else {}
+    values = read_recipe_file(find_recipe(config)) if config else {}
 
     from repro.evaluation import ablation_tables
 

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from repro.cli import command_name, run_command
-from repro.training import recipe as recipes
+from repro.training.recipe_sources import parse_values
 
 DEFAULT_CLASSES = 1000
 
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     elif arguments.name is None:
         rows, lines = summary.variant_rows(), summary.variant_lines
     else:
-        size = recipes.parse_values({"image_size": arguments.image_size})["image_size"]
+        size = parse_values({"image_size": arguments.image_size})["image_size"]
         spec = find_spec(arguments.name, num_classes=arguments.num_classes)
         rows, lines = summary.layer_rows(spec, size), summary.layer_lines
     print(json.dumps(rows, indent=1) if arguments.json else "\n".join(lines(rows)))

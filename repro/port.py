@@ -74,7 +74,7 @@ def add_source_flags(parser: argparse._ActionsContainer) -> None:
 
 def options_of(arguments: argparse.Namespace) -> dict[str, object] | None:
     """Return the model's options among the flags, or None. Raises ReproError for one that is not KEY=VALUE."""
-    from repro.training.recipe import parse_values
+    from repro.training.recipe_sources import parse_values
 
     return parse_values({"options": arguments.option})["options"] or None
 

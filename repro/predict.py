@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from repro.cli import command_name, run_command
-from repro.training import recipe as recipes
+from repro.training.recipe import FIELDS, flag_of
+from repro.training.recipe_sources import parse_values
 
 SETTINGS = {
     "model": "variant of the network, if the checkpoint does not record it and fits several variants",
@@ -51,12 +52,10 @@ def main(argv: list[str] | None = None) -> int:
         "--classes", type=Path, metavar="FILE", help="class names: class_indices.json, or a text file of one per line"
     )
     for name, help in SETTINGS.items():
-        value_type = recipes.FIELDS[name].metadata["type"]
-        network.add_argument(
-            recipes.flag_of(name), dest=name, default=argparse.SUPPRESS, help=help, **value_type.argument
-        )
+        value_type = FIELDS[name].metadata["type"]
+        network.add_argument(flag_of(name), dest=name, default=argparse.SUPPRESS, help=help, **value_type.argument)
     arguments = parser.parse_args(argv)
-    settings = recipes.parse_values({name: value for name, value in vars(arguments).items() if name in SETTINGS})
+    settings = parse_values({name: value for name, value in vars(arguments).items() if name in SETTINGS})
 
     from repro.evaluation import prediction_files
     from repro.evaluation.class_names import read_class_names

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from repro.cli import command_name, run_command
 from repro.errors import ReproError
-from repro.training import recipe as recipes
 from repro.training import session
+from repro.training.recipe_sources import add_flags, build_recipe, parse_values, read_recipe_file
 from repro.training.shipped_recipes import find_recipe
 
 
@@ -27,16 +27,16 @@ def main(argv: list[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("--out", metavar="RUN", help="new run folder (default: runs/MODEL-BACKEND-TIME)")
     parser.add_argument("--resume", action="store_true", help="resume the interrupted run in --out")
-    recipes.add_flags(parser)
+    add_flags(parser)
     flags = vars(parser.parse_args(argv))
     config, out, resume = (flags.pop(name) for name in ("config", "out", "resume"))
-    flags = recipes.parse_values(flags)
+    flags = parse_values(flags)
     if resume and (config or not out):
         raise ReproError("--resume uses the recipe of the run folder: give --out RUN, and leave --config out")
     if resume:
         recipe = session.resumed_recipe(Path(out), flags)
     else:
-        recipe = recipes.build_recipe(recipes.read_recipe_file(find_recipe(config)) if config else {}, flags)
+        recipe = build_recipe(read_recipe_file(find_recipe(config)) if config else {}, flags)
     session.run_in_this_process(recipe, out, resume=resume)
     return 0
 

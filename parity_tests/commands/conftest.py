@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from parity_tests.support.made_up import QUICK, Backend
 from repro.interface import discovery
@@ -34,3 +35,26 @@ def trained_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished_runs(made_up_backend: None, trained_runs: Path) -> None:
     """Copies of the trained runs in the current folder, which is a temporary one."""
     shutil.copytree(trained_runs, ".", dirs_exist_ok=True)
+
+
+@pytest.fixture(scope="session")
+def trained_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the run `a` of the classes red, green and blue, and its images in `photos`."""
+    folder = tmp_path_factory.mktemp("trained")
+    for number, name in enumerate(("red", "green", "blue")):
+        (folder / "photos" / name).mkdir(parents=True)
+        for index in range(5):
+            color = [10 * index, 10 * index, 10 * index]
+            color[number] = 250
+            Image.new("RGB", (10, 12), tuple(color)).save(folder / "photos" / name / f"{index}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(discovery, "load_backend", lambda name: Backend)
+        train([*QUICK, "--data", "photos", "--epochs", "4", "--out", "a"])
+    return folder
+
+
+@pytest.fixture
+def photo_run(made_up_backend: None, trained_photos: Path) -> None:
+    """Copies of the run and its images in the current folder, which is a temporary one."""
+    shutil.copytree(trained_photos, ".", dirs_exist_ok=True)

@@ -13,9 +13,9 @@ from repro.interface import Trainer, TrainSettings
 from repro.interface.processes import ProcessGroup
 from repro.run import main
 from repro.training import loop, resolve
-from repro.training import recipe as recipes
 from repro.training.meters import Meter
 from repro.training.recipe import Recipe
+from repro.training.recipe_sources import read_recipe_file
 
 # smaller networks of the same structure, by the model of a recipe
 SMALLER = {
@@ -44,7 +44,7 @@ def train_all_recipes(name: str, configs: str, data: str, out: str) -> None:
 
     resolve.train_settings = eager_settings
     for path in sorted(Path(configs).glob("*.yaml")):
-        values = recipes.read_recipe_file(path)
+        values = read_recipe_file(path)
         flags = ["--model", SMALLER.get(values["model"], values["model"]), "--image-size", "40", "--batch-size", "6"]
         flags += ["--option", "depth=8"] if "cifar" in path.stem else []
         progressive = ["--epochs", "3", "--stages", "3", "--first-stage", "image_size=32"]

@@ -27,7 +27,7 @@ from repro.published import lookup
 from repro.published.lookup import imagenet_classes, table
 from repro.published.source import locate_weights, published_metadata, published_variant
 from repro.specs import find_spec
-from repro.training import recipe as recipes
+from repro.training.recipe_sources import build_recipe, parse_values
 from repro.training.session import initial_weights
 from repro.weights import safetensors_file
 from repro.weights.init import random_weights
@@ -175,16 +175,16 @@ def test_the_published_file_goes_through_port(cached_mobilenet: Path, tmp_path: 
 
 
 def test_a_recipe_takes_its_model_from_published_weights(cached_mobilenet: Path) -> None:
-    recipe = recipes.build_recipe({}, {"backend": "torch", "weights": REAL})
+    recipe = build_recipe({}, {"backend": "torch", "weights": REAL})
     assert recipe.model == "mobilenet_v2"
     weights = initial_weights(recipe, find_spec("mobilenet_v2"))
     expected = read_checkpoint(cached_mobilenet, "mobilenet_v2", log=lambda line: None).weights
     assert all((array == expected[name]).all() for name, array in weights.items())
-    other = recipes.build_recipe({"model": "vgg16"}, {"backend": "torch", "weights": REAL})
+    other = build_recipe({"model": "vgg16"}, {"backend": "torch", "weights": REAL})
     with pytest.raises(ReproError, match="is mobilenet_v2, not vgg16"):
         initial_weights(other, find_spec("vgg16"))
     with pytest.raises(ReproError, match="--model is required"):
-        recipes.build_recipe({}, {"backend": "torch", "weights": "best.safetensors"})
+        build_recipe({}, {"backend": "torch", "weights": "best.safetensors"})
 
 
 def test_the_published_file_is_exported(
@@ -233,6 +233,6 @@ def test_a_publisher_that_gives_no_preparation_leaves_it_to_flags(served_weights
 def test_the_preparation_of_every_entry_can_be_read_back() -> None:
     for entry in table():
         metadata = {name: text for name, text in published_metadata(entry).items() if name in PREPARATION}
-        parsed = recipes.parse_values({name: json.loads(text) for name, text in metadata.items()})
+        parsed = parse_values({name: json.loads(text) for name, text in metadata.items()})
         if entry.preprocessing:
             Transform(**parsed)

@@ -10,7 +10,8 @@ import pytest
 
 from repro.choices import RANGES
 from repro.errors import ReproError
-from repro.training import recipe as recipes
+from repro.training.recipe import FIELDS, flag_of
+from repro.training.recipe_sources import add_flags, build_recipe, parse_values, read_recipe_file, to_yaml
 
 REQUIRED = {"backend": "torch", "model": "asymmnet_small"}
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -18,8 +19,8 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 def flags(*argv: str) -> dict[str, Any]:
     parser = argparse.ArgumentParser()
-    recipes.add_flags(parser)
-    return recipes.parse_values(vars(parser.parse_args(argv)))
+    add_flags(parser)
+    return parse_values(vars(parser.parse_args(argv)))
 
 
 def write_recipe(folder: Path, text: str | bytes) -> Path:
@@ -45,21 +46,21 @@ def test_every_field_has_a_flag_and_survives_a_file(tmp_path: Path) -> None:
         "--clip-norm", "1", "--label-smoothing", "0.1", "--ema-decay", "0.99", "--ema-warmup", "true",
         "--precision", "float16", "--device", "gpu", "--seed", "7", "--workers", "2", "--logs", "tensorboard",
     )  # fmt: skip
-    assert list(changed) == list(recipes.FIELDS)
-    recipe = recipes.build_recipe({}, changed)
+    assert list(changed) == list(FIELDS)
+    recipe = build_recipe({}, changed)
     assert (recipe.options, recipe.mean, recipe.lr, recipe.split, recipe.betas) == (
         {"width": 0.5, "asymmrate": 2}, (0.1, 0.2, 0.3), 0.001, 0.25, (0.8, 0.99),
     )  # fmt: skip
-    default = recipes.build_recipe({}, REQUIRED)
+    default = build_recipe({}, REQUIRED)
     assert all(getattr(recipe, name) != getattr(default, name) for name in changed if name not in REQUIRED)
-    path = write_recipe(tmp_path, recipes.to_yaml(recipe))
-    assert recipes.build_recipe(recipes.read_recipe_file(path), {}) == recipe
+    path = write_recipe(tmp_path, to_yaml(recipe))
+    assert build_recipe(read_recipe_file(path), {}) == recipe
 
 
 def test_flags_have_priority_and_options_are_merged(tmp_path: Path) -> None:
     path = write_recipe(tmp_path, "lr: 1e-2\nepochs: 5\noptions: {width: 0.5, dropout: 0.1}\n")
     changes = flags("--lr", "0.2", "--option", "width=2", "--backend", "b", "--model", "m")
-    recipe = recipes.build_recipe(recipes.read_recipe_file(path), changes)
+    recipe = build_recipe(read_recipe_file(path), changes)
     assert (recipe.lr, recipe.epochs, recipe.options) == (0.2, 5, {"width": 2, "dropout": 0.1})
 
 
@@ -67,18 +68,18 @@ def test_options_are_numbers_if_they_parse_as_numbers_and_text_otherwise(tmp_pat
     expected = {"depth": 164, "width": 0.5, "dropout": 1e-4, "block": "bottleneck"}
     argv = [argument for key, value in expected.items() for argument in ("--option", f"{key}={value}")]
     path = write_recipe(tmp_path, "options: {depth: 164, width: 0.5, dropout: 1e-4, block: bottleneck}")
-    stored = recipes.read_recipe_file(path)
+    stored = read_recipe_file(path)
     for options in (stored["options"], flags(*argv)["options"]):
         assert options == expected
         assert list(map(type, options.values())) == [int, float, float, str]
-    recipe = recipes.build_recipe(REQUIRED, stored)
-    path = write_recipe(tmp_path, recipes.to_yaml(recipe))
-    assert recipes.build_recipe(recipes.read_recipe_file(path), {}) == recipe
+    recipe = build_recipe(REQUIRED, stored)
+    path = write_recipe(tmp_path, to_yaml(recipe))
+    assert build_recipe(read_recipe_file(path), {}) == recipe
 
 
 def test_flags_have_priority_over_single_values_of_the_first_stage() -> None:
     values = {"first_stage": {"image_size": 32, "magnitude": 1}, "model": "vgg16", "backend": "torch"}
-    recipe = recipes.build_recipe(values, {"first_stage": {"image_size": 24}})
+    recipe = build_recipe(values, {"first_stage": {"image_size": 24}})
     assert recipe.first_stage == {"image_size": 24, "magnitude": 1}
 
 
@@ -129,13 +130,13 @@ def test_flags_have_priority_over_single_values_of_the_first_stage() -> None:
 def test_an_invalid_file_is_reported_in_one_line(tmp_path: Path, text: str | bytes, message: str) -> None:
     path = write_recipe(tmp_path, text)
     with pytest.raises(ReproError, match=message) as error:
-        recipes.read_recipe_file(path)
+        read_recipe_file(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 400
 
 
 def test_a_missing_file_is_reported() -> None:
     with pytest.raises(ReproError, match=r"cannot read the recipe nowhere\.yaml: No such file"):
-        recipes.read_recipe_file("nowhere.yaml")
+        read_recipe_file("nowhere.yaml")
 
 
 @pytest.mark.parametrize(
@@ -153,12 +154,12 @@ def test_an_invalid_flag_is_named_as_it_was_typed(argv: tuple[str, ...], message
 
 def test_the_model_is_required() -> None:
     with pytest.raises(ReproError, match="--model is required"):
-        recipes.build_recipe({"backend": "torch"}, {})
+        build_recipe({"backend": "torch"}, {})
 
 
 def test_the_recipe_of_the_asymmnet_article_has_its_values() -> None:
-    values = recipes.read_recipe_file(CONFIGS / "asymmnet_caltech16.yaml")
-    recipe = recipes.build_recipe(values, {"backend": "paddle"})
+    values = read_recipe_file(CONFIGS / "asymmnet_caltech16.yaml")
+    recipe = build_recipe(values, {"backend": "paddle"})
     assert (recipe.image_size, recipe.rotation, recipe.batch_size, recipe.epochs) == (256, 10, 32, 100)
     assert (recipe.lr, recipe.momentum, recipe.weight_decay, recipe.flip) == (0.01, 0.9, 2e-4, 0)
 
@@ -168,8 +169,8 @@ def test_values_have_the_ranges_of_repro_choices(name: str) -> None:
     interval = RANGES[name]
     for value in (interval.low - 1, interval.high + 1, *[interval.low] * interval.above):
         repeated = [value, value] if name == "betas" else value
-        with pytest.raises(ReproError, match=f"^{recipes.flag_of(name)} must be"):
-            recipes.parse_values({name: repeated})
+        with pytest.raises(ReproError, match=f"^{flag_of(name)} must be"):
+            parse_values({name: repeated})
     accepted = [interval.high, interval.high] if name == "betas" else interval.high
-    parsed = recipes.parse_values({name: accepted})[name]
+    parsed = parse_values({name: accepted})[name]
     assert parsed in (interval.high, (interval.high,), (interval.high, interval.high))

@@ -9,9 +9,9 @@ import pytest
 
 from repro.data import Mixing
 from repro.errors import ReproError
-from repro.training import recipe as recipes
 from repro.training import resolve
 from repro.training.recipe import Recipe
+from repro.training.recipe_sources import build_recipe, read_recipe_file
 
 CONFIGS = sorted(Path(__file__).parents[2].joinpath("configs").glob("*.yaml"))
 DEFAULT = Recipe(backend="torch", model="efficientnet_v2_b0", epochs=6)
@@ -28,7 +28,7 @@ def completed(recipe: Recipe) -> Recipe:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_recipe_is_complete(path: Path) -> None:
     assert len(CONFIGS) == 10
-    recipe = completed(recipes.build_recipe(recipes.read_recipe_file(path), {"backend": "torch"}))
+    recipe = completed(build_recipe(read_recipe_file(path), {"backend": "torch"}))
     assert resolve.build_transform(recipe).channels == len(recipe.mean)
     assert completed(recipe) == recipe
     assert f"--config configs/{path.name}" in path.read_text()

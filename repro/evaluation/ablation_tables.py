@@ -11,8 +11,8 @@ from typing import Any
 from repro.errors import ReproError
 from repro.files import read_yaml
 from repro.interface.processes import SINGLE_PROCESS, process_group
-from repro.training import recipe as recipes
 from repro.training.recipe import Recipe
+from repro.training.recipe_sources import build_recipe
 from repro.training.shipped_recipes import configs_folder
 
 LARGEST_FILE = 1 << 16  # bytes
@@ -48,7 +48,7 @@ def measure_errors(values: Mapping[str, Any], flags: Mapping[str, Any], folder: 
     variants = dict.fromkeys(row.variant for rows in read_tables().values() for row in rows)
     errors = {}
     for variant in variants:
-        recipe = recipes.build_recipe(values, {**flags, "model": variant})
+        recipe = build_recipe(values, {**flags, "model": variant})
         if process_group(recipe.backend) != SINGLE_PROCESS:
             raise ReproError("ablations are trained in one process; start this command without a launcher")
         errors[variant] = _measure_error(recipe, folder / variant)

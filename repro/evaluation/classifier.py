@@ -15,7 +15,8 @@ from repro.errors import ReproError
 from repro.evaluation.class_names import checked_class_names, read_class_names
 from repro.published.source import locate_weights
 from repro.specs import Spec
-from repro.training import recipe as recipes
+from repro.training.recipe import FIELDS
+from repro.training.recipe_sources import parse_values
 from repro.training.resolve import values_per_channel
 from repro.training.run_folder import CLASSES, read_recipe
 from repro.weights.porting import read_weights
@@ -23,7 +24,7 @@ from repro.weights.porting import read_weights
 REQUIRED = ("image_size", "mean", "std")
 """Fields of Transform that have no default here: a guess would silently give wrong predictions."""
 
-PREPARATION = [field.name for field in dataclasses.fields(Transform) if field.name in recipes.FIELDS]
+PREPARATION = [field.name for field in dataclasses.fields(Transform) if field.name in FIELDS]
 """Fields of Transform that a checkpoint's metadata, a recipe and flags can set; only some matter outside training."""
 
 
@@ -90,7 +91,7 @@ def _settings_of_run(path: Path) -> dict[str, Any]:
 def _settings_in_metadata(metadata: Mapping[str, str], path: str | Path) -> dict[str, Any]:
     """Return the image preparation and the classes in the metadata of the checkpoint `path`."""
     recorded = {name: _parsed(metadata[name]) for name in PREPARATION if name in metadata}
-    settings = recipes.parse_values(recorded, f"the metadata of {path}")
+    settings = parse_values(recorded, f"the metadata of {path}")
     if "classes" in metadata:
         settings["classes"] = checked_class_names(_parsed(metadata["classes"]), path)
     return settings

@@ -13,8 +13,8 @@ from repro.evaluation.articles import Article, read_articles, recipe_path
 from repro.files import write_text
 from repro.interface.discovery import SHIPPED
 from repro.plots.curves import draw_runs
-from repro.training import recipe as recipes
-from repro.training.recipe import Recipe, to_yaml
+from repro.training.recipe import Recipe
+from repro.training.recipe_sources import build_recipe, read_recipe_file, to_yaml
 from repro.training.resolve import recipe_differences
 from repro.training.run_folder import CONFIG, METRICS_FILE, FinishedRun, TrainingProgress, read_recipe
 
@@ -104,7 +104,7 @@ def _read_run(folder: Path) -> StoredRun:
 
 def _results(name: str, article: Article, runs: Sequence[StoredRun], picture: Path) -> list[str]:
     """Return the part of a section about its runs, and draw their curves."""
-    values = recipes.read_recipe_file(recipe_path(name))
+    values = read_recipe_file(recipe_path(name))
     draw_runs([(stored.run.path.name, stored.run.progress.history) for stored in runs], picture)
     changes = _changes(values, [stored.recipe for stored in runs])
     return [
@@ -153,7 +153,7 @@ def _changes(values: Mapping[str, Any], run_recipes: Sequence[Recipe]) -> str:
         article_texts["model"], run_texts["model"] = values["model"], models
     for recipe in run_recipes:
         flags = {name: getattr(recipe, name) for name in ("backend", "model", "data")}
-        article_recipe = recipes.build_recipe(values, flags)
+        article_recipe = build_recipe(values, flags)
         for key, (article_value, run_value) in recipe_differences(article_recipe, recipe).items():
             if key != "options":
                 article_texts[key] = _as_text(article_value)

@@ -1,18 +1,13 @@
-"""Recipes: all values that decide a run. The fields of Recipe are keys of YAML recipes and flags of repro.run."""
+"""The recipe: all values that decide a run. Its fields are keys of YAML recipes and flags of repro.run."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from repro.choices import CHANNELS, DEVICES, INTERPOLATIONS, MIX_MODES, OPTIMIZERS, PRECISIONS, RANGES, RESIZES, Range
-from repro.errors import ReproError, unknown
-from repro.files import read_yaml
 from repro.training.loggers import WRITERS
 from repro.training.schedules import SCHEDULES
 from repro.training.value_types import (
@@ -30,8 +25,6 @@ from repro.training.value_types import (
 
 GROWING = ("image_size", "magnitude", "mixup", "dropout")
 """The values that progressive learning can increase from stage to stage."""
-LARGEST_FILE = 1 << 16
-"""Bytes; a recipe has a few hundred."""
 GROUPS = ("model", "data", "augmentation", "optimisation", "run")
 """The groups of fields, in the order of --help."""
 
@@ -225,88 +218,6 @@ class Recipe:
 FIELDS = {item.name: item for item in dataclasses.fields(Recipe)}
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for each field, in groups. A flag that the user does not give is absent from the parsed namespace."""
-    groups = {group: parser.add_argument_group(group) for group in GROUPS}
-    for name, item in FIELDS.items():
-        groups[item.metadata["group"]].add_argument(
-            flag_of(name),
-            dest=name,
-            default=argparse.SUPPRESS,
-            help=_help(item).replace("%", "%%"),  # argparse formats help texts with %
-            **item.metadata["type"].argument,
-        )
-
-
-def _help(item: dataclasses.Field[Any]) -> str:
-    """Return the help of a field, with the range of its values and its default."""
-    parts = [item.metadata["help"], item.metadata["type"].limits]
-    default = item.metadata["default_text"] or item.default
-    if isinstance(default, tuple):
-        default = " ".join(map(str, default))
-    elif isinstance(default, bool):
-        default = str(default).lower()
-    if item.default is item.default_factory is dataclasses.MISSING:
-        note = " (required)"
-    else:
-        note = f" (default: {default})" if item.default is not dataclasses.MISSING else ""
-    return ", ".join(filter(None, parts)) + note
-
-
 def flag_of(name: str) -> str:
     """Return the flag of a field: "--batch-size" for "batch_size"."""
     return "--option" if name == "options" else f"--{name.replace('_', '-')}"
-
-
-def parse_values(values: Mapping[Any, Any], source: str = "") -> dict[str, Any]:
-    """Return the values of a recipe with their final types.
-
-    source: names the file in errors; without it, errors name the flags.
-    Raises ReproError for an unknown key, a wrong type and a value out of range.
-    """
-    parsed = {}
-    for key, value in values.items():
-        if key not in FIELDS:
-            raise unknown(f"key in {source}", reprlib.repr(key) if not isinstance(key, str) else key, FIELDS)
-        value_type: ValueType = FIELDS[key].metadata["type"]
-        try:
-            parsed[key] = None if value is None and FIELDS[key].default is None else value_type.convert(value)
-        except (ValueError, TypeError, OverflowError) as error:
-            name = f"{source}: {key}" if source else flag_of(key)
-            raise ReproError(f"{name} must be {value_type.description}, not {reprlib.repr(value)}") from error
-    return parsed
-
-
-def read_recipe_file(path: str | Path) -> dict[str, Any]:
-    """Return the values in a YAML recipe, with their final types. Raises ReproError for a file that is not a recipe."""
-    values = read_yaml(path, "recipe", "see configs/ for examples", LARGEST_FILE)
-    return parse_values(values, str(path))
-
-
-def build_recipe(values: Mapping[str, Any], flags: Mapping[str, Any]) -> Recipe:
-    """Return the recipe of parsed values, with priority for flags; options and first_stage are merged item by item.
-
-    Published weights name the model where it is left out. Raises ReproError where a required value is missing.
-    """
-    merged = {**values, **flags}
-    if "model" not in merged and merged.get("weights"):
-        from repro.published.source import published_variant
-
-        if variant := published_variant(merged["weights"]):
-            merged["model"] = variant
-    for name in {"options", "first_stage"} & values.keys() & flags.keys():
-        merged[name] = {**values[name], **flags[name]}
-    for name, item in FIELDS.items():
-        if name not in merged and item.default is item.default_factory is dataclasses.MISSING:
-            raise ReproError(f"{flag_of(name)} is required: {item.metadata['help']}")
-    return Recipe(**merged)
-
-
-def to_yaml(recipe: Recipe) -> str:
-    """Return the recipe as the text of a file that read_recipe_file reads."""
-    import yaml
-
-    values = {
-        name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(recipe).items()
-    }
-    return yaml.safe_dump(values, sort_keys=False)

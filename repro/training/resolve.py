@@ -9,7 +9,8 @@ from repro.data import Mixing, Transform
 from repro.errors import ReproError, unknown
 from repro.interface import TrainSettings
 from repro.specs import Spec, find_spec
-from repro.training.recipe import GROWING, Recipe, parse_values
+from repro.training.recipe import GROWING, Recipe
+from repro.training.recipe_sources import parse_values
 from repro.training.schedules import SCHEDULES_WITH_END
 
 DIGITS_SIZE = 32

@@ -32,8 +32,8 @@ from repro.interface import Trainer
 from repro.plots import curves
 from repro.specs import Spec
 from repro.training import loggers
-from repro.training import recipe as recipes
-from repro.training.recipe import Recipe, to_yaml
+from repro.training.recipe import Recipe
+from repro.training.recipe_sources import build_recipe, read_recipe_file, to_yaml
 from repro.weights import safetensors_file
 from repro.weights.strict import check_weights
 
@@ -230,7 +230,7 @@ def read_recipe(path: Path) -> Recipe:
     """Return the recipe of a run folder. Raises ReproError if the folder is not a run folder."""
     if not (path / CONFIG).is_file():
         raise ReproError(f"{path} is not a run folder (it has no {CONFIG}); give one that repro.run has written")
-    return recipes.build_recipe(recipes.read_recipe_file(path / CONFIG), {})
+    return build_recipe(read_recipe_file(path / CONFIG), {})
 
 
 def read_run(path: Path) -> FinishedRun:

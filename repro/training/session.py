@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from repro.errors import ReproError, first_line
 from repro.interface.processes import SINGLE_PROCESS, ProcessGroup, process_group
-from repro.training import recipe as recipes
+from repro.training.recipe_sources import build_recipe
 
 if TYPE_CHECKING:
     from repro.arrays import Arrays
@@ -68,7 +68,7 @@ def resumed_recipe(path: Path, flags: dict[str, Any]) -> Recipe:
     from repro.training.run_folder import read_recipe
 
     stored = read_recipe(path)
-    recipe = recipes.build_recipe(vars(stored), flags)
+    recipe = build_recipe(vars(stored), flags)
     for name in flags:
         if name not in CHANGEABLE_AT_RESUME and getattr(recipe, name) != getattr(stored, name):
             raise ReproError(

@@ -1,4 +1,4 @@
-"""Programs of parity_tests/commands/test_predict.py."""
+"""Programs of parity_tests/commands/test_classifier.py."""
 
 from __future__ import annotations
 
