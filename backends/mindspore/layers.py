@@ -48,6 +48,8 @@ def conv(
     padding: Padding = None,
 ) -> nn.Conv2d:  # fmt: skip
     """Return a convolution. padding: pixels, None for kernel // 2, or "same" as in TensorFlow, MindSpore's default."""
+    if padding == "same" and stride == 1 and kernel % 2:
+        padding = None  # the same border, without a padding of its own
     depthwise = groups == channels_in == channels_out and kernel % 2 and padding is None and not bias
     layer = DepthwiseConv2d if depthwise and mindspore.get_context("device_target") == "CPU" else nn.Conv2d
     if padding == "same":
@@ -72,14 +74,14 @@ def norm(spec: Spec, channels: int) -> nn.BatchNorm2d:
 
 
 class ConvNorm(nn.Cell):
-    """A convolution without bias, batch normalisation, and an activation ("none" for a linear layer)."""
+    """A convolution, batch normalisation, and an activation ("none" for a linear layer)."""
 
     def __init__(
         self, spec: Spec, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1,
-        activation: str = "none", padding: Padding = None,
+        activation: str = "none", padding: Padding = None, bias: bool = False,
     ):  # fmt: skip
         super().__init__()
-        self.conv = conv(channels_in, channels_out, kernel, stride, groups, padding=padding)
+        self.conv = conv(channels_in, channels_out, kernel, stride, groups, bias, padding)
         self.norm = norm(spec, channels_out)
         self.act = ACTIVATIONS[activation]()
 

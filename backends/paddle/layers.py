@@ -82,6 +82,8 @@ def conv(
     padding: Padding = None,
 ) -> nn.Conv2D:  # fmt: skip
     """Return a convolution. padding: pixels, None for kernel // 2, or "same" as in TensorFlow."""
+    if padding == "same" and stride == 1 and kernel % 2:
+        padding = None  # the same border, without a padding of its own
     bias_attr = None if bias else False
     if padding == "same":
         return SameConv2D(channels_in, channels_out, kernel, stride, 0, groups=groups, bias_attr=bias_attr)
@@ -107,14 +109,14 @@ def norm(spec: Spec, channels: int) -> BatchNorm2D:
 
 
 class ConvNorm(nn.Layer):
-    """A convolution without bias, batch normalisation, and an activation ("none" for a linear layer)."""
+    """A convolution, batch normalisation, and an activation ("none" for a linear layer)."""
 
     def __init__(
         self, spec: Spec, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1,
-        activation: str = "none", padding: Padding = None,
+        activation: str = "none", padding: Padding = None, bias: bool = False,
     ):  # fmt: skip
         super().__init__()
-        self.conv = conv(channels_in, channels_out, kernel, stride, groups, padding=padding)
+        self.conv = conv(channels_in, channels_out, kernel, stride, groups, bias, padding)
         self.norm = norm(spec, channels_out)
         self.act = ACTIVATIONS[activation]()
 

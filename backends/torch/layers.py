@@ -56,6 +56,8 @@ def conv(
     padding: Padding = None,
 ) -> nn.Conv2d:  # fmt: skip
     """Return a convolution. padding: pixels, None for kernel // 2, or "same" as in TensorFlow."""
+    if padding == "same" and stride == 1 and kernel % 2:
+        padding = None  # the same border, without a padding of its own
     if padding == "same":
         return SameConv2d(channels_in, channels_out, kernel, stride, 0, groups=groups, bias=bias)
     border = kernel // 2 if padding is None else padding
@@ -78,14 +80,14 @@ def norm(spec: Spec, channels: int) -> nn.BatchNorm2d:
 
 
 class ConvNorm(nn.Module):
-    """A convolution without bias, batch normalisation, and an activation ("none" for a linear layer)."""
+    """A convolution, batch normalisation, and an activation ("none" for a linear layer)."""
 
     def __init__(
         self, spec: Spec, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1,
-        activation: str = "none", padding: Padding = None,
+        activation: str = "none", padding: Padding = None, bias: bool = False,
     ):  # fmt: skip
         super().__init__()
-        self.conv = conv(channels_in, channels_out, kernel, stride, groups, padding=padding)
+        self.conv = conv(channels_in, channels_out, kernel, stride, groups, bias, padding)
         self.norm = norm(spec, channels_out)
         self.act = ACTIVATIONS[activation]()
 

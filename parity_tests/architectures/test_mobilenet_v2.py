@@ -20,6 +20,7 @@ Require = Callable[[str], None]
 COUNTED = {
     "mobilenet_v2": (1.0, 3_504_872, 300.77),
     "mobilenet_v2_x1_4": (1.4, 6_108_776, 582.20),
+    "mobilenet_v2_x1_3": (1.3, 5_386_792, 509.37),
     "mobilenet_v2_x0_75": (0.75, 2_636_424, 209.07),
     "mobilenet_v2_x0_5": (0.5, 1_968_680, 97.13),
     "mobilenet_v2_x0_35": (0.35, 1_677_128, 59.29),
@@ -76,6 +77,7 @@ def test_sides_of_the_maps() -> None:
         ({"width": 17}, "width must be a number"),
         ({"width": "wide"}, "width must be a number"),
         ({"dropout": 1.0}, "dropout must be"),
+        ({"padding": "valid"}, "unknown padding 'valid'"),
         ({"in_channels": 0}, "in_channels must be a whole number"),
         ({"drop_path": 0.1}, "unknown option of mobilenet_v2"),
     ],

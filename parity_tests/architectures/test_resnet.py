@@ -20,6 +20,9 @@ COUNTED = {
     "resnet50": (25_557_032, 4089.18),
     "resnet101": (44_549_160, 7801.41),
     "resnet152": (60_192_808, 11513.63),
+    "resnet50_keras": (25_583_592, 3857.97),
+    "resnet101_keras": (44_601_832, 7570.19),
+    "resnet152_keras": (60_268_520, 11282.42),
     "resnet50_v2": (25_549_352, 4089.18),
     "resnet101_v2": (44_541_480, 7801.41),
     "resnet152_v2": (60_185_128, 11513.63),
@@ -63,6 +66,17 @@ def test_where_the_map_is_halved() -> None:
     assert sides("resnet50_v2_keras") == sides("resnet50_v2_article") == in_last_block
     stages = find_spec("resnet50_v2_keras").trace().stages
     assert (stages["stages.1.3"][1], stages["stages.2.5"][1]) == (14, 7)
+
+
+def test_keras_has_the_papers_strides_and_biases() -> None:
+    keras = find_spec("resnet50_keras")
+    assert set(keras.weights) - set(find_spec("resnet50").weights) == {
+        name.replace("weight", "bias") for name, weight in keras.weights.items() if weight.kind == "conv"
+    }
+    outputs = {operator.name: operator.output for operator in keras.trace().operators}
+    assert [outputs[f"stages.1.0.{part}.conv"][1] for part in ("reduce", "spatial", "restore", "shortcut")] == [28] * 4
+    assert [outputs[f"stages.1.1.{part}.conv"][1] for part in ("reduce", "spatial", "restore")] == [28] * 3
+    assert (keras.norm_eps, keras.norm_momentum) == (1.001e-5, 0.01)
 
 
 @pytest.mark.parametrize("depth", [18, "50"])

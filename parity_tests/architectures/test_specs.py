@@ -10,7 +10,7 @@ import pytest
 
 from repro.errors import ReproError
 from repro.specs import CATALOGUE, Trace, find_spec
-from repro.specs.asymmnet import asymmnet, ceil8, mobilenet_v3, round8
+from repro.specs.asymmnet import AsymmNetSpec, asymmnet, ceil8, mobilenet_v3, round8
 
 # name -> parameters and millions of MACs at the published size, counted in the authors' PyTorch code and torchvision
 COUNTED = {
@@ -38,6 +38,8 @@ COUNTED = {
     "asymmnet_small_x0_35_r0": (1_702_840, 14.78),
     "mobilenet_v3_large": (5_483_032, 216.59),
     "mobilenet_v3_small": (2_542_856, 56.51),
+    "mobilenet_v3_large_x0_75_keras": (3_993_528, 154.56),
+    "mobilenet_v3_small_x0_75_keras": (2_041_872, 43.40),
 }
 
 
@@ -67,6 +69,19 @@ def test_asymmrate_0_is_mobilenet_v3_up_to_one_bias() -> None:
     assert set(theirs.weights) - set(ours.weights) == {"hidden.bias"}
     assert all(ours.weights[name] == theirs.weights[name] for name in ours.weights)
     assert ours.macs == theirs.macs
+
+
+def test_keras_expands_the_rounded_channels_and_keeps_the_head() -> None:
+    """0.75 * 16 = 12 becomes 16, which Keras expands to 64, and torchvision, from 0.75 * 64, to 48."""
+    keras, torchvision = find_spec("mobilenet_v3_large_x0_75_keras"), find_spec("mobilenet_v3_large_x0_75")
+    assert isinstance(keras, AsymmNetSpec)
+    assert isinstance(torchvision, AsymmNetSpec)
+    assert (keras.stages[1][0].expanded, torchvision.stages[1][0].expanded) == (64, 48)
+    assert (keras.hidden, torchvision.hidden) == (1280, 960)
+    assert mobilenet_v3("small", width=0.2, structure="keras").stem == 16
+    assert mobilenet_v3("large", structure="keras") == mobilenet_v3("large")
+    with pytest.raises(ReproError, match="unknown structure 'timm'"):
+        mobilenet_v3("large", structure="timm")
 
 
 def test_bottleneck_worked_by_hand() -> None:

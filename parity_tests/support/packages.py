@@ -56,8 +56,7 @@ class Package:
             "expression": layout.models[model],
             "file": str(file),
             "answer": str(folder / "answer.npz"),
-            # the networks with a note differ for even maps; those of Keras are built for one size
-            "sizes": [65] if layout.note else [64] if layout.format == "keras" else [64, 65],
+            "sizes": _sizes(layout),
             "changes": CHANGES.get((self.publisher, find_spec(model).family), {}),
         }
         assert self.process.stdin
@@ -76,6 +75,13 @@ class Package:
         self.process.kill()
         self.process.communicate()
         self.log.close()
+
+
+def _sizes(layout: Layout) -> list[int]:
+    """Return the sides of the images: the networks with a note differ for even maps, and Keras's are for one size."""
+    if layout.format == "keras":
+        return [224] if layout.flattened else [64]
+    return [65] if layout.note else [64, 65]
 
 
 @contextmanager

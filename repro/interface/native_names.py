@@ -19,11 +19,19 @@ class NativeNames:
     """A framework's naming of weights.
 
     leaves: kind -> the last component of the native name, where it differs from the canonical one; axes: kind -> the
-    order in which the framework stores the canonical axes, where it differs.
+    order in which the framework stores the canonical axes, where it differs; depthwise_axes: the order for the kernels
+    of depthwise convolutions, where it differs from that of others.
     """
 
     leaves: Mapping[WeightKind, str]
     axes: Mapping[WeightKind, tuple[int, ...]] = field(default_factory=dict)
+    depthwise_axes: tuple[int, ...] | None = None
+
+    def order(self, weight: Weight) -> tuple[int, ...] | None:
+        """Return the order in which the framework stores the canonical axes of a weight; None for the canonical one."""
+        if self.depthwise_axes and weight.kind == "conv" and 1 < weight.groups == weight.shape[0]:
+            return self.depthwise_axes
+        return self.axes.get(weight.kind)
 
     def name(self, canonical: str, weight: Weight) -> str:
         """Return the native name of a canonical one."""
@@ -42,7 +50,7 @@ class NativeNames:
 
     def to_native_axes(self, array: np.ndarray, weight: Weight) -> np.ndarray:
         """Return a view of a canonical array with the axes in the framework's order."""
-        axes = self.axes.get(weight.kind)
+        axes = self.order(weight)
         return array.transpose(axes) if axes else array
 
     def to_canonical_axes(self, array: np.ndarray, weight: Weight) -> np.ndarray:
@@ -50,12 +58,12 @@ class NativeNames:
 
         An array with another number of axes is returned as it is, since it does not fit anyway.
         """
-        axes = self.axes.get(weight.kind)
+        axes = self.order(weight)
         return array.transpose(np.argsort(axes)) if axes and array.ndim == len(axes) else array
 
     def native_shape(self, weight: Weight) -> tuple[int, ...]:
         """Return the shape in which the framework stores a weight."""
-        return tuple(weight.shape[axis] for axis in self.axes.get(weight.kind, range(len(weight.shape))))
+        return tuple(weight.shape[axis] for axis in self.order(weight) or range(len(weight.shape)))
 
     def native_shapes(self, weights: Mapping[str, Weight]) -> dict[str, tuple[int, ...]]:
         """Return the native shape of every weight under its native name."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from repro.errors import ReproError, unknown
-from repro.specs.base import Shape, Spec, Trace
+from repro.specs.base import Padding, Shape, Spec, Trace, checked_padding
 from repro.specs.rounding import round8
 
 Activation = Literal["relu", "hard_swish"]
@@ -55,6 +55,7 @@ SMALL = (
     ),
 )
 TABLES = {"large": LARGE, "small": SMALL}
+STRUCTURES = ("torchvision", "keras")
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class AsymmNetSpec(Spec):
     last: int  # channels of the 1x1 convolution before pooling
     hidden: int  # channels of the 1x1 convolution after pooling
     hidden_bias: bool
+    padding: Padding = None  # padding of the depthwise convolutions and of the stem
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -113,7 +115,7 @@ class AsymmNetSpec(Spec):
                     )
 
     def walk(self, net: Trace, x: Shape) -> Shape:
-        x = net.stage("stem", net.conv_norm("stem", x, self.stem, 3, stride=2))
+        x = net.stage("stem", net.conv_norm("stem", x, self.stem, 3, stride=2, padding=self.padding))
         for number, stage in enumerate(self.stages):
             for index, block in enumerate(stage):
                 name = f"stages.{number}.{index}"
@@ -121,7 +123,7 @@ class AsymmNetSpec(Spec):
                     net.conv_norm(f"{name}.expand", x, block.pointwise, 1)
                     x = (block.depthwise, *x[1:])
                 x = net.conv_norm(
-                    f"{name}.depthwise", x, block.depthwise, block.kernel, block.stride, groups=block.depthwise
+                    f"{name}.depthwise", x, block.depthwise, block.kernel, block.stride, block.depthwise, self.padding
                 )
                 if block.squeeze:
                     pooled = net.conv(f"{name}.se.reduce", (block.depthwise, 1, 1), block.squeeze, 1, bias=True)
@@ -138,17 +140,23 @@ def ceil8(channels: float) -> int:
 
 
 def _stages(
-    table: tuple, stem: int, width: float, asymmrate: int, divisible: Callable[[float], int]
-) -> tuple[tuple[Bottleneck, ...], ...]:
-    stages, channels = [], stem
+    table: tuple, stem: int, width: float, asymmrate: int, divisible: Callable[[float], int],
+    *, expands_rounded: bool = False,
+) -> tuple[tuple[Bottleneck, ...], ...]:  # fmt: skip
+    """Return the stages. expands_rounded: the table's ratio of expansion applies to the rounded channels of the input.
+
+    Otherwise the expanded channels of the table are scaled.
+    """
+    stages, channels, unscaled = [], stem, 16
     for rows in table:
         stage = []
         for kernel, expanded, out, se, activation, stride in rows:
+            scaled = channels * expanded / unscaled if expands_rounded else width * expanded
             block = Bottleneck(
-                channels, divisible(width * expanded), divisible(width * out), kernel, stride, 0, activation, asymmrate
+                channels, divisible(scaled), divisible(width * out), kernel, stride, 0, activation, asymmrate
             )
             stage.append(replace(block, squeeze=divisible(block.depthwise // 4)) if se else block)
-            channels = block.channels_out
+            channels, unscaled = block.channels_out, out
         stages.append(tuple(stage))
     return tuple(stages)
 
@@ -183,21 +191,27 @@ def asymmnet(
 
 
 def mobilenet_v3(
-    size: str, *, width: float = 1.0, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.2,
-    norm_eps: float = 1e-3, name: str = "mobilenet_v3",
+    size: str, *, width: float = 1.0, structure: str = "torchvision", padding: str = "symmetric",
+    num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.2, norm_eps: float = 1e-3,
+    name: str = "mobilenet_v3",
 ) -> AsymmNetSpec:  # fmt: skip
-    """Return MobileNetV3, with torchvision's normalisation settings and its rounding of widths other than 1.
+    """Return MobileNetV3, with torchvision's normalisation settings.
 
-    size: "large" or "small"; width: multiplier of all channels, including the head; norm_eps: 1e-5 for timm's weights.
-    Raises ReproError for options out of range.
+    size: "large" or "small"; width: multiplier of all channels; structure: "torchvision" or "keras", which differ at
+    other widths than 1: Keras has a stem of 16 channels, expands the rounded channels, and does not narrow the head;
+    padding: "same" for Keras's weights; norm_eps: 1e-5 for timm's weights. Raises ReproError for options out of range.
     """
     _check_options(size, width)
-    stem = round8(16 * width)
-    stages = _stages(TABLES[size], stem, width, 0, round8)
+    if structure not in STRUCTURES:
+        raise unknown("structure", structure, STRUCTURES)
+    in_keras = structure == "keras"
+    stem = 16 if in_keras else round8(16 * width)
+    stages = _stages(TABLES[size], stem, width, 0, round8, expands_rounded=in_keras)
+    head_width = max(1.0, width) if in_keras else width
     return AsymmNetSpec(
         name=name, family="mobilenet_v3", source="arXiv:1905.02244, Tables 1 and 2", input_size=224,
         num_classes=num_classes, in_channels=in_channels, dropout=dropout, init="kaiming_fan_out",
-        norm_eps=norm_eps, norm_momentum=0.01,
+        norm_eps=norm_eps, norm_momentum=0.01, padding=checked_padding(padding),
         stem=stem, stages=stages, last=6 * stages[-1][-1].channels_out,
-        hidden=round8(width * {"large": 1280, "small": 1024}[size]), hidden_bias=True,
+        hidden=round8(head_width * {"large": 1280, "small": 1024}[size]), hidden_bias=True,
     )  # fmt: skip

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, TypeVar
 
-from repro.errors import ReproError
+from repro.errors import ReproError, unknown
 
 Shape = tuple[int, ...]  # without the batch axis: (channels, height, width) or (features,)
 WeightKind = Literal[
@@ -14,6 +14,7 @@ WeightKind = Literal[
     "other",  # a weight of an unknown layer in a user model
 ]  # fmt: skip
 Padding = int | Literal["same"] | None  # None: kernel // 2; "same": as in TensorFlow, an odd pixel at the end
+PADDINGS: dict[str, Padding] = {"symmetric": None, "same": "same"}  # the option "padding" of a variant
 S = TypeVar("S", bound="Spec")
 STATISTICS = ("norm_mean", "norm_var")  # the kinds that are measured and not trained
 LEAVES: dict[str, dict[str, WeightKind]] = {  # layer type -> the last component of a weight's name -> kind
@@ -99,10 +100,11 @@ class Trace:
         return x
 
     def conv_norm(
-        self, name: str, x: Shape, out: int, kernel: int, stride: int = 1, groups: int = 1, padding: Padding = None
-    ) -> Shape:
-        """A convolution without bias, called `name`.conv, and batch normalisation, called `name`.norm."""
-        return self.norm(f"{name}.norm", self.conv(f"{name}.conv", x, out, kernel, stride, groups, padding=padding))
+        self, name: str, x: Shape, out: int, kernel: int, stride: int = 1, groups: int = 1, padding: Padding = None,
+        bias: bool = False,
+    ) -> Shape:  # fmt: skip
+        """A convolution, called `name`.conv, and batch normalisation, called `name`.norm."""
+        return self.norm(f"{name}.norm", self.conv(f"{name}.conv", x, out, kernel, stride, groups, bias, padding))
 
     def layer_norm(self, name: str, x: Shape) -> Shape:
         """Layer normalisation over the channels of each position, without running statistics."""
@@ -125,6 +127,13 @@ class Trace:
         if bias:
             self.weights[f"{name}.bias"] = Weight((y[0],), "bias")
         self.operators.append(Operator(name, kind, y, weight.size + bias * y[0], macs))
+
+
+def checked_padding(padding: str) -> Padding:
+    """Return the padding of an option's name. Raises ReproError for an unknown one."""
+    if padding not in PADDINGS:
+        raise unknown("padding", padding, PADDINGS)
+    return PADDINGS[padding]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +205,12 @@ class Spec:
     def classifier(self) -> str:
         """The name of the classifier's weight, which has a row for each class."""
         return [name for name, weight in self.weights.items() if weight.kind == "linear"][-1]
+
+    @property
+    def head_weights(self) -> list[str]:
+        """The names of the weights after the pooling, which every family calls hidden..., and of the classifier."""
+        layers = (self.classifier.partition(".")[0], "hidden")
+        return [name for name in self.weights if name.startswith(layers)]
 
     @property
     def first_conv(self) -> str:

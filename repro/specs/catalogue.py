@@ -12,7 +12,7 @@ from repro.specs.densenet import densenet
 from repro.specs.efficientnet_v2 import efficientnet_v2, efficientnet_v2_article
 from repro.specs.mobilenet_v2 import mobilenet_v2
 from repro.specs.rdnet import rdnet
-from repro.specs.resnet import resnet, resnet_v2, resnet_v2_article, resnet_v2_keras
+from repro.specs.resnet import resnet, resnet_keras, resnet_v2, resnet_v2_article, resnet_v2_keras
 from repro.specs.resnet_cifar import resnet_cifar
 from repro.specs.shufflenet_v1 import shufflenet_v1
 from repro.specs.shufflenet_v2 import shufflenet_v2
@@ -50,6 +50,9 @@ CATALOGUE: dict[str, partial] = {
     "mobilenet_v3_small_x0_75": partial(mobilenet_v3, "small", width=0.75),
     "mobilenet_v3_small_x0_5": partial(mobilenet_v3, "small", width=0.5),
     "mobilenet_v3_small_x0_35": partial(mobilenet_v3, "small", width=0.35),
+    # widths at which Keras's structure differs
+    "mobilenet_v3_large_x0_75_keras": partial(mobilenet_v3, "large", width=0.75, structure="keras", padding="same"),
+    "mobilenet_v3_small_x0_75_keras": partial(mobilenet_v3, "small", width=0.75, structure="keras", padding="same"),
     "densenet121": partial(densenet, 121),
     "densenet161": partial(densenet, 161),
     "densenet169": partial(densenet, 169),
@@ -88,6 +91,7 @@ CATALOGUE: dict[str, partial] = {
     "shufflenet_v2_x2_0_torchvision": partial(shufflenet_v2, "torchvision", width=2.0),
     "mobilenet_v2": partial(mobilenet_v2),
     "mobilenet_v2_x1_4": partial(mobilenet_v2, width=1.4),
+    "mobilenet_v2_x1_3": partial(mobilenet_v2, width=1.3),
     "mobilenet_v2_x0_75": partial(mobilenet_v2, width=0.75),
     "mobilenet_v2_x0_5": partial(mobilenet_v2, width=0.5),
     "mobilenet_v2_x0_35": partial(mobilenet_v2, width=0.35),
@@ -112,6 +116,9 @@ CATALOGUE: dict[str, partial] = {
     "resnet50": partial(resnet, 50),
     "resnet101": partial(resnet, 101),
     "resnet152": partial(resnet, 152),
+    "resnet50_keras": partial(resnet_keras, 50),
+    "resnet101_keras": partial(resnet_keras, 101),
+    "resnet152_keras": partial(resnet_keras, 152),
     # version 2 of the paper, of Keras and of the article
     "resnet50_v2": partial(resnet_v2, 50),
     "resnet101_v2": partial(resnet_v2, 101),

@@ -88,18 +88,20 @@ def _stages(stem: int, growth: int, counts: tuple[int, ...]) -> tuple[Stage, ...
 
 
 def densenet(
-    depth: int, *, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.0, name: str = "densenet"
-) -> DenseNetSpec:
+    depth: int, *, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.0, norm_eps: float = 1e-5,
+    name: str = "densenet",
+) -> DenseNetSpec:  # fmt: skip
     """Return DenseNet for ImageNet.
 
     depth: 121, 161, 169 or 201; dropout: before the classifier. The paper has dropout inside the blocks, and only on
-    data sets without augmentation, which excludes ImageNet. Raises ReproError for another depth.
+    data sets without augmentation, which excludes ImageNet. norm_eps: 1.001e-5 for Keras's weights. Raises ReproError
+    for another depth.
     """
     if depth not in DEPTHS:
         raise ReproError(f"depth must be one of {', '.join(map(str, DEPTHS))}, not {depth!r}")
     stem, growth, counts = DEPTHS[depth]
     return DenseNetSpec(
         name=name, family="densenet", source="arXiv:1608.06993, Table 1", input_size=224, num_classes=num_classes,
-        in_channels=in_channels, dropout=dropout, init="resnet",
+        in_channels=in_channels, norm_eps=norm_eps, dropout=dropout, init="resnet",
         stem=stem, stages=_stages(stem, growth, counts),
     )  # fmt: skip

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from repro.errors import unknown
-from repro.specs.base import Padding, Shape, Spec, Trace
+from repro.specs.base import Padding, Shape, Spec, Trace, checked_padding
 from repro.specs.rounding import round8
 
 # operator, expansion, stride of the first block, output channels, blocks; one row per stage. All kernels are 3x3, and
@@ -79,7 +79,6 @@ SIZES = {
     "l": Size(L, 32, 480, 0.4),
     "xl": Size(XL, 32, 512, 0.4),
 }
-PADDINGS: dict[str, Padding] = {"symmetric": None, "same": "same"}
 
 
 @dataclass(frozen=True)
@@ -178,8 +177,6 @@ def efficientnet_v2(
     """
     if size not in SIZES:
         raise unknown("size", size, SIZES)
-    if padding not in PADDINGS:
-        raise unknown("padding", padding, PADDINGS)
     scaling = SIZES[size]
     stem = round8(scaling.stem * scaling.width, keep=0)
     return EfficientNetV2Spec(
@@ -187,7 +184,7 @@ def efficientnet_v2(
         input_size=scaling.input_size, num_classes=num_classes, in_channels=in_channels,
         norm_eps=norm_eps, dropout=scaling.dropout if dropout is None else dropout, drop_path=drop_path,
         init="efficientnet", stem=stem, stages=_stages(scaling, stem), head=round8(1280 * scaling.width, keep=0),
-        padding=PADDINGS[padding],
+        padding=checked_padding(padding),
     )  # fmt: skip
 
 

@@ -36,20 +36,27 @@ class ResNetSpec(Spec):
     """Version 1: normalisation after each convolution, ReLU after the addition."""
 
     stages: tuple[tuple[Bottleneck, ...], ...]
+    bias: bool  # whether the convolutions have a bias
+    strided: Literal["reduce", "spatial"]  # the convolution of a block that halves the map
 
     def walk(self, net: Trace, x: Shape) -> Shape:
-        x = net.stage("stem", net.conv_norm("stem", x, 64, 7, stride=2))
+        x = net.stage("stem", net.conv_norm("stem", x, 64, 7, stride=2, bias=self.bias))
         x = net.stage("pool", net.pool(x, 3, 2))
         for number, stage in enumerate(self.stages):
             for index, block in enumerate(stage):
                 name = f"stages.{number}.{index}"
-                y = net.conv_norm(f"{name}.reduce", x, block.width, 1)
-                y = net.conv_norm(f"{name}.spatial", y, block.width, 3, block.stride)
-                y = net.conv_norm(f"{name}.restore", y, block.channels_out, 1)
+                first, second = self.strides(block)
+                y = net.conv_norm(f"{name}.reduce", x, block.width, 1, first, bias=self.bias)
+                y = net.conv_norm(f"{name}.spatial", y, block.width, 3, second, bias=self.bias)
+                y = net.conv_norm(f"{name}.restore", y, block.channels_out, 1, bias=self.bias)
                 if block.projected:
-                    net.conv_norm(f"{name}.shortcut", x, block.channels_out, 1, block.stride)
+                    net.conv_norm(f"{name}.shortcut", x, block.channels_out, 1, block.stride, bias=self.bias)
                 x = net.stage(name, y)
         return net.linear("classifier", x, self.num_classes)
+
+    def strides(self, block: Bottleneck) -> tuple[int, int]:
+        """Return the strides of the block's first two convolutions."""
+        return (block.stride, 1) if self.strided == "reduce" else (1, block.stride)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +109,22 @@ def resnet(
     return ResNetSpec(
         name=name, family="resnet", source="arXiv:1512.03385, Table 1; stride as in torchvision", input_size=224,
         num_classes=num_classes, in_channels=in_channels, dropout=dropout, init="resnet",
-        stages=_stages(depth, halving_block="first"),
+        stages=_stages(depth, halving_block="first"), bias=False, strided="spatial",
+    )  # fmt: skip
+
+
+def resnet_keras(
+    depth: int, *, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.0, name: str = "resnet_keras"
+) -> ResNetSpec:
+    """Return keras.applications.ResNet50, ResNet101 or ResNet152: the paper's strides, and biases.
+
+    depth: 50, 101 or 152. Raises ReproError for another depth.
+    """
+    return ResNetSpec(
+        name=name, family="resnet", source="keras.applications.resnet", input_size=224,
+        num_classes=num_classes, in_channels=in_channels, dropout=dropout, init="glorot_uniform",
+        norm_eps=1.001e-5, norm_momentum=0.01,
+        stages=_stages(depth, halving_block="first"), bias=True, strided="reduce",
     )  # fmt: skip
 
 

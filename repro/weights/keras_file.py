@@ -33,11 +33,15 @@ NAMES = NativeNames(
         "norm_mean": "moving_mean", "norm_var": "moving_variance",
     },
     axes={"conv": (2, 3, 1, 0), "linear": (1, 0)},
+    depthwise_axes=(2, 3, 0, 1),
 )  # fmt: skip
 EXTENSIONS = (".h5", ".keras")
 
 NORM = ("gamma", "beta", "moving_mean", "moving_variance")
-VARIABLES = {"conv2d": ("kernel", "bias"), "dense": ("kernel", "bias"), "batch_normalization": NORM}  # Keras 3's order
+VARIABLES = {  # class -> the names of its variables in Keras 3's order
+    **dict.fromkeys(("conv2d", "depthwise_conv2d", "dense"), ("kernel", "bias")),
+    "batch_normalization": NORM,
+}
 ORDER = ("kernel", "bias", *NORM)  # of the variables in a layer
 KERAS_2_LAYERS = "_layer_checkpoint_dependencies"  # the group "layers" in the first .keras files
 MAX_CONFIG_BYTES = 2**26  # that of ResNet50V2 has 180 kB
@@ -100,15 +104,21 @@ def _arrays(file: h5py.File, data: memoryview, config: object) -> Arrays:
 def _legacy(root: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
     """Yield "layer.variable" and dataset of every variable of a legacy file.
 
-    The layer is the last scope of a variable's name, which in a model inside the model is the inner layer. TensorFlow
-    numbers a scope that it has seen before ("conv_1/kernel:0"); the group then has the layer's own name.
+    A layer's group contains the scopes of its variables, which in a model inside the model are those of the inner
+    layers. TensorFlow numbers a scope that it has seen before ("conv_1/kernel:0"); the group then has the layer's own
+    name, which may contain slashes in Keras 2 ("conv1/bn").
     """
     for path, _, dataset in datasets(root):
         *scopes, leaf = path
         if not scopes:
             raise ValueError(f"{leaf!r:.80} belongs to no layer")
-        layer = scopes[0] if re.sub(r"_\d+$", "", scopes[-1]) == scopes[0] else scopes[-1]
-        yield f"{layer}.{leaf.partition(':')[0]}", dataset
+        depth = next((n for n in range(1, len(path)) if "weight_names" in root["/".join(path[:n])].attrs), 1)
+        group, scope = "/".join(scopes[:depth]), "/".join(scopes[depth:])
+        layer = scope.removeprefix(f"{group}/")
+        if not layer or re.sub(r"_\d+$", "", layer) == group:
+            layer = group
+        variable = leaf.partition(":")[0]
+        yield f"{layer}.{'kernel' if variable == 'depthwise_kernel' else variable}", dataset
 
 
 def _numbered(root: h5py.Group, config_names: dict[str, str]) -> Iterator[tuple[str, h5py.Dataset]]:
@@ -199,11 +209,11 @@ def _fill(root: h5py.File, layers: Mapping[str, Mapping[str, np.ndarray]]) -> No
 def _in_model_order(layers: list[str]) -> list[str]:
     """Return the layers in the order of Keras's model, by which load_weights assigns them.
 
-    Layers are ordered by depth: in keras.applications, the shortcut of a block, "block_0_conv", comes right before its
-    last convolution, "block_3_conv".
+    Layers are ordered by depth: in keras.applications, the shortcut of a block, "block_0_conv" and "block_0_bn", comes
+    right before its last convolution and normalisation, "block_3_conv" and "block_3_bn".
     """
-    ends = {layer.removesuffix("_3_conv"): layer for layer in layers if layer.endswith("_3_conv")}
-    shortcuts = {layer.removesuffix("_0_conv"): layer for layer in layers if layer.endswith("_0_conv")}
-    moved = {ends[block]: shortcut for block, shortcut in shortcuts.items() if block in ends}
+    shortcuts = [layer for layer in layers if layer.endswith(("_0_conv", "_0_bn"))]
+    ends = {re.sub(r"_0_(\w+)$", r"_3_\1", layer): layer for layer in shortcuts}
+    moved = {end: shortcut for end, shortcut in ends.items() if end in layers}
     rest = (layer for layer in layers if layer not in moved.values())
     return [name for layer in rest for name in ([moved[layer], layer] if layer in moved else [layer])]

@@ -19,8 +19,9 @@ class Bottleneck(nn.Module):
         if block.expands:
             self.expand = ConvNorm(spec, block.channels_in, block.pointwise, 1, activation=block.activation)
         self.depthwise = ConvNorm(
-            spec, block.depthwise, block.depthwise, block.kernel, block.stride, block.depthwise, block.activation
-        )
+            spec, block.depthwise, block.depthwise, block.kernel, block.stride, block.depthwise, block.activation,
+            spec.padding,
+        )  # fmt: skip
         if block.squeeze:
             self.se = SqueezeExcite(block.depthwise, block.squeeze)
         self.project = ConvNorm(spec, block.depthwise, block.channels_out, 1)
@@ -43,7 +44,7 @@ class AsymmNet(nn.Module):
     def __init__(self, spec: AsymmNetSpec):
         super().__init__()
         self.spec = spec
-        self.stem = ConvNorm(spec, spec.in_channels, spec.stem, 3, stride=2, activation="hard_swish")
+        self.stem = ConvNorm(spec, spec.in_channels, spec.stem, 3, 2, activation="hard_swish", padding=spec.padding)
         self.stages = nn.Sequential(
             *(nn.Sequential(*(Bottleneck(spec, block) for block in blocks)) for blocks in spec.stages)
         )

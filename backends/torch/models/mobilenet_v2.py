@@ -19,7 +19,7 @@ class InvertedResidual(nn.Module):
         if block.expansion > 1:
             self.expand = ConvNorm(spec, block.channels_in, block.expanded, 1, activation="relu6")
         self.depthwise = ConvNorm(
-            spec, block.expanded, block.expanded, 3, block.stride, block.expanded, activation="relu6"
+            spec, block.expanded, block.expanded, 3, block.stride, block.expanded, "relu6", spec.padding
         )
         self.project = ConvNorm(spec, block.expanded, block.channels_out, 1)
 
@@ -35,7 +35,7 @@ class MobileNetV2(nn.Module):
     def __init__(self, spec: MobileNetV2Spec):
         super().__init__()
         self.spec = spec
-        self.stem = ConvNorm(spec, spec.in_channels, spec.stem, 3, stride=2, activation="relu6")
+        self.stem = ConvNorm(spec, spec.in_channels, spec.stem, 3, 2, activation="relu6", padding=spec.padding)
         self.stages = nn.Sequential(
             *(nn.Sequential(*(InvertedResidual(spec, block) for block in blocks)) for blocks in spec.stages)
         )

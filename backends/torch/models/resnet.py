@@ -16,11 +16,14 @@ class Bottleneck(nn.Module):
 
     def __init__(self, spec: ResNetSpec, block: Block):
         super().__init__()
-        self.reduce = ConvNorm(spec, block.channels_in, block.width, 1, activation="relu")
-        self.spatial = ConvNorm(spec, block.width, block.width, 3, block.stride, activation="relu")
-        self.restore = ConvNorm(spec, block.width, block.channels_out, 1)
+        first, second = spec.strides(block)
+        self.reduce = ConvNorm(spec, block.channels_in, block.width, 1, first, activation="relu", bias=spec.bias)
+        self.spatial = ConvNorm(spec, block.width, block.width, 3, second, activation="relu", bias=spec.bias)
+        self.restore = ConvNorm(spec, block.width, block.channels_out, 1, bias=spec.bias)
         self.shortcut = (
-            ConvNorm(spec, block.channels_in, block.channels_out, 1, block.stride) if block.projected else nn.Identity()
+            ConvNorm(spec, block.channels_in, block.channels_out, 1, block.stride, bias=spec.bias)
+            if block.projected
+            else nn.Identity()
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -33,7 +36,7 @@ class ResNet(nn.Module):
     def __init__(self, spec: ResNetSpec):
         super().__init__()
         self.spec = spec
-        self.stem = ConvNorm(spec, spec.in_channels, 64, 7, stride=2, activation="relu")
+        self.stem = ConvNorm(spec, spec.in_channels, 64, 7, stride=2, activation="relu", bias=spec.bias)
         self.pool = max_pool(3, 2, 1)
         self.stages = nn.Sequential(
             *(nn.Sequential(*(Bottleneck(spec, block) for block in blocks)) for blocks in spec.stages)

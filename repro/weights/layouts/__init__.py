@@ -108,5 +108,5 @@ def _correspondence(layout: Layout, spec: Spec) -> tuple[tuple[str, object], ...
     """Return the name in the file and the order of axes of each weight of the spec."""
     native = native_names(layout.format)
     names = layout.names(spec, native)
-    kinds = {name: layout.stored_weight(name, weight).kind for name, weight in spec.weights.items()}
-    return tuple((names[name], native.axes.get(kind)) for name, kind in kinds.items())
+    stored = {name: layout.stored_weight(name, weight) for name, weight in spec.weights.items()}
+    return tuple((names[name], native.order(weight)) for name, weight in stored.items())

@@ -36,6 +36,7 @@ class Layout:
     rename: (canonical name, spec) -> the publisher's name; NativeNames then translates its last component and the axes.
     kernels: canonical name -> kernel, for linear layers that the publisher keeps as convolutions; () for 1x1
     convolutions that it keeps as linear layers.
+    flattened: canonical names among the kernels that the publisher keeps with all axes but that of the outputs as one.
     options: options of the variant with which it computes what the publisher's network does.
     note: a difference that no option removes, so that the logits differ although the weights are equal.
     """
@@ -45,6 +46,7 @@ class Layout:
     models: Mapping[str, str]
     rename: Callable[[str, Spec], str] = unchanged
     kernels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    flattened: tuple[str, ...] = ()
     options: Mapping[str, object] = field(default_factory=dict)
     note: str = ""
 
@@ -60,9 +62,12 @@ class Layout:
     def shapes(self, spec: Spec, native: NativeNames) -> dict[str, tuple[int, ...]]:
         """Return name in the publisher's file -> shape in the file."""
         names = self.names(spec, native)
-        return {
-            names[name]: native.native_shape(self.stored_weight(name, weight)) for name, weight in spec.weights.items()
-        }
+        return {names[name]: self._shape(name, weight, native) for name, weight in spec.weights.items()}
+
+    def _shape(self, name: str, weight: Weight, native: NativeNames) -> tuple[int, ...]:
+        """Return the shape of a weight in the publisher's file."""
+        shape = native.native_shape(self.stored_weight(name, weight))
+        return (prod(shape[:-1]), shape[-1]) if name in self.flattened else shape
 
     def fitted_spec(self, spec: Spec, native: NativeNames, arrays: Mapping[str, np.ndarray]) -> Spec:
         """Return the spec with the numbers of classes and of input channels that the publisher's arrays have.
@@ -86,12 +91,13 @@ class Layout:
         )
 
     def to_published(self, arrays: Mapping[str, np.ndarray], spec: Spec, native: NativeNames) -> Arrays:
-        """Return canonical arrays under the publisher's names and in its shapes, as views."""
+        """Return canonical arrays under the publisher's names and in its shapes, as views unless flattened."""
         names = self.names(spec, native)
         published = {}
         for name, array in arrays.items():
             stored = self.stored_weight(name, spec.weights[name])
-            published[names[name]] = native.to_native_axes(array.reshape(stored.shape), stored)
+            turned = native.to_native_axes(array.reshape(stored.shape), stored)
+            published[names[name]] = turned.reshape(self._shape(name, spec.weights[name], native))
         return published
 
     def to_canonical(self, name: str, array: np.ndarray, weight: Weight, native: NativeNames) -> np.ndarray:
@@ -100,6 +106,8 @@ class Layout:
         name: the canonical name. An array with a wrong number of axes is returned as it is.
         """
         stored = self.stored_weight(name, weight)
+        if name in self.flattened and array.shape == self._shape(name, weight, native):
+            array = array.reshape(native.native_shape(stored))
         if array.ndim != len(stored.shape):
             return array
         turned = native.to_canonical_axes(array, stored)

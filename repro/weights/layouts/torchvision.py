@@ -30,6 +30,7 @@ SHUFFLENETS_V2 = {
 MOBILENETS_V2 = {
     "mobilenet_v2": "mobilenet_v2",
     "mobilenet_v2_x1_4": "mobilenet_v2(width_mult=1.4)",
+    "mobilenet_v2_x1_3": "mobilenet_v2(width_mult=1.3)",
     "mobilenet_v2_x0_75": "mobilenet_v2(width_mult=0.75)",
     "mobilenet_v2_x0_5": "mobilenet_v2(width_mult=0.5)",
     "mobilenet_v2_x0_35": "mobilenet_v2(width_mult=0.35)",
