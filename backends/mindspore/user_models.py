@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from types import NoneType
 from typing import Any
 
+import numpy as np
 from mindspore import Tensor, nn
 
-from backends.mindspore.introspection import layer_type
+from backends.mindspore.dropout import draws_from_source, drop_rate
+from backends.mindspore.introspection import forward, layer_type
 from backends.mindspore.native_weights import NAMES
 from repro.errors import ReproError
+from repro.interface.draws import DrawWatcher
 from repro.interface.module_outputs import first_output
+from repro.interface.module_settings import ModuleDescription, Setting, read_settings
 from repro.specs import Spec
 from repro.weights.describe import FrameworkArray, describe_user_model
 
@@ -41,12 +45,60 @@ def wrap_user_model(model: Any, title: str) -> Any:
     return model
 
 
-def framework_arrays(model: nn.Cell) -> Iterator[FrameworkArray]:
+def framework_arrays(model: nn.Cell) -> Iterable[FrameworkArray]:
     """Every parameter of a model in the order of registration, a shared one once."""
-    seen: set[int] = set()
+    arrays: dict[int, FrameworkArray] = {}
     for path, cell in model.cells_and_names():
         for leaf, value in cell._params.items():
-            if value is not None and id(value) not in seen:
-                seen.add(id(value))
-                groups = getattr(cell, "group", 1)
-                yield FrameworkArray(path, layer_type(cell), leaf, value.name, value.shape, groups, True)
+            if value is None:
+                continue
+            if first := arrays.get(id(value)):
+                alias = f"{path}.{leaf}" if path else leaf
+                arrays[id(value)] = first._replace(aliases=(*first.aliases, alias))
+                continue
+            groups = getattr(cell, "group", 1)
+            arrays[id(value)] = FrameworkArray(
+                path, layer_type(cell), leaf, value.name, value.shape, groups, True, value.requires_grad
+            )
+    return arrays.values()
+
+
+def describe_modules(model: Any) -> dict[str, ModuleDescription]:
+    """Return the modules of a user model by path, as they are now, the model itself under ""."""
+    return {
+        path: ModuleDescription(type(cell).__name__, cell.training, read_settings(cell, _special_settings(cell)))
+        for path, cell in model.cells_and_names()
+    }
+
+
+def _special_settings(cell: nn.Cell) -> dict[str, Setting]:
+    """The settings that MindSpore names in its own way."""
+    if isinstance(cell, nn.layer.normalization._BatchNorm):
+        statistics = {None: "running", True: "of the batch", False: "always running"}[cell.use_batch_statistics]
+        return {"momentum": cell.momentum, "statistics": statistics}
+    if draws_from_source(cell):
+        return {"rate": drop_rate(cell), "mode": "upscale_in_train"}
+    if isinstance(cell, nn.LeakyReLU):
+        return {"negative slope": cell.alpha, "alpha": None}
+    if isinstance(cell, nn.Hardtanh):
+        return {"lower limit": cell.min_val, "upper limit": cell.max_val}
+    if isinstance(cell, (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)):
+        return {"count_include_pad": None}  # its padding is no attribute
+    return {}
+
+
+def random_modules(model: Any, images: np.ndarray, *, train: bool) -> list[str]:
+    """Return the paths of cells that draw random numbers of Python or NumPy in a forward pass.
+
+    MindSpore does not show the state of its own generator.
+    """
+    watcher = DrawWatcher(lambda: None)
+    names = {cell: path for path, cell in model.cells_and_names()}
+    handles = [cell.register_forward_pre_hook(lambda cell, _inputs: watcher.begin(names[cell])) for cell in names]
+    handles += [cell.register_forward_hook(lambda *_: watcher.end()) for cell in names]
+    try:
+        forward(model, images, train=train)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return watcher.drawing

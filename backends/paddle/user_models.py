@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from types import NoneType
 from typing import Any
 
+import numpy as np
 import paddle
 from paddle import nn
 
-from backends.paddle.introspection import layer_type
+from backends.paddle.dropout import draws_from_source
+from backends.paddle.introspection import forward, layer_type
 from backends.paddle.native_weights import NAMES
 from repro.errors import ReproError
+from repro.interface.draws import DrawWatcher
 from repro.interface.module_outputs import first_output
+from repro.interface.module_settings import ModuleDescription, Setting, read_settings
 from repro.specs import Spec
 from repro.weights.describe import FrameworkArray, describe_user_model
 
@@ -42,15 +46,67 @@ def wrap_user_model(model: Any, title: str) -> Any:
     return model
 
 
-def framework_arrays(model: nn.Layer) -> Iterator[FrameworkArray]:
+def framework_arrays(model: nn.Layer) -> Iterable[FrameworkArray]:
     """Every parameter and buffer of a model in the order of registration, a shared one once."""
-    seen: set[int] = set()
+    arrays: dict[int, FrameworkArray] = {}
     for path, layer in model.named_sublayers(include_self=True):
         for registered in (layer._parameters, layer._buffers):
             for leaf, value in registered.items():
-                if value is None or id(value) in seen:
+                if value is None:
                     continue
-                seen.add(id(value))
                 name = f"{path}.{leaf}" if path else leaf
-                groups, trained = getattr(layer, "_groups", 1), registered is layer._parameters
-                yield FrameworkArray(path, layer_type(layer), leaf, name, value.shape, groups, trained)
+                if first := arrays.get(id(value)):
+                    arrays[id(value)] = first._replace(aliases=(*first.aliases, name))
+                    continue
+                groups, is_parameter = getattr(layer, "_groups", 1), registered is layer._parameters
+                # ParamAttr(learning_rate=0.0) is Paddle's other way to freeze a weight
+                trained = not value.stop_gradient and getattr(value, "optimize_attr", {}).get("learning_rate", 1.0) != 0
+                arrays[id(value)] = FrameworkArray(
+                    path, layer_type(layer), leaf, name, value.shape, groups, is_parameter, trained
+                )
+    return arrays.values()
+
+
+def describe_modules(model: Any) -> dict[str, ModuleDescription]:
+    """Return the modules of a user model by path, as they are now, the model itself under ""."""
+    return {
+        path: ModuleDescription(type(layer).__name__, layer.training, read_settings(layer, _special_settings(layer)))
+        for path, layer in model.named_sublayers(include_self=True)
+    }
+
+
+def _special_settings(layer: nn.Layer) -> dict[str, Setting]:
+    """The settings that Paddle names in its own way."""
+    if isinstance(layer, (nn.layer.norm._BatchNormBase, nn.BatchNorm)):
+        statistics = "always running" if layer._use_global_stats else "running"
+        return {"momentum": 1 - layer._momentum, "statistics": statistics}
+    if isinstance(layer, nn.Dropout):
+        return {"rate": layer.p, "mode": layer.mode}
+    if draws_from_source(layer) and hasattr(layer, "p"):
+        return {"rate": layer.p}
+    if isinstance(layer, (nn.AvgPool1D, nn.AvgPool2D, nn.AvgPool3D)):
+        return {"count_include_pad": not layer.exclusive if np.any(layer.padding) else None}
+    if isinstance(layer, nn.Hardtanh):
+        return {"lower limit": layer._min, "upper limit": layer._max}
+    return {}
+
+
+def random_modules(model: Any, images: np.ndarray, *, train: bool) -> list[str]:
+    """Return the paths of layers that draw random numbers in a forward pass without asking the dropout source."""
+    watcher = DrawWatcher(_random_state)
+    layers = dict(model.named_sublayers(include_self=True))
+    names = {layer: path for path, layer in layers.items()}
+    handles = [layer.register_forward_pre_hook(lambda layer, _inputs: watcher.begin(names[layer])) for layer in names]
+    handles += [layer.register_forward_post_hook(lambda *_: watcher.end()) for layer in names]
+    try:
+        forward(model, images, train=train)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [path for path in watcher.drawing if not draws_from_source(layers[path])]
+
+
+def _random_state() -> list[str]:
+    """The words of the generator's state that describe it, without the address of the object that holds it."""
+    words = str(paddle.framework.core.default_cpu_generator().get_state()).split()
+    return [word for word in words if not word.startswith("0x")]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from types import NoneType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from backends.torch.introspection import layer_type
+from backends.torch.dropout import draws_from_source
+from backends.torch.introspection import forward, layer_type
 from backends.torch.native_weights import NAMES
 from repro.errors import ReproError
+from repro.interface.draws import DrawWatcher
 from repro.interface.module_outputs import first_output
+from repro.interface.module_settings import ModuleDescription, Setting, read_settings
 from repro.specs import Spec
 from repro.weights.describe import FrameworkArray, describe_user_model
 
@@ -42,15 +46,61 @@ def wrap_user_model(model: Any, title: str) -> Any:
     return model
 
 
-def framework_arrays(model: nn.Module) -> Iterator[FrameworkArray]:
+def framework_arrays(model: nn.Module) -> Iterable[FrameworkArray]:
     """Every parameter and buffer of a model in the order of registration, a shared one once."""
-    seen: set[int] = set()
+    arrays: dict[int, FrameworkArray] = {}
     for path, module in model.named_modules():
         for registered in (module._parameters, module._buffers):
             for leaf, value in registered.items():
-                if value is None or id(value) in seen:
+                if value is None:
                     continue
-                seen.add(id(value))
                 name = f"{path}.{leaf}" if path else leaf
-                groups, trained = getattr(module, "groups", 1), registered is module._parameters
-                yield FrameworkArray(path, layer_type(module), leaf, name, value.shape, groups, trained)
+                if first := arrays.get(id(value)):
+                    arrays[id(value)] = first._replace(aliases=(*first.aliases, name))
+                    continue
+                groups, is_parameter = getattr(module, "groups", 1), registered is module._parameters
+                arrays[id(value)] = FrameworkArray(
+                    path, layer_type(module), leaf, name, value.shape, groups, is_parameter, value.requires_grad
+                )
+    return arrays.values()
+
+
+def describe_modules(model: Any) -> dict[str, ModuleDescription]:
+    """Return the modules of a user model by path, as they are now, the model itself under ""."""
+    return {
+        path: ModuleDescription(
+            type(module).__name__, module.training, read_settings(module, _special_settings(module))
+        )
+        for path, module in model.named_modules()
+    }
+
+
+def _special_settings(module: nn.Module) -> dict[str, Setting]:
+    """The settings that PyTorch names in its own way."""
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        momentum = "a cumulative average" if module.momentum is None else module.momentum
+        statistics = "running" if module.track_running_stats else "of the batch"
+        return {"momentum": momentum if module.track_running_stats else None, "statistics": statistics}
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return {"rate": module.p, "mode": "upscale_in_train"}
+    if isinstance(module, nn.modules.pooling._AvgPoolNd):
+        return {"count_include_pad": module.count_include_pad if np.any(module.padding) else None}
+    if isinstance(module, nn.Hardtanh):
+        return {"lower limit": module.min_val, "upper limit": module.max_val}
+    return {}
+
+
+def random_modules(model: Any, images: np.ndarray, *, train: bool) -> list[str]:
+    """Return the paths of modules that draw random numbers in a forward pass without asking the dropout source."""
+    watcher = DrawWatcher(lambda: torch.get_rng_state().numpy().tobytes())
+    names = {module: path for path, module in model.named_modules()}
+    handles = [
+        module.register_forward_pre_hook(lambda module, _inputs: watcher.begin(names[module])) for module in names
+    ]
+    handles += [module.register_forward_hook(lambda *_: watcher.end()) for module in names]
+    try:
+        forward(model, images, train=train)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [path for path in watcher.drawing if not draws_from_source(model.get_submodule(path))]

@@ -47,6 +47,6 @@ def test_only_a_missing_bias_has_no_counterpart() -> None:
 
 
 def test_the_order_of_execution_precedes_that_of_registration() -> None:
-    rows = [[f"{name}.w", [1], "conv", 1, name] for name in ("late", "unseen", "early")]
+    rows = [[f"{name}.w", [1], "conv", 1, name, True, []] for name in ("late", "unseen", "early")]
     entries = order_by_execution(rows, ["input of early", "early", "input of late", "late", "late (2)"])
     assert [(entry.layer, entry.ran) for entry in entries] == [("early", True), ("late", True), ("unseen", False)]

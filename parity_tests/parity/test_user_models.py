@@ -15,7 +15,8 @@ from repro.errors import ReproError
 from repro.interface.discovery import SHIPPED
 from repro.parity.__main__ import main
 from repro.parity.record import Record
-from repro.parity.user_models import load_random_weights, load_user_models, run_user_rungs
+from repro.parity.user_models import load_random_weights, load_user_models
+from repro.parity.user_rungs import run_user_rungs
 from repro.workers.client import Worker, WorkerError
 
 FOLDER = Path(__file__).resolve().parents[1] / "programs/user_models"

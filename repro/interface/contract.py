@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from repro.arrays import Arrays
+    from repro.interface.module_settings import ModuleDescription
     from repro.interface.native_names import NativeNames
     from repro.interface.settings import TrainSettings
     from repro.specs import Spec
@@ -89,6 +90,15 @@ class Backend(Protocol):
 
         title: what messages call the model. Raises ReproError for an object that is not a model of the framework, and
         later, when it runs, for an output that is not a tensor.
+        """
+
+    def describe_modules(self, model: Any) -> dict[str, ModuleDescription]:
+        """The modules of a user model by path, as they are now, the model itself under ""."""
+
+    def random_modules(self, model: Any, images: np.ndarray, *, train: bool) -> list[str]:
+        """The paths of modules of a user model that draw random numbers in a forward pass, as far as that can be seen.
+
+        Layers that draw from the source of set_dropout_source are left out. The path of the model itself is "".
         """
 
     def load_weights(self, model: Any, arrays: Mapping[str, np.ndarray]) -> None:

@@ -9,6 +9,19 @@ import numpy as np
 
 from repro.interface.processes import SINGLE_PROCESS, ProcessGroup
 
+SELU_LIMIT = -1.7580993408473766  # of SELU for ever smaller inputs, minus scale times alpha (arXiv:1706.02515)
+
+
+def alpha_dropout_map(rate: float) -> tuple[float, float]:
+    """The scale and the shift that alpha dropout applies once dropped values are SELU_LIMIT (arXiv:1706.02515).
+
+    They keep a mean of 0 and a variance of 1. With a rate of 1 every value is dropped, and the result is 0.
+    """
+    if rate == 1:
+        return 0.0, 0.0
+    scale = ((1 - rate) * (1 + rate * SELU_LIMIT**2)) ** -0.5
+    return scale, -scale * SELU_LIMIT * rate
+
 
 class SeededDropout:
     """A repro.interface.contract.DropoutSource.

@@ -14,6 +14,8 @@ FUNCTIONS = {
     "to_float64": "model",
     "truncate": "model",
     "wrap_user_model": "user_models",
+    "describe_modules": "user_models",
+    "random_modules": "user_models",
     "forward": "introspection",
     "operators": "introspection",
     "set_dropout_source": "dropout",

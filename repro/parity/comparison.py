@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-Verdict = Literal["equal", "rounding", "diverges"]
+from repro.parity.tolerance import root_mean_square
+
+Verdict = Literal["equal", "rounding", "diverges", "unanswerable"]
+AGREEMENT: tuple[Verdict, ...] = ("equal", "rounding")
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,8 @@ class ArrayComparison:
     """The outcome of compare_arrays.
 
     where: the stage or weight that was compared; max_error: the largest absolute difference, None where there is no
-    number (shapes differ, a value is not finite); tolerance: the largest difference that counts as rounding.
+    number (shapes differ, a value is not finite); tolerance: the largest difference that counts as rounding. The
+    comparison is unanswerable where rounding may be so large that a real error could hide in it.
     """
 
     verdict: Verdict
@@ -34,11 +39,13 @@ class ArrayComparison:
 
 
 def compare_arrays(
-    where: str, actual: np.ndarray, reference: np.ndarray, *, tolerance: float, dtype: type = np.float32
-) -> ArrayComparison:
+    where: str, actual: np.ndarray, reference: np.ndarray, *, tolerance: float, dtype: type = np.float32,
+    ceiling: float = math.inf,
+) -> ArrayComparison:  # fmt: skip
     """Compare an array, which must be of `dtype`, with a reference: shape, dtype, finiteness, then every element.
 
-    There is no broadcasting and no averaging, and a NaN or an infinity never equals another.
+    There is no broadcasting and no averaging, and a NaN or an infinity never equals another. ceiling: the root mean
+    square of errors that are within the tolerance, above which the comparison is unanswerable.
     """
 
     def diverges(reason: str, error: float | None = None) -> ArrayComparison:
@@ -66,14 +73,24 @@ def compare_arrays(
             largest,
         )
     reason = f"largest error {largest:.2g}, tolerance {tolerance:.2g}"
-    return ArrayComparison("rounding", where, largest, tolerance, reason)
+    verdict: Verdict = "rounding"
+    if (error := root_mean_square(errors)) > ceiling:
+        size = root_mean_square(reference.astype(np.float64))
+        verdict, reason = (
+            "unanswerable",
+            (
+                f"errors of {error:.2g} on values of {size:.2g} (RMS) may be rounding or not, since the tolerance is "
+                f"{tolerance:.2g}; random numbers that are not shared, or an ill-conditioned model?"
+            ),
+        )
+    return ArrayComparison(verdict, where, largest, tolerance, reason)
 
 
 def most_critical(comparisons: Iterable[ArrayComparison]) -> ArrayComparison:
-    """The first comparison that diverges, in the order of computation, or else the one nearest to its tolerance."""
+    """The first comparison without agreement, in the order of computation, or else the one nearest to its tolerance."""
     candidates = list(comparisons)
     for comparison in candidates:
-        if comparison.verdict == "diverges":
+        if comparison.verdict not in AGREEMENT:
             return comparison
     return max(candidates, key=lambda comparison: (comparison.verdict == "rounding", comparison.error_ratio))
 

@@ -11,6 +11,7 @@ again on other inputs, and only what diverges every time is an error.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,10 +21,10 @@ import numpy as np
 
 from repro.arrays import Arrays
 from repro.errors import ReproError
-from repro.parity.comparison import ArrayComparison, compare_arrays, most_critical
+from repro.parity.comparison import AGREEMENT, ArrayComparison, compare_arrays, most_critical
 from repro.parity.hints import explain_error
 from repro.parity.record import ProfilePoint, Record
-from repro.parity.tolerance import measure_tolerances, perturb_last_bits
+from repro.parity.tolerance import measure_ceilings, measure_tolerances, perturb_last_bits
 from repro.specs import Spec
 from repro.workers.client import LARGE_MODEL_PARAMS, Worker
 
@@ -45,7 +46,7 @@ class Computation:
     name: its name in the report, where a rung has several computations; make_inputs: the inputs of an attempt,
     numbered from 0; perturbed_input: the name of the input whose last bits are changed; float64_factor: the tolerance
     between frameworks in float64, relative to that of float32; perturbations: number of float32 runs with changed
-    last bits.
+    last bits; ceiling: the largest error that counts as rounding, relative to the array (RMS).
     """
 
     name: str
@@ -54,6 +55,7 @@ class Computation:
     compute: Compute
     float64_factor: float
     perturbations: int = 3
+    ceiling: float = math.inf
 
 
 def judge(
@@ -156,16 +158,18 @@ class _Attempt:
             *(run.result()[self.reference] for run in perturbed_runs),
         ]
         self.tolerances = measure_tolerances(reference_runs, self.exact)
+        self.ceilings = measure_ceilings(self.exact, computation.ceiling)
 
     def comparisons(self, backend: str) -> list[ArrayComparison]:
         """A comparison of each array of the reference, in the order of computation."""
         comparisons = []
         for name, exact in self.exact.items():
-            tolerance = self.tolerances[name]
-            pair = [_compare_result(name, self.float32_results[backend], exact, tolerance, np.float32)]
+            tolerance, ceiling = self.tolerances[name], self.ceilings[name]
+            pair = [_compare_result(name, self.float32_results[backend], exact, tolerance, ceiling, np.float32)]
             if backend in self.float64_results and backend != self.reference:
                 results = self.float64_results[backend]
-                pair.append(_compare_result(name, results, exact, self.float64_factor * tolerance, np.float64))
+                float64_tolerance = self.float64_factor * tolerance
+                pair.append(_compare_result(name, results, exact, float64_tolerance, ceiling, np.float64))
             comparisons.append(most_critical(pair))
         return comparisons
 
@@ -174,11 +178,13 @@ def _merge(futures: Iterable[Future[dict[str, Arrays]]]) -> dict[str, Arrays]:
     return {backend: arrays for future in futures for backend, arrays in future.result().items()}
 
 
-def _compare_result(name: str, results: Arrays, exact: np.ndarray, tolerance: float, dtype: type) -> ArrayComparison:
+def _compare_result(
+    name: str, results: Arrays, exact: np.ndarray, tolerance: float, ceiling: float, dtype: type
+) -> ArrayComparison:
     where = name if dtype is np.float32 else f"{name}, float64"
     if name not in results:
         return ArrayComparison("diverges", where, None, tolerance, "it is missing")
-    return compare_arrays(where, results[name], exact, tolerance=tolerance, dtype=dtype)
+    return compare_arrays(where, results[name], exact, tolerance=tolerance, dtype=dtype, ceiling=ceiling)
 
 
 def _compare_with_retries(
@@ -186,8 +192,8 @@ def _compare_with_retries(
 ) -> tuple[str, dict[str, list[ArrayComparison]]]:
     """Return the reference, and the comparisons of each backend.
 
-    Backends that diverge are tried again, ATTEMPTS times at most. An array that agrees on any attempt is represented
-    by that attempt.
+    Backends that do not agree are tried again, ATTEMPTS times at most. An array that agrees on any attempt is
+    represented by that attempt.
     """
     history: dict[str, list[list[ArrayComparison]]] = {backend: [] for backend in workers}
     suspects, attempt = set(workers), first_attempt
@@ -197,21 +203,23 @@ def _compare_with_retries(
             attempt = _Attempt(computation, chosen, queues, number, every_module=False)
         for backend in suspects:
             history[backend].append(attempt.comparisons(backend))
-        suspects = {backend for backend in suspects if any(map(_all_diverge, zip(*history[backend], strict=True)))}
+        suspects = {backend for backend in suspects if any(map(_never_agrees, zip(*history[backend], strict=True)))}
         if not suspects:
             break
     comparisons_of = {
-        backend: [
-            next((comparison for comparison in tries if comparison.verdict != "diverges"), tries[-1])
-            for tries in zip(*attempts, strict=True)
-        ]
+        backend: [max(tries, key=_clearness) for tries in zip(*attempts, strict=True)]
         for backend, attempts in history.items()
     }
     return attempt.reference, comparisons_of
 
 
-def _all_diverge(comparisons: Iterable[ArrayComparison]) -> bool:
-    return all(comparison.verdict == "diverges" for comparison in comparisons)
+def _never_agrees(comparisons: Iterable[ArrayComparison]) -> bool:
+    return all(comparison.verdict not in AGREEMENT for comparison in comparisons)
+
+
+def _clearness(comparison: ArrayComparison) -> int:
+    """How much an attempt says about whether the backend is sound."""
+    return 2 if comparison.verdict in AGREEMENT else 1 if comparison.verdict == "diverges" else 0
 
 
 def _first_divergence(attempt: _Attempt, backend: str, spec: Spec, weights: Arrays) -> ArrayComparison | None:

@@ -24,7 +24,8 @@ DOUBTFUL_SIMILARITY = 0.2  # another name that is more similar by this much cast
 class WeightEntry:
     """One weight of a user model.
 
-    layer: path of the module that owns it; ran: whether that module was seen to run.
+    layer: path of the module that owns it; ran: whether that module was seen to run; trained: whether the model's
+    function returns it trainable; aliases: its further names, where modules share it.
     """
 
     name: str
@@ -33,6 +34,8 @@ class WeightEntry:
     groups: int
     layer: str
     ran: bool = True
+    trained: bool = True
+    aliases: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.name} {self.shape} {self.kind}{f' in {self.groups} groups' if self.groups > 1 else ''}"
@@ -61,9 +64,10 @@ def order_by_execution(rows: Iterable[Sequence[Any]], results: Iterable[str]) ->
     for index, result in enumerate(results):
         positions.setdefault(result.removeprefix("input of "), index)
     placed, position = [], -1
-    for name, shape, kind, groups, layer in rows:
+    for name, shape, kind, groups, layer, trained, aliases in rows:
         position = positions.get(layer, position)
-        placed.append((position, WeightEntry(name, tuple(shape), kind, groups, layer, layer in positions)))
+        entry = WeightEntry(name, tuple(shape), kind, groups, layer, layer in positions, trained, tuple(aliases))
+        placed.append((position, entry))
     return [entry for _, entry in sorted(placed, key=lambda pair: pair[0])]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from repro.parity.comparison import ArrayComparison, Verdict
+from repro.parity.comparison import AGREEMENT, ArrayComparison, Verdict
 
 # Where an array was compared, its largest error (None where there is no number), and its tolerance
 ProfilePoint = tuple[str, float | None, float]
@@ -52,6 +52,11 @@ class Record:
         return self.verdict == "diverges"
 
     @property
+    def agrees(self) -> bool:
+        """Return whether the backend was shown to be equal, up to rounding."""
+        return self.verdict in AGREEMENT
+
+    @property
     def error_ratio(self) -> float | None:
         """The error in units of the tolerance; None where there is no error or no tolerance."""
         return self.max_error / self.tolerance if self.max_error is not None and self.tolerance else None
@@ -65,6 +70,7 @@ class Record:
             "diverges": f"{self.backend} first diverges from {self.reference}",
             "rounding": f"{self.backend} agrees with {self.reference} within the tolerance, with the least margin",
             "equal": f"{self.backend} is equal to {self.reference}",
+            "unanswerable": f"{self.backend} cannot be compared with {self.reference}",
         }[self.verdict]
         place = f" at {self.where}" if self.where else ""
         return f"{self.model}, rung {self.rung}: {relation}{place}: {self.reason}"
@@ -72,4 +78,12 @@ class Record:
 
 def worst_record(records: Iterable[Record]) -> Record:
     """The record that stands for several of the same cell, which come from different seeds."""
-    return max(records, key=lambda record: (record.diverges, record.verdict == "rounding", record.error_ratio or 0.0))
+    return max(
+        records,
+        key=lambda record: (
+            record.diverges,
+            not record.agrees,
+            record.verdict == "rounding",
+            record.error_ratio or 0.0,
+        ),
+    )

@@ -15,13 +15,16 @@ from repro.parity.record import Record
 def summarise(records: Sequence[Record], seconds: float, cached: int = 0) -> str:
     """The totals in one line. cached: number of records that are from earlier runs."""
     diverging = sum(record.diverges for record in records)
-    totals = f"{len(records)} comparisons, {diverging} diverge, in {format_duration(seconds)}"
+    unanswerable = sum(not record.agrees for record in records) - diverging
+    counts = f"{diverging} diverge" + (f", {unanswerable} cannot be answered" if unanswerable else "")
+    totals = f"{len(records)} comparisons, {counts}, in {format_duration(seconds)}"
     return f"{totals} ({cached} from earlier runs)" if cached else totals
 
 
 def describe_divergences(records: Sequence[Record]) -> str:
-    """A line for each record that diverges."""
-    return "".join(f"{record.sentence}\n" for record in records if record.diverges)
+    """A line for each record that diverges or cannot be answered, and one for several of the same sentence."""
+    sentences = dict.fromkeys(record.sentence for record in records if not record.agrees)
+    return "".join(f"{sentence}\n" for sentence in sentences)
 
 
 def describe_false_alarms(records: Sequence[Record], seeds: int) -> str:

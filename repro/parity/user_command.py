@@ -59,7 +59,8 @@ def compare_user_models(arguments: argparse.Namespace, argv: Sequence[str]) -> i
     from repro.parity import summary
     from repro.parity.console import LEGEND, VerdictTable
     from repro.parity.record import Record
-    from repro.parity.user_models import load_random_weights, load_user_models, run_user_rungs
+    from repro.parity.user_models import load_random_weights, load_user_models
+    from repro.parity.user_rungs import run_user_rungs
     from repro.workers.client import Worker
 
     start = time.monotonic()
@@ -76,7 +77,7 @@ def compare_user_models(arguments: argparse.Namespace, argv: Sequence[str]) -> i
     title = models.spec.name
     rung_names = {rung: RUNGS[rung] for rung in rungs}
     table = VerdictTable([title], rung_names, list(sources))
-    print(f"{LEGEND}\n\n{table.heading}\n{table.line(title, records)}")
+    print(f"{LEGEND}   ?? cannot be answered\n\n{table.heading}\n{table.line(title, records)}")
     totals = summary.summarise(records, time.monotonic() - start)
     print(f"\n{summary.describe_divergences(records)}{totals}")
     if arguments.json:
@@ -85,7 +86,7 @@ def compare_user_models(arguments: argparse.Namespace, argv: Sequence[str]) -> i
         command = f"{command_name('parity')} {shlex.join(argv)}"
         families = {title: models.spec.family}
         summary.write_html(arguments.html, records, rung_names, versions, families, totals, command)
-    return int(any(record.diverges for record in records))
+    return int(not all(record.agrees for record in records))
 
 
 def _parse_sources(arguments: argparse.Namespace) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from repro.interface.native_names import NativeNames
-from repro.specs import Weight
+from repro.specs import STATISTICS, Weight
 from repro.specs.user_model import UserModelSpec
 
 
@@ -17,7 +17,8 @@ class FrameworkArray(NamedTuple):
 
     layer: the path of the module that owns it. type: the module's type, "conv", "linear", "norm", or "" for another.
     leaf: the module's name of the array. name: its name in the framework's state dict. groups: those of a convolution.
-    trained: whether it is a parameter.
+    is_parameter: whether it is a parameter, and no buffer. trained: whether its gradient is computed. aliases: further
+    names, where modules share it.
     """
 
     layer: str
@@ -26,7 +27,9 @@ class FrameworkArray(NamedTuple):
     name: str
     shape: Iterable[int]
     groups: int
+    is_parameter: bool
     trained: bool
+    aliases: tuple[str, ...] = ()
 
 
 def describe_user_model(
@@ -37,12 +40,12 @@ def describe_user_model(
     Other buffers are left out and keep the values that the model gave them.
     title: the name of the spec. momentum: that of the normalisations, in torch's convention.
     """
-    described, layers = {}, {}
+    described, layers, frozen, aliases = {}, {}, set(), {}
     for array in arrays:
         # MindSpore lets users rename parameters; the leaf then does not tell the kind
         is_standard_name = array.name.rpartition(".")[2] == array.leaf
         leaf, kind = names.canonical_leaf(array.leaf, array.type if is_standard_name else "")
-        if kind == "other" and not array.trained:
+        if kind == "other" and not array.is_parameter:
             continue
         name = array.name.removesuffix(array.leaf) + leaf if kind != "other" else array.name
         shape = tuple(map(int, array.shape))
@@ -51,4 +54,11 @@ def describe_user_model(
             shape = tuple(shape[axis] for axis in np.argsort(axes))
         described[name] = Weight(shape, kind, array.groups if kind == "conv" else 1)
         layers[name] = array.layer
-    return UserModelSpec(name=title, weights_by_name=described, owners=layers, norm_momentum=momentum)
+        if kind not in STATISTICS and not array.trained:
+            frozen.add(name)
+        if array.aliases:
+            aliases[name] = array.aliases
+    return UserModelSpec(
+        name=title, weights_by_name=described, owners=layers, norm_momentum=momentum, frozen=frozenset(frozen),
+        aliases=aliases,
+    )  # fmt: skip

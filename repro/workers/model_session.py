@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from repro.interface.dropout_source import SeededDropout
 from repro.specs import STATISTICS, find_spec
 from repro.weights.truncate import corner, sample, truncated_spec
 from repro.workers.client import LARGE_MODEL_PARAMS
+from repro.workers.repetition import first_difference
 from repro.workers.user_code import load_factory, rename_result
 
 UPDATED_ELEMENTS = 1 << 12  # `update` truncates every weight to at most this number of elements
@@ -67,8 +68,9 @@ class ModelSession:
     def create_user_model(self, arrays: Arrays, source: str, folder: str) -> Answer:
         """Build a user model with its function "MODULE:FUNCTION", which is importable from `folder`.
 
-        Returns "momentum" of its normalisations, and as "weights" a row (name, shape, kind, groups, path of the owning
-        module) for each weight in the order of registration.
+        Returns "momentum" of its normalisations, as "weights" a row (name, shape, kind, groups, path of the owning
+        module, whether it is trained, its further names) for each weight in the order of registration, and as
+        "modules" the ModuleDescription of each path. All of that is as the function returns it.
         """
         build = load_factory(source, folder)
         self.build = lambda: self.backend.wrap_user_model(build(), source)
@@ -79,9 +81,38 @@ class ModelSession:
         exported = self.backend.export_weights(model)
         self.initial_weights = {name: exported[name] for name in spec.weights}
         rows = [
-            [name, weight.shape, weight.kind, weight.groups, spec.owners[name]] for name, weight in spec.weights.items()
-        ]
-        return {"weights": rows, "momentum": spec.norm_momentum}, {}
+            [name, weight.shape, weight.kind, weight.groups, spec.owners[name], name not in spec.frozen,
+             spec.aliases.get(name, ())]
+            for name, weight in spec.weights.items()
+        ]  # fmt: skip
+        modules = self.backend.describe_modules(model)
+        return {"weights": rows, "momentum": spec.norm_momentum, "modules": modules}, {}
+
+    def find_randomness(self, arrays: Arrays, *, train: bool) -> Answer:
+        """Return what is random in the user model for "images", as [module or result, clause about it] pairs.
+
+        Modules are watched for the numbers that they draw, and two forward passes of the model, and one of another
+        model that the user's function builds, must have the same results.
+        """
+        images = _as_float(arrays["images"], float64=False)
+
+        def run(model: Any) -> Arrays:
+            self._initialise(model)
+            return self.backend.forward(model, images, train=train, every_module=True)
+
+        model = self._model(float64=False)
+        self._initialise(model)
+        if drawing := self.backend.random_modules(model, images, train=train):
+            return [[name, "draws random numbers"] for name in drawing], {}
+        results = run(model)
+        if name := first_difference(results, run(model)):
+            return [[name, "differs from one run to the next"]], {}
+        if sum(array.size for array in self.initial_weights.values()) <= LARGE_MODEL_PARAMS:
+            rebuilt = self.build()
+            self.backend.set_dropout_source(rebuilt, self.dropout_source)
+            if name := first_difference(results, run(rebuilt)):
+                return [[name, "differs between two models that the function builds"]], {}
+        return [], {}
 
     def load_user_weights(self, arrays: Arrays, names: dict[str, str], results: list[str], seed: int) -> Answer:
         """Load weights into the user model, and use shared names of weights and modules in all later answers.
@@ -118,11 +149,17 @@ class ModelSession:
     ) -> Answer:
         """Return the results of Backend.forward for "images" (N, C, H, W), and then the running statistics.
 
-        Evaluation mode must leave the running statistics as they are; the comparison checks it.
+        Evaluation mode must leave the running statistics as they are; the comparison checks it. A "weights/NAME" takes
+        the place of an initial weight of a user model.
         """
-        model = self._initial_model(float64=float64)
+        model = self._model(float64=float64)
         if model is None:
             return None, {}
+        own_names = {name: own_name for own_name, name in self.shared_names.items()}
+        changes = {
+            own_names[name.removeprefix("weights/")]: array for name, array in arrays.items() if name != "images"
+        }
+        self._initialise(model, changes)
         images = _as_float(arrays["images"], float64=float64)
         results = self.backend.forward(model, images, train=train, every_module=every_module)
         weights = self.backend.export_weights(model)
@@ -237,11 +274,15 @@ class ModelSession:
         """The model with its initial weights and the first draws of dropout; None as in _model."""
         model = self._model(float64=float64, truncate=truncate)
         if model is not None:
-            self.dropout.begin_epoch(0)
-            shapes = {name: weight.shape for name, weight in model.spec.weights.items()}
-            weights = {name: corner(self.initial_weights[name], shape) for name, shape in shapes.items()}
-            self.backend.load_weights(model, weights)
+            self._initialise(model)
         return model
+
+    def _initialise(self, model: Any, changes: Mapping[str, np.ndarray] | None = None) -> None:
+        """Load the initial weights, with changes of some, into a model, and start the draws of dropout again."""
+        self.dropout.begin_epoch(0)
+        initial = self.initial_weights | dict(changes or {})
+        shapes = {name: weight.shape for name, weight in model.spec.weights.items()}
+        self.backend.load_weights(model, {name: corner(initial[name], shape) for name, shape in shapes.items()})
 
     def _trainer(self, settings: dict[str, Any], *, float64: bool, truncate: bool = False) -> Trainer | None:
         """A trainer of the model with its initial weights; None as in _model."""

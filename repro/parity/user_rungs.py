@@ -1,0 +1,152 @@
+"""The rungs of user models: 0, 1, 2 and 4 of the ladder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from repro.arrays import Arrays
+from repro.errors import ReproError
+from repro.interface.module_settings import ModuleDescription
+from repro.parity.forward_rungs import (
+    EVALUATION_FLOAT64_FACTOR,
+    TRAIN_BATCH,
+    TRAINING_FLOAT64_FACTOR,
+    ordered_arrays,
+    run_evaluation,
+    run_training_mode,
+)
+from repro.parity.judge import GRADIENT_PREFIX, Computation, Compute, Workers, judge
+from repro.parity.record import Record
+from repro.parity.tolerance import CEILING
+from repro.parity.user_inputs import random_batch, random_images, small_signals
+from repro.parity.user_models import UserModels
+from repro.parity.user_structure import describe_differences
+from repro.specs import STATISTICS
+from repro.specs.user_model import UserModelSpec
+from repro.workers.client import request_all
+
+MakeInputs = Callable[[int], Arrays]
+
+MAX_DIFFERENCES_SHOWN, MAX_PLACES_SHOWN = 8, 4
+
+
+def run_user_rungs(models: UserModels, rungs: Sequence[int], weights: Arrays, seed: int) -> Iterator[Record]:
+    """Yield the records of rungs among 0, 1, 2 and 4.
+
+    There is no verdict on a model that draws random numbers in the mode of the rung, nor on any model where fewer than
+    two are left. Raises ReproError for rung 4 if the output of the model is not logits (N, classes).
+    """
+    spec, workers = models.spec, models.workers
+    if 4 in rungs and spec.num_classes < 2:
+        raise ReproError(f"rung 4 needs logits (N, classes) from {spec.name}; leave it out: --rungs 0,1,2")
+    train_shape = (max(models.shape[0], TRAIN_BATCH), *models.shape[1:])
+    make_images = {shape: partial(random_images, shape, seed) for shape in (models.shape, train_shape)}
+    make_small = partial(small_signals, models.shape, weights, spec, seed)
+    make_batch = partial(random_batch, train_shape, spec.num_classes, seed)
+    run_gradients = partial(_run_gradients, spec)
+
+    def computation(name: str, make_inputs: MakeInputs, compute: Compute, float64_factor: float) -> Computation:
+        return Computation(name, make_inputs, "images", compute, float64_factor, ceiling=CEILING)
+
+    computations = {
+        1: [
+            computation("", make_images[models.shape], run_evaluation, EVALUATION_FLOAT64_FACTOR),
+            # Paddle keeps an epsilon in float32, which matters where signals are small
+            computation("small signals", make_small, run_evaluation, TRAINING_FLOAT64_FACTOR),
+        ],
+        2: [computation("", make_images[train_shape], run_training_mode, TRAINING_FLOAT64_FACTOR)],
+        4: [computation("", make_batch, run_gradients, TRAINING_FLOAT64_FACTOR)],
+    }
+    randomness = {
+        train: _find_randomness(models, make_images[train_shape if train else models.shape](0), train=train)
+        for train in (False, True)
+        if ({2, 4} if train else {1}) & set(rungs)
+    }
+    for rung in rungs:
+        if rung == 0:
+            yield from _compare_structure(models)
+            continue
+        random_models = randomness[rung != 1]
+        judged = {backend: worker for backend, worker in workers.items() if backend not in random_models}
+        records = {}
+        if len(judged) > 1 or not random_models:
+            for record in judge(spec, rung, judged, computations[rung], weights):
+                where = _place_in_both_models(record, models.names[record.backend])
+                records[record.backend] = replace(
+                    record, where=where, reason=record.reason + _other_divergences(record)
+                )
+        reason = f"unanswerable until the randomness is shared or switched off: {'; '.join(random_models.values())}"
+        for backend in workers:
+            yield records.get(backend, Record(spec.name, rung, backend, "", "unanswerable", None, 0.0, "", reason))
+
+
+def _compare_structure(models: UserModels) -> Iterator[Record]:
+    """Rung 0: whatever the functions of the models have set, before it is changed for the other rungs."""
+    name, (first, *_) = models.spec.name, models.workers
+    for backend in models.workers:
+        if differences := models.differences[backend]:
+            reason = describe_differences(differences, MAX_DIFFERENCES_SHOWN)
+            record = Record(name, 0, backend, first, "diverges", None, 0.0, differences[0][0], reason)
+            yield replace(record, where=_place_in_both_models(record, models.names[backend]))
+        else:
+            reason = f"{len(models.spec.weights)} weights with {models.spec.params:,} parameters"
+            yield Record(name, 0, backend, first, "equal", 0.0, 0.0, "", reason)
+
+
+def _find_randomness(models: UserModels, images: Arrays, *, train: bool) -> dict[str, str]:
+    """Backend -> a clause that names what is random in its model, for each model in which something is."""
+    clauses = {}
+    for backend, (causes, _) in request_all(models.workers, "find_randomness", images, train=train).items():
+        if causes:
+            texts = [f"{_describe_place(place, models.modules[backend])} {text}" for place, text in causes]
+            mode = "training" if train else "evaluation"
+            clauses[backend] = f"in {backend}'s model, {', '.join(texts)} in {mode} mode"
+    return clauses
+
+
+def _describe_place(place: str, modules: Mapping[str, ModuleDescription]) -> str:
+    """A module with its type, or another result of a forward pass by its name."""
+    if place not in modules:
+        return place
+    return f"{place or 'the model itself'} ({modules[place].type})"
+
+
+def _place_in_both_models(record: Record, names: Mapping[str, str]) -> str:
+    """The place of a record under its shared name, and under the model's own if that differs."""
+    own_place = re.sub(r"[\w.]+", lambda match: names.get(match[0], match[0]), record.where)
+    return record.where if own_place == record.where else f"{record.where}, in {record.backend} {own_place}"
+
+
+def _other_divergences(record: Record) -> str:
+    """All places that diverge, for users who know the first one already, such as Paddle's biased variance."""
+    places = [where for where, error, tolerance in record.profile if error is None or error > tolerance]
+    if not record.diverges or not places:
+        return ""
+    hidden = len(places) - MAX_PLACES_SHOWN
+    more = f" and {hidden} more" if hidden > 0 else ""
+    return f"; all that diverge: {', '.join(places[:MAX_PLACES_SHOWN])}{more}, of {len(record.profile)}"
+
+
+def _run_gradients(
+    spec: UserModelSpec, workers: Workers, inputs: Arrays, float64: bool, every_module: bool
+) -> dict[str, Arrays]:
+    """The gradient of every weight: SGD's velocity after a step with a learning rate of 0.
+
+    The gradient of a weight that a framework does not train is 0.
+    """
+    settings = {"momentum": 0.9, "weight_decay": 0.0, "compiled": False}
+    results = ordered_arrays(request_all(workers, "train", inputs, settings=settings, rates=[0.0], float64=float64))
+    trained = {name: weight.shape for name, weight in spec.weights.items() if weight.kind not in STATISTICS}
+    dtype = np.float64 if float64 else np.float32
+    return {
+        backend: {
+            f"{GRADIENT_PREFIX}{name}": arrays.get(f"velocity/{name}", np.zeros(trained[name], dtype))
+            for name in reversed(trained)
+        }
+        for backend, arrays in results.items()
+    }
