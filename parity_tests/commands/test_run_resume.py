@@ -41,6 +41,18 @@ def test_resuming_a_finished_run_changes_nothing(capsys) -> None:
     assert [path.name for path in after if after[path] != before[path]] == ["summary.json"]
 
 
+def test_a_resumed_run_may_have_more_epochs() -> None:
+    main([*QUICK, "--schedule", "constant", "--epochs", "3", "--out", "whole"])
+    main([*QUICK, "--schedule", "constant", "--epochs", "1", "--out", "parts"])
+    assert_refused(main, ["--resume", "--out", "parts", "--epochs", "0"], "epochs")
+    main(["--resume", "--out", "parts", "--epochs", "3"])
+    assert_equal_runs("whole", "parts")
+    assert_refused(main, ["--resume", "--out", "parts", "--epochs", "2"], "epochs cannot change from 3 to 2")
+    stages = ["--stages", "2", "--first-stage", "dropout=0", "--option", "dropout=0.6"]
+    main([*QUICK, *stages, "--epochs", "2", "--out", "a"])
+    assert_refused(main, ["--resume", "--out", "a", "--epochs", "4"], "epochs cannot change from 2 to 4")
+
+
 def test_a_finished_run_of_stages_can_be_resumed() -> None:
     """The stage after the last, whose dropout rate would be above 1, is never built."""
     stages = ["--epochs", "2", "--stages", "2", "--first-stage", "dropout=0", "--option", "dropout=0.6"]
@@ -53,8 +65,8 @@ def test_a_changed_value_or_other_images_cannot_be_resumed() -> None:
     main([*QUICK, "--data", "photos", "--epochs", "1", "--out", "a"])
     assert_refused(
         main,
-        ["--resume", "--out", "a", "--epochs", "2"],
-        r"epochs cannot change from 1 to 2 .* --weights a/best.safetensors",
+        ["--resume", "--out", "a", "--lr", "0.5"],
+        r"lr cannot change from .* to 0\.5 .* --weights a/best.safetensors",
     )
     assert_refused(main, ["--resume", "--out", "a", "--option", "width=2"], "options cannot change")
     Path("photos/a/0.png").unlink()

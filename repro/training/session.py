@@ -61,16 +61,21 @@ def new_folder(out: str | None, recipe: Recipe) -> Path:
 
 
 def resumed_recipe(path: Path, flags: dict[str, Any]) -> Recipe:
-    """Return the recipe of a run folder, changed by flags. Only CHANGEABLE_AT_RESUME may change.
+    """Return the recipe of a run folder, changed by flags. Only CHANGEABLE_AT_RESUME may change, and `epochs` may grow.
 
+    With more epochs, the learning rate continues as the schedule of that many epochs has it, which is a jump for a
+    schedule that decays over all epochs.
     Raises ReproError if the folder is not a run folder, or if a flag changes another value.
     """
     from repro.training.run_folder import read_recipe
 
     stored = read_recipe(path)
     recipe = build_recipe(vars(stored), flags)
+    changeable = {*CHANGEABLE_AT_RESUME}
+    if recipe.epochs > stored.epochs and recipe.stages == 1:  # more epochs would lead back to an earlier stage
+        changeable.add("epochs")
     for name in flags:
-        if name not in CHANGEABLE_AT_RESUME and getattr(recipe, name) != getattr(stored, name):
+        if name not in changeable and getattr(recipe, name) != getattr(stored, name):
             raise ReproError(
                 f"{name} cannot change from {getattr(stored, name)} to {getattr(recipe, name)} at --resume; "
                 f"to start a new run from the weights of this one: --weights {path}/best.safetensors"
