@@ -132,26 +132,53 @@ def judged_workers(workers: dict[str, Worker]) -> dict[str, Worker]:
 class RunProgram(Protocol):
     """The type of the fixture run_program."""
 
-    def __call__(self, backend: str, program: str, *arguments: object) -> Any:
-        """Return the result of "MODULE:FUNCTION" in parity_tests.programs, run with the backend's interpreter."""
+    def __call__(self, backend: str, program: str, *arguments: object, exit_code: int = 0) -> Any:
+        """Return the result of "MODULE:FUNCTION" in parity_tests.programs, run with the backend's interpreter.
+
+        A program that ends with another exit code than this fails the test. One that should not end with 0, but with
+        -9 say, has no result.
+        """
 
 
 @pytest.fixture(scope="session")
-def run_program(tmp_path_factory: pytest.TempPathFactory) -> RunProgram:
-    """A function that runs a program of parity_tests.programs with the backend's interpreter.
+def run_program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunProgram]:
+    """A function that runs a program of parity_tests.programs in a process that has imported the framework.
 
     Arguments and result are JSON; paths are passed as text. An error in the program fails the test with its traceback.
     """
+    servers: dict[str, subprocess.Popen[str]] = {}
 
-    def run(backend: str, program: str, *arguments: object) -> Any:
-        result = tmp_path_factory.mktemp("program") / "result.json"
+    def start_server(backend: str) -> subprocess.Popen[str]:
+        command = [interpreter(backend), "-m", "parity_tests.programs", backend]
         environment = os.environ | ({"GLOG_v": "3"} if backend == "mindspore" else {})
-        command = [interpreter(backend), "-m", "parity_tests.programs", program, json.dumps(arguments), str(result)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)
-        assert done.returncode == 0, done.stderr[-10_000:]  # MindSpore prints much after an error
-        return json.loads(result.read_text())
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment, cwd=ROOT)
 
-    return run
+    def run(backend: str, program: str, *arguments: object, exit_code: int = 0) -> Any:
+        if backend not in servers:
+            servers[backend] = start_server(backend)
+        server = servers[backend]
+        folder = tmp_path_factory.mktemp("program")
+        log, result = folder / "log", folder / "result.json"
+        request = {
+            "program": program, "arguments": arguments, "log": str(log), "result": str(result),
+            "environment": dict(os.environ),
+        }  # fmt: skip
+        assert server.stdin and server.stdout
+        server.stdin.write(json.dumps(request) + "\n")
+        server.stdin.flush()
+        log.touch()
+        answer = server.stdout.readline()
+        assert answer == f"{exit_code}\n", answer + log.read_text(errors="replace")[-10_000:]  # MindSpore's are long
+        return json.loads(result.read_text()) if exit_code == 0 else None
+
+    try:
+        yield run
+    finally:
+        for server in servers.values():
+            with server:
+                assert server.stdin
+                server.stdin.close()
 
 
 @pytest.fixture

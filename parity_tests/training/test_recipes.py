@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import pytest
 from PIL import Image
 
 from repro.weights import safetensors_file
-from repro.workers.client import interpreter
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
@@ -69,10 +67,7 @@ def test_a_killed_run_ends_like_an_uninterrupted_one(
     uninterrupted, killed = tmp_path / "uninterrupted", tmp_path / "killed"
     argv = ["--backend", backend, "--data", str(photos), *FLAGS]
     run_program(backend, "recipes:train", *argv, "--out", str(uninterrupted))
-    arguments = json.dumps([*argv, "--out", str(killed)])
-    command = [interpreter(backend), "-m", "parity_tests.programs", "recipes:train_until_killed", arguments, "unused"]
-    process = subprocess.run(command, capture_output=True, check=False, cwd=ROOT)
-    assert process.returncode == -signal.SIGKILL, process.stderr[-5000:]
+    run_program(backend, "recipes:train_until_killed", *argv, "--out", str(killed), exit_code=-signal.SIGKILL)
     assert len(metrics(killed)) == 2
     run_program(backend, "recipes:train", "--resume", "--out", str(killed))
     for file in ("best.safetensors", "last/checkpoint.safetensors"):
