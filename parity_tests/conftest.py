@@ -53,7 +53,7 @@ def _import_error(name: str) -> str:
 
 
 def _skip_or_fail(message: str) -> None:
-    """Fail in CI and skip elsewhere. There is no other way for a test not to run."""
+    """Fail in CI and skip elsewhere. No test is left out for any other reason."""
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)

@@ -25,12 +25,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("destination", type=Path, metavar="DST", nargs="?", help="weight file to write")
     add_source_flags(parser.add_argument_group("reading SRC"))
     output = parser.add_argument_group("writing DST")
-    output.add_argument("--to", metavar="LAYOUT", help="whose names the arrays get (default: this project's)")
+    output.add_argument("--to", metavar="LAYOUT", help="layout of the arrays in DST (default: this project's)")
     output.add_argument(
         "--num-classes",
         type=int,
         metavar="N",
-        help="initialise a classifier of N classes if SRC has others",
+        help="initialise a classifier of N classes if SRC has another number of classes",
     )
     output.add_argument(
         "--in-channels",
@@ -64,7 +64,7 @@ def add_source_flags(parser: argparse._ActionsContainer) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--from", dest="layout", default="auto", metavar="LAYOUT",
-        help="whose names the arrays have: canonical, torch, paddle, mindspore, torchvision, timm, authors, "
+        help="layout of the arrays in SRC: canonical, torch, paddle, mindspore, torchvision, timm, authors, "
         "paddle.vision, mindcv or keras (default: recognised)",
     )  # fmt: skip
     parser.add_argument(

@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
         "--backend", metavar="NAME",
         help="backend that computes (default: the one that the network was trained on, or else any installed one)",
     )  # fmt: skip
-    parser.add_argument("--data", metavar="DATA", help="where the data set of the run is now, if it has been moved")
+    parser.add_argument("--data", metavar="DATA", help="new location of the run's data set, if it has been moved")
     arguments = parser.parse_args(argv)
 
     from repro.evaluation.run_report import write_report

@@ -125,7 +125,7 @@ class Dropout(nn.Cell):
     def __init__(self, rate: float):
         super().__init__()
         self.rate = rate
-        self.mask = None  # of ones and zeros; backends.mindspore.dropout draws it for a compiled step
+        self.mask = None  # ones and zeros, which backends.mindspore.dropout draws for a compiled step
 
     def construct(self, x: Tensor) -> Tensor:
         if not self.training or not self.rate:

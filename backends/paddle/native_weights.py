@@ -21,7 +21,7 @@ NAMES = NativeNames({"norm_mean": "_mean", "norm_var": "_variance"}, axes={"line
 EXTENSIONS = (".pdparams",)
 OPTIMIZER = ".pdopt"
 NUMBERED = "StructuredToParameterName@@"  # the key of the table of numbered names in a state dict
-# what paddle.optimizer appends to a numbered name, before another number -> the slot
+# suffix that paddle.optimizer appends to a numbered name, before another number -> the slot
 SLOTS = {
     "velocity": "velocity", "momentum": "velocity", "moment1": "moment1", "moment2": "moment2", "mean_square": "square",
     "beta1_pow_acc": "beta1_power", "beta2_pow_acc": "beta2_power",

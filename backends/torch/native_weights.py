@@ -88,7 +88,7 @@ class _Reader:
         start = entry.header_offset
         if self.data[start : start + 4] != b"PK\3\4":
             raise ValueError(f"the entry {entry.filename!r:.80} of the zip is not where it should be")
-        lengths = struct.unpack_from("<HH", self.data, start + 26)  # of the entry's name and of extra fields
+        lengths = struct.unpack_from("<HH", self.data, start + 26)  # lengths of the entry's name and of extra fields
         content = self.data[start + 30 + sum(lengths) :][: entry.file_size]
         if binascii.crc32(content) != entry.CRC:
             raise ValueError(f"the checksum of the entry {entry.filename!r:.80} does not fit")

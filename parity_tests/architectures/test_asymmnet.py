@@ -12,7 +12,7 @@ from repro.specs.asymmnet import asymmnet
 
 @pytest.mark.parametrize("width", [0.35, 0.5, 0.75, 1.0])
 def test_the_first_block_keeps_its_shortcut_at_every_width(width: float) -> None:
-    """In the authors' MXNet code it loses the shortcut at widths up to 0.5."""
+    """The authors' MXNet code drops it at widths up to 0.5."""
     block = asymmnet("large", width=width).stages[0][0]
     assert block.residual
     assert block.channels_in == (16 if width > 0.5 else 8)

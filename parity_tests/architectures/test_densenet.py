@@ -84,7 +84,7 @@ def test_blocks_worked_by_hand(run_program: Run, backend: str) -> None:
 def test_equals_other_packages(
     package: str, backend: str, tolerance: float, run_program: Run, require_backend: Callable[[str], None]
 ) -> None:
-    """In float64. The deeper variants have more of the same blocks, or wider ones, which are counted.
+    """The comparison is in float64. The deeper variants have more of the same blocks, or wider ones, which are counted.
 
     MindCV's networks are compared in parity_tests/weights/test_layouts.py.
     """

@@ -152,7 +152,7 @@ COVERED_PIXELS: dict[tuple[int, int, int, str | None], list[int]] = {
 
 
 def test_padding_worked_by_hand(backend: str, run_program: Run) -> None:
-    """With ones under windows of ones, each output is the number of pixels that its window covers.
+    """Images and windows of ones make each output the number of pixels that its window covers.
 
     "same" padding covers ceil(side / stride) windows and puts an odd row or column of padding at the end; symmetric
     padding puts it at the beginning.
@@ -177,9 +177,9 @@ def test_same_padding_keeps_the_order_of_the_weights(backend: str, run_program: 
 
 
 def test_squeeze_worked_by_hand(backend: str, run_program: Run) -> None:
-    """For a map with a mean of 2: silu(2) = 1.76159, and sigmoid(1.76159) = 0.85341.
+    """The gate of a map with a mean of 2 is sigmoid(silu(2)) = sigmoid(1.76159) = 0.85341.
 
-    In the article sigmoid(relu(2)) = 0.88080.
+    The article's gate is sigmoid(relu(2)) = 0.88080.
     """
     pixels = [1, 3, 5, -1]
     for activation, bias, gate in (("silu", True, 0.85341), ("relu", False, 0.88080)):
@@ -188,7 +188,7 @@ def test_squeeze_worked_by_hand(backend: str, run_program: Run) -> None:
 
 
 def test_the_articles_network_worked_by_hand(backend: str, run_program: Run) -> None:
-    """In the article, projections end in a ReLU, and the head sees the mean of the map whatever its size."""
+    """The article's projections end in a ReLU, and its head sees the mean of the map whatever its size."""
     result = run_program(backend, "efficientnet_v2:article_and_paper", backend)
     assert result["smallest outputs"]["article"] == [0, 0, 0]
     assert max(result["smallest outputs"]["paper"]) < 0

@@ -16,7 +16,7 @@ ODD = (65, 33)
 
 
 def test_equals_torchvision(run_program: Run, require_backend: Require) -> None:
-    """In float64; epsilon, momentum, dropout and drop path are also equal. The larger sizes are counted.
+    """Logits in float64, epsilon, momentum, dropout and drop path are equal. The larger sizes are counted.
 
     Where a convolution of stride 2 meets an even side, torchvision pads differently from the authors' "same" padding.
     """

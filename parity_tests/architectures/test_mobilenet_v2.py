@@ -91,7 +91,7 @@ SHAPES = [(2, 3, 64, 64), (1, 3, 65, 47), (1, 3, 1, 1)]
 
 
 def test_equals_torchvision(run_program: Run, require_backend: Require) -> None:
-    """In float64, at every width; dropout, epsilon and momentum are also equal."""
+    """Logits in float64, at every width, dropout, epsilon and momentum are equal."""
     require_backend("torch")
     for width in WIDTHS:
         result = run_program("torch", "mobilenet_v2:torchvision_errors", width, SHAPES)
@@ -101,7 +101,7 @@ def test_equals_torchvision(run_program: Run, require_backend: Require) -> None:
 
 
 def test_equals_paddle(run_program: Run, require_backend: Require) -> None:
-    """In float64, except the epsilon of normalisations, which Paddle keeps in float32."""
+    """The comparison is in float64, except the epsilon of normalisations, which Paddle keeps in float32."""
     require_backend("paddle")
     assert max(run_program("paddle", "mobilenet_v2:paddle_errors", 0.35, SHAPES)) <= 1e-12
 

@@ -13,7 +13,7 @@ Require = Callable[[str], None]
 
 @pytest.mark.parametrize("size", ["large", "small"])
 def test_equals_torchvision(size: str, run_program: Run, require_backend: Require) -> None:
-    """In float64, at every width; dropout, epsilon and momentum are also equal."""
+    """Logits in float64, at every width, dropout, epsilon and momentum are equal."""
     require_backend("torch")
     for width in (0.35, 0.5, 0.75, 1.0):
         shapes = [(64, 64), (65, 47), (96, 96)]

@@ -113,13 +113,13 @@ def test_drop_path_drops_whole_images(run_program: Run, backend: str) -> None:
     assert np.array_equal(evaluation, np.ones((400, 2)))
     assert training.shape == (400, 2)
     assert np.array_equal(training[:, 0], training[:, 1])
-    kept = training[:, 0] != 0
-    assert np.allclose(training[kept], 4 / 3)
-    assert 260 < kept.sum() < 340  # 300 on average, with a standard deviation of 8.7
+    is_kept = training[:, 0] != 0
+    assert np.allclose(training[is_kept], 4 / 3)
+    assert 260 < is_kept.sum() < 340  # 300 on average, with a standard deviation of 8.7
 
 
 def test_equals_timm(run_program: Run, require_backend: Callable[[str], None]) -> None:
-    """In float64, once the head has the authors' epsilon of 1e-5, torch's default; timm's is 1e-6.
+    """Logits are equal in float64 once the head has the authors' epsilon of 1e-5, torch's default; timm's is 1e-6.
 
     The larger variants have more of the same blocks, which are counted.
     """

@@ -51,7 +51,7 @@ def test_the_article_is_keras_without_biases() -> None:
 
 
 def test_where_the_map_is_halved() -> None:
-    """After a stem that leaves a quarter of each side, first blocks halve the map, and in Keras last blocks do.
+    """The stem leaves a quarter of each side; then first blocks halve the map, and in Keras last blocks do.
 
     The article lists sides of 56, 28, 14, 7 and 7 pixels.
     """
@@ -87,7 +87,7 @@ def test_unknown_depth(depth: object) -> None:
 
 def test_operators_worked_by_hand(run_program: Run, backend: str) -> None:
     result = run_program(backend, "resnet:operators", backend)
-    # of a map that is -1 everywhere, pooled 3x3 with stride 2: Keras pads it with zeros, the article does not
+    # a map that is -1 everywhere is pooled 3x3 with stride 2: Keras pads it with zeros, the article does not
     assert np.array_equal(result["keras pooling"][0], [[0, 0], [0, -1]])
     assert (np.array(result["article pooling"]) == -1).all()
     assert result["strided shortcut"], "a shortcut with stride 2 must keep every second row and column"
@@ -100,7 +100,7 @@ def test_operators_worked_by_hand(run_program: Run, backend: str) -> None:
 
 @pytest.mark.parametrize("package", ["torchvision", "timm"])
 def test_equals_torchvision_and_timm(package: str, run_program: Run, require_backend: Require) -> None:
-    """At the smallest depth. The deeper variants have more of the same blocks, which are counted."""
+    """The smallest depth is compared. The deeper variants have more of the same blocks, which are counted."""
     require_backend("torch")
     assert max(run_program("torch", "resnet:torch_errors", package, [64, 75])) <= 1e-12
 

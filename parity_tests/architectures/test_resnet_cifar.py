@@ -137,7 +137,7 @@ def test_additions_worked_by_hand(
 
 
 def test_dropout_on_the_shortcut(backend: str, run_program: Run) -> None:
-    """In training, half of the shortcut is dropped, and the rest is doubled."""
+    """Training drops half of the shortcut and doubles the rest."""
     values = np.array(run_program(backend, "resnet_cifar:dropped_additions", backend))
     assert set(np.unique(values)) == {10, 12}
     assert 0.45 < (values == 12).mean() < 0.55

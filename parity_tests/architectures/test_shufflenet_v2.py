@@ -43,7 +43,7 @@ def test_every_variant_is_counted() -> None:
 
 @pytest.mark.parametrize(("width", "published"), [(1.0, 146), (1.5, 299), (2.0, 591)])
 def test_the_papers_macs_are_those_of_the_authors_structure(width: float, published: int) -> None:
-    """At width 0.5 the two cost the same: 24 channels are half of 48."""
+    """Both structures cost the same at width 0.5, where 24 channels are half of 48."""
     assert round(shufflenet_v2("authors", width=width).macs / 1e6) == published
     assert round(shufflenet_v2("torchvision", width=width).macs / 1e6) < published
 
@@ -128,14 +128,13 @@ def test_unit_worked_by_hand(backend: str, run_program: Run) -> None:
 
     # 2 channels of 3x3 become 6 of 2x2: every second pixel, through the shortcut and through the branch
     images = np.stack([np.arange(1, 10), np.arange(11, 20)]).reshape(1, 2, 3, 3)
-    kept = images[0, :, ::2, ::2]
+    pixels = images[0, :, ::2, ::2]
     y = output("authors", Unit(2, 6, stride=2, shortcut=2), images)[0]
-    branch = (
-        10 * kept[[0, 1, 0, 0]]
-    )  # the middle has channels 0, 1 and 0 again, and the fourth output repeats the first
-    assert np.allclose(y, np.concatenate([kept, branch]), rtol=1e-4), y
+    # the middle has channels 0, 1 and 0 again, and the fourth output repeats the first
+    branch = 10 * pixels[[0, 1, 0, 0]]
+    assert np.allclose(y, np.concatenate([pixels, branch]), rtol=1e-4), y
     y = output("torchvision", Unit(2, 6, stride=2, shortcut=3), images)[0]
-    assert np.allclose(y, [kept[0], 10 * kept[0], kept[1], 10 * kept[1], kept[0], 10 * kept[0]], rtol=1e-4), y
+    assert np.allclose(y, pixels[[0, 0, 1, 1, 0, 0]] * np.reshape([1, 10] * 3, (6, 1, 1)), rtol=1e-4), y
 
 
 def test_small_and_oblong_images(backend: str, run_program: Run) -> None:
@@ -148,7 +147,7 @@ def test_small_and_oblong_images(backend: str, run_program: Run) -> None:
 
 @pytest.mark.parametrize("width", ["x0_5", "x1_0", "x1_5", "x2_0"])
 def test_equals_torchvision(width: str, run_program: Run, require_backend: Require) -> None:
-    """In float64."""
+    """The comparison is in float64."""
     require_backend("torch")
     assert max(run_program("torch", "shufflenet_v2:torchvision_errors", width, [64, 33])) <= 1e-12
 

@@ -24,7 +24,7 @@ def test_depthwise_by_matrices_equals_the_kernel(
 
 
 def test_grouped_by_matrices_equals_the_kernel(run_program: Run, require_backend: Callable[[str], None]) -> None:
-    """In torch and float64: outputs and all gradients, and which layers are still computed by the kernel."""
+    """Outputs and all gradients agree in torch's float64, and the kernel still computes the other layers."""
     require_backend("torch")
     result = run_program("torch", "depthwise:grouped_convolutions_of_torch")
     for layer, uses_kernel, kernel_calls, errors in result["cases"]:

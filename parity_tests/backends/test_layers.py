@@ -41,7 +41,7 @@ def test_activations_and_their_gradients_far_from_zero(backend: str, run_program
 
 
 def test_running_variance_is_unbiased(backend: str, run_program: Run) -> None:
-    """With 8 values per channel, the biased variance would be an eighth too low."""
+    """The biased variance of 8 values per channel would be an eighth too low."""
     images = np.random.default_rng(0).standard_normal((2, 3, 2, 2)).astype(np.float32)
     variance = run_program(backend, "layers:running_variance", backend, images.tolist())
     expected = 0.99 + 0.01 * images.var((0, 2, 3), ddof=1)

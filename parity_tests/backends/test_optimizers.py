@@ -96,7 +96,7 @@ def test_every_update_follows_its_formula(backend: str, name: str, record: Recor
 
 
 def test_the_loss_and_its_gradient(backend: str, record: Record) -> None:
-    """With labels and with soft targets, with and without label smoothing."""
+    """Targets are labels and soft targets, with and without label smoothing."""
     arrays = record(backend)
     for name, options in SETTINGS.items():
         smoothing = options.get("label_smoothing", 0.0)

@@ -82,9 +82,9 @@ def test_flip_and_rotation_by_hand() -> None:
     assert flip.pixels(image, ChosenDraws(chance=0.5))[:, :, 0].tolist() == [[1, 2], [3, 4]]
     assert turn.pixels(image, ChosenDraws(angle=90))[:, :, 0].tolist() == [[2, 4], [1, 3]]  # counterclockwise
     assert turn.pixels(image, ChosenDraws(angle=-90))[:, :, 0].tolist() == [[3, 1], [4, 2]]
-    both = Transform(image_size=2, rotation=90, flip=1)
-    assert both.pixels(image, ChosenDraws(angle=90))[:, :, 0].tolist() == [[4, 2], [3, 1]]  # turned, then mirrored
-    for transform in (flip, turn, both):
+    combined = Transform(image_size=2, rotation=90, flip=1)
+    assert combined.pixels(image, ChosenDraws(angle=90))[:, :, 0].tolist() == [[4, 2], [3, 1]]  # turned, then mirrored
+    for transform in (flip, turn, combined):
         assert transform.pixels(image)[:, :, 0].tolist() == [[1, 2], [3, 4]]  # evaluation
 
 

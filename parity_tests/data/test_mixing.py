@@ -49,9 +49,9 @@ def test_mixup_by_hand(mode: str, count: int) -> None:
     if count % 2:
         assert shares(targets)[count // 2] == pytest.approx(1)  # it is mixed with itself
     if count > 4:
-        kept = np.delete(shares(targets), count // 2) if count % 2 else shares(targets)
-        assert len(np.unique(kept)) == {"batch": 1, "pair": count // 2, "elem": 2 * (count // 2)}[mode]
-        assert mode == "elem" or np.array_equal(kept, kept[::-1])
+        paired = np.delete(shares(targets), count // 2) if count % 2 else shares(targets)
+        assert len(np.unique(paired)) == {"batch": 1, "pair": count // 2, "elem": 2 * (count // 2)}[mode]
+        assert mode == "elem" or np.array_equal(paired, paired[::-1])
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -62,14 +62,14 @@ def test_cutmix_by_hand(mode: str, count: int) -> None:
         mixed, targets = Mixing(cutmix=1, mode=mode).mix(images, labels, count, random_stream(seed))
         for i in range(count):
             other = count - 1 - i
-            own = (mixed[i] == i + 1).all(axis=0)
-            theirs = (mixed[i] == other + 1).all(axis=0)
-            assert (own | theirs).all()
+            from_self = (mixed[i] == i + 1).all(axis=0)
+            from_partner = (mixed[i] == other + 1).all(axis=0)
+            assert (from_self | from_partner).all()
             if i != other:
-                assert targets[i, i] == pytest.approx(own.mean(), abs=1e-6)  # also where the border clips the rectangle
-                assert targets[i, other] == pytest.approx(theirs.mean(), abs=1e-6)
-                rows, columns = theirs.any(axis=1).sum(), theirs.any(axis=0).sum()
-                assert rows * columns == theirs.sum()  # one rectangle
+                assert targets[i, i] == pytest.approx(from_self.mean(), abs=1e-6)  # even if the rectangle is clipped
+                assert targets[i, other] == pytest.approx(from_partner.mean(), abs=1e-6)
+                rows, columns = from_partner.any(axis=1).sum(), from_partner.any(axis=0).sum()
+                assert rows * columns == from_partner.sum()  # one rectangle
             else:
                 assert targets[i, i] == pytest.approx(1)
 
@@ -77,13 +77,13 @@ def test_cutmix_by_hand(mode: str, count: int) -> None:
 def test_area_of_cutmix_is_drawn_from_beta() -> None:
     """The mean area is that of squares of a uniform share of the area, around any pixel, clipped at the border."""
     images, labels = batch(400, 64)
-    kept = [
+    kept_shares = [
         shares(Mixing(cutmix=1, mode="elem").mix(images, labels, 400, random_stream(seed))[1]) for seed in range(20)
     ]
     rng = np.random.default_rng(0)
     half, centre = np.sqrt(rng.random(100_000)) / 2, rng.random((2, 100_000))
     area = (np.minimum(centre + half, 1) - np.maximum(centre - half, 0)).prod(axis=0)
-    assert np.mean(kept) == pytest.approx(1 - area.mean(), abs=0.02)
+    assert np.mean(kept_shares) == pytest.approx(1 - area.mean(), abs=0.02)
 
 
 def test_probability_and_switch() -> None:
@@ -132,7 +132,8 @@ def test_mixed_batches_are_the_same_for_any_number_of_processes() -> None:
     mixing = Mixing(mixup=0.8, cutmix=1, mode="elem", probability=0.8)
     with Loader(data, batch_size=7, seed=3) as loader, Loader(data, batch_size=7, seed=3, workers=2) as many:
         first = [loader.train(epoch, transform, mixing) for epoch in (0, 1, 1)]
-        batches = [[next(one) for _ in range(3)] for one in (*first, many.train(1, transform, mixing))]
+        epochs = (*first, many.train(1, transform, mixing))
+        batches = [[next(epoch) for _ in range(3)] for epoch in epochs]
         plain = loader.train(1, transform)
         for (images, targets), (whole, labels) in zip(batches[1], plain, strict=False):
             assert (targets.dtype, targets.shape) == (np.float32, (7, 10))
@@ -141,7 +142,7 @@ def test_mixed_batches_are_the_same_for_any_number_of_processes() -> None:
             assert targets[3].argmax() == labels[3]
         whole, labels = next(loader.val(transform))
         assert labels.dtype == np.int64
-    digests = [[targets.tobytes() + images.tobytes() for images, targets in found] for found in batches]
+    digests = [[targets.tobytes() + images.tobytes() for images, targets in epoch] for epoch in batches]
     assert digests[1] == digests[2] == digests[3]
     assert not set(digests[0]) & set(digests[1])
     draws = [targets.max(axis=1).round(5).tolist() for _, targets in batches[1]]

@@ -174,12 +174,12 @@ def test_sizes_in_a_tar_are_not_trusted(tmp_path: Path, size: bytes, kind: bytes
     for place in (0, 1024):  # the first member, and the second
         path.write_bytes(content[:place] + header(size, kind) + content[place:])
         try:
-            found = images(open_dataset(path))
+            names = images(open_dataset(path))
         except ReproError as error:
             assert str(error).startswith(f"cannot read {path} as an uncompressed .tar of images: ")
         else:
             assert kind in b"xLg"  # a header without influence on the next member, or one that hides it
-            assert set(found) <= set(sound)
+            assert set(names) <= set(sound)
 
 
 def test_tar_that_was_cut_short(tmp_path: Path) -> None:

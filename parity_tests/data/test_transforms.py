@@ -38,9 +38,9 @@ def test_padding_moves_an_image_by_up_to_its_width() -> None:
     rows = [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
     framed = np.pad(np.array(rows), 2)
     places = {framed[y : y + 3, x : x + 3].tobytes() for y, x in product(range(5), repeat=2)}
-    found = [pixels[:, :, 0].astype(int).tobytes() for pixels in drawn(Transform(image_size=3, pad=2), grey(*rows))]
-    assert set(found) == places
-    assert max(found.count(place) for place in places) < 40  # 16 of each are expected
+    windows = [pixels[:, :, 0].astype(int).tobytes() for pixels in drawn(Transform(image_size=3, pad=2), grey(*rows))]
+    assert set(windows) == places
+    assert max(windows.count(place) for place in places) < 40  # 16 of each are expected
 
 
 # The random crop
@@ -168,8 +168,8 @@ def test_all_steps_together(channels: int) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_step_that_is_off_draws_nothing(name: str) -> None:
-    one, used = Transform(image_size=24, **{name: ALL[name]}), random_stream(0)
-    one.pixels(NOISE, used)
+    transform, used = Transform(image_size=24, **{name: ALL[name]}), random_stream(0)
+    transform.pixels(NOISE, used)
     assert used.random() != random_stream(0).random()
     untouched = random_stream(0)
     Transform(image_size=24).pixels(NOISE, untouched)
@@ -211,7 +211,7 @@ def test_every_operation_is_drawn_and_signs_are_even(monkeypatch: pytest.MonkeyP
         rand_augment(NOISE, 3, 5, random_stream(0, 0, index))
     strengths = {name: [strength for other, strength in seen if other == name] for name in OPERATIONS}
     assert len(seen) == 3000
-    assert all(160 < len(found) < 270 for found in strengths.values())  # 214 of each
+    assert all(160 < len(values) < 270 for values in strengths.values())  # 214 of each
     expected = {name: (op.weakest + op.strongest) / 2 for name, op in OPERATIONS.items()}
     for name, operation in OPERATIONS.items():
         signs = {expected[name], -expected[name]} if operation.signed else {expected[name]}
@@ -220,7 +220,7 @@ def test_every_operation_is_drawn_and_signs_are_even(monkeypatch: pytest.MonkeyP
 
 
 def test_magnitude_0_changes_little_and_10_much() -> None:
-    """At 0, operations with a strength hardly change an image."""
+    """Operations with a strength hardly change an image at magnitude 0."""
     always = {"autocontrast", "equalize", "identity"}
     for name, operation in OPERATIONS.items():
         if name not in always:

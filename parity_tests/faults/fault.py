@@ -25,7 +25,7 @@ class Fault:
     reported: str = ""
 
     def is_named_by(self, record: Record) -> bool:
-        """Whether the record names the place of the fault, which "(after ...)" or a computation's name may follow."""
+        """Return whether the record names the fault's place, which "(after ...)" or a computation's name may follow."""
         place = record.where.replace(", float64", "")
         patterns = (self.reported or self.target).split(" | ")
         return any(fnmatchcase(place, pattern) or fnmatchcase(place, f"{pattern} (*") for pattern in patterns)

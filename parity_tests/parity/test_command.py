@@ -21,7 +21,7 @@ BACKENDS = ("torch", "paddle", "mindspore")
 
 
 class FakeLadder(list):
-    """In place of run_rungs: a list of its calls, as (model, rungs, seed)."""
+    """A substitute for run_rungs, and a list of its calls as (model, rungs, seed)."""
 
     error_ratio: Callable[[str, int, str, int], float] = staticmethod(lambda model, rung, backend, seed: 0.25)
 

@@ -47,10 +47,10 @@ def test_perturbed_images_differ_in_their_last_bits() -> None:
 
 def test_networks_without_normalisation_take_smaller_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """VGG-19 would overflow within three larger steps."""
-    asked: list[list[float]] = []
+    rate_lists: list[list[float]] = []
 
     def request_all(*_: object, rates: list[float], **__: object) -> dict[str, Any]:
-        asked.append(rates)
+        rate_lists.append(rates)
         return {}
 
     def judge(_spec: object, _rung: int, workers: Any, computations: list[Any], _weights: object) -> list[Any]:
@@ -61,4 +61,4 @@ def test_networks_without_normalisation_take_smaller_steps(monkeypatch: pytest.M
     for name in ("vgg19", "vgg19_bn", "resnet50"):
         training_rungs.compare_trajectories(find_spec(name), {}, {}, 0)
     usual = [training_rungs.LEARNING_RATE] * training_rungs.TRAJECTORY_STEPS
-    assert asked == [[training_rungs.LEARNING_RATE / 10] * training_rungs.TRAJECTORY_STEPS, usual, usual]
+    assert rate_lists == [[training_rungs.LEARNING_RATE / 10] * training_rungs.TRAJECTORY_STEPS, usual, usual]

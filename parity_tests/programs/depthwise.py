@@ -41,7 +41,7 @@ def _depthwise(backend: str, images: np.ndarray, weight: np.ndarray, stride: int
 
 
 def errors_of_depthwise(backend: str) -> list[tuple[Shape, list[float]]]:
-    """By case: the relative errors of output and gradients by matrices, with the kernel as the reference."""
+    """The relative errors of output and gradients by matrices, by case, with the kernel as the reference."""
     layers = layers_of(backend)
     rng = np.random.default_rng(0)
     results: list[tuple[Shape, list[float]]] = []
@@ -58,7 +58,7 @@ def errors_of_depthwise(backend: str) -> list[tuple[Shape, list[float]]]:
 
 
 def grouped_convolutions_of_torch() -> dict[str, Any]:
-    """For layers of to_float64: calls of torch's kernel, and relative errors with the kernel as the reference."""
+    """The calls of torch's kernel in layers of to_float64, and relative errors with the kernel as the reference."""
     import torch
     from torch import nn
     from torch.nn.modules import conv as torch_conv

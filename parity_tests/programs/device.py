@@ -58,7 +58,7 @@ def _train(spec: Spec, optimizer: str, precision: str) -> set[str]:
 
 
 def devices_of_torch(optimizers: list[str]) -> dict[str, list[str]]:
-    """By case: the devices of all tensors where the default device is "meta"."""
+    """The devices of all tensors, by case, where the default device is "meta"."""
     _use_meta_device()
     spec = efficientnet_v2("b0", num_classes=4, dropout=0.5, drop_path=0.5)
     cases = [*((optimizer, "float32") for optimizer in optimizers), ("sgd", "bfloat16")]

@@ -19,7 +19,7 @@ from repro.weights.init import random_weights
 
 
 def torchvision_errors(width: float, shapes: list[Shape]) -> dict[str, Any]:
-    """In float64, for batches (N, 3, H, W); dropout, epsilon and momentum of ours and of torchvision."""
+    """Relative errors in float64 for batches (N, 3, H, W); dropout, epsilon and momentum of ours and of torchvision."""
     import torchvision
 
     from backends.torch import create_model, load_weights
@@ -42,7 +42,7 @@ def torchvision_errors(width: float, shapes: list[Shape]) -> dict[str, Any]:
 
 
 def paddle_errors(width: float, shapes: list[Shape]) -> list[float]:
-    """In float64, for batches (N, 3, H, W)."""
+    """Relative errors in float64 for batches (N, 3, H, W)."""
     import paddle
 
     from backends.paddle import create_model, load_weights
@@ -58,7 +58,7 @@ def paddle_errors(width: float, shapes: list[Shape]) -> list[float]:
 
 
 def mindcv_errors(width: float, shapes: list[Shape]) -> list[float]:
-    """For batches (N, 3, H, W)."""
+    """Relative errors for batches (N, 3, H, W)."""
     from mindcv.models.mobilenetv2 import MobileNetV2
 
     from backends.mindspore import create_model, load_weights

@@ -20,7 +20,7 @@ from repro.weights.init import random_weights
 
 
 def torchvision_errors(size: str, width: float, shapes: list[tuple[int, int]]) -> dict[str, Any]:
-    """In float64, at each height and width; with torchvision's dropout, epsilon and momentum after ours."""
+    """Relative errors in float64 at each height and width; dropout, epsilon and momentum of ours and of torchvision."""
     from torchvision.models import mobilenetv3
 
     from backends.torch import create_model, load_weights
@@ -41,7 +41,7 @@ def torchvision_errors(size: str, width: float, shapes: list[tuple[int, int]]) -
 
 
 def paddle_errors(size: str, width: float, shapes: list[tuple[int, int]]) -> dict[str, list[float]]:
-    """In float64, at each height and width: with Paddle's hard sigmoid, and with ours in its place."""
+    """Relative errors in float64 at each height and width: with Paddle's hard sigmoid, and with ours in its place."""
     import paddle
     from paddle.vision.models import mobilenetv3
 
@@ -69,7 +69,7 @@ def paddle_errors(size: str, width: float, shapes: list[tuple[int, int]]) -> dic
 
 
 def mindcv_errors(size: str, width: float, shapes: list[tuple[int, int]]) -> dict[str, list[float]]:
-    """At each height and width: with our epsilon, and with MindCV's in its place."""
+    """Relative errors at each height and width: with our epsilon, and with MindCV's in its place."""
     from mindcv.models.mobilenetv3 import MobileNetV3
 
     from backends.mindspore import create_model, load_weights

@@ -36,15 +36,15 @@ def load(path: str, destination: str) -> None:
     from repro.weights import safetensors_file
 
     def arrays(tree: dict, prefix: str = "") -> dict[str, np.ndarray]:
-        found: dict[str, np.ndarray] = {}
+        tensors: dict[str, np.ndarray] = {}
         for key, value in tree.items():
             if isinstance(value, dict):
-                found |= arrays(value, f"{prefix}{key}/")
+                tensors |= arrays(value, f"{prefix}{key}/")
             elif isinstance(value, torch.Tensor):
                 tensor = value.detach()
                 bits = tensor.view(torch.int16).numpy().view(bfloat16) if tensor.dtype == torch.bfloat16 else None
-                found[f"{prefix}{key}"] = tensor.numpy() if bits is None else bits
-        return found
+                tensors[f"{prefix}{key}"] = tensor.numpy() if bits is None else bits
+        return tensors
 
     safetensors_file.save(Path(destination), arrays(torch.load(path, weights_only=True)))
 

@@ -70,7 +70,7 @@ def step_of_rdnet() -> tuple[float, tuple[int, ...]]:
 
 
 def compiled_sums() -> dict[str, tuple[list[float], float]]:
-    """By the length of a vector: its sum in 60 calls of a compiled MindSpore function, and in float64."""
+    """The sums of a vector in 60 calls of a compiled MindSpore function, and its sum in float64, by its length."""
     import mindspore
 
     from backends.mindspore.trainer import deterministic_sum

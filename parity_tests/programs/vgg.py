@@ -37,7 +37,7 @@ def grid_outputs(name: str, inputs: list[Any]) -> list[Any]:
 
 
 def accepts_smaller_images(name: str) -> bool:
-    """Whether the native model takes images of less than 32 pixels a side; it must take those of 32."""
+    """Return whether the native model takes images of less than 32 pixels a side; it must take those of 32."""
     _use_small_hidden_layers()
     model = load_backend(name).create_model("vgg16", num_classes=3)
     images = to_tensor(name, np.ones((1, 3, 32, 32), np.float32))

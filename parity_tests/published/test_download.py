@@ -26,7 +26,7 @@ class Server(ThreadingHTTPServer):
     honours_range = True
     content = CONTENT
     announced: int | None = None  # Content-Length, where it is not the truth
-    statuses: tuple[int, ...] = ()  # of the first requests
+    statuses: tuple[int, ...] = ()  # statuses of the first requests
     pause = 0.0  # seconds before each block
     daemon_threads, block_on_close = True, False  # a test does not wait for a connection that it gave up
 

@@ -1,4 +1,4 @@
-"""Who may import whom (the table in docs/design.md), read from the files and seen in a process."""
+"""The import rules (the table in docs/design.md), read from the files and seen in a process."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ CORE_FOR_BACKENDS = (
 
 
 def imports(path: Path) -> set[str]:
-    found: set[str] = set()
+    modules: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            found.add(node.module or "")
-    return found
+            modules.add(node.module or "")
+    return modules
 
 
 def files(*parts: str) -> list[Path]:
-    found = sorted(ROOT.joinpath(*parts).rglob("*.py"))
-    assert found
-    return found
+    files = sorted(ROOT.joinpath(*parts).rglob("*.py"))
+    assert files
+    return files
 
 
 def tops(path: Path) -> set[str]:
@@ -62,16 +62,16 @@ def test_specs_need_the_standard_library_alone(path: Path) -> None:
 @pytest.mark.parametrize("path", files("backends"), ids=lambda path: str(path.relative_to(ROOT)))
 def test_backends_know_no_sibling(path: Path) -> None:
     parts = path.relative_to(ROOT).parts
-    own = parts[1] if len(parts) > 2 else None
+    backend = parts[1] if len(parts) > 2 else None
     for name in imports(path):
         top = name.partition(".")[0]
         if top == "repro":
             assert name.startswith(CORE_FOR_BACKENDS), name
         elif top == "backends":
-            assert name.startswith(f"backends.{own}"), name
+            assert name.startswith(f"backends.{backend}"), name
         else:
             allowed = EXPORTERS if path.name == "onnx_export.py" else set()
-            assert top in {"numpy", own} | allowed or top in sys.stdlib_module_names, name
+            assert top in {"numpy", backend} | allowed or top in sys.stdlib_module_names, name
 
 
 @pytest.mark.parametrize("path", files("parity_tests"), ids=lambda path: path.name)

@@ -72,9 +72,9 @@ def compare_with_package(layout: Layout, model: str, package: Package, workers: 
             backend: arrays["logits"] for backend, (_, arrays) in request_all(workers, "forward", images).items()
         }
         tolerance = single_run_tolerance(outputs["torch"], exact)
-        for who, logits in {"package": package_logits, **outputs}.items():
-            verdict = compare_arrays(who, logits, exact, tolerance=tolerance)
-            errors[who] = max(errors.get(who, 0.0), verdict.error_ratio)
+        for column, logits in {"package": package_logits, **outputs}.items():
+            verdict = compare_arrays(column, logits, exact, tolerance=tolerance)
+            errors[column] = max(errors.get(column, 0.0), verdict.error_ratio)
             passed = passed and verdict.verdict != "diverges"
     changes = CHANGES.get((layout.publisher, find_spec(model).family), {})
     remarks = [layout.note] if layout.note else []
@@ -117,9 +117,9 @@ def cases(publishers: set[str] | None = None, largest: float = float("inf")) -> 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layouts", nargs="+", choices=list(FRAMEWORK), help="default: all")
+    parser.add_argument("--layouts", nargs="+", choices=list(FRAMEWORK), help="publishers (default: all)")
     parser.add_argument("--largest", type=float, default=float("inf"), metavar="PARAMETERS")
-    parser.add_argument("--models", nargs="+", metavar="NAME", help="default: all")
+    parser.add_argument("--models", nargs="+", metavar="NAME", help="variants (default: all)")
     arguments = parser.parse_args()
     selected = cases(set(arguments.layouts) if arguments.layouts else None, arguments.largest)
     selected = [(layout, model) for layout, model in selected if not arguments.models or model in arguments.models]
@@ -132,7 +132,7 @@ def main() -> int:
         for layout, model in selected:
             row = compare_with_package(layout, model, package(layout.publisher), workers)
             failed += not row.passed
-            numbers = " | ".join(f"{row.errors[who]:.2f}" for who in ("package", *SHIPPED))
+            numbers = " | ".join(f"{row.errors[column]:.2f}" for column in ("package", *SHIPPED))
             print(
                 f"| {row.publisher} | `{row.expression}` | {model} | {row.recognised} | {numbers} | "
                 f"{'equal' if row.passed else 'DIVERGES'} | {row.remark} |",

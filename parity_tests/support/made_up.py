@@ -16,7 +16,7 @@ QUICK = ["--backend", "torch", "--model", MODEL, "--image-size", "8", "--batch-s
 
 
 class SoftmaxRegression:
-    """A Trainer that trains the spec's classifier alone, on noisy pixels: the noise is drawn as what dropout leaves
+    """A Trainer that trains only the spec's classifier, on noisy pixels: the noise is drawn as what dropout leaves
     out. One running statistic counts the steps."""
 
     draw: SeededDropout

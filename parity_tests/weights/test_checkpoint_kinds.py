@@ -112,10 +112,10 @@ def test_objects_in_a_file_of_paddle_are_left_out(protocol: int, tmp_path: Path)
     arrays = {"conv.weight": np.arange(4, dtype=np.float32).reshape(2, 2)}
     checkpoint = {"model": arrays, "args": argparse.Namespace(lr=0.1), "path": tmp_path, "acc": np.float64(0.5)}
     (tmp_path / "w.pdparams").write_bytes(pickle.dumps(checkpoint, protocol))
-    found, _ = read_file(tmp_path / "w.pdparams")
-    assert same(found, {"model/conv.weight": arrays["conv.weight"]})
+    contents, _ = read_file(tmp_path / "w.pdparams")
+    assert same(contents, {"model/conv.weight": arrays["conv.weight"]})
     line = "left out: args (argparse.Namespace), path (pathlib.PosixPath), acc (NumPy scalar)"
-    assert left_out_line(found) == line
+    assert left_out_line(contents) == line
 
 
 def text(value: str) -> bytes:

@@ -64,7 +64,7 @@ def test_safetensors_with_any_name(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("length", [0x80, 0x0A, 0x8B1F, 0x1008])
 def test_the_length_of_a_header_looks_like_another_kind(length: int, tmp_path: Path) -> None:
-    """As the first byte of a pickle, of a checkpoint of MindSpore and of gzip."""
+    """Its first byte is that of a pickle, of a MindSpore checkpoint or of gzip."""
     header = json.dumps({"a": {"dtype": "U8", "shape": [2], "data_offsets": [0, 2]}}).encode().ljust(length)[:length]
     path = tmp_path / "w.bin"
     path.write_bytes(length.to_bytes(8, "little") + header + b"ab")
@@ -127,7 +127,7 @@ def test_unknown_content_and_extension(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n")
     with pytest.raises(ReproError, match="is not a weight file: its content and its extension are unknown"):
         read_file(tmp_path / "a.png")
-    with pytest.raises(ReproError, match="has none of the extensions"):
+    with pytest.raises(ReproError, match="needs one of the extensions"):
         read_file(tmp_path / "missing.png")
 
 
@@ -150,11 +150,11 @@ def test_npz(tmp_path: Path) -> None:
         "empty": np.zeros((0, 2)),
     }
     np.savez(tmp_path / "w.npz", **arrays)
-    found, metadata = read_file(tmp_path / "w.npz")
-    assert same(found, arrays)
+    contents, metadata = read_file(tmp_path / "w.npz")
+    assert same(contents, arrays)
     assert metadata == {}
     assert source_format(tmp_path / "w.npz") == SAFETENSORS
-    assert not any(array.flags.writeable for array in found.values())
+    assert not any(array.flags.writeable for array in contents.values())
 
 
 def npy(header: bytes, content: bytes = b"") -> bytes:

@@ -79,10 +79,10 @@ def test_the_framework_reads_our_file_and_we_read_its_own(backend, tmp_path):
     )  # fmt: skip
     assert user.returncode == 0, user.stderr
     np.testing.assert_allclose(json.loads(user.stdout.splitlines()[-1])[0], expected_logits(), rtol=1e-5)
-    found = native_weights(backend).read(reference)
-    counter = found.pop("1.num_batches_tracked", None)
+    contents = native_weights(backend).read(reference)
+    counter = contents.pop("1.num_batches_tracked", None)
     assert (counter is not None) == (backend == "torch")
-    assert same(found, native(backend))
+    assert same(contents, native(backend))
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -130,8 +130,8 @@ def test_an_array_in_slices_is_put_together(tmp_path):
         + parameter(b"note", [0], b"str", b"a\0\0\0")
         + parameter(b"step", [0], b"Float32", FOUR[4:8])
     )
-    found = native_weights("mindspore").read(path)
-    assert {name: array.tolist() for name, array in found.items()} == {
+    contents = native_weights("mindspore").read(path)
+    assert {name: array.tolist() for name, array in contents.items()} == {
         "w": [[1, 2], [3, 4]], "packed": [[1, 2], [3, 4]], "step": 2,
     }  # fmt: skip
 

@@ -31,7 +31,7 @@ from repro.interface.discovery import native_weights
 
 
 class Call:
-    """Pickles as a call of `function`."""
+    """An object that pickles as a call of `function`."""
 
     def __init__(self, function, *arguments):
         self.called = function, arguments
@@ -109,7 +109,7 @@ HOSTILE = {
         for what, arguments in {
             "objects": ("O8", (2, 2), FOUR),
             "text type": ("U1", (2, 2), FOUR),
-            "type is no text": (5, (2, 2), FOUR),
+            "type is not text": (5, (2, 2), FOUR),
             "list of objects": ("f4", (2,), [1.0, 2.0]),
             "huge": ("f4", (2**31, 2**31), FOUR),
             "huge and empty": ("f4", (0, 2**61, 2**61), b""),
@@ -150,7 +150,7 @@ HOSTILE = {
     + parameter(b"w", [4, 2], b"Float32", FOUR),
     ("mindspore", "slice too many"): parameter(b"w", [4], b"Float32", FOUR) * 2,
     ("mindspore", "twice"): b"".join(parameter(name, [4], b"Float32", FOUR) for name in (b"w", b"v", b"w")),
-    ("mindspore", "name is no text"): parameter(b"\xff\xfe", [4], b"Float32", FOUR),
+    ("mindspore", "name is not text"): parameter(b"\xff\xfe", [4], b"Float32", FOUR),
     ("mindspore", "name with an escape"): parameter(b"\x1b[2J", [4], b"Float32", FOUR),
     ("mindspore", "no name"): parameter(b"", [4], b"Float32", FOUR),
     ("mindspore", "two names"): field(1, field(1, b"w") * 2 + field(2, field(2, b"Float32") + field(3, FOUR))),
@@ -163,7 +163,7 @@ HOSTILE = {
 
 
 def assert_refused(backend: str, path: Path, content: bytes) -> None:
-    """ReproError of one line, with no more memory than a small multiple of the file, and nothing executed."""
+    """Check that reading raises a ReproError of one line, executes nothing, and takes memory in proportion to it."""
     path.write_bytes(content)
     tracemalloc.start()
     try:
@@ -205,7 +205,7 @@ def test_the_error_says_what_to_do(name, what, reason, tmp_path):
 
 
 def test_the_hostile_files_differ_from_good_ones_in_one_point_each(tmp_path):
-    """Else they would be refused for another reason than the one under test."""
+    """Otherwise they could be refused for another reason than the one under test."""
     good = {
         "torch": torch_file(tensor(*GOOD_TENSOR), {"a/data/0": FOUR}),
         "paddle": paddle_array(*GOOD_ARRAY),
@@ -227,7 +227,7 @@ def test_a_file_cut_short_anywhere_is_refused(name, tmp_path):
 
 
 def _boundaries(content: bytes) -> set[int]:
-    """Where a .ckpt file's parameters end. Each is below 16 KiB here, so that its length takes one or two bytes."""
+    """Return the ends of a .ckpt file's parameters. Each has less than 16 KiB, so its length takes one or two bytes."""
     ends, at = set(), 0
     while at < len(content):
         low, high = content[at + 1 : at + 3]

@@ -112,7 +112,7 @@ def test_every_mismatch_is_named_and_nothing_written(tmp_path: Path, capsys: Cap
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["w.onnx", "--model", MODEL], "has none of the extensions .safetensors, .pth"),
+        (["w.onnx", "--model", MODEL], "needs one of the extensions .safetensors, .pth"),
         (["w.pth", "--from", "timm"], "timm has no asymmnet_small_x0_35; its layouts are canonical, torch, paddle"),
         (["w.pth", "--from", "tim"], "unknown layout 'tim': did you mean timm"),
         (["w.pth", "--to", "torchvision"], "torchvision has no asymmnet_small_x0_35"),

@@ -53,12 +53,12 @@ def read(path: Path) -> dict[str, np.ndarray]:
     return native_weights("torch").read(path)
 
 
-def assert_same_bits(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
-    assert found.keys() == expected.keys()
+def assert_same_bits(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert actual.keys() == expected.keys()
     for name, array in expected.items():
-        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape), name
-        assert found[name].tobytes() == array.tobytes(), name
-        assert not found[name].flags.writeable
+        assert (actual[name].dtype, actual[name].shape) == (array.dtype, array.shape), name
+        assert actual[name].tobytes() == array.tobytes(), name
+        assert not actual[name].flags.writeable
 
 
 @pytest.fixture
@@ -71,16 +71,16 @@ def test_every_kind_of_tensor(require_torch: None, run_program: RunProgram, tmp_
     run_program("torch", "torch_legacy:save_checkpoint", str(path))
     run_program("torch", "torch_legacy:load", str(path), str(expected))
     assert not path.read_bytes().startswith(b"PK")
-    found = read(path)
-    assert_same_bits(found, safetensors_file.load(expected)[0])
-    assert {"turned", "row", "parameter", "bfloat16", "model/1.num_batches_tracked"} <= found.keys()
-    assert np.shares_memory(found["turned"], found["row"])
+    actual = read(path)
+    assert_same_bits(actual, safetensors_file.load(expected)[0])
+    assert {"turned", "row", "parameter", "bfloat16", "model/1.num_batches_tracked"} <= actual.keys()
+    assert np.shares_memory(actual["turned"], actual["row"])
 
 
 def assert_published(package: str, file: str, run_program: RunProgram, tmp_path: Path, count: int) -> None:
-    found = importlib.util.find_spec(package)
-    assert found is not None and found.submodule_search_locations
-    path, expected = Path(found.submodule_search_locations[0]) / file, tmp_path / "expected.safetensors"
+    package_spec = importlib.util.find_spec(package)
+    assert package_spec is not None and package_spec.submodule_search_locations
+    path, expected = Path(package_spec.submodule_search_locations[0]) / file, tmp_path / "expected.safetensors"
     run_program("torch", "torch_legacy:load", str(path), str(expected))
     arrays = read(path)
     assert len(arrays) == count
@@ -124,7 +124,7 @@ HOSTILE = {
     "tensor beyond the storage": (legacy_file(tensor_program(shape=(3, 2))), "is larger than its storage"),
     "huge storage": (legacy_file(tensor_program(2**61), struct.pack("<q", 2**61) + FOUR), "is cut short"),
     "negative storage": (legacy_file(tensor_program(-4), struct.pack("<q", -4) + FOUR), "sizes"),
-    "another size": (legacy_file(tensor_program(3)), "has 4 elements, and its tensors say 3"),
+    "another size": (legacy_file(tensor_program(3)), "has 4 elements, but its tensors claim 3"),
     "unknown type": (legacy_file(tensor_program(kind=b"ComplexFloatStorage")), r"convert the model with \.float\(\)"),
     "no storage": (legacy_file(tensor_program(), keys=()), "does not fit its tensors"),
     "a storage twice": (legacy_file(tensor_program(), STORAGE * 2, keys=("k", "k")), "does not fit its tensors"),
@@ -165,10 +165,10 @@ def test_a_changed_byte_is_an_error_or_another_array(tmp_path: Path) -> None:
     for at in range(len(whole)):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
         try:
-            found = read(path)
+            contents = read(path)
         except ReproError:
             continue
-        assert sum(array.nbytes for array in found.values()) <= len(whole)
+        assert sum(array.nbytes for array in contents.values()) <= len(whole)
 
 
 def test_large_storages_are_not_copied(tmp_path: Path) -> None:

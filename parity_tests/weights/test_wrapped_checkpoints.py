@@ -68,7 +68,7 @@ def test_arrays_of_the_wrapper_are_left_out(tmp_path: Path) -> None:
 
 
 def test_a_given_prefix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where a file holds two networks, the prefix chooses one."""
+    """A prefix chooses one of two networks in a file."""
     contents = prefixed("teacher.") | prefixed("student.", EMA)
     for prefix, expected in (("teacher.", WEIGHTS), ("student.", EMA)):
         checkpoint, log = read(tmp_path / "a.pth", contents, prefix=prefix)

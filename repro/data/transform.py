@@ -46,7 +46,7 @@ class Transform:
     rotation: float = 0.0  # degrees: the angle is uniform(-rotation, rotation); corners become black
     flip: float = 0.0  # probability of mirroring left to right
     rand_augment: int = 0  # number of operations drawn from rand_augment.OPERATIONS
-    magnitude: float = 9.0  # of these operations, from 0 to 10
+    magnitude: float = 9.0  # magnitude of these operations, from 0 to 10
     cutout: float = 0.0  # probability of erasing a rectangle
     channels: int = 3  # 3: RGB, 1: grey
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)  # per channel, of pixels scaled to 0..1; default: ImageNet's

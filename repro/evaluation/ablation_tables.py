@@ -24,7 +24,7 @@ FREE_VALUES = ("data", "device", "workers")  # recipe values that may differ wit
 class Row:
     """One unit of a published table."""
 
-    variant: str  # in the catalogue
+    variant: str  # name in the catalogue
     unit: str  # the paper's name of it
     published_error: str  # in per cent on CIFAR-10, or "fail"
 

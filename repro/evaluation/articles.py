@@ -16,7 +16,7 @@ class Article:
     """One section of REPRODUCTION.md."""
 
     title: str
-    page: str  # of the model family: docs/PAGE.md
+    page: str  # page of the model family: docs/PAGE.md
     claim: str  # the result that the article reports
     difference: str  # why the results may differ, apart from the values in the table
 

@@ -36,7 +36,7 @@ class Classifier:
     weights: Arrays
     classes: tuple[str, ...]  # in the order of the network's outputs
     transform: Transform
-    metadata: Mapping[str, str]  # of the checkpoint
+    metadata: Mapping[str, str]  # metadata of the checkpoint
 
 
 def read_classifier(path: str | Path, run: Path | None = None, settings: Mapping[str, Any] | None = None) -> Classifier:

@@ -17,8 +17,8 @@ LARGEST_MAP = 64  # pixels; above about 8x8 the matrices, mostly zeros, are slow
 def placement(height: int, width: int, kernel: int, stride: int) -> np.ndarray:
     """Return the 0/1 matrix that maps a channel's weights to its matrix from input pixels to output pixels.
 
-    It is float32 of shape (kernel * kernel, height * width * out_height * out_width), for padding kernel // 2: a 1
-    stands where a weight connects an input pixel with an output pixel.
+    It is float32 of shape (kernel * kernel, height * width * out_height * out_width), for padding kernel // 2, and is
+    1 where a weight connects an input pixel with an output pixel.
     """
     padding = kernel // 2
     out_height, out_width = ((side + 2 * padding - kernel) // stride + 1 for side in (height, width))

@@ -96,10 +96,10 @@ def process_group(backend: str) -> ProcessGroup:
         if not (world_size.isdecimal() and rank.isdecimal() and int(rank) < int(world_size)):
             raise ReproError(f"{variables} is not a valid rank and world size; unset them, or use {launcher.name}")
         if name != backend:
-            own = f"{LAUNCHERS[backend].name}, or " if backend in LAUNCHERS else ""
+            alternative = f"{LAUNCHERS[backend].name}, or " if backend in LAUNCHERS else ""
             raise ReproError(
                 f"{launcher.name} started {world_size} processes ({variables}), but --backend is {backend}; "
-                f"start it with {own}as a single process"
+                f"start it with {alternative}as a single process"
             )
         return ProcessGroup(int(rank), int(world_size))
     return SINGLE_PROCESS

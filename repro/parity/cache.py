@@ -33,7 +33,10 @@ from repro.specs import CATALOGUE, Spec, find_spec
 from repro.workers.client import interpreter
 
 ROOT = Path(repro.__path__[0])
-ENTRY_POINTS = (ROOT / "parity/ladder.py", ROOT / "workers/serve.py")  # of the comparison, and of the worker
+ENTRY_POINTS = (
+    ROOT / "parity/ladder.py",
+    ROOT / "workers/serve.py",
+)  # modules that start the comparison and the worker
 # Whatever reading a damaged file, or one that this module did not write, may raise
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from repro.weights.truncate import SAMPLE_SIZE, corner, sample
 
-UNEXPLAINED_FRACTION = 1e-3  # of the error, the largest that an explanation may leave
+UNEXPLAINED_FRACTION = 1e-3  # largest fraction of the error that an explanation may leave
 LEAST_ERROR_RATIO = 4  # in units of the tolerance; smaller errors are not explained
 MANY_CHANNELS = 4  # from this number on, wrong channels are not listed one by one
 CHANNEL_AXES = {4: 1, 2: 1, 1: 0}  # by number of axes: maps (N, C, H, W), features (N, C), weights per channel (C,)
@@ -179,10 +179,10 @@ def _explain_channels(wrong: np.ndarray, right: np.ndarray, same: Same) -> Itera
 
 
 def _locate_errors(errors: np.ndarray) -> Iterator[str]:
-    """Say where the errors, a mask, are unless they are everywhere."""
+    """Describe where the errors, a mask, are unless they are everywhere."""
     if errors.ndim == 4 and errors.shape[2] > 2 and errors.shape[3] > 2 and not errors[:, :, 1:-1, 1:-1].any():
         yield "only at the border; different padding?"
-    is_sample = errors.ndim == 1 and errors.size >= SAMPLE_SIZE  # of a weight, and has no channels
+    is_sample = errors.ndim == 1 and errors.size >= SAMPLE_SIZE  # a sample of a weight has no channels
     if errors.ndim not in CHANNEL_AXES or is_sample:
         return
     axis = CHANNEL_AXES[errors.ndim]

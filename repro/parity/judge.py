@@ -1,8 +1,8 @@
 """Verdicts: a computation is run on every backend, and the results are compared with a float64 reference.
 
 The first backend that computes in float64 is the reference. Its float32 runs, one of them as it is and others with the
-last bits of the inputs changed, tell rounding from an error. Whatever diverges is computed again with the results of
-every module, so that the first module that diverges is named.
+last bits of the inputs changed, distinguish rounding from errors. Whatever diverges is computed again with the results
+of every module, so that the first module that diverges is named.
 
 A network with ReLUs is not smooth: a value within rounding of the kink falls to either side of it, and changes
 gradients by far more than rounding. With other inputs it is another value, or none. So whatever diverges is tried

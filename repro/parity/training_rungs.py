@@ -22,16 +22,16 @@ LEARNING_RATE, WEIGHT_DECAY = 0.01, 0.01  # a weight decay whose effect shows wi
 # Standard deviations of logits. Far-apart logits have probabilities that are 0 in float32 while their logarithms
 # are finite
 LOGIT_SPREAD, FAR_LOGIT_SPREAD = 3.0, 100.0
-UPDATE_STEPS = 3  # of rung 5, which compares the weights after the first and the last
+UPDATE_STEPS = 3  # steps on rung 5, which compares the weights after the first and the last
 UPDATE_NUMBERS = 4096  # made-up gradients of rung 5, repeated over every weight
-TRAJECTORY_STEPS = 5  # of rung 6
+TRAJECTORY_STEPS = 5  # steps on rung 6
 
 # Rung 7: the learning rate of Adam, with which large networks learn digits within a fraction of an epoch, and the
 # number of steps, out of 89 in an epoch, by the MACs of an image. VGG-16 and ResNet-164 learn little in many more
 # than 5 steps
 OUTCOME_LEARNING_RATE = 0.002
 OUTCOME_STEPS_BY_MACS = {5e6: 89, 2e8: 30, float("inf"): 5}
-OUTCOME_STANDARD_ERRORS = 4.0  # by which accuracies may differ
+OUTCOME_STANDARD_ERRORS = 4.0  # standard errors by which accuracies may differ
 
 # Every optimizer of torch.optim and every schedule; the other settings of an update appear once.
 # Name -> (schedule, warm-up epochs, settings)
@@ -128,7 +128,7 @@ def compare_optimizers(spec: Spec, workers: Workers, weights: Arrays, seed: int)
             )
             return ordered_arrays(answers)
 
-        # elements do not influence each other, so a single run of so many shows the largest error
+        # elements do not influence each other, and are so many that a single run shows the largest error
         return Computation(name, make_inputs, "gradients", compute, TRAINING_FLOAT64_FACTOR, perturbations=1)
 
     return judge(spec, 5, workers, [computation(name, *update) for name, update in UPDATES.items()], weights)

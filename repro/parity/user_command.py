@@ -97,8 +97,8 @@ def _parse_sources(arguments: argparse.Namespace) -> dict[str, str]:
             raise ReproError(f"--{backend} is {source!r}; give MODULE:FUNCTION, such as mymodel:build")
     if len(sources) < 2:
         flags = ", ".join(f"--{backend}" for backend in SHIPPED)
-        given = "one user model" if sources else "no user model"
-        raise ReproError(f"{given} to compare; give at least two of {flags}")
+        count = "one user model" if sources else "no user model"
+        raise ReproError(f"{count} to compare; give at least two of {flags}")
     return sources
 
 

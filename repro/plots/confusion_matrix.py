@@ -25,8 +25,8 @@ def draw_confusion_matrix(matrix: np.ndarray, classes: Sequence[str], title: str
     from matplotlib.figure import Figure
 
     count = len(classes)
-    side = min(max(0.45 * count, 2.5), 14)  # of the matrix, in inches
-    font_size = min(max(side / count * POINTS_PER_INCH * 0.55, 4.5), 10)  # in points; rows must not touch
+    side = min(max(0.45 * count, 2.5), 14)  # side of the matrix in inches
+    font_size = min(max(side / count * POINTS_PER_INCH * 0.55, 4.5), 10)  # size in points; rows must not touch
     names = [_cut(name) for name in classes] if count <= MOST_NAMES else []
     margin = max(map(len, names), default=0) * font_size * 0.6 / POINTS_PER_INCH + 0.6
     figure = Figure(figsize=(side + margin + 1.2, side + margin + 0.5), layout="constrained")

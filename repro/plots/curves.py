@@ -25,7 +25,7 @@ class Curve:
     """The loss and top-1 of one run on its training or its validation images, and how the lines are drawn."""
 
     history: History
-    prefix: str  # of the keys in the rows: "train" or "val"
+    prefix: str  # prefix of the keys in the rows: "train" or "val"
     color: Any
     style: str = "-"
     label: str | None = None

@@ -91,7 +91,7 @@ def _fill(url: str, file: BinaryIO, progress: Progress | None, by_hand: str) -> 
                 return
             reason = "the connection broke"
         except urllib.error.HTTPError as error:
-            if error.code == 416 and before:  # the part is no beginning of this file
+            if error.code == 416 and before:  # the part is not the beginning of this file
                 file.truncate(0)
                 file.seek(0)
             elif error.code not in (408, 429, 500, 502, 503, 504):

@@ -78,7 +78,7 @@ class Bottleneck:
 
     @property
     def pointwise(self) -> int:
-        """Output channels of the 1x1 expansion, which stand between the copies."""
+        """Output channels of the 1x1 expansion, which lie between the copies."""
         return self.expanded - self.asymmrate * self.channels_in
 
     @property

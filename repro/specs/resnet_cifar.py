@@ -140,7 +140,7 @@ def resnet_cifar(
     block: "basic", two 3x3 convolutions with a depth of 6n + 2, or "bottleneck", with a depth of 9n + 2. Where the
     channels grow, the input of a basic unit is padded with zeros (option A of arXiv:1512.03385), and that of a
     bottleneck is projected. activation: a key of ACTIVATIONS; shortcut: one of SHORTCUTS, which the paper defines for
-    the original activation only. Gates and 1x1 convolutions stand in the units that keep the shape. Raises ReproError
+    the original activation only. Only units that keep the shape have gates and 1x1 convolutions. Raises ReproError
     for a depth or a combination that is not defined.
     """
     options = (("block", block, EXPANSION), ("activation", activation, ACTIVATIONS), ("shortcut", shortcut, SHORTCUTS))

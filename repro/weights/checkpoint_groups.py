@@ -40,8 +40,8 @@ SLOTS = {
     "moment2": SlotNames("exp_avg_sq", "moment2"),
     "square": SlotNames("square_avg", "mean_square"),
 }
-BETA_POWERS = ("beta1_power", "beta2_power")  # of Paddle's Adam, one number per parameter
-STEP_COUNTER = "global_step"  # of MindSpore: int32 (1,)
+BETA_POWERS = ("beta1_power", "beta2_power")  # names in Paddle's Adam, one number per parameter
+STEP_COUNTER = "global_step"  # MindSpore's step count: int32 (1,)
 
 
 @dataclass

@@ -25,7 +25,7 @@ class Content(Enum):
 
 
 HEAD_BYTES = 4096
-MAX_HEADER_BYTES = 100_000_000  # of safetensors, as its library has it
+MAX_HEADER_BYTES = 100_000_000  # limit of the safetensors library
 PADDLE_KEY = b"StructuredToParameterName@@"  # in a state dict of PaddlePaddle
 DOWNLOAD_AGAIN = "download it again, and compare its size with the published one"
 # bytes at the beginning -> what the file is
@@ -106,7 +106,7 @@ def _has_paddle_key(path: Path) -> bool:
 
 
 def _is_mindspore(head: bytes) -> bool:
-    """Return whether a file begins with field 1 of a Protocol Buffers message, and that with a field 1 of its own."""
+    """Return whether a file begins with field 1 of a Protocol Buffers message, which itself begins with a field 1."""
     length_bytes = next((at for at in range(1, 11) if at < len(head) and head[at] < 128), 0)
     return head[:1] == b"\n" and length_bytes > 0 and head[length_bytes + 1 : length_bytes + 2] == b"\n"
 

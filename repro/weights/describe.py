@@ -42,7 +42,7 @@ def describe_user_model(
     """
     described, layers, frozen, aliases = {}, {}, set(), {}
     for array in arrays:
-        # MindSpore lets users rename parameters; the leaf then does not tell the kind
+        # MindSpore lets users rename parameters; the leaf then does not show the kind
         is_standard_name = array.name.rpartition(".")[2] == array.leaf
         leaf, kind = names.canonical_leaf(array.leaf, array.type if is_standard_name else "")
         if kind == "other" and not array.is_parameter:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 SAFETENSORS, KERAS = "safetensors", "keras"
-OPTIMIZER_FILES = {".pdparams": ".pdopt"}  # of weights -> of the optimizer in a file of its own
+OPTIMIZER_FILES = {".pdparams": ".pdopt"}  # extension of the weights -> extension of the optimizer's file
 
 
 @cache
@@ -44,7 +44,7 @@ def file_format(path: Path) -> str:
     if path.is_dir():
         raise ReproError(f"{path} is a folder; give a file in it, such as the best.safetensors of a run")
     if path.suffix not in formats:
-        raise ReproError(f"{path} has none of the extensions {', '.join(formats)}; give it one of them")
+        raise ReproError(f"{path} needs one of the extensions {', '.join(formats)}")
     return formats[path.suffix]
 
 
@@ -139,13 +139,13 @@ def _read_single(path: Path, content: Content | None) -> tuple[Arrays, dict[str,
 
 def optimizer_file(path: Path) -> Path | None:
     """Return the file of the optimizer next to the weights in `path`, or None."""
-    beside = path.with_suffix(OPTIMIZER_FILES.get(path.suffix, path.suffix))
-    return beside if beside != path and beside.is_file() else None
+    optimizer = path.with_suffix(OPTIMIZER_FILES.get(path.suffix, path.suffix))
+    return optimizer if optimizer != path and optimizer.is_file() else None
 
 
-def read_optimizer(path: Path, beside: Path) -> Arrays:
-    """Return the arrays of `beside`, the optimizer_file of `path`, as "optimizer/SLOT/NAME" with names of `path`."""
-    return backends()[file_format(path)].read(beside)
+def read_optimizer(path: Path, optimizer: Path) -> Arrays:
+    """Return the arrays of the optimizer_file of `path` as "optimizer/SLOT/NAME", with the names in `path`."""
+    return backends()[file_format(path)].read(optimizer)
 
 
 def write_file(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:

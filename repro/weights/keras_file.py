@@ -42,9 +42,9 @@ VARIABLES = {  # class -> the names of its variables in Keras 3's order
     **dict.fromkeys(("conv2d", "depthwise_conv2d", "dense"), ("kernel", "bias")),
     "batch_normalization": NORM,
 }
-ORDER = ("kernel", "bias", *NORM)  # of the variables in a layer
+ORDER = ("kernel", "bias", *NORM)  # order of the variables in a layer
 KERAS_2_LAYERS = "_layer_checkpoint_dependencies"  # the group "layers" in the first .keras files
-MAX_CONFIG_BYTES = 2**26  # that of ResNet50V2 has 180 kB
+MAX_CONFIG_BYTES = 2**26  # the config of ResNet50V2 has 180 kB
 
 
 def read(path: Path) -> Arrays:

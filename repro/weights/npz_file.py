@@ -16,7 +16,7 @@ from numpy.lib import format as npy
 from repro.arrays import Arrays
 from repro.untrusted import checked_array, checked_name, map_file, reading
 
-MAX_HEADER_BYTES = 10_000  # of a .npy file, as NumPy has it
+MAX_HEADER_BYTES = 10_000  # NumPy's own limit for a .npy file
 
 
 def read(path: Path) -> Arrays:

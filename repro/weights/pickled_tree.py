@@ -13,7 +13,7 @@ from repro.untrusted import checked_name, printable
 from repro.weights.pickled_values import PickledArray
 from repro.weights.unpickle import Global, OtherKey, Placeholder
 
-MAX_REPEATS = 1000  # of modules that occur several times; otherwise a small file could hold 2^60 names
+MAX_REPEATS = 1000  # limit for modules that occur several times; otherwise a small file could hold 2^60 names
 MAX_LEFT_OUT = 8  # shown in a message
 SETS = ("builtins.set", "__builtin__.set", "builtins.frozenset", "__builtin__.frozenset")
 SCRIPTED = "__torch__."  # the prefix of the classes in a TorchScript archive
@@ -24,7 +24,7 @@ TITLES = {
 
 
 class TreeArrays(Arrays):
-    """The arrays of a nested dictionary by name. left_out: the objects beside them, as text, or ""."""
+    """The arrays of a nested dictionary by name. left_out: the objects next to them, as text, or ""."""
 
     def __init__(self, arrays: Arrays, left_out: str) -> None:
         super().__init__(arrays)
@@ -54,7 +54,7 @@ class _Walk:
         self.by_path: Arrays = {}
         self.left_out: list[str] = []
         self.left_out_count = 0
-        self.seen: set[int] = set()  # containers can hold each other
+        self.seen: set[int] = set()  # containers can contain each other
         self.repeats = 0
 
     def arrays(self, tree: object) -> TreeArrays:
@@ -86,7 +86,7 @@ class _Walk:
         if id(module) in self.seen:
             self.repeats += 1
             if self.repeats > MAX_REPEATS:
-                raise ValueError("its modules hold each other too often")
+                raise ValueError("its modules contain each other too many times")
         self.seen.add(id(module))
         if not in_module:
             self.leave_out(f"the code of {path}" if path else "code", module.name)

@@ -38,7 +38,7 @@ def unpickle_legacy(data: memoryview, rebuilds: Calls, types: StorageTypes) -> o
         raise ValueError("its protocol number is not that of PyTorch's format from before 1.6")
     system, start = unpickle_at(data, at, {})
     if type(system) is not dict or system.get("little_endian") is not True:
-        raise ValueError("it was written on a big-endian machine, as its little_endian says; save it again on another")
+        raise ValueError("it was written on a big-endian machine; save it again on a little-endian one")
     # The storages follow the object, so that it is read twice: first for their types, then with their elements.
     claims: dict[str, tuple[np.dtype, int]] = {}
 
@@ -110,7 +110,7 @@ def _storages(
             raise ValueError("it is cut short: the size of a storage is missing")
         (count,) = struct.unpack_from("<q", data, at)
         if count != claimed:
-            raise ValueError(f"the storage {key!r:.40} has {count} elements, and its tensors say {claimed}")
+            raise ValueError(f"the storage {key!r:.40} has {count} elements, but its tensors claim {claimed}")
         end = at + 8 + count * dtype.itemsize
         if end > len(data):
             raise ValueError(f"it is cut short: {end - len(data)} bytes of a storage are missing")

@@ -21,7 +21,7 @@ from repro.untrusted import LONGEST_NAME
 Calls = Mapping[str, Callable[..., object]]  # "module.name" -> the function that replaces it
 
 LONG = 1 << 16  # bytes; no line of a pickle, such as a global's name, is longer
-MAX_ARGUMENTS = 32  # of a call that is on the list; otherwise few bytes could pass a long tuple again and again
+MAX_ARGUMENTS = 32  # limit for a call; otherwise few bytes could pass a long tuple again and again
 # functions of the standard library that make an object of the class in their first argument
 MAKERS = (
     "copyreg._reconstructor", "copy_reg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__",
