@@ -92,14 +92,23 @@ def read_yaml(path: str | Path, thing: str, advice: str, largest: int) -> dict[A
         """A safe loader that refuses a repeated key, of which YAML's own loader silently keeps the last value."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict:
-            """Return the mapping of a node. Raises ReproError for a repeated key."""
+            """Return the mapping of a node. Raises ReproError for a repeated key, and for a merge key, a YAML bomb."""
             seen: set[str] = set()
             for key in (key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+                if key == "<<":
+                    raise ReproError(f"{path}: << is not supported; write the lines out")
                 if key in seen:
                     raise ReproError(f"{path}: {key} occurs twice; remove one")
                 seen.add(key)
             return super().construct_mapping(node, deep)
 
+        def construct_integer(self, node: Any) -> int:
+            """Return an integer. Raises ValueError for one with so many digits that to read or print it takes long."""
+            if len(node.value) > 100:
+                raise ValueError("an integer has more than 100 digits")
+            return super().construct_yaml_int(node)
+
+    Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_integer)
     try:
         with Path(path).open("rb") as file:
             content = file.read(largest + 1)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from repro.cli import command_name, run_command
+from repro.errors import ReproError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -17,13 +18,18 @@ def main(argv: list[str] | None = None) -> int:
         description="Convert the weight file SRC to the file DST, bit for bit. SRC is recognised by its content, DST "
         "by its extension: .pth or .pt (PyTorch), .pdparams (PaddlePaddle), .ckpt (MindSpore), .h5 (Keras) or "
         ".safetensors (canonical).",
-        epilog=f"example: {command} runs/RUN/best.safetensors best.pth",
+        epilog=f"example: {command} mobilenet_v2-b0353104.pth mobilenet_v2.ckpt",
     )
     parser.add_argument(
         "source", metavar="SRC", help="weight file to read, or published weights such as torchvision:mobilenet_v2"
     )
     parser.add_argument("destination", type=Path, metavar="DST", nargs="?", help="weight file to write")
-    add_source_flags(parser.add_argument_group("reading SRC"))
+    source_flags = parser.add_argument_group("reading SRC")
+    add_source_flags(source_flags)
+    source_flags.add_argument(
+        "--mapping", type=Path, metavar="FILE",
+        help="names and kinds of the weights of a network of your own, as repro.parity --mapping writes them",
+    )  # fmt: skip
     output = parser.add_argument_group("writing DST")
     output.add_argument("--to", metavar="LAYOUT", help="layout of the arrays in DST (default: this project's)")
     output.add_argument(
@@ -50,6 +56,8 @@ def main(argv: list[str] | None = None) -> int:
 
         for line in describe_file(locate_weights(arguments.source).path):
             print(line)
+    elif arguments.mapping:
+        convert_own_network(arguments)
     else:
         convert_file(arguments)
     return 0
@@ -79,17 +87,46 @@ def options_of(arguments: argparse.Namespace) -> dict[str, object] | None:
     return parse_values({"options": arguments.option})["options"] or None
 
 
-def convert_file(arguments: argparse.Namespace) -> None:
-    """Read the source, write the destination, and print a line about each."""
-    from repro.published.source import locate_weights
+def convert_own_network(arguments: argparse.Namespace) -> None:
+    """Convert by the mapping file. Raises ReproError for flags that are about the variants of this repository."""
+    from repro.weights.mapped_porting import port_by_mapping
+
+    for flag in ("model", "option", "num_classes", "in_channels"):
+        if getattr(arguments, flag):
+            name = flag.replace("_", "-")
+            raise ReproError(f"--{name} is about the networks of this repository; leave it out, or leave --mapping out")
+    port_by_mapping(
+        Path(arguments.source),
+        destination_path(arguments),
+        arguments.mapping,
+        framework=arguments.layout,
+        to=arguments.to,
+        prefix=arguments.prefix,
+        partial=arguments.partial,
+    )
+
+
+def destination_path(arguments: argparse.Namespace) -> Path:
+    """Return the file to write, with the extension of the layout where it has none.
+
+    Raises ReproError for a wrong extension, so that it is reported before a large file is read.
+    """
     from repro.weights.formats import extensions, file_format
     from repro.weights.layouts import layout_format
-    from repro.weights.porting import destination_layout, read_checkpoint, write_checkpoint
 
     destination = arguments.destination
     if arguments.to is not None and not destination.suffix:
         destination = destination.with_suffix(extensions(layout_format(arguments.to))[0])
-    file_format(destination)  # report a wrong extension before a large file is read
+    file_format(destination)
+    return destination
+
+
+def convert_file(arguments: argparse.Namespace) -> None:
+    """Read the source, write the destination, and print a line about each."""
+    from repro.published.source import locate_weights
+    from repro.weights.porting import destination_layout, read_checkpoint, write_checkpoint
+
+    destination = destination_path(arguments)
     source = locate_weights(arguments.source, arguments.model, arguments.layout)
     checkpoint = read_checkpoint(
         source.path,

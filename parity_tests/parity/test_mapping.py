@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from repro.parity.mapping import WeightEntry, align_weights, mapping_errors, order_by_execution
+from typing import cast
+
+from repro.parity.mapping import WeightEntry, align_weights, order_by_execution
+from repro.specs import Weight, WeightKind
+from repro.weights.mapping_file import mapping_errors
 
 
 def layer(name: str, *leaves: str, shape: tuple[int, ...] = (8,)) -> list[WeightEntry]:
-    return [WeightEntry(f"{name}.{leaf}", shape, leaf, 1, name) for leaf in leaves]
+    return [WeightEntry(f"{name}.{leaf}", shape, cast(WeightKind, leaf), 1, name) for leaf in leaves]
+
+
+def weights(entries: list[WeightEntry]) -> dict[str, Weight]:
+    return {entry.name: entry.weight for entry in entries}
 
 
 def names(left: list[WeightEntry], right: list[WeightEntry]) -> dict[str, str | None]:
@@ -43,7 +51,9 @@ def test_a_more_similar_name_casts_doubt_on_the_order() -> None:
 def test_only_a_missing_bias_has_no_counterpart() -> None:
     left, right = layer("fc", "linear", "bias"), layer("head", "linear")
     assert names(left, right) == {"fc.linear": "head.linear", "fc.bias": None}
-    assert list(mapping_errors(left, right, names(left, right))) == ["fc.bias (8,) bias has no counterpart"]
+    assert list(mapping_errors(weights(left), weights(right), names(left, right))) == [
+        "fc.bias (8,) bias has no counterpart"
+    ]
 
 
 def test_the_order_of_execution_precedes_that_of_registration() -> None:

@@ -1,22 +1,19 @@
 """The mapping from the weights of one user model to those of another.
 
-It is found by the order of execution, shapes and kinds, written to a file for the user to correct, and read again.
+It is found by the order of execution, shapes and kinds; repro.weights.mapping_file writes it to a file and reads it.
 """
 
 from __future__ import annotations
 
-import reprlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
-from repro.errors import ReproError, unknown
-from repro.files import read_yaml, write_text
+from repro.specs import Weight, WeightKind
+from repro.weights.mapping_file import weight_label
 
-MAX_FILE_BYTES = 1 << 22
 DOUBTFUL_SIMILARITY = 0.2  # another name that is more similar by this much casts doubt on the order of execution
 
 
@@ -30,7 +27,7 @@ class WeightEntry:
 
     name: str
     shape: tuple[int, ...]
-    kind: str
+    kind: WeightKind
     groups: int
     layer: str
     ran: bool = True
@@ -38,7 +35,12 @@ class WeightEntry:
     aliases: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.name} {self.shape} {self.kind}{f' in {self.groups} groups' if self.groups > 1 else ''}"
+        return weight_label(self.name, self.weight)
+
+    @property
+    def weight(self) -> Weight:
+        """The shape and kind without the place in the model."""
+        return Weight(self.shape, self.kind, self.groups)
 
     @property
     def signature(self) -> tuple[Any, ...]:
@@ -172,72 +174,3 @@ def _doubt(left: list[list[WeightEntry]], right: list[list[WeightEntry]], i: int
     if left_count > 1 and not (left[i][0].ran and right[j][0].ran):
         return "one of several with this shape, paired in the order of registration"
     return ""
-
-
-def mapping_errors(
-    left: Sequence[WeightEntry], right: Sequence[WeightEntry], names: Mapping[str, str | None]
-) -> Iterator[str]:
-    """Yield what keeps a mapping, from names of the left model to names of the right one, from covering all weights."""
-    right_entries = {entry.name: entry for entry in right}
-    uses = Counter(name for name in names.values() if name is not None)
-    for entry in left:
-        name = names.get(entry.name)
-        if name is None:
-            yield f"{entry} has no counterpart"
-            continue
-        counterpart = right_entries[name]
-        if counterpart.shape != entry.shape or counterpart.groups != entry.groups:
-            yield f"{entry} does not fit {counterpart}"
-        elif counterpart.kind != entry.kind and "other" not in (counterpart.kind, entry.kind):
-            yield f"{entry} is of another kind than {counterpart}"
-        elif uses[name] > 1:
-            yield f"{entry} has the same counterpart, {name}, as another weight"
-    for name in right_entries.keys() - uses.keys():
-        yield f"{right_entries[name]} is not the counterpart of any weight"
-
-
-def write_mapping(path: Path, reference: str, counterparts: Mapping[str, Mapping[str, Counterpart]]) -> None:
-    """Write a YAML file of {backend: {name in the reference: name in that backend}}, with doubts as comments."""
-    import yaml
-
-    lines = [
-        f"# name of each weight in the model of {reference}: its name in the other model; correct it and run again"
-    ]
-    for backend, of_backend in counterparts.items():
-        lines.append(f"{backend}:")
-        for name, counterpart in of_backend.items():
-            line = yaml.safe_dump({name: counterpart.name}, width=1 << 20, allow_unicode=True).strip()
-            lines.append(f"  {line}" + (f"  # {counterpart.doubt}" if counterpart.doubt else ""))
-    write_text(path, "\n".join(lines) + "\n")
-
-
-def read_mapping(
-    path: Path,
-    reference_entries: Sequence[WeightEntry],
-    entries: Mapping[str, Sequence[WeightEntry]],
-    known_backends: Iterable[str],
-) -> dict[str, dict[str, str | None]]:
-    """Read a file of write_mapping, which the user may have changed. Sections of other known backends are ignored.
-
-    Raises ReproError, with the key, for another kind of file or the name of a weight that does not exist.
-    """
-    sections = read_yaml(path, "mapping", "name a file that does not exist, and it is written", MAX_FILE_BYTES)
-    for section in sections:
-        if section not in known_backends:
-            raise unknown(f"key in {path}", section, entries)
-    reference_names = {entry.name for entry in reference_entries}
-    mappings: dict[str, dict[str, str | None]] = {}
-    for backend, of_backend in entries.items():
-        section = sections.get(backend)
-        if not isinstance(section, dict):
-            raise ReproError(f"{path}: {backend} must be lines of `name: counterpart`, not {reprlib.repr(section)}")
-        names = {entry.name for entry in of_backend}
-        for key, value in section.items():
-            if key not in reference_names:
-                raise unknown(f"weight in {path}, {backend}:", key, reference_names)
-            if value is not None and not isinstance(value, str):
-                raise ReproError(f"{path}: {backend}: {key} must be a name, not {reprlib.repr(value)}")
-            if value is not None and value not in names:
-                raise unknown(f"weight for {key} in {path}, {backend}:", value, names)
-        mappings[backend] = section
-    return mappings

@@ -8,27 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from repro.arrays import Arrays
 from repro.errors import ReproError
-from repro.interface.discovery import SHIPPED
 from repro.interface.module_settings import ModuleDescription
 from repro.parity.judge import Workers
-from repro.parity.mapping import (
-    Counterpart,
-    WeightEntry,
-    align_weights,
-    mapping_errors,
-    order_by_execution,
-    read_mapping,
-    write_mapping,
-)
+from repro.parity.mapping import Counterpart, WeightEntry, align_weights, order_by_execution
 from repro.parity.user_inputs import random_images
 from repro.parity.user_structure import Difference, UserModelDescription, structure_differences
-from repro.specs import STATISTICS, Weight, WeightKind
+from repro.specs import STATISTICS, Weight
 from repro.specs.user_model import UserModelSpec
 from repro.weights.init import random_weights
+from repro.weights.mapping_file import ModelMapping, check_names, mapping_errors, read_mapping, write_mapping
 from repro.workers.user_code import rename_result
 
 MAX_ERRORS_SHOWN = 8
@@ -66,7 +57,8 @@ def load_user_models(
     first, *others = workers
     descriptions = {backend: _describe_model(workers, backend, sources[backend], shape) for backend in workers}
     entries = {backend: description.entries for backend, description in descriptions.items()}
-    counterparts = _pair_weights(entries, mapping_file)
+    weights = {backend: {entry.name: entry.weight for entry in of_model} for backend, of_model in entries.items()}
+    counterparts = _pair_weights(entries, weights, mapping_file, print_line)
     for line in _mapping_table(entries, counterparts):
         print_line(line)
     mappings = {
@@ -76,7 +68,7 @@ def load_user_models(
     errors = [
         f"{backend}: {error}"
         for backend in others
-        for error in mapping_errors(entries[first], entries[backend], mappings[backend])
+        for error in mapping_errors(weights[first], weights[backend], mappings[backend])
     ]
     if errors:
         hidden = len(errors) - MAX_ERRORS_SHOWN
@@ -103,9 +95,7 @@ def load_user_models(
         name=sources[first],
         num_classes=reference.output[1] if len(reference.output) == 2 else 1,
         norm_momentum=reference.momentum,
-        weights_by_name={
-            entry.name: Weight(entry.shape, cast(WeightKind, entry.kind), entry.groups) for entry in reference.entries
-        },
+        weights_by_name=weights[first],
         owners={entry.name: entry.layer for entry in reference.entries},
     )
     results = [result for result in reference.results if all(result in of_model for of_model in shared_results)]
@@ -129,21 +119,36 @@ def _describe_model(workers: Workers, backend: str, source: str, shape: tuple[in
 
 
 def _pair_weights(
-    entries: Mapping[str, Sequence[WeightEntry]], mapping_file: Path | None
+    entries: Mapping[str, Sequence[WeightEntry]],
+    weights: dict[str, dict[str, Weight]],
+    mapping_file: Path | None,
+    print_line: Print,
 ) -> dict[str, dict[str, Counterpart]]:
-    """The counterparts of the first model's weights in each other model, from the file if it exists."""
+    """The counterparts of the first model's weights in each other model, from the file if it exists.
+
+    The file is brought up to date where the models have other weights than it says.
+    """
     first, *others = entries
     if mapping_file and mapping_file.exists():
-        mappings = read_mapping(
-            mapping_file, entries[first], {backend: entries[backend] for backend in others}, SHIPPED
-        )
+        mapping = read_mapping(mapping_file)
+        names = {
+            backend: check_names(mapping_file, mapping, backend, weights[first], weights[backend]) for backend in others
+        }
+        if any(mapping.weights.get(backend) != of_model for backend, of_model in weights.items()):
+            write_mapping(mapping_file, ModelMapping(mapping.names, mapping.weights | weights))
+            print_line(f"brought the kinds and shapes in {mapping_file} up to date")
         return {
-            backend: {entry.name: Counterpart(mapping.get(entry.name)) for entry in entries[first]}
-            for backend, mapping in mappings.items()
+            backend: {entry.name: Counterpart(of_backend.get(entry.name)) for entry in entries[first]}
+            for backend, of_backend in names.items()
         }
     counterparts = {backend: align_weights(entries[first], entries[backend]) for backend in others}
     if mapping_file:
-        write_mapping(mapping_file, first, counterparts)
+        mapping = ModelMapping(
+            {backend: {name: pair.name for name, pair in pairs.items()} for backend, pairs in counterparts.items()},
+            weights,
+            {backend: {name: pair.doubt for name, pair in pairs.items()} for backend, pairs in counterparts.items()},
+        )
+        write_mapping(mapping_file, mapping)
     return counterparts
 
 

@@ -77,7 +77,7 @@ def has_optimizer(arrays: Mapping[str, np.ndarray]) -> bool:
 def split_groups(arrays: Mapping[str, np.ndarray], log: Log, prefix: str | None = None) -> CheckpointGroups:
     """Sort the arrays of a file into groups. `log` receives a line about each group that is read or skipped.
 
-    prefix: the text before the name of every weight; by default the prefixes of usual wrappers are removed.
+    prefix: the text before the name of every weight, or ""; by default the prefixes of usual wrappers are removed.
     Raises ReproError where it is unclear which arrays are the weights, and where no weight has the prefix.
     """
     nested: dict[str, Arrays] = {}
@@ -93,7 +93,7 @@ def split_groups(arrays: Mapping[str, np.ndarray], log: Log, prefix: str | None 
     weights = _without_counters(nested.pop(weight_group), log)
     if prefix is None:
         weights, prefix = _without_wrappers(weights, log)
-    else:
+    elif prefix:
         weights = _under_prefix(weights, prefix, log)
     ema_group = _first_group(EMA_GROUPS, nested)
     if ema_group:
