@@ -70,7 +70,7 @@ def require_backend() -> Callable[[str], None]:
     return require
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def require_keras() -> None:
     """Skip the test if Keras is missing, and fail it in CI."""
     if importlib.util.find_spec("keras") is None:

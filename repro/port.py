@@ -124,7 +124,7 @@ def destination_path(arguments: argparse.Namespace) -> Path:
 def convert_file(arguments: argparse.Namespace) -> None:
     """Read the source, write the destination, and print a line about each."""
     from repro.published.source import locate_weights
-    from repro.weights.porting import destination_layout, read_checkpoint, write_checkpoint
+    from repro.weights.porting import destination_layout, difference_line, read_checkpoint, write_checkpoint
 
     destination = destination_path(arguments)
     source = locate_weights(arguments.source, arguments.model, arguments.layout)
@@ -141,7 +141,8 @@ def convert_file(arguments: argparse.Namespace) -> None:
         weights_only=arguments.weights_only,
     )
     spec = checkpoint.spec
-    destination_layout(destination, spec, arguments.to)
+    if line := difference_line(destination_layout(destination, spec, arguments.to), spec):
+        print(line)
     print(f"read {arguments.source}: {spec.name}, {spec.num_classes} classes, {len(checkpoint.weights)} arrays")
     layout = write_checkpoint(destination, checkpoint, arguments.to)
     contents = ["weights", *(["ema"] if checkpoint.ema else []), *(f"optimizer/{slot}" for slot in checkpoint.slots)]

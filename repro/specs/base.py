@@ -213,6 +213,12 @@ class Spec:
         return [name for name in self.weights if name.startswith(layers)]
 
     @property
+    def numerics(self) -> dict[str, str]:
+        """The options, as text, on which the results depend although weights of the same names and shapes fit."""
+        padding = {"padding": self.padding or "symmetric"} if hasattr(self, "padding") else {}
+        return {"norm_eps": f"{self.norm_eps:g}", **padding}
+
+    @property
     def first_conv(self) -> str:
         """The name of the first convolution's kernel, which has a slice for each input channel."""
         return next(name for name, weight in self.weights.items() if weight.kind == "conv")  # has one group

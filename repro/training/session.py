@@ -234,10 +234,11 @@ def initial_weights(recipe: Recipe, spec: Spec) -> Arrays:
             f"{recipe.weights} takes images of {stored.in_channels} channels, not {spec.in_channels}; give --channels "
             f"{stored.in_channels}, or adapt the weights with repro.port --in-channels {spec.in_channels}"
         )
-    if stored.norm_eps != spec.norm_eps:
+    differences = [f"{name}={value}" for name, value in stored.numerics.items() if value != spec.numerics[name]]
+    if differences:
         raise ReproError(
-            f"{recipe.weights} belongs to a network that normalises with an epsilon of {stored.norm_eps:g}, not "
-            f"{spec.norm_eps:g}; add --option norm_eps={stored.norm_eps:g}"
+            f"{recipe.weights} belongs to a network with {' and '.join(differences)}; add "
+            f"{' '.join(f'--option {option}' for option in differences)}"
         )
     head_prefix = spec.classifier.rpartition(".")[0] + "."
     return {

@@ -106,19 +106,26 @@ def _legacy(root: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
 
     A layer's group contains the scopes of its variables, which in a model inside the model are those of the inner
     layers. TensorFlow numbers a scope that it has seen before ("conv_1/kernel:0"); the group then has the layer's own
-    name, which may contain slashes in Keras 2 ("conv1/bn").
+    name. Keras 2 permits slashes in it ("conv1/bn").
     """
+    variables: list[tuple[str, str, h5py.Dataset]] = []
     for path, _, dataset in datasets(root):
         *scopes, leaf = path
         if not scopes:
             raise ValueError(f"{leaf!r:.80} belongs to no layer")
-        depth = next((n for n in range(1, len(path)) if "weight_names" in root["/".join(path[:n])].attrs), 1)
+        depth = max([n for n in range(1, len(path)) if "weight_names" in root["/".join(path[:n])].attrs] or [1])
         group, scope = "/".join(scopes[:depth]), "/".join(scopes[depth:])
-        layer = scope.removeprefix(f"{group}/")
-        if not layer or re.sub(r"_\d+$", "", layer) == group:
+        layer = f"/{scope}".rpartition(f"/{group}/")[2].removeprefix("/")  # without the model that contains it
+        if not layer or f"/{layer}".endswith(f"/{group}") or re.sub(r"_\d+$", "", layer) == group:
             layer = group
         variable = leaf.partition(":")[0]
-        yield f"{layer}.{'kernel' if variable == 'depthwise_kernel' else variable}", dataset
+        variables.append((layer, "kernel" if variable == "depthwise_kernel" else variable, dataset))
+    is_mobilenet_v3 = any(layer == "Conv/BatchNorm" for layer, *_ in variables)
+    for layer, variable, dataset in variables:
+        name = layer.replace("/", "_")
+        if is_mobilenet_v3:  # Keras 3 calls its layers otherwise
+            name = name.replace("BatchNorm", "bn").lower()
+        yield f"{name}.{variable}", dataset
 
 
 def _numbered(root: h5py.Group, config_names: dict[str, str]) -> Iterator[tuple[str, h5py.Dataset]]:
@@ -130,6 +137,8 @@ def _numbered(root: h5py.Group, config_names: dict[str, str]) -> Iterator[tuple[
         if len(path) < 3 or path[-2] != "vars":
             raise ValueError(f"{'/'.join(path)!r:.80} is not a variable of a layer")
         *layers, _, number = path
+        if layers[-1] == "seed_generator":  # of a dropout or an augmentation
+            continue
         layer_path = "/".join(layers).replace(KERAS_2_LAYERS, "layers")
         layer = config_names.get(layer_path) or _name_attribute(group)
         if layer is None:

@@ -10,6 +10,7 @@ import numpy as np
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.specs import Spec
+from repro.untrusted import printable
 from repro.weights import Log
 from repro.weights.formats import native_names
 from repro.weights.init import initialise
@@ -50,9 +51,10 @@ class LayoutReader:
         """Return the weights by canonical name, and the spec that they are for. They may not fit it: see check_weights.
 
         Arrays without a canonical name keep the name of the file. num_classes: initialise a classifier of this many
-        classes where the file has another number. in_channels: adapt the first convolution to this many input channels.
+        classes where the file has another number, and a head where it has none. in_channels: adapt the first
+        convolution to this many input channels.
         partial: drop arrays that do not fit, and initialise missing weights.
-        Raises ReproError for a weight under two names, and where nothing fits.
+        Raises ReproError for a weight under two names, where nothing fits, and for a file that lacks only the head.
         """
         known = self.to_canonical(arrays)
         unknown = {name: array for name, array in arrays.items() if name not in self.canonical_names}
@@ -69,11 +71,15 @@ class LayoutReader:
             spec = replace(spec, in_channels=in_channels)
             weights[name] = adapt_channels(known[name], in_channels)
         fresh: set[str] = set()
-        if num_classes is not None and num_classes != spec.num_classes:
+        classifier = {spec.classifier, spec.classifier.replace("weight", "bias")} & spec.weights.keys()
+        headless = set() if classifier & known.keys() else set(spec.head_weights) - known.keys()
+        if headless and num_classes is None and not partial:
+            self._check_trunk(known, unknown, headless)
+        if num_classes is not None and (headless or num_classes != spec.num_classes):
             spec = replace(spec, num_classes=num_classes)
-            classifier = [spec.classifier, spec.classifier.replace("weight", "bias")]
-            fresh = {name for name in classifier if name in spec.weights}
-            log(f"skipped the classifier of {self.spec.num_classes} classes: {', '.join(_ordered(fresh, spec))}")
+            fresh = classifier | headless
+            if not headless:
+                log(f"skipped the classifier of {self.spec.num_classes} classes: {', '.join(_ordered(fresh, spec))}")
         if partial:
             for mismatch in mismatches({n: array for n, array in weights.items() if n not in fresh}, spec.weights):
                 log(f"partial: {mismatch}")
@@ -85,6 +91,21 @@ class LayoutReader:
             log(f"initialised {len(fresh)} of {len(spec.weights)} weights: {', '.join(_ordered(fresh, spec))}")
             weights |= {name: array for name, array in initialise(spec, 0).items() if name in fresh}
         return weights, spec
+
+    def _check_trunk(self, known: Arrays, unknown: Arrays, headless: set[str]) -> None:
+        """Raise ReproError, which says how to initialise a head, where everything except `headless` fits."""
+        spec = self.spec
+        if known.keys() | headless != spec.weights.keys() or not all(fits_spec(*item, spec) for item in known.items()):
+            return  # check_weights lists the differences
+        missing = ", ".join(self.names[name] for name in _ordered(headless, spec))
+        others, remedy = "", "repro.port --num-classes N"
+        if unknown:
+            shown = ", ".join(printable(name) for name in list(unknown)[:4])
+            others = f" and has {shown}{', ...' if len(unknown) > 4 else ''} instead"
+            remedy += " --partial, which leaves those out"
+        raise ReproError(
+            f"the file lacks the head of {spec.name} ({missing}){others}; initialise one for N classes: {remedy}"
+        )
 
 
 def adapt_channels(kernel: np.ndarray, channels: int) -> np.ndarray:

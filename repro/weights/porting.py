@@ -186,6 +186,19 @@ def destination_layout(path: Path, spec: Spec, to: str | None) -> Layout:
     return layout
 
 
+def difference_line(layout: Layout, spec: Spec) -> str | None:
+    """Return a line where the network of a published layout computes something else than that of `spec`, or None."""
+    if not layout.is_published:
+        return None
+    theirs = find_spec(spec.name, **layout.options).numerics
+    differing = [f"{name}={value}" for name, value in theirs.items() if spec.numerics[name] != value]
+    reasons = [f"has {', '.join(differing)}"] if differing else []
+    reasons += [layout.note] if layout.note else []
+    if not reasons:
+        return None
+    return f"note: the network in {layout.publisher} {' and '.join(reasons)}; its logits differ there"
+
+
 def _read_source(path: Path, prefix: str | None, *, weights_only: bool, log: Log) -> _Source:
     """Read all arrays of the file and, unless weights_only, of the optimizer's file next to it."""
     path = source_path(path)
@@ -270,11 +283,16 @@ def _choose_layout(source: _Source, spec: Spec, name: str, log: Log) -> Layout:
     if name != AUTO:
         layout = layout_named(name, spec)
         _check_format(layout, source.path, source.format)
-        return layout
-    layouts, _ = recognise_layout(source.groups.weights, spec, source.format)
-    if layouts[0].is_published:
-        log(f"recognised the layout: {' or '.join(dict.fromkeys(layout.publisher for layout in layouts))}")
-    return layouts[0]
+    else:
+        layouts, _ = recognise_layout(source.groups.weights, spec, source.format)
+        layout = layouts[0]
+        if layout.is_published:
+            log(f"recognised the layout: {' or '.join(dict.fromkeys(layout.publisher for layout in layouts))}")
+    arrays = layout.with_classifier(source.groups.weights, spec, native_names(layout.format))
+    if others := ", ".join(sorted(source.groups.weights.keys() - arrays.keys())):
+        log(f"took the classifier from {printable(others)}")
+        source.groups.weights = dict(arrays)
+    return layout
 
 
 def _check_format(layout: Layout, path: Path, form: str) -> None:

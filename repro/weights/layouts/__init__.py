@@ -58,8 +58,9 @@ def layout_named(publisher: str, spec: Spec) -> Layout:
 def recognise_layout(arrays: Mapping[str, np.ndarray], spec: Spec, form: str) -> tuple[list[Layout], bool]:
     """Return the layouts that have all names and shapes of the arrays of a file, and True.
 
-    These layouts are equivalent: they name and transpose every weight alike. Where no layout fits entirely, return the
-    one that shares the most names, so that a message can list the differences, and False.
+    These layouts are equivalent: they name and transpose every weight alike. A file without any weight of the head fits
+    as well, and so does a classifier that Layout.with_classifier renames. Where no layout fits entirely, return the one
+    that shares the most names, so that a message can list the differences, and False.
     form: the format of the file. Raises ReproError where layouts fit that are not equivalent, and where no layout has
     any of the names.
     """
@@ -70,8 +71,12 @@ def recognise_layout(arrays: Mapping[str, np.ndarray], spec: Spec, form: str) ->
         if layout.format != form and (form != SAFETENSORS or layout.format == KERAS):
             continue
         native = native_names(layout.format)
-        shapes = layout.shapes(layout.fitted_spec(spec, native, arrays), native)
-        if shapes == {name: array.shape for name, array in arrays.items()}:
+        named = layout.with_classifier(arrays, spec, native)
+        fitted = layout.fitted_spec(spec, native, named)
+        shapes, names = layout.shapes(fitted, native), layout.names(fitted, native)
+        if not any(names[name] in named for name in fitted.head_weights):
+            shapes = {name: shapes[name] for name in shapes.keys() - {names[name] for name in fitted.head_weights}}
+        if shapes == {name: array.shape for name, array in named.items()}:
             fitting.append(layout)
         shared = len(shapes.keys() & arrays.keys())
         if shared > most_shared:
@@ -94,7 +99,7 @@ def identify_model(arrays: Mapping[str, np.ndarray], form: str, path: Path) -> s
     models = []
     for model in CATALOGUE:
         spec = find_spec(model)
-        if len(spec.weights) == len(arrays):
+        if len(arrays) in (len(spec.weights), len(spec.weights) - len(spec.head_weights)):
             with suppress(ReproError):  # no shared names, or several layouts, which read_checkpoint reports
                 if recognise_layout(arrays, spec, form)[1]:
                     models.append(model)

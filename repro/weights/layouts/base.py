@@ -90,6 +90,31 @@ class Layout:
             in_channels=side(spec.first_conv, 1, spec.in_channels),
         )
 
+    def with_classifier(
+        self, arrays: Mapping[str, np.ndarray], spec: Spec, native: NativeNames
+    ) -> Mapping[str, np.ndarray]:
+        """Return the arrays of a Keras file in which the classifier has the layout's name.
+
+        Whoever puts a head on a network of Keras also names it. The layer is renamed if it is the only one that the
+        layout does not know, and has the shapes of a classifier; otherwise the arrays are returned as they are.
+        """
+        names = self.names(spec, native)
+        classifier, _, leaf = names[spec.classifier].rpartition(".")
+        unknown = {name.rpartition(".")[0] for name in arrays.keys() - set(names.values())}
+        if self.format != "keras" or len(unknown) != 1 or names[spec.classifier] in arrays:
+            return arrays
+        layer = unknown.pop()
+        kernel = arrays.get(f"{layer}.{leaf}")
+        if kernel is None or not kernel.size:
+            return arrays
+        shapes = self.shapes(replace(spec, num_classes=kernel.shape[-1]), native)
+        renamed = {
+            f"{classifier}.{name.rpartition('.')[2]}" if name.startswith(f"{layer}.") else name: array
+            for name, array in arrays.items()
+        }
+        head = [name for name in shapes | renamed if name.startswith(f"{classifier}.")]
+        return renamed if all(name in renamed and renamed[name].shape == shapes.get(name) for name in head) else arrays
+
     def to_published(self, arrays: Mapping[str, np.ndarray], spec: Spec, native: NativeNames) -> Arrays:
         """Return canonical arrays under the publisher's names and in its shapes, as views unless flattened."""
         names = self.names(spec, native)
