@@ -42,6 +42,8 @@ def wrap_user_model(model: Any, title: str) -> Any:
     momenta = (norm.momentum for norm in norms)  # the attribute, unlike the argument, is the new value's weight
     model.spec = describe_user_model(title, NAMES, framework_arrays(model), next(momenta, 0.1))
     model.register_forward_hook(single_tensor)
+    for name in model.spec.frozen:  # a trainer decides by names what it trains, and leaves out what is frozen
+        model.parameters_dict()[NAMES.name(name, model.spec.weights[name])].requires_grad = True
     return model
 
 

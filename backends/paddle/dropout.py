@@ -49,7 +49,7 @@ def _mask_shape(layer: Any, x: paddle.Tensor) -> tuple[int, ...]:
         return (x.shape[0], 1, 1, 1)
     axes = getattr(layer, "axis", None)
     if isinstance(layer, CHANNEL_DROPOUTS):
-        is_channels_last = getattr(layer, "data_format", "NC").endswith("C")
+        is_channels_last = getattr(layer, "data_format", "NCHW").endswith("C")
         axes = [0, x.ndim - 1 if is_channels_last else 1]
     if axes is None:
         return tuple(x.shape)
