@@ -102,7 +102,8 @@ def test_the_mapping_is_written_and_read_again_after_corrections(compare: Compar
     file = tmp_path / "mapping.yaml"
     compare([0], file, torch="build", paddle="build")
     values = yaml.safe_load(file.read_text())
-    assert list(values) == ["paddle"]
+    assert list(values) == ["paddle", "weights"]
+    assert values["weights"]["paddle"]["block.0.weight"] == {"kind": "conv", "shape": [8, 4, 3, 3], "groups": 2}
     assert len(values["paddle"]) == 19
     right = dict(values["paddle"])
     for leaf in ("weight", "bias"):
@@ -113,7 +114,10 @@ def test_the_mapping_is_written_and_read_again_after_corrections(compare: Compar
     wrong = compare([1], file, torch="build", paddle="build")[1, "paddle"]
     assert wrong.where.startswith("left, in paddle parts_b") or "hidden" in wrong.where
     file.write_text(yaml.safe_dump({"paddle": right}))
-    assert compare([1], file, torch="build", paddle="build")[1, "paddle"].verdict == "rounding"
+    lines: list[str] = []
+    assert compare([1], file, lines=lines, torch="build", paddle="build")[1, "paddle"].verdict == "rounding"
+    assert lines[0] == f"brought the kinds and shapes in {file} up to date"
+    assert yaml.safe_load(file.read_text()) == {"paddle": right, "weights": values["weights"]}
 
 
 @pytest.mark.parametrize(
