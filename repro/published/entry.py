@@ -77,8 +77,12 @@ def cache_folder(publisher: str) -> Path:
 
 def hub_file(entry: PublishedWeights) -> Path | None:
     """The file in the Hugging Face cache, found without that library: models--OWNER--NAME/snapshots/*/FILE."""
+    return next(iter(sorted(snapshots_folder(entry).glob(f"*/{entry.file}"))), None)
+
+
+def snapshots_folder(entry: PublishedWeights) -> Path:
+    """The folder of the entry's repository in the Hugging Face cache, with a folder for each revision."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     home = Path(os.environ.get("HF_HOME") or cache / "huggingface")
     hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
-    paths = hub.glob(f"models--{entry.hub.replace('/', '--')}/snapshots/*/{entry.file}")
-    return next(iter(sorted(paths)), None)
+    return hub / f"models--{entry.hub.replace('/', '--')}" / "snapshots"

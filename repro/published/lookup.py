@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from repro.errors import ReproError, unknown
-from repro.published.entry import PUBLISHERS, PublishedWeights, cache_folder
+from repro.published.entry import PUBLISHERS, PublishedWeights, cache_folder, snapshots_folder
 from repro.workers.client import interpreter
 
 TABLE = Path(__file__).with_name("table.json")
@@ -148,7 +148,7 @@ def _fetch_from_hub(entry: PublishedWeights) -> Path:
         return Path(hf_hub_download(entry.hub, entry.file))
     except Exception as error:  # the library raises errors of several HTTP libraries
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        path = snapshots_folder(entry) / "main" / entry.file
         raise ReproError(
-            f"cannot download {entry.file} of {entry.hub} ({reason}); download it yourself and give the file's path "
-            f"with --model {entry.variant} --from {entry.publisher}"
+            f"cannot download {entry.file} of {entry.hub} ({reason}); download it yourself and place it at {path}"
         ) from error

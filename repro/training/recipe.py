@@ -57,7 +57,7 @@ class Recipe:
         "model", named_values(), "option of the model's family, such as width=0.5; may be repeated", {}
     )
     weights: str | None = recipe_field(
-        "model", text("FILE"), "weight file or published weights to start from, as for repro.port", None,
+        "model", text("FILE"), "weight file or published weights to start from, as for repro.port, or none", None,
         default_text="freshly initialised weights",
     )  # fmt: skip
     fresh_head: bool = recipe_field(

@@ -47,7 +47,7 @@ def _help(item: dataclasses.Field[Any]) -> str:
 
 
 def parse_values(values: Mapping[Any, Any], source: str = "") -> dict[str, Any]:
-    """Return the values of a recipe with their final types.
+    """Return the values of a recipe with their final types. "none" stands for None where that is the default.
 
     source: names the file in errors; without it, errors name the flags.
     Raises ReproError for an unknown key, a wrong type and a value out of range.
@@ -58,7 +58,8 @@ def parse_values(values: Mapping[Any, Any], source: str = "") -> dict[str, Any]:
             raise unknown(f"key in {source}", reprlib.repr(key) if not isinstance(key, str) else key, FIELDS)
         value_type: ValueType = FIELDS[key].metadata["type"]
         try:
-            parsed[key] = None if value is None and FIELDS[key].default is None else value_type.convert(value)
+            is_none = value in (None, "none") and FIELDS[key].default is None
+            parsed[key] = None if is_none else value_type.convert(value)
         except (ValueError, TypeError, OverflowError) as error:
             name = f"{source}: {key}" if source else flag_of(key)
             raise ReproError(f"{name} must be {value_type.description}, not {reprlib.repr(value)}") from error
@@ -74,9 +75,12 @@ def read_recipe_file(path: str | Path) -> dict[str, Any]:
 def build_recipe(values: Mapping[str, Any], flags: Mapping[str, Any]) -> Recipe:
     """Return the recipe of parsed values, with priority for flags; options and first_stage are merged item by item.
 
-    Published weights name the model where it is left out. Raises ReproError where a required value is missing.
+    Published weights name the model where it is left out. Without weights, the fresh_head of `values` has no meaning
+    and is left out, too. Raises ReproError where a required value is missing.
     """
     merged = {**values, **flags}
+    if "weights" in flags and flags["weights"] is None and "fresh_head" not in flags:
+        merged.pop("fresh_head", None)
     if "model" not in merged and merged.get("weights"):
         from repro.published.source import published_variant
 

@@ -213,7 +213,8 @@ def make_run_folder(
 def initial_weights(recipe: Recipe, spec: Spec) -> Arrays:
     """Return the canonical weights before the first step: those of `recipe.weights`, or freshly initialised weights.
 
-    Fresh weights are the same in every backend. Raises ReproError if the weights belong to another network.
+    Fresh weights are the same in every backend. Raises ReproError if the weights cannot be had or belong to another
+    network.
     """
     from repro.published.source import locate_weights
     from repro.weights.init import initialise
@@ -222,7 +223,10 @@ def initial_weights(recipe: Recipe, spec: Spec) -> Arrays:
     fresh = initialise(spec, recipe.seed)
     if recipe.weights is None:
         return fresh
-    source = locate_weights(recipe.weights, recipe.model)
+    try:
+        source = locate_weights(recipe.weights, recipe.model)
+    except ReproError as error:
+        raise ReproError(f"{error}; --weights none starts from fresh weights") from error
     stored, weights, _ = read_weights(source.path, source.model, recipe.options, layout=source.layout)
     if stored.num_classes != spec.num_classes and not recipe.fresh_head:
         raise ReproError(
