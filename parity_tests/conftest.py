@@ -71,10 +71,20 @@ def require_backend() -> Callable[[str], None]:
 
 
 @pytest.fixture(scope="session")
-def require_keras() -> None:
+def require_package() -> Callable[[str], None]:
+    """A function of a publisher's name that skips the test if its package is missing, and fails it in CI."""
+
+    def require(publisher: str) -> None:
+        if importlib.util.find_spec(publisher.partition(".")[0]) is None:
+            _skip_or_fail(f"{publisher.upper()} WAS NOT TESTED: its package is not installed (make install-test)")
+
+    return require
+
+
+@pytest.fixture(scope="session")
+def require_keras(require_package: Callable[[str], None]) -> None:
     """Skip the test if Keras is missing, and fail it in CI."""
-    if importlib.util.find_spec("keras") is None:
-        _skip_or_fail("KERAS WAS NOT TESTED: it is not installed")
+    require_package("keras")
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from operator import attrgetter
 from typing import Any
 
@@ -21,12 +22,12 @@ Parameter = tuple[str, tuple[int, ...], Callable[[np.ndarray], object]]  # name,
 
 
 def call(module: Any, expression: str, **settings: object) -> Any:
-    """Call a function of the module: "mobilenet_v2(width_mult=1.4)" or, without arguments, "mobilenet_v2"."""
+    """Call a function in the module: "mobilenet_v2(width_mult=1.4)" or, without arguments, "mobilenet_v2"."""
     tree = ast.parse(expression, mode="eval").body
     if isinstance(tree, ast.Call):
         settings |= {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in tree.keywords}
         tree = tree.func
-    return getattr(module, ast.unparse(tree))(**settings)
+    return attrgetter(ast.unparse(tree))(module)(**settings)
 
 
 class TorchPackage:
@@ -66,12 +67,57 @@ class TorchPackage:
 
         torch.save(model.state_dict(), path)
 
+    def load(self, model: Any, path: str) -> None:
+        """Load a file with the package's own function. It must hold every weight and nothing else."""
+        import torch
+
+        model.load_state_dict(torch.load(path, weights_only=True))
+
     def run(self, model: Any, images: np.ndarray) -> np.ndarray:
         """Return the logits for images (N, C, H, W)."""
         import torch
 
         with torch.no_grad():
             return model.eval()(torch.from_numpy(images)).numpy()
+
+
+class PytorchcvPackage(TorchPackage):
+    """pytorchcv, whose networks fit only 224 pixels: their pooling is made adaptive, which changes nothing there."""
+
+    def __init__(self) -> None:
+        super().__init__("pytorchcv")
+
+    def build(self, expression: str) -> Any:
+        import pytorchcv.model_provider
+        from torch import nn
+
+        model = call(pytorchcv.model_provider, expression)
+        is_vgg = not hasattr(model.features, "final_pool")
+        model.features.add_module("final_pool", nn.AdaptiveAvgPool2d(7 if is_vgg else 1))
+        return model
+
+
+class TransformersPackage(TorchPackage):
+    """Hugging Face's transformers, which saves shards of safetensors into a folder."""
+
+    def __init__(self) -> None:
+        super().__init__("transformers")
+
+    def build(self, expression: str) -> Any:
+        import transformers
+
+        name = expression.partition("(")[0]
+        config = call(transformers, expression.replace("ForImageClassification", "Config"), num_labels=1000)
+        return getattr(transformers, name)(config)
+
+    def save(self, model: Any, path: str) -> None:
+        model.save_pretrained(path, max_shard_size="4MB")
+
+    def run(self, model: Any, images: np.ndarray) -> np.ndarray:
+        import torch
+
+        with torch.no_grad():
+            return model.eval()(torch.from_numpy(images)).logits.numpy()
 
 
 class PaddlePackage:
@@ -94,12 +140,35 @@ class PaddlePackage:
 
         paddle.save(model.state_dict(), path)
 
+    def load(self, model: Any, path: str) -> None:
+        import paddle
+
+        assert model.set_state_dict(paddle.load(path)) == ([], [])
+
     def run(self, model: Any, images: np.ndarray) -> np.ndarray:
         import paddle
 
         model.eval()
         with paddle.no_grad():
             return model(paddle.to_tensor(images)).numpy()
+
+
+class PaddleClasPackage(PaddlePackage):
+    """PaddleClas. Its networks are imported without the package around them, which needs OpenCV and faiss."""
+
+    def __init__(self) -> None:
+        package = find_spec("paddleclas")
+        assert package and package.submodule_search_locations
+        sys.path.append(package.submodule_search_locations[0])
+
+    def build(self, expression: str) -> Any:
+        import paddle
+        import ppcls.arch.backbone
+        from ppcls.utils import logger
+
+        logger.init_logger()  # the networks log while they are built
+        with paddle.utils.unique_name.guard():  # two networks have parameters of the same names
+            return call(ppcls.arch.backbone, expression)
 
 
 class MindcvPackage:
@@ -132,6 +201,13 @@ class MindcvPackage:
 
         mindspore.save_checkpoint(model, path)
 
+    def load(self, model: Any, path: str) -> None:
+        import mindspore
+
+        missing, unexpected = mindspore.load_param_into_net(model, mindspore.load_checkpoint(path), strict_load=True)
+        assert not missing
+        assert not unexpected
+
     def run(self, model: Any, images: np.ndarray) -> np.ndarray:
         from mindspore import Tensor
 
@@ -159,6 +235,9 @@ class KerasPackage:
     def save(self, model: Any, path: str) -> None:
         model.save_weights(path)
 
+    def load(self, model: Any, path: str) -> None:
+        model.load_weights(path)
+
     def run(self, model: Any, images: np.ndarray) -> np.ndarray:
         import torch
 
@@ -169,7 +248,10 @@ class KerasPackage:
 PACKAGES: dict[str, Callable[[], Any]] = {
     "torchvision": lambda: TorchPackage("torchvision"),
     "timm": lambda: TorchPackage("timm"),
+    "pytorchcv": PytorchcvPackage,
+    "transformers": TransformersPackage,
     "paddle.vision": PaddlePackage,
+    "paddleclas": PaddleClasPackage,
     "mindcv": MindcvPackage,
     "keras": KerasPackage,
 }
@@ -185,25 +267,39 @@ def draw(name: str, shape: tuple[int, ...], out_axis: int, gain: float, rng: np.
     return rng.normal(0, 0.1, shape)
 
 
-def do_job(package: Any, job: dict[str, Any]) -> None:
-    """Build a model with random weights, save it to job["file"], and save images and logits to job["answer"]."""
+def shapes(publisher: str, expression: str) -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes of all parameters and running statistics of a package's network."""
+    package = PACKAGES[publisher]()
+    return {name: shape for name, shape, _ in package.parameters(package.build(expression))}
+
+
+def fill(package: Any, model: Any) -> None:
+    """Give the model random weights."""
     rng = np.random.default_rng(0)
-    model = package.build(job["expression"])
     parameters = list(package.parameters(model))
     depth = sum(len(shape) > 1 for _, shape, _ in parameters)
     for name, shape, assign in parameters:
         values = draw(name, shape, package.out_axis(len(shape)), 2 * math.sqrt(32 / max(32, depth)), rng)
         assign(values.astype(np.float32))
+
+
+def do_job(package: Any, job: dict[str, Any]) -> None:
+    """Build a model, load job["file"] or save random weights there, and save images and logits to job["answer"]."""
+    model = package.build(job["expression"])
+    if job["load"]:
+        package.load(model, job["file"])
+    else:
+        fill(package, model)
+        package.save(model, job["file"])
     for path, value in job["changes"].items():
         module, _, attribute = path.rpartition(".")
         assert hasattr(attrgetter(module)(model), attribute)
         setattr(attrgetter(module)(model), attribute, value)
-    package.save(model, job["file"])
     answer = {}
     for size in job["sizes"]:
-        answer[f"images{size}"] = rng.standard_normal((2, 3, size, size)).astype(np.float32)
-    for size in job["sizes"]:
-        answer[f"logits{size}"] = np.asarray(package.run(model, answer[f"images{size}"]))
+        images = np.random.default_rng(size).standard_normal((2, 3, size, size)).astype(np.float32)
+        answer[f"images{size}"] = images
+        answer[f"logits{size}"] = np.asarray(package.run(model, images))
     np.savez(job["answer"], **answer)
 
 

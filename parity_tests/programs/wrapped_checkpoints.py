@@ -20,17 +20,16 @@ def averaged_model(model_name: str, checkpoint: str, weights: str, average: str)
     torch.save(averaged.module.module.state_dict(), average)
 
 
-def package_optimizer(package: str, model_name: str, checkpoint: str, grouped: bool) -> None:
+def package_optimizer(package: str, expression: str, checkpoint: str, grouped: bool) -> None:
     """Save a package's model with SGD whose momentum buffers are twice the parameters.
 
     grouped: put vectors, which get no weight decay, into a group of parameters of their own.
     """
-    import timm
     import torch
-    import torchvision
 
-    create = getattr(torchvision.models, model_name) if package == "torchvision" else timm.create_model(model_name)
-    model = create() if package == "torchvision" else create
+    from parity_tests.programs.packages import PACKAGES
+
+    model = PACKAGES[package]().build(expression)
     parameters = list(model.parameters())
     groups = [{"params": parameters}]
     if grouped:

@@ -46,7 +46,7 @@ class Row:
 
 
 def compare_with_package(layout: Layout, model: str, package: Package, workers: dict[str, Worker]) -> Row:
-    """Convert the package's file to every backend's, read these back, and compare the logits."""
+    """Convert the package's file to every backend's and back, and compare the logits of all and of the package."""
     lines: list[str] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -59,6 +59,7 @@ def compare_with_package(layout: Layout, model: str, package: Package, workers: 
         assert _same(back.weights, checkpoint.weights), (
             f"{layout.publisher} {model}: not bit-identical after a round trip"
         )
+        reloaded = package.load(layout, model, republished)
     options = {**layout.options}
     for backend, arrays in ported.items():
         assert _same(arrays, checkpoint.weights), f"{backend}: not bit-identical after its file"
@@ -66,13 +67,14 @@ def compare_with_package(layout: Layout, model: str, package: Package, workers: 
     errors: dict[str, float] = {}
     passed = True
     for key in [key for key in answer if key.startswith("images")]:
-        images, package_logits = {"images": answer[key]}, answer["logits" + key.removeprefix("images")]
+        images, logits_key = {"images": answer[key]}, "logits" + key.removeprefix("images")
         exact = workers["torch"].request("forward", images, float64=True)[1]["logits"]
         outputs = {
             backend: arrays["logits"] for backend, (_, arrays) in request_all(workers, "forward", images).items()
         }
         tolerance = single_run_tolerance(outputs["torch"], exact)
-        for column, logits in {"package": package_logits, **outputs}.items():
+        in_package = [("package", answer[logits_key]), ("package", reloaded[logits_key])]
+        for column, logits in [*in_package, *outputs.items()]:
             verdict = compare_arrays(column, logits, exact, tolerance=tolerance)
             errors[column] = max(errors.get(column, 0.0), verdict.error_ratio)
             passed = passed and verdict.verdict != "diverges"

@@ -20,7 +20,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 FRAMEWORK = {
     "torchvision": "torch",
     "timm": "torch",
+    "pytorchcv": "torch",
+    "transformers": "torch",
     "paddle.vision": "paddle",
+    "paddleclas": "paddle",
     "mindcv": "mindspore",
     "keras": "torch",
 }
@@ -52,10 +55,20 @@ class Package:
         Where the layout's note names a difference, the size is one for which it does not matter.
         """
         file = folder / f"package{FILES[layout.format]}"
+        return file, self._run(layout, model, file, load=False)
+
+    def load(self, layout: Layout, model: str, file: Path) -> dict[str, np.ndarray]:
+        """Load a file into a new model with the package's own function, and return the same images and its logits."""
+        return self._run(layout, model, file, load=True)
+
+    def _run(self, layout: Layout, model: str, file: Path, *, load: bool) -> dict[str, np.ndarray]:
+        """Let the process do a job of parity_tests/programs/packages.py, and return its answer."""
+        path = file.parent / "answer.npz"
         job = {
             "expression": layout.models[model],
             "file": str(file),
-            "answer": str(folder / "answer.npz"),
+            "load": load,
+            "answer": str(path),
             "sizes": _sizes(layout),
             "changes": CHANGES.get((self.publisher, find_spec(model).family), {}),
         }
@@ -65,8 +78,8 @@ class Package:
         self.process.stdin.flush()
         for line in self.process.stdout:
             if line.startswith("DONE"):
-                with np.load(folder / "answer.npz") as answer:
-                    return file, dict(answer)
+                with np.load(path) as answer:
+                    return dict(answer)
         self.log.seek(0)
         raise AssertionError(f"{self.publisher} {layout.models[model]}: {self.log.read()[-3000:]}")
 
@@ -78,10 +91,16 @@ class Package:
 
 
 def _sizes(layout: Layout) -> list[int]:
-    """Return the sides of the images: the networks with a note differ for even maps, and Keras's are for one size."""
+    """Return the sides of the images.
+
+    Keras's networks are built for one size; those of PaddleClas with a note differ for odd maps, and others for even
+    ones.
+    """
     if layout.format == "keras":
         return [224] if layout.flattened else [64]
-    return [65] if layout.note else [64, 65]
+    if layout.note:
+        return [64] if layout.publisher == "paddleclas" else [65]
+    return [64, 65]
 
 
 @contextmanager

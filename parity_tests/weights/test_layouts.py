@@ -56,10 +56,12 @@ def test_package_and_backends_agree_on_logits(
     package: Callable[[str], Package],
     workers: dict[str, Worker],
     require_backend: Callable[[str], None],
+    require_package: Callable[[str], None],
 ) -> None:
     """One variant per layout; `python -m parity_tests.support.layouts` compares all."""
     for name in SHIPPED:
         require_backend(name)
+    require_package(layout.publisher)
     row = compare_with_package(layout, model, package(layout.publisher), workers)
     assert row.passed, row.errors
     assert layout.publisher in row.recognised

@@ -167,13 +167,14 @@ def test_averaged_model_of_torch(tmp_path: Path, run_program: Run, require_backe
         ("torchvision", "mobilenet_v3_small", "mobilenet_v3_small"),
         ("timm", "resnetv2_50", "resnet50_v2"),
         ("timm", "rdnet_tiny", "rdnet_tiny"),
+        ("pytorchcv", "mobilenetv3_small_w1", "asymmnet_small_r0"),
     ],
 )
 def test_optimizers_of_packages(
-    package: str, name: str, model: str, tmp_path: Path, run_program: Run, require_backend: Callable[[str], None]
+    package: str, name: str, model: str, tmp_path: Path, run_program: Run, require_package: Callable[[str], None]
 ) -> None:  # fmt: skip
     """torch numbers parameters in the order of the package's network, which is not always ours."""
-    require_backend("torch")
+    require_package(package)
     path = tmp_path / "a.pth"
     run_program("torch", "wrapped_checkpoints:package_optimizer", package, name, str(path), False)
     checkpoint = read_checkpoint(path, model, log=str)

@@ -102,6 +102,9 @@ def read_checkpoint(
         log(f"applied the options of the network in {file_layout.publisher}: {options}")
     if file_layout.note:
         log(f"note: the network in {file_layout.publisher} {file_layout.note}; its logits differ there")
+    if spec.name in file_layout.lookalikes:
+        lookalike = f"{file_layout.lookalikes[spec.name]} of {file_layout.publisher}"
+        log(f"note: {lookalike}, which computes something else, has the same names and shapes")
     reader = LayoutReader(file_layout, spec, arrays)
     weights, spec = reader.weights(arrays, num_classes, in_channels, partial=partial, log=log)
     try:

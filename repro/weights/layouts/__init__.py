@@ -11,13 +11,24 @@ import numpy as np
 from repro.errors import ReproError, unknown
 from repro.specs import CATALOGUE, Spec, find_spec
 from repro.weights.formats import KERAS, SAFETENSORS, backends, native_names
-from repro.weights.layouts import authors, keras, mindcv, paddle_vision, timm, torchvision
+from repro.weights.layouts import (
+    authors,
+    keras,
+    mindcv,
+    paddle_vision,
+    paddleclas,
+    pytorchcv,
+    timm,
+    torchvision,
+    transformers,
+)
 from repro.weights.layouts.base import Layout
 
 AUTO, CANONICAL = "auto", "canonical"
 
 PUBLISHED: tuple[Layout, ...] = (
-    *torchvision.LAYOUTS, *timm.LAYOUTS, *authors.LAYOUTS, *paddle_vision.LAYOUTS, *mindcv.LAYOUTS, *keras.LAYOUTS,
+    *torchvision.LAYOUTS, *timm.LAYOUTS, *pytorchcv.LAYOUTS, *transformers.LAYOUTS, *authors.LAYOUTS,
+    *paddle_vision.LAYOUTS, *paddleclas.LAYOUTS, *mindcv.LAYOUTS, *keras.LAYOUTS,
 )  # fmt: skip
 
 

@@ -39,6 +39,8 @@ class Layout:
     flattened: canonical names among the kernels that the publisher keeps with all axes but that of the outputs as one.
     options: options of the variant with which it computes what the publisher's network does.
     note: a difference that no option removes, so that the logits differ although the weights are equal.
+    lookalikes: variant -> another network of the publisher that computes something else with arrays of the same names
+    and shapes, so that a file does not show which of the two it is for.
     """
 
     publisher: str
@@ -49,6 +51,7 @@ class Layout:
     flattened: tuple[str, ...] = ()
     options: Mapping[str, object] = field(default_factory=dict)
     note: str = ""
+    lookalikes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_published(self) -> bool:

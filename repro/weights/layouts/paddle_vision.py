@@ -113,6 +113,7 @@ LAYOUTS: tuple[Layout, ...] = (
             "shufflenet_v2_x1_5_torchvision": "shufflenet_v2_x1_5",
         },
         shufflenet_v2,
+        lookalikes={"shufflenet_v2_x1_0_torchvision": "shufflenet_v2_swish"},
     ),
     Layout(
         "paddle.vision",
