@@ -1,8 +1,8 @@
 """The names of weights in Hugging Face's transformers. Files of its TimmWrapper have timm's names.
 
-The arrays do not show the configuration: with downsample_in_bottleneck (ResNet), without tf_padding or with an
-output_stride below 32 (MobileNetV2), they are for other networks. The published MobileNetV2 has 1,001 classes, the first
-of which is the background.
+The arrays do not show the configuration: a ResNet with downsample_in_bottleneck is another network, and so is a
+MobileNetV2 without tf_padding or with an output_stride below 32. The published MobileNetV2 have 1,001 classes, of which
+the first is the background.
 """
 
 from __future__ import annotations
