@@ -32,8 +32,8 @@ def mobilenet_v2(name: str, spec: Spec) -> str:
     match path.split("."):
         case ["classifier"]:
             return f"classifier.{leaf}"
-        case ["stem" | "last" as part, kind]:
-            module = "conv_stem.first_conv" if part == "stem" else "conv_1x1"
+        case ["stem" | "last" as outer, kind]:
+            module = "conv_stem.first_conv" if outer == "stem" else "conv_1x1"
             return f"mobilenet_v2.{module}.{OPERATORS[kind]}.{leaf}"
     _, stage, index, part, kind = path.split(".")
     position = block_index(spec, stage, index)
