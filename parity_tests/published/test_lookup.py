@@ -19,7 +19,7 @@ from repro.published.lookup import fetch, find, imagenet_classes, is_reference, 
 from repro.specs import find_spec
 
 ONE_OF_EACH = ["torchvision:mobilenet_v2", "timm:rdnet_tiny.nv_in1k", "paddle.vision:resnet50", "mindcv:resnet50",
-               "keras:ResNet50V2"]  # fmt: skip
+               "keras:MobileNetV2(alpha=0.35)"]  # fmt: skip
 
 
 def test_every_entry_is_of_a_known_variant_and_has_one_source() -> None:

@@ -34,6 +34,7 @@ from repro.weights.init import random_weights
 from repro.weights.porting import Checkpoint, read_checkpoint, write_checkpoint
 
 VARIANT, SMALL = "mobilenet_v2_x0_35", "paddle.vision:mobilenet_v2_x0_35"
+KERAS = "MobileNetV2(alpha=0.35)"
 REAL = "torchvision:mobilenet_v2.IMAGENET1K_V1"
 
 
@@ -221,6 +222,50 @@ def test_other_classes_have_no_published_names(cached_mobilenet: Path, tmp_path:
     _, metadata = safetensors_file.load(tmp_path / "out.safetensors")
     assert "classes" not in metadata
     assert metadata["crop_fraction"] == "0.875"
+
+
+@pytest.fixture
+def cached_keras_file(empty_caches: Path) -> str:
+    """The reference of a file with random weights in Keras's cache."""
+    reference = f"keras:{KERAS}"
+    entry = lookup.find_in_table(reference)
+    path = empty_caches / ".keras" / "models" / entry.file
+    path.parent.mkdir(parents=True)
+    spec = find_spec(VARIANT)
+    write_checkpoint(path, Checkpoint(spec, random_weights(spec, 1)), to="keras")
+    return reference
+
+
+def test_keras_squashes_images_and_has_the_classes_of_imagenet(cached_keras_file: str) -> None:
+    classifier = read_classifier(cached_keras_file)
+    transform = classifier.transform
+    assert (transform.image_size, transform.resize, transform.interpolation) == (224, "squash", "bilinear")
+    assert transform.mean == transform.std == (0.5, 0.5, 0.5)
+    assert classifier.spec.numerics == {"norm_eps": "0.001", "padding": "same"}
+    assert classifier.classes == imagenet_classes()
+
+
+def test_fine_tuning_needs_the_options_of_the_published_network(cached_keras_file: str) -> None:
+    recipe = build_recipe({}, {"backend": "torch", "weights": cached_keras_file})
+    with pytest.raises(
+        ReproError,
+        match=r"a network with norm_eps=0\.001 and padding=same; add --option norm_eps=0\.001 --option padding=same",
+    ):
+        initial_weights(recipe, find_spec(VARIANT))
+    recipe = replace(recipe, options={"norm_eps": 0.001, "padding": "same"})
+    assert "stem.conv.weight" in initial_weights(recipe, find_spec(VARIANT, **recipe.options))
+
+
+def test_kerass_preparations() -> None:
+    """EfficientNetV2 and MobileNetV3 prepare images in layers; VGG and ResNet V1 take BGR, as no preparation does."""
+    preparations = {entry.name: entry.preprocessing for entry in table() if entry.publisher == "keras"}
+    assert len(preparations) == 28
+    without = {"VGG16", "VGG19", "ResNet50", "ResNet101", "ResNet152"}
+    assert {name for name, preparation in preparations.items() if not preparation} == without
+    assert preparations["EfficientNetV2B1"]["image_size"] == 240
+    assert preparations["EfficientNetV2B1"]["mean"] == preparations["DenseNet121"]["mean"] == [0.485, 0.456, 0.406]
+    assert preparations["EfficientNetV2S"]["std"] == [0.501961] * 3  # 128 / 255
+    assert preparations["MobileNetV3Small"]["mean"] == preparations["ResNet50V2"]["mean"] == [0.5] * 3
 
 
 def test_a_publisher_that_gives_no_preparation_leaves_it_to_flags(served_weights: Path) -> None:

@@ -26,7 +26,7 @@ class PublishedWeights:
     variant: the variant of this repository that computes the same; file: the name in the publisher's own cache;
     sha256: the whole digest or its first digits; md5: the whole digest; size: bytes, as far as the publisher says;
     top1: published top-1 accuracy on ImageNet-1k in [0, 1]; hub: the Hugging Face repository that holds the file,
-    instead of a URL; preprocessing: image_size, crop_fraction, interpolation, mean and std, empty if unknown.
+    instead of a URL; preprocessing: image_size, interpolation, mean, std, crop_fraction or resize; empty if unknown.
     """
 
     publisher: str

@@ -19,6 +19,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from repro.specs import find_spec
+
 Row = dict[str, Any]
 
 
@@ -121,22 +123,56 @@ def mindcv(variant: str, model: str) -> Iterator[Row]:
 
 
 def keras(variant: str, model: str) -> Iterator[Row]:
-    """Yield the address that keras.applications would download from."""
+    """Yield the address that keras.applications would download from, and the preparation of images.
+
+    Keras squashes images to the size of the network in its examples.
+    """
     os.environ.setdefault("KERAS_BACKEND", "torch")
-    applications = import_module("keras.applications")
+    package = import_module("keras")
     files = import_module("keras.src.utils.file_utils")
+    downloads: list[tuple[str, str, str]] = []
 
     def capture(fname: str, origin: str, file_hash: str | None = None, **_: object) -> str:
-        raise Captured(fname, origin, file_hash)
+        downloads.append((fname, origin, file_hash or ""))
+        return fname
 
     files.get_file = capture  # type: ignore[attr-defined]
+    package.Model.load_weights = lambda *_, **__: None
     function, options = _call(model)
-    try:
-        getattr(applications, function)(**options | {"weights": "imagenet"})
-    except Captured as captured:
-        file, url, digest = captured.arguments
-        hashes = {"sha256": digest} if digest and len(digest) == 64 else {"md5": digest or ""}
-        yield {"name": function, "variant": variant, "file": file, "url": url} | hashes
+    build = getattr(package.applications, function)
+    options = {name: value for name, value in options.items() if name == "alpha"}
+    network = build(**options, weights="imagenet")
+    ((file, url, digest),) = downloads
+    row: Row = {
+        "name": function + "".join(f"({name}={value})" for name, value in options.items()),
+        "variant": variant,
+        "file": file,
+        "url": url,
+        "sha256" if len(digest) == 64 else "md5": digest,
+    }
+    size = network.input_shape[1] or find_spec(variant).input_size
+    if normalisation := _normalisation(network, sys.modules[build.__module__].preprocess_input):
+        row["preprocessing"] = {"image_size": size, "resize": "squash", "interpolation": "bilinear", **normalisation}
+    yield row
+
+
+def _normalisation(network: Any, preprocess: Callable[[Any], Any]) -> dict[str, list[float]] | None:
+    """Return the mean and the standard deviation that the package subtracts from and divides pixels in [0, 1] by.
+
+    They are measured on a black and a white pixel and on a red one, so that functions and layers of a network count.
+    Returns None where the package exchanges the channels.
+    """
+    numpy = import_module("numpy")
+    pixels = numpy.array([[0, 0, 0], [255, 255, 255], [255, 0, 0]], "float32").reshape(3, 1, 1, 3)
+    values = preprocess(pixels)
+    for layer in network.layers:
+        if type(layer).__name__ in ("Rescaling", "Normalization"):
+            values = layer(values)
+    black, white, red = numpy.asarray(values, "float64").reshape(3, 3)
+    if not numpy.allclose(red, [white[0], black[1], black[2]]):
+        return None
+    std = 1 / (white - black)
+    return {"mean": [round(value, 6) for value in -black * std], "std": [round(value, 6) for value in std]}
 
 
 PUBLISHERS: dict[str, Callable[[str, str], Iterator[Row]]] = {

@@ -56,8 +56,8 @@ def published_metadata(entry: PublishedWeights) -> dict[str, str]:
     if entry.license:
         metadata["license"] = entry.license
     if entry.preprocessing:
-        metadata |= {name: json.dumps(value) for name, value in entry.preprocessing.items()}
-        metadata["resize"] = json.dumps("crop")
+        preparation = {"resize": "crop", **entry.preprocessing}
+        metadata |= {name: json.dumps(value) for name, value in preparation.items()}
     if entry.classes == len(imagenet_classes()):
         metadata["classes"] = json.dumps(imagenet_classes())
     return metadata
