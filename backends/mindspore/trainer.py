@@ -129,6 +129,10 @@ class Trainer:
                 "precision is bfloat16: MindSpore has no bfloat16 convolution on the CPU; give float16 instead"
             )
         self.model = self.network = model
+        frozen = settings.frozen_norms(model.spec)
+        self.frozen_norms = [cell for name, cell in model.cells_and_names() if name in frozen]
+        tensors = model.parameters_dict()
+        self.statistics = [tensors[name] for name in NAMES.native_statistics(model.spec.weights, frozen)]
         if settings.precision == "float16":
             self.network = amp.auto_mixed_precision(model, "O2", mindspore.float16)  # normalisation stays float32
         self.settings = settings
@@ -161,6 +165,8 @@ class Trainer:
         hooks = [] if self.settings.compiled else dropout_hooks(self.model)
         with execution_mode(self._mode, hooks):
             self.step_cell.set_train(True)
+            for norm in self.frozen_norms:
+                norm.set_train(False)
             loss, logits = self.step_cell(Tensor(images), target_tensor(targets))
             self.steps += 1
             if self.settings.world_size > 1:
@@ -169,13 +175,11 @@ class Trainer:
 
     def _all_reduce_statistics(self) -> None:
         """Replace the running statistics by their means over all ranks."""
-        parameters = self.model.parameters_dict()
-        statistics = [parameters[name] for name in NAMES.native_statistics(self.model.spec.weights)]
-        if statistics:
-            sums = all_reduce_sum(np.concatenate([parameter.asnumpy() for parameter in statistics]))
-            ends = np.cumsum([parameter.size for parameter in statistics])
+        if self.statistics:
+            sums = all_reduce_sum(np.concatenate([parameter.asnumpy() for parameter in self.statistics]))
+            ends = np.cumsum([parameter.size for parameter in self.statistics])
             means = np.split(sums / self.settings.world_size, ends[:-1])
-            for parameter, mean in zip(statistics, means, strict=True):
+            for parameter, mean in zip(self.statistics, means, strict=True):
                 parameter.set_data(Tensor(mean))
 
     def loss(self, logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:

@@ -62,8 +62,10 @@ class Trainer:
         self.parameters = {
             canonical[name]: parameter for name, parameter in model.named_parameters() if name in canonical
         }
+        frozen = settings.frozen_norms(model.spec)
+        self.frozen_norms = [layer for name, layer in model.named_sublayers() if name in frozen]
         tensors = model.state_dict()
-        self.statistics = [tensors[name] for name in NAMES.native_statistics(weights)]
+        self.statistics = [tensors[name] for name in NAMES.native_statistics(weights, frozen)]
         self._reset_optimizer()
         self._reset_ema()
 
@@ -79,6 +81,8 @@ class Trainer:
     def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
         """Make one training step. Returns the mean cross-entropy and the logits before the update."""
         self.model.train()
+        for norm in self.frozen_norms:
+            norm.eval()
         logits = self.model(paddle.to_tensor(images))
         loss = cross_entropy(logits, paddle.to_tensor(targets), self.settings.label_smoothing)
         loss.backward()

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from backends.torch.model import export_weights, load_weights
+from backends.torch.model import export_weights, load_weights, native_tensors
+from backends.torch.native_weights import NAMES
 from backends.torch.optimizers import SLOTS, create_optimizer
 from backends.torch.processes import all_reduce_mean
 from repro.arrays import Arrays
@@ -26,6 +27,10 @@ class Trainer:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in trained)
         self.parameters = {name: parameter for name, parameter in model.named_parameters() if name in trained}
+        frozen = settings.frozen_norms(model.spec)
+        self.frozen_norms = [module for name, module in model.named_modules() if name in frozen]
+        tensors = native_tensors(model)
+        self.statistics = [tensors[name] for name in NAMES.native_statistics(model.spec.weights, frozen)]
         self.optimizer = create_optimizer(list(self.parameters.values()), settings)
         self.steps = 0
         self._reset_ema()
@@ -37,6 +42,8 @@ class Trainer:
     def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
         """Make one training step. Returns the mean cross-entropy and the logits before the update."""
         self.model.train()
+        for norm in self.frozen_norms:
+            norm.eval()
         logits = self._logits(images)
         loss = self._cross_entropy(logits, targets)
         (loss * self.settings.loss_scale).backward()
@@ -62,7 +69,7 @@ class Trainer:
     def _all_reduce_mean(self, loss: torch.Tensor) -> torch.Tensor:
         """Replace gradients and running statistics by their means over all ranks. Returns the mean loss."""
         tensors = [parameter.grad for parameter in self.parameters.values() if parameter.grad is not None]
-        tensors += [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
+        tensors += self.statistics
         loss, *means = all_reduce_mean([loss, *tensors])
         for tensor, mean in zip(tensors, means, strict=True):
             tensor.copy_(mean)

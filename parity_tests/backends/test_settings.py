@@ -44,6 +44,22 @@ def test_a_bad_setting_is_one_line(options: dict, message: str) -> None:
     assert re.match(message, str(caught.value)) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("train_only", "trained_norms"),
+    [
+        ("", "all"),
+        ("classifier", ""),
+        ("stem", "stem.norm"),
+        ("stages.0.0.branch.1.norm.b", "stages.0.0.branch.1.norm"),
+    ],
+)
+def test_a_normalisation_without_trained_weights_is_frozen(train_only: str, trained_norms: str) -> None:
+    norms = {name.removesuffix(".running_var") for name in SPEC.weights if name.endswith(".running_var")}
+    trained = norms if trained_norms == "all" else norms & {trained_norms}
+    assert trained or not trained_norms
+    assert TrainSettings(train_only=train_only).frozen_norms(SPEC) == norms - trained
+
+
 def test_a_state_of_other_settings_is_refused() -> None:
     adam = TrainSettings(optimizer="adam")
     state = adam.complete_state({}, SPEC)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -97,9 +98,13 @@ def test_logs_for_viewers(viewer) -> None:
     assert all(tag in written for tag in (b"loss/train", b"top1/val", b"top5/val", b"lr"))
 
 
-def test_loading_processes_do_not_change_a_run() -> None:
+def test_loading_processes_do_not_change_a_run(monkeypatch) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", "")  # restored after the test
+    monkeypatch.delenv("GOMP_SPINCOUNT")
     main([*QUICK, "--epochs", "1", "--out", "none"])
+    assert "GOMP_SPINCOUNT" not in os.environ
     main([*QUICK, "--epochs", "1", "--out", "one", "--workers", "1"])
+    assert os.environ["GOMP_SPINCOUNT"] == "0"  # the threads that train leave the cores to the loading process
     assert_equal_runs("none", "one")
 
 

@@ -33,6 +33,22 @@ def test_a_resumed_run_ends_like_one_that_never_stopped(monkeypatch, capsys, ste
     assert Path("parts/config.yaml").read_text() == Path("whole/config.yaml").read_text()
 
 
+def test_a_run_resumes_where_all_weights_begin_to_be_trained(monkeypatch) -> None:
+    """The optimizer starts anew there: its state in the checkpoint is that of the weights trained before."""
+    argv = [*QUICK, "--epochs", "3", "--train-only", "classifier", "--train-only-epochs", "2"]
+    main([*argv, "--out", "whole"])
+    for number, step in enumerate((11, 12, 6)):  # the first and second step of epoch 3, and the first of epoch 2
+        stop_at(monkeypatch, step, lambda trainer: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            main([*argv, "--out", f"parts{number}"])
+        main(["--resume", "--out", f"parts{number}"])
+        assert_equal_runs("whole", f"parts{number}")
+    starts: list[bool] = []
+    stop_at(monkeypatch, 11, lambda trainer: starts.append(bool(trainer.velocity) or bool(trainer.settings.train_only)))
+    main([*argv, "--out", "again"])
+    assert starts == [False]
+
+
 def test_resuming_a_finished_run_changes_nothing(capsys) -> None:
     main([*QUICK, "--epochs", "1", "--out", "a"])
     before = {path: path.read_bytes() for path in Path("a").rglob("*") if path.is_file()}

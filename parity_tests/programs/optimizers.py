@@ -33,9 +33,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "clip_ema": {"clip_norm": 0.5, "ema_decay": 0.8},
     "warmup_ema": {"ema_decay": 0.3, "ema_warmup": True},
     "classifier": {"train_only": "classifier", "weight_decay": 0.1, "ema_decay": 0.8},
+    "stem": {"train_only": "stem", "weight_decay": 0.1},  # its gradient passes through frozen normalisations
 }
 # one for each kind of state
-RESUMED = ("momentum", "adam_decay", "rmsprop_momentum", "rmsprop_tf", "clip_ema", "warmup_ema", "classifier")
+RESUMED = ("momentum", "adam_decay", "rmsprop_momentum", "rmsprop_tf", "clip_ema", "warmup_ema", "classifier", "stem")
 RATES = (0.02, 0.02, 0.01, 0.005, 0.01)  # learning rate of each step
 STEPS = len(RATES)
 STEPS_BEFORE_RESUME = 2
@@ -60,12 +61,20 @@ class Recorder:
         self.soft = rng.random((STEPS, 8, 5)).astype(np.float32)  # rows that do not sum to 1
         self.arrays: Arrays = {"labels": self.labels, "soft": self.soft}
         # plain momentum at a learning rate of 0: its velocities after one step from {} are the gradients
-        self.probes = {smoothing: self.trainer(label_smoothing=smoothing) for smoothing in (0.0, 0.1)}
+        self.probes: dict[tuple[Any, ...], Trainer] = {}
 
     def trainer(self, **options: Any) -> Trainer:
         trainer = self.backend.create_trainer(self.backend.create_model(self.spec), TrainSettings(**options))
         trainer.load_weights(self.start)
         return trainer
+
+    def probe(self, options: dict[str, Any]) -> Trainer:
+        """The trainer that yields the gradients of settings."""
+        loss_options = {key: options[key] for key in ("label_smoothing", "train_only") if key in options}
+        key = tuple(loss_options.items())
+        if key not in self.probes:
+            self.probes[key] = self.trainer(**loss_options)
+        return self.probes[key]
 
     def record(self, prefix: str, arrays: Arrays) -> None:
         self.arrays.update({f"{prefix}/{name}": array for name, array in arrays.items()})
@@ -76,7 +85,7 @@ class Recorder:
     def train(self, name: str) -> Trainer:
         """Record weights, state, gradients, loss, logits and EMA weights of every step under SETTINGS[name]."""
         options, targets = SETTINGS[name], self.targets(name)
-        trainer, probe = self.trainer(**options), self.probes[options.get("label_smoothing", 0.0)]
+        trainer, probe = self.trainer(**options), self.probe(options)
         for step in range(STEPS):
             self.record(f"{name}/{step}/weights", trainer.weights())
             self.record(f"{name}/{step}/state", trainer.state())

@@ -46,6 +46,16 @@ def test_values_grow_evenly_from_the_first_stage_to_the_recipe() -> None:
     assert resolve.recipe_at_epoch(DEFAULT, 3) is DEFAULT
 
 
+def test_all_weights_are_trained_after_the_epochs_of_train_only() -> None:
+    recipe = replace(DEFAULT, train_only="classifier", train_only_epochs=4)
+    prefixes = [resolve.train_settings(resolve.recipe_at_epoch(recipe, epoch)).train_only for epoch in range(1, 7)]
+    assert prefixes == ["classifier"] * 4 + [""] * 2
+    forever = replace(recipe, train_only_epochs=None)
+    assert all(resolve.recipe_at_epoch(forever, epoch) is forever for epoch in range(1, 7))
+    staged = resolve.recipe_at_epoch(replace(completed(PROGRESSIVE), train_only="stem", train_only_epochs=1), 2)
+    assert (staged.train_only, staged.image_size) == (None, 32)
+
+
 def test_one_number_applies_to_every_channel() -> None:
     recipe = completed(replace(DEFAULT, mean=(0.2,), std=(0.3,)))
     assert (recipe.mean, recipe.std) == ((0.2,) * 3, (0.3,) * 3)
@@ -81,6 +91,11 @@ def test_betas_reach_the_trainer() -> None:
         ({"stages": 2}, "stages is 2 and first_stage has 0 values"),
         ({"first_stage": {"image_size": 0}, "stages": 2}, "image_size must be a whole number from 1 to"),
         ({"first_stage": {"magnitude": 11}, "stages": 2, "rand_augment": 1}, "magnitude must be a number from 0 to 10"),
+        ({"train_only_epochs": 2}, "train_only_epochs has no effect without train_only; leave it out, or give --train"),
+        (
+            {"train_only": "classifier", "train_only_epochs": 6},
+            "train_only_epochs is 6, but epochs is 6, so that the other weights would never be trained; give more",
+        ),
         ({"fresh_head": True}, "fresh_head has no effect without weights"),
         (
             {"train_only": "classifer"},

@@ -5,7 +5,7 @@ The shape decides nothing: a square linear weight would not show that it was tra
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -69,9 +69,13 @@ class NativeNames:
         """Return the native shape of every weight under its native name."""
         return {self.name(name, weight): self.native_shape(weight) for name, weight in weights.items()}
 
-    def native_statistics(self, weights: Mapping[str, Weight]) -> list[str]:
-        """Return the native names of the running statistics."""
-        return [self.name(name, weight) for name, weight in weights.items() if weight.kind in STATISTICS]
+    def native_statistics(self, weights: Mapping[str, Weight], frozen_norms: Collection[str]) -> list[str]:
+        """Return the native names of the running statistics, except those of frozen normalisations."""
+        return [
+            self.name(name, weight)
+            for name, weight in weights.items()
+            if weight.kind in STATISTICS and name.rpartition(".")[0] not in frozen_norms
+        ]
 
     def to_native(self, arrays: Mapping[str, np.ndarray], weights: Mapping[str, Weight]) -> Arrays:
         """Return the canonical arrays of all `weights` under native names, each contiguous in memory."""

@@ -38,8 +38,9 @@ class TrainSettings:
     ema_warmup  uses min(ema_decay, t / (9 + t)) instead of ema_decay, so that an early EMA forgets the initial weights
 
     spare_bias_and_norm: weights with one axis (biases, normalisation, layer scales) get no weight decay.
-    train_only: only weights whose canonical names start with this prefix are trained. Running statistics are updated
-    all the same.
+    train_only: only weights whose canonical names start with this prefix are trained. The others are frozen: no
+    gradients are computed for them, and a batch normalisation without trained weights normalises with its running
+    statistics, as in evaluation mode, and keeps them. Dropout and drop path are active everywhere.
     label_smoothing: targets become (1 - label_smoothing) * target + label_smoothing / classes.
     precision: the type of convolutions and matrix products, in training and in Trainer.predict, by the framework's own
     mixed precision. Loss, weights and updates stay float32. In float16 the loss is multiplied by loss_scale before
@@ -136,6 +137,13 @@ class TrainSettings:
                 f"give the start of a name, such as {spec.classifier.rpartition('.')[0]}"
             )
         return shapes
+
+    def frozen_norms(self, spec: Spec) -> set[str]:
+        """The names of the batch normalisations that train_only freezes: those without trained weights."""
+        if not self.train_only:
+            return set()
+        norms = {name.rpartition(".")[0] for name, weight in spec.weights.items() if weight.kind == "norm_mean"}
+        return norms - {name.rpartition(".")[0] for name in self.trained_shapes(spec)}
 
     def complete_state(self, arrays: Mapping[str, np.ndarray], spec: Spec) -> Arrays:
         """The optimizer state to load: `arrays` itself, or the initial state where `arrays` is empty.

@@ -45,12 +45,11 @@ def fit(run: Run) -> None:
     one. Raises Diverged if a loss is not finite; the run folder then keeps the state of the previous epoch.
     """
     recipe, progress, trainer = run.recipe, run.progress, run.trainer
-    previous = recipe_at_epoch(recipe, min(progress.epoch + 1, recipe.epochs))
+    previous = recipe_at_epoch(recipe, max(progress.epoch, 1))
     ema_trainer = None if recipe.ema_decay is None else run.make_trainer(recipe)
     for epoch in range(progress.epoch + 1, recipe.epochs + 1):
         current = recipe_at_epoch(recipe, epoch)
-        if current.options != previous.options:
-            trainer = _transfer_state(trainer, run.make_trainer(current))
+        trainer = _trainer_of_epoch(run, trainer, previous, current)
         previous = current
         row = run_epoch(run, trainer, ema_trainer, current, epoch)
         run.folder.save(recipe, progress, trainer, validated=ema_trainer or trainer)
@@ -147,11 +146,19 @@ class Diverged(ReproError):
         self.step = step
 
 
-def _transfer_state(source: Trainer, target: Trainer) -> Trainer:
-    """Copy the weights and the optimizer state from one trainer to another, and return the latter."""
-    target.load_weights(source.weights())
-    target.load_state(source.state())
-    return target
+def _trainer_of_epoch(run: Run, trainer: Trainer, previous: Recipe, current: Recipe) -> Trainer:
+    """Return the trainer of the previous epoch, or where the recipe needs another one, a new trainer in its state.
+
+    Where the set of trained weights changes, optimizer and EMA start anew: Adam's moments of new weights would have
+    another age than those of the others.
+    """
+    if (current.options, current.train_only) == (previous.options, previous.train_only):
+        return trainer
+    successor = run.make_trainer(current)
+    successor.load_weights(trainer.weights())
+    if current.train_only == previous.train_only:
+        successor.load_state(trainer.state())
+    return successor
 
 
 def validate(

@@ -67,6 +67,10 @@ class Recipe:
         "model", text("NAME"), "train only the weights whose names start with this, such as classifier", None,
         default_text="train all weights",
     )  # fmt: skip
+    train_only_epochs: int | None = recipe_field(
+        "model", number(Range(1, 100_000, integer=True)), "epochs of --train-only, after which all weights are trained",
+        None, default_text="all epochs",
+    )  # fmt: skip
 
     data: str = recipe_field(
         "data", text("DATA"),

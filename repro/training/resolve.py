@@ -64,6 +64,14 @@ def _check_consistency(recipe: Recipe) -> None:
             f"lr_end is {recipe.lr_end:g}, but the schedule {recipe.schedule} does not use it; leave it out, or choose "
             f"one of {', '.join(SCHEDULES_WITH_END)}"
         )
+    if recipe.train_only_epochs is not None:
+        if not recipe.train_only:
+            raise ReproError("train_only_epochs has no effect without train_only; leave it out, or give --train-only")
+        if recipe.train_only_epochs >= recipe.epochs:
+            raise ReproError(
+                f"train_only_epochs is {recipe.train_only_epochs}, but epochs is {recipe.epochs}, so that the other "
+                "weights would never be trained; give more epochs, or leave train_only_epochs out"
+            )
     if recipe.fresh_head and not recipe.weights:
         raise ReproError("fresh_head has no effect without weights; leave it out, or give --weights")
 
@@ -96,8 +104,11 @@ def recipe_at_epoch(recipe: Recipe, epoch: int) -> Recipe:
     """Return the recipe as it is in an epoch, counted from 1.
 
     In progressive learning (Tan and Le, arXiv:2104.00298, section 4.2, algorithm 1), the values of first_stage grow
-    evenly from stage to stage, up to those of the recipe in the last stage.
+    evenly from stage to stage, up to those of the recipe in the last stage. After train_only_epochs, all weights are
+    trained.
     """
+    if recipe.train_only_epochs is not None and epoch > recipe.train_only_epochs:
+        recipe = replace(recipe, train_only=None, train_only_epochs=None)
     if recipe.stages == 1:
         return recipe
     stage = (epoch - 1) * recipe.stages // recipe.epochs

@@ -107,7 +107,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
     processes = processes.initialised(backend)
 
     make_trainer, drops = trainer_factory(backend, recipe, spec, processes)
-    trainer = make_trainer(resolve.recipe_at_epoch(recipe, min(progress.epoch + 1, recipe.epochs)))
+    trainer = make_trainer(resolve.recipe_at_epoch(recipe, max(progress.epoch, 1)))
     trainer.load_weights(weights)
     trainer.load_state(state)
 
@@ -172,6 +172,8 @@ def start_backend(recipe: Recipe) -> tuple[Backend, str]:
 
     # full float32 precision on a GPU; the variable is read when the GPU is initialised
     os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+    if recipe.workers:  # PyTorch's threads would wait in busy loops, on the cores that the loading processes need
+        os.environ.setdefault("GOMP_SPINCOUNT", "0")
     backend = load_backend(recipe.backend)
     try:
         device = backend.use_device(recipe.device)
