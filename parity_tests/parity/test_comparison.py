@@ -92,3 +92,22 @@ def test_the_first_divergence_is_most_critical_and_not_the_largest() -> None:
     assert most_critical([rounding, small, large]) is small
     assert most_critical([equal, rounding]) is rounding
     assert most_critical([equal, equal]).verdict == "equal"
+
+
+def test_errors_of_the_size_of_the_array_are_no_rounding_however_large_rounding_is() -> None:
+    exact = np.random.default_rng(0).normal(0, 1, 1000)
+    off = exact.astype(np.float32) + np.float32(0.3)
+    comparison = compare_arrays("logits", off, exact, tolerance=5.0, ceiling=0.1)
+    assert comparison.verdict == "unanswerable"
+    assert "errors of 0.3 on values of 0.98 (RMS) may be rounding or not, since the tolerance is 5" in comparison.reason
+    assert compare_arrays("logits", off, exact, tolerance=0.2, ceiling=0.1).verdict == "diverges"
+    one = exact.astype(np.float32)
+    one[7] += 1  # a single value on the other side of a kink
+    assert compare_arrays("logits", one, exact, tolerance=5.0, ceiling=0.1).verdict == "rounding"
+
+
+def test_what_cannot_be_answered_is_critical_where_it_comes_first() -> None:
+    unanswerable = ArrayComparison("unanswerable", "stem", 1.0, 5.0, "")
+    diverging = ArrayComparison("diverges", "logits", 1e9, 1e-5, "")
+    assert most_critical([unanswerable, diverging]) is unanswerable
+    assert most_critical([diverging, unanswerable]) is diverging

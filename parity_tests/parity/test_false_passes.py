@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from repro.errors import ReproError
+from repro.parity.__main__ import main
 from repro.parity.record import Record
 from repro.parity.user_models import load_random_weights, load_user_models
 from repro.parity.user_rungs import run_user_rungs
@@ -115,6 +116,19 @@ def test_randomness_in_one_mode_leaves_the_verdicts_of_the_other(compare: Compar
     records = compare([1], "functional", "padding")
     assert records[1, "paddle"].diverges
     assert compare([1], "always", "plain")[1, "paddle"].reason.endswith(f"{NET} in evaluation mode")
+
+
+def test_the_command_fails_where_it_cannot_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], require_backend: Callable[[str], None]
+) -> None:
+    for backend in ("torch", "paddle"):
+        require_backend(backend)
+    monkeypatch.chdir(FOLDER)
+    models = ["--torch", "torch_parts:always", "--paddle", "paddle_parts:plain"]
+    assert main([*models, "--input", "2,3,8,8", "--rungs", "1"]) == 1
+    printed = capsys.readouterr().out
+    assert printed.count("unanswerable until the randomness is shared or switched off: in torch's model") == 1
+    assert "2 comparisons, 0 diverge, 2 cannot be answered" in printed
 
 
 STRUCTURE = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from threading import Event
 from time import sleep
 from typing import Any
@@ -85,3 +86,18 @@ def test_place() -> None:
     assert describe_place(names, 6) == "b"
     assert describe_place(["gradient of b", "gradient of a"], 1) == "gradient of a (after that of b)"
     assert describe_place(["gradient of b", "gradient of a"], 0) == "gradient of b"
+
+
+@pytest.mark.parametrize(("error", "verdict"), [(0.01, "rounding"), (0.5, "unanswerable"), (40.0, "diverges")])
+def test_a_random_reference_hides_no_error(error: float, verdict: str) -> None:
+    """A reference whose float32 runs are off by as much as its values are: what is off, too, is not equal."""
+    exact = np.random.default_rng(0).normal(0, 1, 1000)
+
+    def compute(workers: Any, inputs: object, float64: bool, every_module: bool) -> Results:
+        noise = np.float32(0 if float64 else 1)
+        results = {"torch": exact + noise, "paddle": exact + (0 if float64 else error)}
+        dtype = np.float64 if float64 else np.float32
+        return {backend: {"logits": results[backend].astype(dtype)} for backend in workers}
+
+    _, record = judge(SPEC, 1, WORKERS, [replace(computation("", compute), ceiling=0.1)], {})
+    assert (record.backend, record.verdict) == ("paddle", verdict)

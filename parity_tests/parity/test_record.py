@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from parity_tests.support.records import make_record
+from repro.parity.console import verdict_mark
 from repro.parity.record import worst_record
+from repro.parity.summary import describe_divergences, summarise
 
 
 @pytest.mark.parametrize(
@@ -34,3 +36,15 @@ def test_a_failure_is_worse_than_any_error() -> None:
     )
     assert worst_record([records[1], failure, records[2]]) is failure
     assert failure.sentence == "vgg16, rung 1: backend torch: it ended"
+
+
+def test_what_cannot_be_answered_is_worse_than_agreement_and_better_than_a_divergence() -> None:
+    unanswerable = replace(make_record(error_ratio=0.9), verdict="unanswerable")
+    agreeing, diverging = make_record(error_ratio=0.95), make_record(error_ratio=2.0)
+    assert [record.agrees for record in (agreeing, unanswerable, diverging)] == [True, False, False]
+    assert worst_record([agreeing, unanswerable]) is unanswerable
+    assert worst_record([unanswerable, diverging]) is diverging
+    assert verdict_mark(unanswerable) == "??"
+    assert unanswerable.sentence == "vgg16, rung 1: torch cannot be compared with torch float64 at logits: a reason"
+    assert summarise([agreeing, unanswerable], 1.0) == "2 comparisons, 0 diverge, 1 cannot be answered, in 1 s"
+    assert describe_divergences([agreeing, unanswerable, unanswerable]) == f"{unanswerable.sentence}\n"
