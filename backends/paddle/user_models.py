@@ -16,7 +16,7 @@ from backends.paddle.native_weights import NAMES
 from repro.errors import ReproError
 from repro.interface.draws import DrawWatcher
 from repro.interface.module_outputs import first_output
-from repro.interface.module_settings import ModuleDescription, Setting, read_settings
+from repro.interface.module_settings import RUNNING_VARIANCE, ModuleDescription, Setting, read_settings
 from repro.specs import Spec
 from repro.weights.describe import FrameworkArray, describe_user_model
 
@@ -79,7 +79,10 @@ def _special_settings(layer: nn.Layer) -> dict[str, Setting]:
     """The settings that Paddle names in its own way."""
     if isinstance(layer, (nn.layer.norm._BatchNormBase, nn.BatchNorm)):
         statistics = "always running" if layer._use_global_stats else "running"
-        return {"momentum": 1 - layer._momentum, "statistics": statistics}
+        settings: dict[str, Setting] = {"momentum": 1 - layer._momentum, "statistics": statistics}
+        if type(layer).forward.__module__.startswith("paddle."):
+            settings[RUNNING_VARIANCE] = "biased"
+        return settings
     if isinstance(layer, nn.Dropout):
         return {"rate": layer.p, "mode": layer.mode}
     if draws_from_source(layer) and hasattr(layer, "p"):

@@ -55,6 +55,7 @@ SHARED = ("dropout", "dropout2d", "alpha_dropout", "feature_alpha_dropout", "dro
         ([0], "frozen", "frozen_by_rate", "paddle"),
         *(([0, 1], name, name, "paddle") for name in ("layer_norm", "functional_batch_norm", "average_pool")),
         *(([0], name, name, "paddle") for name in ("leaky", "gelu", "max_pool", "fixed_norm")),
+        ([2], "batch_norm", "batch_norm", "paddle"),
         ([0], "batch_norm", "batch_norm", "mindspore"),
         ([0], "evaluation", "plain", "paddle"),
     ],

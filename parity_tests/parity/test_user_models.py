@@ -14,6 +14,7 @@ import yaml
 from repro.errors import ReproError
 from repro.interface.discovery import SHIPPED
 from repro.parity.__main__ import main
+from repro.parity.constants import describe_constants
 from repro.parity.record import Record
 from repro.parity.user_models import load_random_weights, load_user_models
 from repro.parity.user_rungs import run_user_rungs
@@ -29,12 +30,12 @@ def compare(workers: dict[str, Worker], monkeypatch: pytest.MonkeyPatch,
             require_backend: Callable[[str], None]) -> Compare:  # fmt: skip
     """A function that compares user models, such as `compare(rungs, torch="build", paddle="eps")`.
 
-    It returns (rung, backend) -> record. lines: a list that gets the printed lines; then: a backend and the rungs on
-    which only that backend and torch are compared afterwards.
+    It returns (rung, backend) -> record. lines: a list that gets the printed lines and the notes; then: a backend and
+    the rungs on which only that backend and torch are compared afterwards.
     """
     monkeypatch.chdir(FOLDER)
 
-    def run(rungs, file=None, shape=SHAPE, lines=None, then=None, **functions):
+    def run(rungs, file=None, shape=SHAPE, lines=None, then=None, strict=False, **functions):
         for backend in functions:
             require_backend(backend)
         sources = {name: text if ":" in text else f"{name}_net:{text}" for name, text in functions.items()}
@@ -42,7 +43,8 @@ def compare(workers: dict[str, Worker], monkeypatch: pytest.MonkeyPatch,
         chosen = {backend: workers[backend] for backend in functions}
         models = load_user_models(chosen, sources, shape, file, printed.append)
         weights = load_random_weights(models, 0, printed.append)
-        records = list(run_user_rungs(models, rungs, weights, 0))
+        records = list(run_user_rungs(models, rungs, weights, 0, strict=strict))
+        printed += describe_constants(models)
         assert [(r.rung, r.backend) for r in records] == [(rung, backend) for rung in rungs for backend in chosen]
         if then:
             two = {name: worker for name, worker in chosen.items() if name in ("torch", then[0])}
@@ -66,9 +68,12 @@ def test_models_with_other_names_and_orders_agree(compare: Compare) -> None:
 
 
 def test_training_mode_agrees_except_for_the_biased_variance_of_paddle(compare: Compare) -> None:
-    records = compare([2], torch="with_extras", paddle="build", mindspore="build")
-    assert records[2, "mindspore"].verdict == "rounding"
-    assert "bn2.running_var" in [where for where, _, _ in records[2, "mindspore"].profile]
+    lines: list[str] = []
+    records = compare([2], lines=lines, torch="with_extras", paddle="build", mindspore="build")
+    assert {record.verdict for record in records.values()} == {"rounding"}
+    assert any(where.startswith("bn2.running_var") for where, _, _ in records[2, "paddle"].profile)
+    assert lines[-1].startswith("note: paddle averages the biased variance of batches in 2 normalisations.")
+    records = compare([2], torch="build", paddle="build", strict=True)
     assert records[2, "paddle"].where == "bn1.running_var, in paddle stem.1.running_var"
     assert "biased variance?" in records[2, "paddle"].reason
     assert records[2, "paddle"].reason.endswith("; all that diverge: bn1.running_var, bn2.running_var, of 13")
@@ -78,7 +83,7 @@ FAULTS = {
     "eps": (1, "bn2, in paddle block.1"),
     "swapped": (1, "input of hidden (after right), in paddle input of between (after parts_b)"),
     "no_activation": (1, "input of conv2 (after bn1), in paddle input of block.0 (after stem.1)"),
-    "momentum": (2, "bn1.running_var, in paddle stem.1.running_var"),
+    "momentum": (2, "bn2.running_mean, in paddle block.1.running_mean"),
 }
 
 
@@ -236,6 +241,7 @@ def test_command_with_another_interpreter(
     [
         (["--torch", "a:b"], "one user model to compare; give at least two of --torch"),
         (["--mapping", "m.yaml"], "no user model to compare"),
+        (["--strict"], "no user model to compare"),
         (["--torch", "a.b", "--paddle", "a:b"], r"--torch is 'a\.b'; give MODULE:FUNCTION"),
         (["--torch", "a:b", "--paddle", "a:b", "--input", "2,3,x"], "--input is '2,3,x'; give a shape"),
         (["--torch", "a:b", "--paddle", "a:b", "--rungs", "1,5"], "rung '5' does not exist for user models"),
@@ -251,10 +257,9 @@ def test_bad_flags(flags: list[str], message: str) -> None:
 
 
 def test_packages_resnet18(compare: Compare) -> None:
-    """Paddle's model agrees except for the biased variance; MindCV pads even sizes as TensorFlow does."""
+    """Paddle's model agrees; MindCV pads even sizes as TensorFlow does."""
     functions = {name: f"packages:{name}" for name in SHIPPED}
     records = compare([1], shape=(2, 3, 32, 32), then=("paddle", [2]), **functions)
     assert records[1, "paddle"].verdict == "rounding"
     assert records[1, "mindspore"].where == "input of layer1.0.conv1 (after bn1)"
-    assert records[2, "paddle"].where == "bn1.running_var"
-    assert "biased variance?" in records[2, "paddle"].reason
+    assert records[2, "paddle"].verdict == "rounding"

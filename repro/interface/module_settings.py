@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 Setting = float | str | None
 
+# "biased" where a framework's own normalisation averages the biased variances of batches; a setting of no user's
+RUNNING_VARIANCE = "running variance"
 EPSILON_NAMES = ("eps", "_eps", "epsilon", "_epsilon", "variance_epsilon")
 # Setting -> its attribute in the frameworks' own layers, without a leading underscore
 ATTRIBUTES = {

@@ -37,11 +37,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="YAML file that pairs the weights of the models; written if it does not exist, otherwise read",
     )
+    group.add_argument(
+        "--strict",
+        action="store_true",
+        help="let constants of a framework diverge: Paddle averages the biased variance of batches",
+    )
 
 
 def is_requested(arguments: argparse.Namespace) -> bool:
     """Return whether any flag of user models was given."""
-    return any(getattr(arguments, name) is not None for name in (*SHIPPED, "input", "mapping"))
+    return arguments.strict or any(getattr(arguments, name) is not None for name in (*SHIPPED, "input", "mapping"))
 
 
 def compare_user_models(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -58,6 +63,7 @@ def compare_user_models(arguments: argparse.Namespace, argv: Sequence[str]) -> i
 
     from repro.parity import summary
     from repro.parity.console import LEGEND, VerdictTable
+    from repro.parity.constants import describe_constants
     from repro.parity.record import Record
     from repro.parity.user_models import load_random_weights, load_user_models
     from repro.parity.user_rungs import run_user_rungs
@@ -73,13 +79,15 @@ def compare_user_models(arguments: argparse.Namespace, argv: Sequence[str]) -> i
         print("\nall models get the same random weights in place of their own", flush=True)
         for seed in range(arguments.seeds):
             weights = load_random_weights(models, seed, print)
-            records += run_user_rungs(models, rungs, weights, seed)
+            records += run_user_rungs(models, rungs, weights, seed, strict=arguments.strict)
     title = models.spec.name
     rung_names = {rung: RUNGS[rung] for rung in rungs}
     table = VerdictTable([title], rung_names, list(sources))
     print(f"{LEGEND}   ?? cannot be answered\n\n{table.heading}\n{table.line(title, records)}")
     totals = summary.summarise(records, time.monotonic() - start)
     print(f"\n{summary.describe_divergences(records)}{totals}")
+    if 2 in rungs and not arguments.strict:
+        print("".join(f"{note}\n" for note in describe_constants(models)), end="")
     if arguments.json:
         summary.write_json(arguments.json, records)
     if arguments.html:

@@ -12,6 +12,7 @@ import numpy as np
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.interface.module_settings import ModuleDescription
+from repro.parity.constants import with_unbiased_variances
 from repro.parity.forward_rungs import (
     EVALUATION_FLOAT64_FACTOR,
     TRAIN_BATCH,
@@ -35,8 +36,10 @@ MakeInputs = Callable[[int], Arrays]
 MAX_DIFFERENCES_SHOWN, MAX_PLACES_SHOWN = 8, 4
 
 
-def run_user_rungs(models: UserModels, rungs: Sequence[int], weights: Arrays, seed: int) -> Iterator[Record]:
-    """Yield the records of rungs among 0, 1, 2 and 4.
+def run_user_rungs(
+    models: UserModels, rungs: Sequence[int], weights: Arrays, seed: int, *, strict: bool = False
+) -> Iterator[Record]:
+    """Yield the records of rungs among 0, 1, 2 and 4. strict: let constants of a framework diverge, too.
 
     There is no verdict on a model that draws random numbers in the mode of the rung, nor on any model where fewer than
     two are left. Raises ReproError for rung 4 if the output of the model is not logits (N, classes).
@@ -49,6 +52,7 @@ def run_user_rungs(models: UserModels, rungs: Sequence[int], weights: Arrays, se
     make_small = partial(small_signals, models.shape, weights, spec, seed)
     make_batch = partial(random_batch, train_shape, spec.num_classes, seed)
     run_gradients = partial(_run_gradients, spec)
+    run_training = run_training_mode if strict else partial(_run_training_mode, models, weights)
 
     def computation(name: str, make_inputs: MakeInputs, compute: Compute, float64_factor: float) -> Computation:
         return Computation(name, make_inputs, "images", compute, float64_factor, ceiling=CEILING)
@@ -59,7 +63,7 @@ def run_user_rungs(models: UserModels, rungs: Sequence[int], weights: Arrays, se
             # Paddle keeps an epsilon in float32, which matters where signals are small
             computation("small signals", make_small, run_evaluation, TRAINING_FLOAT64_FACTOR),
         ],
-        2: [computation("", make_images[train_shape], run_training_mode, TRAINING_FLOAT64_FACTOR)],
+        2: [computation("", make_images[train_shape], run_training, TRAINING_FLOAT64_FACTOR)],
         4: [computation("", make_batch, run_gradients, TRAINING_FLOAT64_FACTOR)],
     }
     randomness = {
@@ -123,13 +127,23 @@ def _place_in_both_models(record: Record, names: Mapping[str, str]) -> str:
 
 
 def _other_divergences(record: Record) -> str:
-    """All places that diverge, for users who know the first one already, such as Paddle's biased variance."""
+    """All places that diverge, for users who know the first one already."""
     places = [where for where, error, tolerance in record.profile if error is None or error > tolerance]
     if not record.diverges or not places:
         return ""
     hidden = len(places) - MAX_PLACES_SHOWN
     more = f" and {hidden} more" if hidden > 0 else ""
     return f"; all that diverge: {', '.join(places[:MAX_PLACES_SHOWN])}{more}, of {len(record.profile)}"
+
+
+def _run_training_mode(
+    models: UserModels, weights: Arrays, workers: Workers, inputs: Arrays, float64: bool, every_module: bool
+) -> dict[str, Arrays]:
+    """The forward pass in training mode, without the constants of a framework."""
+    return {
+        backend: with_unbiased_variances(results, backend, models, weights)
+        for backend, results in run_training_mode(workers, inputs, float64, every_module).items()
+    }
 
 
 def _run_gradients(

@@ -68,7 +68,7 @@ def _paired_modules(
 
     Modules without weights are counterparts if as many of the type run behind the same layer in both models.
     """
-    layers = {path: names[path] for path in reference.modules if path and path in names}
+    layers = {path: names[path] for path in reference.modules if path and names.get(path) in other.modules}
     modules = _modules_behind_layers(reference, {path: path for path in layers})
     own_modules = _modules_behind_layers(other, {own_path: path for path, own_path in layers.items()})
     yield from layers.items()
