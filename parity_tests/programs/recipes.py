@@ -32,7 +32,7 @@ def train(*argv: str) -> None:
 
 
 def train_all_recipes(name: str, configs: str, data: str, out: str) -> None:
-    """Train a small network by each recipe of the folder `configs`, for 1 epoch or 3; run folders are OUT/RECIPE.
+    """Train a small network by each recipe of the folder `configs`, for 1 to 3 epochs; run folders are OUT/RECIPE.
 
     All recipes share one process, since importing a framework takes longer than the steps, and steps are not compiled,
     since compilation does, too.
@@ -46,10 +46,10 @@ def train_all_recipes(name: str, configs: str, data: str, out: str) -> None:
     for path in sorted(Path(configs).glob("*.yaml")):
         values = read_recipe_file(path)
         flags = ["--model", SMALLER.get(values["model"], values["model"]), "--image-size", "40", "--batch-size", "6"]
-        flags += ["--weights", "none"]  # those of two recipes are not in the repository
+        flags += ["--weights", "none"]  # those of three recipes are not in the repository
         flags += ["--option", "depth=8"] if "cifar" in path.stem else []
         progressive = ["--epochs", "3", "--stages", "3", "--first-stage", "image_size=32"]
-        flags += progressive if "first_stage" in values else ["--epochs", "1"]
+        flags += progressive if "first_stage" in values else ["--epochs", str(1 + values.get("train_only_epochs", 0))]
         flags += ["--data", data, "--split", "0.2", "--lr", "1e-4", "--out", f"{out}/{path.stem}"]
         main(["--backend", name, "--config", str(path), *flags])
 

@@ -27,7 +27,7 @@ def completed(recipe: Recipe) -> Recipe:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_recipe_is_complete(path: Path) -> None:
-    assert len(CONFIGS) == 10
+    assert len(CONFIGS) == 11
     recipe = completed(build_recipe(read_recipe_file(path), {"backend": "torch"}))
     assert resolve.build_transform(recipe).channels == len(recipe.mean)
     assert completed(recipe) == recipe
