@@ -104,6 +104,23 @@ def test_a_head_of_two_layers_is_named_and_can_be_left_out(folder: Path) -> None
 
 
 @pytest.mark.parametrize(
+    ("kernel", "bias"),
+    [((), (5,)), ((0,), (5,)), ((1280, 0), (0,)), ((1280, 5), ()), ((1280, 5), (4,)), ((1281, 5), (5,)), ((5,), (5,))],
+)
+def test_a_layer_that_is_no_classifier_is_not_taken(kernel: tuple[int, ...], bias: tuple[int, ...]) -> None:
+    spec = find_spec(MODEL)
+    layout = layout_named("keras", spec)
+    head = {"dense.kernel": np.ones(kernel, np.float32), "dense.bias": np.ones(bias, np.float32)}
+    assert layout.with_classifier(head, spec, keras_file.NAMES) is head
+    head = {"dense.kernel": np.ones((1280, 5), np.float32), "dense.bias": np.ones(5, np.float32)}
+    assert set(layout.with_classifier(head, spec, keras_file.NAMES)) == {"predictions.kernel", "predictions.bias"}
+    alone = {"dense.kernel": head["dense.kernel"]}
+    assert layout.with_classifier(alone, spec, keras_file.NAMES) is alone
+    two = head | {"other.kernel": np.ones(1, np.float32)}
+    assert layout.with_classifier(two, spec, keras_file.NAMES) is two
+
+
+@pytest.mark.parametrize(
     "model",
     [MODEL, "mobilenet_v3_small_x0_75_keras", *(pytest.param(name, marks=pytest.mark.slow) for name in (
         "efficientnet_v2_b0_same", "densenet121", "resnet50_keras"

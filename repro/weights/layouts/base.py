@@ -108,7 +108,7 @@ class Layout:
             return arrays
         layer = unknown.pop()
         kernel = arrays.get(f"{layer}.{leaf}")
-        if kernel is None or not kernel.size:
+        if kernel is None or not kernel.ndim or not kernel.size:
             return arrays
         shapes = self.shapes(replace(spec, num_classes=kernel.shape[-1]), native)
         renamed = {
