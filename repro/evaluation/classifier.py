@@ -48,14 +48,18 @@ def read_classifier(path: str | Path, run: Path | None = None, settings: Mapping
     Raises ReproError for a file that cannot be read, and for settings that are missing or do not fit the network.
     """
     overrides = (_settings_of_run(run) if run else {}) | dict(settings or {})
-    source = locate_weights(path, overrides.get("model"))
+
+    def log(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    source = locate_weights(path, overrides.get("model"), log=log)
     spec, weights, metadata = read_weights(
         source.path,
         source.model,
         overrides.get("options"),
         layout=source.layout,
         metadata=source.metadata,
-        log=lambda line: print(line, file=sys.stderr),
+        log=log,
     )
     known = _settings_in_metadata(metadata, path) | overrides
     missing = [name for name in ("classes", *REQUIRED) if name not in known]

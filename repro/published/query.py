@@ -16,6 +16,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,19 @@ class Captured(Exception):
         self.arguments = arguments
 
 
+# PaddleClas evaluates all its networks here alike: ppcls/configs/ImageNet/DenseNet/DenseNet121.yaml
+PADDLECLAS = {
+    "image_size": 224, "crop_fraction": 224 / 256, "interpolation": "bilinear",
+    "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
+}  # fmt: skip
+
+
 def paddle_vision(variant: str, model: str) -> Iterator[Row]:
-    """Yield the address that paddle.vision would download from. Its package does not give the preprocessing."""
+    """Yield the address that paddle.vision would download from. Its package does not give the preprocessing.
+
+    That of files of PaddleClas is known. Those of Paddle's hapi are left without: its evaluation reads BGR images
+    (image_classification/imagenet_dataset.py), and whether all of them were trained on these is not published.
+    """
     import_module("paddle.vision.models")
 
     def capture(url: str, md5: str | None = None) -> str:
@@ -104,21 +116,40 @@ def paddle_vision(variant: str, model: str) -> Iterator[Row]:
         getattr(import_module("paddle.vision.models"), function)(pretrained=True, **options)
     except Captured as captured:
         url, md5 = captured.arguments
-        yield {"name": model, "variant": variant, "file": Path(url).name, "url": url, "md5": md5 or ""}
+        row = {"name": model, "variant": variant, "file": Path(url).name, "url": url, "md5": md5 or ""}
+        yield row | ({"preprocessing": PADDLECLAS} if "paddle-imagenet-models" in url else {})
     except AssertionError:  # "... model do not have a pretrained model now"
         return
 
 
 def mindcv(variant: str, model: str) -> Iterator[Row]:
-    """Yield the configuration that MindCV has for the model, if it has weights."""
+    """Yield the configuration that MindCV has for the model, if it has weights.
+
+    The preprocessing is the package's default for evaluation, which no configuration of a model here changes.
+    """
     import_module("mindcv.models")
+    evaluate = import_module("mindcv.data.transforms_factory").transforms_imagenet_eval
+    default = {name: parameter.default for name, parameter in signature(evaluate).parameters.items()}
     for name, module in list(sys.modules.items()):
         config = getattr(module, "default_cfgs", {}).get(model) if name.startswith("mindcv.models.") else None
         if config and config.get("url"):
             url = config["url"]
-            row = {"name": model, "variant": variant, "file": Path(url).name, "url": url,
-                   "sha256": _digest_in_name(url), "classes": config.get("num_classes", 1000)}  # fmt: skip
-            yield row
+            size, crop_pct = default["image_resize"], config.get("crop_pct", default["crop_pct"])
+            yield {
+                "name": model,
+                "variant": variant,
+                "file": Path(url).name,
+                "url": url,
+                "sha256": _digest_in_name(url),
+                "classes": config.get("num_classes", 1000),
+                "preprocessing": {
+                    "image_size": size,
+                    "crop_fraction": size / math.floor(size / crop_pct),
+                    "interpolation": config.get("interpolation", default["interpolation"]),
+                    "mean": [round(mean / 255, 6) for mean in config.get("mean", default["mean"])],
+                    "std": [round(std / 255, 6) for std in config.get("std", default["std"])],
+                },
+            }
             return
 
 

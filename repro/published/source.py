@@ -9,7 +9,8 @@ from pathlib import Path
 
 from repro.errors import ReproError, unknown
 from repro.published.entry import PUBLISHERS, PublishedWeights
-from repro.published.lookup import fetch, find, find_in_table, imagenet_classes, is_reference
+from repro.published.lookup import fetch, find, find_in_table, imagenet_classes, is_reference, table
+from repro.weights import Log
 from repro.weights.layouts import AUTO
 
 
@@ -27,24 +28,43 @@ class WeightSource:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-def locate_weights(source: str | Path, model: str | None = None, layout: str = AUTO) -> WeightSource:
+def locate_weights(source: str | Path, model: str | None = None, layout: str = AUTO, log: Log = print) -> WeightSource:
     """Return the weight file of a path or of a reference. A published file that is not cached is downloaded first.
 
-    model, layout: as given by the user; a publisher knows both.
+    A path whose name and hash are those of a published file stands for its reference.
+    model, layout: as given by the user; a publisher knows both. log: receives a line about a recognised file.
     Raises ReproError for an unknown publisher or name, for a model or a layout that contradicts the publisher, and
     where the file cannot be downloaded.
     """
     if not is_reference(source):
         _check_publisher(str(source))
-        return WeightSource(path=Path(source), model=model, layout=layout)
+        recognised = _published_file(Path(source))
+        if recognised is None or model not in (None, recognised.variant) or layout not in (AUTO, recognised.publisher):
+            return WeightSource(path=Path(source), model=model, layout=layout)
+        log(f"recognised {recognised.reference} by its name and hash")
+        return _source_of(Path(source), recognised)
     entry = find(str(source))
     if model not in (None, entry.variant):
         raise ReproError(f"{source} is {entry.variant}, not {model}; leave --model out, or give another reference")
     if layout not in (AUTO, entry.publisher):
         raise ReproError(f"{source} has the layout of {entry.publisher}, not of {layout}; leave --from out")
-    return WeightSource(
-        path=fetch(entry), model=entry.variant, layout=entry.publisher, metadata=published_metadata(entry)
-    )
+    return _source_of(fetch(entry), entry)
+
+
+def _source_of(path: Path, entry: PublishedWeights) -> WeightSource:
+    """Return a published file with what its publisher says about it."""
+    return WeightSource(path=path, model=entry.variant, layout=entry.publisher, metadata=published_metadata(entry))
+
+
+def _published_file(path: Path) -> PublishedWeights | None:
+    """Return the entry whose file this is, by name and hash."""
+    from repro.published.download import difference
+
+    entries = [entry for entry in table() if entry.file == path.name and (entry.sha256 or entry.md5)]
+    if not entries or not path.is_file():
+        return None
+    same = (entry for entry in entries if not difference(path, sha256=entry.sha256, md5=entry.md5, size=entry.size))
+    return next(same, None)
 
 
 def published_metadata(entry: PublishedWeights) -> dict[str, str]:
