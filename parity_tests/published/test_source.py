@@ -269,6 +269,17 @@ def test_a_publisher_that_gives_no_preparation_leaves_it_to_flags(served_weights
     assert read_classifier(SMALL, settings=settings).classes == imagenet_classes()
 
 
+def test_the_preparation_of_mindcv_and_of_paddleclas_is_known() -> None:
+    """Paddle's high-level API evaluates BGR images, for which there is no preparation here."""
+    for entry in table():
+        if entry.publisher == "mindcv" or entry.reference.startswith("paddle.vision:densenet"):
+            assert (entry.preprocessing["image_size"], entry.preprocessing["crop_fraction"]) == (224, 0.875)
+            assert entry.preprocessing["mean"] == [0.485, 0.456, 0.406]
+            assert entry.preprocessing["std"] == [0.229, 0.224, 0.225]
+        elif entry.publisher == "paddle.vision":
+            assert not entry.preprocessing
+
+
 def test_the_preparation_of_every_entry_can_be_read_back() -> None:
     for entry in table():
         metadata = {name: text for name, text in published_metadata(entry).items() if name in PREPARATION}
