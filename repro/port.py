@@ -72,8 +72,8 @@ def add_source_flags(parser: argparse._ActionsContainer) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--from", dest="layout", default="auto", metavar="LAYOUT",
-        help="layout of the arrays in SRC: canonical, torch, paddle, mindspore, torchvision, timm, authors, "
-        "paddle.vision, mindcv or keras (default: recognised)",
+        help="layout of the arrays in SRC: canonical, torch, paddle, mindspore, torchvision, timm, pytorchcv, "
+        "transformers, authors, paddle.vision, paddleclas, mindcv or keras (default: recognised)",
     )  # fmt: skip
     parser.add_argument(
         "--prefix", metavar="TEXT", help='text before every name, such as "model." (default: recognised)'
