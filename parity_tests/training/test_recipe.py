@@ -32,7 +32,7 @@ def write_recipe(folder: Path, text: str | bytes) -> Path:
 def test_every_field_has_a_flag_and_survives_a_file(tmp_path: Path) -> None:
     changed = flags(
         "--backend", "paddle", "--model", "asymmnet_large", "--option", "width=0.5", "--option", "asymmrate=2",
-        "--weights", "w.safetensors", "--fresh-head", "true", "--train-only", "classifier",
+        "--weights", "w.safetensors", "--fresh-head", "true", "--train-only", "classifier", "--train-only-epochs", "2",
         "--data", "photos", "--split", "0.25", "--channels", "1", "--image-size", "64", "--resize", "crop",
         "--crop-fraction", "0.9", "--interpolation", "bicubic",
         "--mean", "0.1", "0.2", "0.3", "--std", "1", "0.2", "0.3", "--pad", "4", "--rotation", "5", "--flip", "0.5",
