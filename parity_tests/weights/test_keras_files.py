@@ -17,7 +17,7 @@ from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.specs import find_spec
 from repro.weights import keras_file
-from repro.weights.layouts.keras import LAYOUTS
+from repro.weights.layouts import layout_named
 
 Build = Callable[[h5py.File], object]
 rng = np.random.default_rng(0)
@@ -196,8 +196,8 @@ def test_truncated_or_damaged_files(container: str, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("require_keras")
 def test_keras_reads_and_writes_the_same(tmp_path: Path, run_program: Callable[..., Any]) -> None:
     """Keras saves ResNet50V2 in each container, and loads what this repository writes, by order and by name."""
-    (layout,) = LAYOUTS
     spec = find_spec("resnet50_v2_keras")
+    layout = layout_named("keras", spec)
     run_program("torch", "keras_files:save", str(tmp_path))
     variables = dict(np.load(tmp_path / "variables.npz"))
     assert {name: array.shape for name, array in variables.items()} == layout.shapes(spec, keras_file.NAMES)
