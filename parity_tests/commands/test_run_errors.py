@@ -117,7 +117,7 @@ def test_weights_of_another_epsilon_are_refused() -> None:
     published = layout_named("timm", spec).to_published(initialise(spec, 0), spec, native_names("torch"))
     write_file(Path("timm.pth"), published, {})
     arguments = [*QUICK, "--model", "mobilenet_v3_large", "--epochs", "1", "--weights", "timm.pth"]
-    assert_refused(main, [*arguments, "--out", "a"], "epsilon of 1e-05, not 0.001; add --option norm_eps=1e-05")
+    assert_refused(main, [*arguments, "--out", "a"], "a network with norm_eps=1e-05; add --option norm_eps=1e-05")
     main([*arguments, "--option", "norm_eps=1e-05", "--out", "b"])
     assert Path("b/summary.json").is_file()
 
