@@ -25,8 +25,9 @@ RECIPES = {
 FLAGS = {"backend": "torch", "data": "photos"}
 
 
-def test_the_articles_that_start_from_published_weights_name_them() -> None:
+def test_the_recipes_that_start_from_published_weights_name_them() -> None:
     assert {name: values["weights"] for name, values in RECIPES.items()} == {
+        "mobilenet_v2_flowers": "torchvision:mobilenet_v2.IMAGENET1K_V1",
         "rdnet_seedlings": "timm:rdnet_tiny.nv_in1k",
         "shufflenet_flowers": "torchvision:shufflenet_v2_x1_0.IMAGENET1K_V1",
     }
