@@ -63,12 +63,11 @@ def test_without_the_file_the_error_says_how_to_go_on(
     entry = replace(entry, url="http://127.0.0.1:9/weights.pth" if entry.url else "")
     monkeypatch.setattr(lookup, "table", lambda: (entry,))
     if entry.hub:
-        hub = pytest.importorskip("huggingface_hub")
 
         def fail(repository: str, file: str) -> str:
             raise OSError("no network")
 
-        monkeypatch.setattr(hub, "hf_hub_download", fail)
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
     recipe = build_recipe(RECIPES[name], FLAGS)
     with pytest.raises(
         ReproError, match=r"cannot download .* and place it at .*; --weights none starts from"
