@@ -1,0 +1,102 @@
+"""Models of packages that claim to be the same network: sound ones must agree, and others differ where it is expected."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from parity_tests.corpus.table import PAIRS, Pair
+from repro.errors import ReproError
+from repro.parity.record import Record
+from repro.parity.user_models import load_random_weights, load_user_models
+from repro.parity.user_rungs import run_user_rungs
+from repro.workers.client import Worker
+
+RUNGS = (0, 1, 2, 4)
+
+
+@dataclass
+class Outcome:
+    """What the comparison of a pair said: the first divergence of each backend, its place and reason."""
+
+    pair: Pair
+    weights: int = 0
+    doubts: int = 0
+    records: list[Record] = field(default_factory=list)
+    error: str = ""
+    seconds: float = 0.0
+
+    @property
+    def first(self) -> dict[str, Record]:
+        """Backend -> the first record that does not agree."""
+        first: dict[str, Record] = {}
+        for record in self.records:
+            if not record.agrees:
+                first.setdefault(record.backend, record)
+        return first
+
+    @property
+    def problem(self) -> str:
+        """A false alarm or false pass, or ""."""
+        if self.error:
+            return "" if self.pair.error and self.pair.error in self.error else self.error
+        for backend in self.pair.functions:
+            record, expected = self.first.get(backend), self.pair.differs.get(backend)
+            if record and not expected:
+                return f"FALSE ALARM: {record.sentence}"
+            if expected and not record:
+                return f"FALSE PASS: {backend} should differ at {expected[1]}, rung {expected[0]}"
+            if expected and record and (record.rung != expected[0] or expected[1] not in record.where):
+                return f"OTHER PLACE than {expected[1]}, rung {expected[0]}: {record.sentence}"
+        return ""
+
+
+def compare(workers: Mapping[str, Worker], pair: Pair) -> Outcome:
+    """Compare the models of a pair on every rung."""
+    outcome, start = Outcome(pair), time.monotonic()
+    lines: list[str] = []
+    chosen = {backend: workers[backend] for backend in pair.functions}
+    for worker in chosen.values():
+        worker.ensure_running()
+    try:
+        models = load_user_models(chosen, pair.sources, (2, 3, pair.side, pair.side), None, lines.append)
+        weights = load_random_weights(models, 0, lines.append)
+        outcome.weights, outcome.doubts = len(weights), sum("  ? " in line for line in lines)
+        outcome.records = list(run_user_rungs(models, RUNGS, weights, 0))
+    except ReproError as error:
+        outcome.error = str(error)
+    outcome.seconds = time.monotonic() - start
+    return outcome
+
+
+def row(outcome: Outcome) -> str:
+    """The row of the table for an outcome."""
+    pair = outcome.pair
+    verdicts = [
+        f"{record.backend} differs on rung {record.rung} at `{record.where}`"
+        if record.diverges
+        else f"{record.backend} is unanswerable on rung {record.rung}"
+        for record in outcome.first.values()
+    ]
+    verdict = outcome.error or "; ".join(verdicts) or "agrees"
+    doubts = f"{outcome.weights}, {outcome.doubts} ?"
+    return f"| {pair.name} | {doubts} | {verdict} | {pair.cause or 'agrees'} | {outcome.seconds:.0f} |"
+
+
+def run(*, core: bool, text: str) -> int:
+    """Print the table, and return 0 if every pair came out as expected."""
+    pairs = [pair for pair in PAIRS if text in pair.name and (pair.core or not core)]
+    problems = []
+    print("| pair | weights | verdict | expected | s |\n|---|---|---|---|---|")
+    with ExitStack() as stack:
+        backends = {backend for pair in pairs for backend in pair.functions}
+        workers = {backend: stack.enter_context(Worker(backend)) for backend in sorted(backends)}
+        for outcome in (compare(workers, pair) for pair in pairs):
+            print(row(outcome), flush=True)
+            if outcome.problem:
+                problems.append(f"{outcome.pair.name}: {outcome.problem}")
+    print(f"\n{len(pairs)} pairs, {len(problems)} not as expected")
+    print("".join(f"{problem}\n" for problem in problems), end="")
+    return int(bool(problems))
