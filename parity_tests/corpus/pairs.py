@@ -1,4 +1,4 @@
-"""Models of packages that claim to be the same network: sound ones must agree, and others differ where it is expected."""
+"""Models of packages that claim to be the same network, and where those that are not are known to differ."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RUNGS = (0, 1, 2, 4)
 
 @dataclass
 class Outcome:
-    """What the comparison of a pair said: the first divergence of each backend, its place and reason."""
+    """The comparison of a pair: its records, or the error that ended it."""
 
     pair: Pair
     weights: int = 0

@@ -1,0 +1,1 @@
+"""Models of packages as functions without arguments, "MODULE:MODEL", for parity_tests/corpus."""
