@@ -14,7 +14,7 @@ from repro.interface.module_outputs import first_output, unique_name
 
 LAYER_TYPES: dict[str, tuple[type, ...]] = {
     "conv": (nn.Conv2d, nn.Conv3d),  # the weights of nn.Conv1d have one axis more
-    "norm": (nn.layer.normalization._BatchNorm, nn.GroupNorm, nn.LayerNorm),
+    "norm": (nn.layer.normalization._BatchNorm, nn.layer.normalization._InstanceNorm, nn.GroupNorm, nn.LayerNorm),
     "linear": (nn.Dense,),
 }
 

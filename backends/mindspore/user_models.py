@@ -60,7 +60,15 @@ def framework_arrays(model: nn.Cell) -> Iterable[FrameworkArray]:
                 continue
             groups = getattr(cell, "group", 1)
             arrays[id(value)] = FrameworkArray(
-                path, layer_type(cell), leaf, value.name, value.shape, groups, True, value.requires_grad
+                path,
+                layer_type(cell),
+                type(cell).__name__,
+                leaf,
+                value.name,
+                value.shape,
+                groups,
+                True,
+                value.requires_grad,
             )
     return arrays.values()
 

@@ -13,7 +13,7 @@ from repro.interface.module_outputs import first_output, unique_name
 
 LAYER_TYPES: dict[str, tuple[type, ...]] = {
     "conv": (nn.Conv1D, nn.Conv2D, nn.Conv3D),
-    "norm": (nn.layer.norm._BatchNormBase, nn.BatchNorm, nn.GroupNorm, nn.LayerNorm),
+    "norm": (nn.layer.norm._BatchNormBase, nn.BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.layer.norm._InstanceNormBase),
     "linear": (nn.Linear,),
 }
 

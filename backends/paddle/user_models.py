@@ -62,7 +62,15 @@ def framework_arrays(model: nn.Layer) -> Iterable[FrameworkArray]:
                 # ParamAttr(learning_rate=0.0) is Paddle's other way to freeze a weight
                 trained = not value.stop_gradient and getattr(value, "optimize_attr", {}).get("learning_rate", 1.0) != 0
                 arrays[id(value)] = FrameworkArray(
-                    path, layer_type(layer), leaf, name, value.shape, groups, is_parameter, trained
+                    path,
+                    layer_type(layer),
+                    type(layer).__name__,
+                    leaf,
+                    name,
+                    value.shape,
+                    groups,
+                    is_parameter,
+                    trained,
                 )
     return arrays.values()
 

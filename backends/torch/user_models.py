@@ -60,7 +60,15 @@ def framework_arrays(model: nn.Module) -> Iterable[FrameworkArray]:
                     continue
                 groups, is_parameter = getattr(module, "groups", 1), registered is module._parameters
                 arrays[id(value)] = FrameworkArray(
-                    path, layer_type(module), leaf, name, value.shape, groups, is_parameter, value.requires_grad
+                    path,
+                    layer_type(module),
+                    type(module).__name__,
+                    leaf,
+                    name,
+                    value.shape,
+                    groups,
+                    is_parameter,
+                    value.requires_grad,
                 )
     return arrays.values()
 

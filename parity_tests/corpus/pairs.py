@@ -62,9 +62,10 @@ def compare(workers: Mapping[str, Worker], pair: Pair) -> Outcome:
         worker.ensure_running()
     try:
         models = load_user_models(chosen, pair.sources, (2, 3, pair.side, pair.side), None, lines.append)
-        weights = load_random_weights(models, 0, lines.append)
+        weights = load_random_weights(models, 0)
         outcome.weights, outcome.doubts = len(weights), sum("  ? " in line for line in lines)
         outcome.records = list(run_user_rungs(models, RUNGS, weights, 0))
+        outcome.error = "; ".join(models.left_out.values())
     except ReproError as error:
         outcome.error = str(error)
     outcome.seconds = time.monotonic() - start

@@ -35,7 +35,7 @@ def compare(
         sources = {name: f"{name}_parts:{function}" for name, function in functions.items()}
         chosen = {name: workers[name] for name in functions}
         models = load_user_models(chosen, sources, (2, 3, 8, 8), None, lambda line: None)
-        weights = load_random_weights(models, 0, lambda line: None)
+        weights = load_random_weights(models, 0)
         return {(record.rung, record.backend): record for record in run_user_rungs(models, rungs, weights, 0)}
 
     return run

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import cast
 
+import numpy as np
+import pytest
+
 from repro.parity.mapping import WeightEntry, align_weights, order_by_execution
+from repro.parity.packing import pair_weights
 from repro.specs import Weight, WeightKind
-from repro.weights.mapping_file import mapping_errors
+from repro.weights.weight_pairs import Pair, convert, pair_errors
 
 
 def layer(name: str, *leaves: str, shape: tuple[int, ...] = (8,)) -> list[WeightEntry]:
@@ -51,7 +55,7 @@ def test_a_more_similar_name_casts_doubt_on_the_order() -> None:
 def test_only_a_missing_bias_has_no_counterpart() -> None:
     left, right = layer("fc", "linear", "bias"), layer("head", "linear")
     assert names(left, right) == {"fc.linear": "head.linear", "fc.bias": None}
-    assert list(mapping_errors(weights(left), weights(right), names(left, right))) == [
+    assert list(pair_errors(weights(left), weights(right), pair_weights(left, right))) == [
         "fc.bias (8,) bias has no counterpart"
     ]
 
@@ -60,3 +64,61 @@ def test_the_order_of_execution_precedes_that_of_registration() -> None:
     rows = [[f"{name}.w", [1], "conv", 1, name, True, []] for name in ("late", "unseen", "early")]
     entries = order_by_execution(rows, ["input of early", "early", "input of late", "late", "late (2)"])
     assert [(entry.layer, entry.ran) for entry in entries] == [("early", True), ("late", True), ("unseen", False)]
+
+
+def attention(layers: str, outputs: int) -> list[WeightEntry]:
+    return [
+        WeightEntry(f"{name}.{leaf}", shape, cast(WeightKind, kind), 1, name)
+        for name in layers.split()
+        for leaf, shape, kind in (("weight", (outputs, 8), "linear"), ("bias", (outputs,), "bias"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("layers", "order"),
+    [
+        ("a.q a.k a.v", "a.q a.k a.v"),
+        ("a.to_v a.to_q a.to_k", "a.to_q a.to_k a.to_v"),
+        ("a.value a.key a.query", "a.query a.key a.value"),
+        ("wk wq wv", "wq wk wv"),
+        ("a.q_proj a.v_proj a.k_proj", "a.q_proj a.k_proj a.v_proj"),
+        ("a.value a.key", "a.key a.value"),
+    ],
+)
+def test_parts_of_attention_are_joined_in_the_order_of_their_roles(layers: str, order: str) -> None:
+    left = attention("x.qkv", 8 * len(layers.split())) + attention("x.proj", 8)
+    right = attention(layers, 8) + attention("a.out", 8)
+    pairs = pair_weights(left, right)
+    assert pairs[0] == Pair(("x.qkv.weight",), tuple(f"{name}.weight" for name in order.split()))
+    assert pairs[1] == Pair(("x.qkv.bias",), tuple(f"{name}.bias" for name in order.split()))
+    assert pairs[2].right == ("a.out.weight",)
+    assert list(pair_errors(weights(left), weights(right), pairs)) == []
+    assert pair_weights(right, left)[0].reverse == pairs[0]
+
+
+def test_parts_stay_apart_where_both_models_have_them() -> None:
+    left, right = attention("a.q a.k a.v", 8), attention("b.query b.key b.value", 8)
+    assert all(len(pair.left) == len(pair.right) == 1 for pair in pair_weights(left, right))
+
+
+@pytest.mark.parametrize(
+    ("weight", "other", "fits"),
+    [
+        (Weight((8, 4, 1, 1), "conv"), Weight((8, 4), "linear"), True),
+        (Weight((8, 1, 1, 1), "conv"), Weight((8, 1), "linear"), True),
+        (Weight((8, 1, 1, 1), "conv", 8), Weight((8, 1), "linear"), False),
+        (Weight((8, 4, 1, 4), "conv"), Weight((8, 16), "linear"), False),
+        (Weight((8, 4, 3, 3), "conv"), Weight((8, 36), "linear"), False),
+        (Weight((8, 4, 1, 1), "conv"), Weight((4, 8), "linear"), False),
+        (Weight((8, 1, 1), "other"), Weight((8,), "layer_scale"), True),
+        (Weight((8,), "bias"), Weight((8,), "norm_shift"), False),
+        (Weight((8, 4, 1, 3), "conv"), Weight((8, 4, 3), "conv"), True),
+    ],
+)
+def test_weights_of_another_form_fit_if_their_numbers_have_one_order(weight: Weight, other: Weight, fits: bool) -> None:
+    assert (list(pair_errors({"a": weight}, {"b": other}, [Pair(("a",), ("b",))])) == []) == fits
+    if fits:
+        array = np.arange(weight.size).reshape(weight.shape)
+        there = convert({"a": array}, [Pair(("a",), ("b",))], {"b": other.shape})
+        assert there["b"].shape == other.shape
+        assert np.array_equal(convert(there, [Pair(("b",), ("a",))], {"a": weight.shape})["a"], array)

@@ -205,7 +205,7 @@ LAUGHS = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)
         (MERGES, "<< is not supported"),
         (LAUGHS + "paddle: *a39", "unknown key in names.yaml 'a0'"),
         (LAUGHS.replace("a0:", "paddle:"), "paddle must be lines of `name: counterpart`, not ['x']"),
-        ("paddle: &a {x: *a}", "paddle: x must be a name, not {"),
+        ("paddle: &a {x: *a}", "paddle: x must be a name, a list of names or null, not {"),
         ("paddle: " + "[" * 20_000, "is not YAML"),
         ("paddle: 0x" + "1" * 20_000, "more than 100 digits"),
         ("paddle: !!python/object/apply:os.getcwd []", "is not YAML"),
@@ -214,8 +214,16 @@ LAUGHS = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)
         ("jax: {}", "unknown key in names.yaml 'jax'"),
         ("1: {}", "unknown key in names.yaml 1"),
         ("paddle: {1: a}", "paddle: 1 is not a name; put it in quotes"),
-        ("paddle: {a: 1}", "paddle: a must be a name, not 1"),
+        ("paddle: {a: 1}", "paddle: a must be a name, a list of names or null, not 1"),
         ("paddle: {a: b, a: c}", "a occurs twice"),
+        ("paddle: {a: [b, 1]}", "paddle: a must be a name, a list of names or null, not ['b', 1]"),
+        ("paddle: {null: null}", "paddle: null must be a list of names, not None"),
+        ("paddle: {[a, b]: c}", "is not YAML"),
+        ("a: &a [" + "x, " * 2000 + "x]\n", "unknown key in names.yaml 'a'"),
+        (
+            "paddle: {x0: &a [" + "x, " * 2000 + "x]" + "".join(f", x{i}: *a" for i in range(1, 99)) + "}",
+            "lists more than",
+        ),
         ("weights: [torch]", "weights must be lines of a backend, not ['torch']"),
         ("weights: {jax: {}}", "unknown key in names.yaml, weights: 'jax'"),
         ("weights: {torch: [1]}", "weights: torch must be lines of `name: {kind: ..., shape: [...]}`"),
@@ -234,7 +242,7 @@ LAUGHS = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)
         (changed("paddle", "fc.weight", value="haed.weight"), "unknown weight for fc.weight in names.yaml, paddle:"),
         (changed("paddle", "fc.weight", value=None), "fc.weight (3, 3) linear has no counterpart"),
         (changed("paddle", "fc.weight", value="norm.running_mean"), "does not fit norm.running_mean (3,) norm_mean"),
-        (changed("weights", "paddle", "head.weight", "kind", value="conv"), "is of another kind than head.weight"),
+        (changed("weights", "paddle", "head.weight", "kind", value="bias"), "is of another kind than head.weight"),
     ],
 )
 def test_a_damaged_mapping_is_one_line(text: str, message: str, small: Path) -> None:
@@ -249,3 +257,89 @@ def test_the_mapping_file_may_be_missing(small: Path) -> None:
     with pytest.raises(ReproError, match=r"cannot read the mapping names\.yaml: No such file"):
         shutil.move("names.yaml", "elsewhere.yaml")
         ported("net.pth", "out.pdparams")
+
+
+FORMS = """
+paddle:
+  a.qkv.weight: [a.q.weight, a.k.weight, a.v.weight]
+  a.qkv.bias: [a.q.bias, a.k.bias, a.v.bias]
+  fc.weight: head.weight
+  fc.bias: null
+  scale: scale
+  aux.weight: null
+  null: [head.norm.weight, extra.weight]
+mindspore:
+  a.qkv.weight: a.qkv.weight
+  a.qkv.bias: a.qkv.bias
+  fc.weight: fc.weight
+  fc.bias: fc.bias
+  scale: scale
+  aux.weight: aux.weight
+weights:
+  torch:
+    a.qkv.weight: {kind: linear, shape: [6, 2]}
+    a.qkv.bias: {kind: bias, shape: [6]}
+    fc.weight: {kind: conv, shape: [3, 3, 1, 1]}
+    fc.bias: {kind: bias, shape: [3]}
+    scale: {kind: other, shape: [4, 1, 1]}
+    aux.weight: {kind: linear, shape: [2, 2]}
+  paddle:
+    a.q.weight: {kind: linear, shape: [2, 2]}
+    a.k.weight: {kind: linear, shape: [2, 2]}
+    a.v.weight: {kind: linear, shape: [2, 2]}
+    a.q.bias: {kind: bias, shape: [2]}
+    a.k.bias: {kind: bias, shape: [2]}
+    a.v.bias: {kind: bias, shape: [2]}
+    head.weight: {kind: linear, shape: [3, 3]}
+    scale: {kind: other, shape: [4]}
+    head.norm.weight: {kind: norm_scale, shape: [3]}
+    extra.weight: {kind: linear, shape: [2, 2]}
+  mindspore:
+    a.qkv.weight: {kind: linear, shape: [6, 2]}
+    a.qkv.bias: {kind: bias, shape: [6]}
+    fc.weight: {kind: linear, shape: [3, 3]}
+    fc.bias: {kind: bias, shape: [3]}
+    scale: {kind: other, shape: [1, 4]}
+    aux.weight: {kind: linear, shape: [2, 2]}
+"""
+
+
+@pytest.fixture
+def forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Arrays:
+    """The arrays of net.pth in the current folder, whose names.yaml gives them another form in each framework."""
+    monkeypatch.chdir(tmp_path)
+    Path("names.yaml").write_text(FORMS)
+    rng = np.random.default_rng(0)
+    shapes = {"a.qkv.weight": (6, 2), "a.qkv.bias": (6,), "fc.weight": (3, 3, 1, 1), "scale": (4, 1, 1),
+              "aux.weight": (2, 2)}  # fmt: skip
+    arrays = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+    arrays["fc.bias"] = np.zeros(3, np.float32)
+    write_file(Path("net.pth"), arrays, {})
+    return arrays
+
+
+def test_weights_of_another_form_are_ported_to_the_bit(forms: Arrays, capsys: pytest.CaptureFixture[str]) -> None:
+    mindspore = ported("net.pth", "net.ckpt")
+    assert mindspore["fc.weight"].shape == (3, 3) and mindspore["scale"].shape == (1, 4)
+    assert same(ported("net.ckpt", "back.pth"), forms)
+    paddle = ported("net.pth", "net.pdparams")
+    assert "not in the source: 2 arrays of layers that only the other model has" in capsys.readouterr().out
+    assert set(paddle) == {"a.q.weight", "a.k.weight", "a.v.weight", "a.q.bias", "a.k.bias", "a.v.bias", "head.weight",
+                           "scale"}  # fmt: skip
+    for index, part in enumerate("qkv"):
+        assert np.array_equal(paddle[f"a.{part}.weight"].T, forms["a.qkv.weight"][2 * index : 2 * index + 2])
+        assert np.array_equal(paddle[f"a.{part}.bias"], forms["a.qkv.bias"][2 * index : 2 * index + 2])
+    assert np.array_equal(paddle["head.weight"].T, forms["fc.weight"][:, :, 0, 0])
+    extra = {"head.norm.weight": np.ones(3, np.float32), "extra.weight": np.ones((2, 2), np.float32)}
+    write_file(Path("net.pdparams"), paddle | extra, {})
+    without_aux = {name: array for name, array in forms.items() if name != "aux.weight"}
+    assert same(ported("net.pdparams", "back.pth"), without_aux)
+    assert same(ported("net.pdparams", "there.ckpt"), {name: mindspore[name] for name in without_aux})
+    assert same(ported("net.ckpt", "there.pdparams"), paddle)
+
+
+def test_a_weight_that_the_other_model_lacks_must_change_nothing(forms: Arrays) -> None:
+    write_file(Path("net.pth"), forms | {"fc.bias": np.array([0, 0, 1e-30], np.float32)}, {})
+    with pytest.raises(ReproError, match=r"fc\.bias is not 0 everywhere, and the other model has no such weight"):
+        ported("net.pth", "net.pdparams")
+    assert not Path("net.pdparams").exists()

@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from repro.specs import Weight, WeightKind
-from repro.weights.mapping_file import weight_label
+from repro.weights.weight_pairs import is_pointwise, long_sides, weight_label
 
 DOUBTFUL_SIMILARITY = 0.2  # another name that is more similar by this much casts doubt on the order of execution
 
@@ -44,8 +44,22 @@ class WeightEntry:
 
     @property
     def signature(self) -> tuple[Any, ...]:
-        """Everything in which counterparts must agree."""
-        return self.kind, self.shape, self.groups
+        """Everything in which counterparts must agree: role, shape without axes of length 1, and groups."""
+        return self._role, long_sides(self.shape), self.groups
+
+    @property
+    def _role(self) -> str:
+        """The role of the weight, for which frameworks and users have layers of several types."""
+        if self.kind in ("norm_shift", "bias"):
+            return "shift"
+        if self.kind in ("norm_scale", "layer_scale"):
+            return "scale"
+        if self.kind != "other":
+            return "matrix" if is_pointwise(self.weight) else self.kind
+        sides, leaf = len(long_sides(self.shape)), _leaf(self.name)
+        if sides < 2:
+            return "shift" if leaf.endswith(("bias", "beta")) else "scale"
+        return "matrix" if sides == 2 and leaf.endswith("weight") else "other"
 
 
 @dataclass(frozen=True)

@@ -78,11 +78,11 @@ def compare_user_models(arguments: argparse.Namespace, argv: Sequence[str]) -> i
         models = load_user_models(workers, sources, tuple(map(int, shape.split(","))), arguments.mapping, print)
         print("\nall models get the same random weights in place of their own", flush=True)
         for seed in range(arguments.seeds):
-            weights = load_random_weights(models, seed, print)
+            weights = load_random_weights(models, seed)
             records += run_user_rungs(models, rungs, weights, seed, strict=arguments.strict)
-    title = models.spec.name
+    title, compared = models.spec.name, list(models.workers)
     rung_names = {rung: RUNGS[rung] for rung in rungs}
-    table = VerdictTable([title], rung_names, list(sources))
+    table = VerdictTable([title], rung_names, compared)
     print(f"{LEGEND}   ?? cannot be answered\n\n{table.heading}\n{table.line(title, records)}")
     totals = summary.summarise(records, time.monotonic() - start)
     print(f"\n{summary.describe_divergences(records)}{totals}")
@@ -94,7 +94,7 @@ def compare_user_models(arguments: argparse.Namespace, argv: Sequence[str]) -> i
         command = f"{command_name('parity')} {shlex.join(argv)}"
         families = {title: models.spec.family}
         summary.write_html(arguments.html, records, rung_names, versions, families, totals, command)
-    return int(not all(record.agrees for record in records))
+    return int(bool(models.left_out) or not all(record.agrees for record in records))
 
 
 def _parse_sources(arguments: argparse.Namespace) -> dict[str, str]:

@@ -26,11 +26,12 @@ def random_batch(shape: tuple[int, ...], classes: int, seed: int, attempt: int) 
 
 
 def small_signals(shape: tuple[int, ...], weights: Arrays, spec: Spec, seed: int, attempt: int) -> Arrays:
-    """Images of size SMALL, and weights/NAME of every weight that must change for signals to stay that small."""
+    """Images of size SMALL, and weights/NAME of each of the weights that must change for signals to stay that small."""
     inputs = {"images": np.float32(SMALL) * random_images(shape, seed, attempt)["images"]}
-    for name, weight in spec.weights.items():
+    for name, array in weights.items():
+        weight = spec.weights[name]
         is_vector = weight.kind == "other" and len(weight.shape) != 2  # of a user's own normalisation, or an embedding
         factor = SMALL if is_vector else SMALL_KINDS.get(weight.kind, 1.0)
         if factor != 1:
-            inputs[f"weights/{name}"] = np.float32(factor) * weights[name]
+            inputs[f"weights/{name}"] = np.float32(factor) * array
     return inputs

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -28,10 +29,10 @@ from repro.parity.user_inputs import random_batch, random_images, small_signals
 from repro.parity.user_models import UserModels
 from repro.parity.user_structure import describe_differences
 from repro.specs import STATISTICS
-from repro.specs.user_model import UserModelSpec
-from repro.workers.client import request_all
+from repro.workers.client import WorkerError, request_all
 
 MakeInputs = Callable[[int], Arrays]
+T = TypeVar("T")
 
 MAX_DIFFERENCES_SHOWN, MAX_PLACES_SHOWN = 8, 4
 
@@ -49,9 +50,10 @@ def run_user_rungs(
         raise ReproError(f"rung 4 needs logits (N, classes) from {spec.name}; leave it out: --rungs 0,1,2")
     train_shape = (max(models.shape[0], TRAIN_BATCH), *models.shape[1:])
     make_images = {shape: partial(random_images, shape, seed) for shape in (models.shape, train_shape)}
-    make_small = partial(small_signals, models.shape, weights, spec, seed)
+    shared_weights = {name: weights[name] for name in models.compared_weights}
+    make_small = partial(small_signals, models.shape, shared_weights, spec, seed)
     make_batch = partial(random_batch, train_shape, spec.num_classes, seed)
-    run_gradients = partial(_run_gradients, spec)
+    run_gradients = partial(_run_gradients, models)
     run_training = run_training_mode if strict else partial(_run_training_mode, models, weights)
 
     def computation(name: str, make_inputs: MakeInputs, compute: Compute, float64_factor: float) -> Computation:
@@ -66,27 +68,26 @@ def run_user_rungs(
         2: [computation("", make_images[train_shape], run_training, TRAINING_FLOAT64_FACTOR)],
         4: [computation("", make_batch, run_gradients, TRAINING_FLOAT64_FACTOR)],
     }
+    failures: dict[bool, dict[str, str]] = {False: {}, True: {}}  # of evaluation and of training mode
     randomness = {
-        train: _find_randomness(models, make_images[train_shape if train else models.shape](0), train=train)
-        for train in (False, True)
+        train: _without_failing(workers, failures[train], partial(_find_randomness, models, images, train=train))
+        for train, images in ((False, make_images[models.shape](0)), (True, make_images[train_shape](0)))
         if ({2, 4} if train else {1}) & set(rungs)
     }
     for rung in rungs:
         if rung == 0:
             yield from _compare_structure(models)
             continue
-        random_models = randomness[rung != 1]
+        random_models, failed = randomness[rung != 1], failures[rung != 1]
         judged = {backend: worker for backend, worker in workers.items() if backend not in random_models}
         records = {}
-        if len(judged) > 1 or not random_models:
-            for record in judge(spec, rung, judged, computations[rung], weights):
-                where = _place_in_both_models(record, models.names[record.backend])
-                records[record.backend] = replace(
-                    record, where=where, reason=record.reason + _other_divergences(record)
-                )
+        if len(judged.keys() - failed.keys()) > 1 or not random_models | failed:
+            judge_rung = partial(_judge, models, rung, computations[rung], weights)
+            records = _without_failing(judged, failed, judge_rung)
         reason = f"unanswerable until the randomness is shared or switched off: {'; '.join(random_models.values())}"
         for backend in workers:
-            yield records.get(backend, Record(spec.name, rung, backend, "", "unanswerable", None, 0.0, "", reason))
+            missing = Record(spec.name, rung, backend, "", "unanswerable", None, 0.0, "", failed.get(backend, reason))
+            yield records.get(backend, missing)
 
 
 def _compare_structure(models: UserModels) -> Iterator[Record]:
@@ -102,10 +103,44 @@ def _compare_structure(models: UserModels) -> Iterator[Record]:
             yield Record(name, 0, backend, first, "equal", 0.0, 0.0, "", reason)
 
 
-def _find_randomness(models: UserModels, images: Arrays, *, train: bool) -> dict[str, str]:
+def _judge(
+    models: UserModels, rung: int, computations: list[Computation], weights: Arrays, workers: Workers
+) -> dict[str, Record]:
+    """The record of each model on a rung from 1 on, with places under the names in both models."""
+    records = {}
+    if not models.has_float64:
+        reference = next(iter(workers))
+        computations = [
+            replace(computation, compute=partial(_with_float32_reference, reference, computation.compute))
+            for computation in computations
+        ]
+    for record in judge(models.spec, rung, workers, computations, weights):
+        where = _place_in_both_models(record, models.names[record.backend])
+        reason = record.reason + _other_divergences(record)
+        name = record.reference if models.has_float64 else record.reference.removesuffix(" float64")
+        records[record.backend] = replace(record, reference=name, where=where, reason=reason)
+    return records
+
+
+def _without_failing(workers: Workers, failures: dict[str, str], compute: Callable[[Workers], T]) -> T:
+    """The result of a computation with all workers but those that have failed, as long as two are left.
+
+    failures: backend -> message, to which those that fail now are added.
+    """
+    while True:
+        sound = {backend: worker for backend, worker in workers.items() if backend not in failures}
+        try:
+            return compute(sound)
+        except WorkerError as error:
+            if len(sound) < 3:
+                raise
+            failures[error.backend] = str(error)
+
+
+def _find_randomness(models: UserModels, images: Arrays, workers: Workers, *, train: bool) -> dict[str, str]:
     """Backend -> a clause that names what is random in its model, for each model in which something is."""
     clauses = {}
-    for backend, (causes, _) in request_all(models.workers, "find_randomness", images, train=train).items():
+    for backend, (causes, _) in request_all(workers, "find_randomness", images, train=train).items():
         if causes:
             texts = [f"{_describe_place(place, models.modules[backend])} {text}" for place, text in causes]
             mode = "training" if train else "evaluation"
@@ -136,6 +171,18 @@ def _other_divergences(record: Record) -> str:
     return f"; all that diverge: {', '.join(places[:MAX_PLACES_SHOWN])}{more}, of {len(record.profile)}"
 
 
+def _with_float32_reference(
+    reference: str, compute: Compute, workers: Workers, inputs: Arrays, float64: bool, every_module: bool
+) -> dict[str, Arrays]:
+    """A computation in which the reference's float32 results stand for those in float64, which no model has."""
+    if not float64:
+        return compute(workers, inputs, False, every_module)
+    if reference not in workers:
+        return {}
+    results = compute({reference: workers[reference]}, inputs, False, every_module)
+    return {reference: {name: array.astype(np.float64) for name, array in results[reference].items()}}
+
+
 def _run_training_mode(
     models: UserModels, weights: Arrays, workers: Workers, inputs: Arrays, float64: bool, every_module: bool
 ) -> dict[str, Arrays]:
@@ -147,15 +194,16 @@ def _run_training_mode(
 
 
 def _run_gradients(
-    spec: UserModelSpec, workers: Workers, inputs: Arrays, float64: bool, every_module: bool
+    models: UserModels, workers: Workers, inputs: Arrays, float64: bool, every_module: bool
 ) -> dict[str, Arrays]:
-    """The gradient of every weight: SGD's velocity after a step with a learning rate of 0.
+    """The gradient of every weight that all models have: SGD's velocity after a step with a learning rate of 0.
 
     The gradient of a weight that a framework does not train is 0.
     """
     settings = {"momentum": 0.9, "weight_decay": 0.0, "compiled": False}
     results = ordered_arrays(request_all(workers, "train", inputs, settings=settings, rates=[0.0], float64=float64))
-    trained = {name: weight.shape for name, weight in spec.weights.items() if weight.kind not in STATISTICS}
+    weights = {name: models.spec.weights[name] for name in models.compared_weights}
+    trained = {name: weight.shape for name, weight in weights.items() if weight.kind not in STATISTICS}
     dtype = np.float64 if float64 else np.float32
     return {
         backend: {

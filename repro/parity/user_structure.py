@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from repro.interface.module_settings import ModuleDescription, Setting
 from repro.parity.mapping import WeightEntry
+from repro.weights.weight_pairs import Pair
 
 Difference = tuple[str, str]  # the shared name of a weight or module, and what differs there
 
@@ -32,17 +34,26 @@ class UserModelDescription:
 
 
 def structure_differences(
-    backends: tuple[str, str], reference: UserModelDescription, other: UserModelDescription, names: Mapping[str, str]
+    backends: tuple[str, str],
+    reference: UserModelDescription,
+    other: UserModelDescription,
+    pairs: Sequence[Pair],
+    names: Mapping[str, str],
 ) -> Iterator[Difference]:
-    """Yield the differences between two models. names: shared name of a weight or module -> the other model's own."""
+    """Yield the differences between two models.
+
+    pairs: of their weights. names: shared name of a module -> the other model's own.
+    """
     first, second = backends
+    entries = {entry.name: entry for entry in reference.entries}
     own_entries = {entry.name: entry for entry in other.entries}
-    for entry in reference.entries:
-        counterpart = own_entries[names[entry.name]]
-        if entry.trained != counterpart.trained:
-            yield entry.name, f"it is {_training(entry)} in {first} and {_training(counterpart)} in {second}"
-        if len(entry.aliases) != len(counterpart.aliases):
-            yield entry.name, f"{_sharing(entry)} in {first} and {_sharing(counterpart)} in {second}"
+    for pair in pairs:
+        for name, own_name in product(pair.left, pair.right):
+            entry, counterpart = entries[name], own_entries[own_name]
+            if entry.trained != counterpart.trained:
+                yield name, f"it is {_training(entry)} in {first} and {_training(counterpart)} in {second}"
+            if len(entry.aliases) != len(counterpart.aliases):
+                yield name, f"{_sharing(entry)} in {first} and {_sharing(counterpart)} in {second}"
     for path, own_path in _paired_modules(reference, other, names):
         module, own_module = reference.modules[path], other.modules[own_path]
         mode, own_mode = _mode(module, reference.modules[""]), _mode(own_module, other.modules[""])

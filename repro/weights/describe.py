@@ -8,14 +8,22 @@ from typing import NamedTuple
 import numpy as np
 
 from repro.interface.native_names import NativeNames
-from repro.specs import STATISTICS, Weight
+from repro.specs import STATISTICS, Weight, WeightKind
 from repro.specs.user_model import UserModelSpec
+from repro.weights.weight_pairs import long_sides
+
+# Last component of a name in a user's own normalisation -> kind
+OWN_NORM_LEAVES: dict[str, WeightKind] = {
+    "weight": "norm_scale", "scale": "norm_scale", "gamma": "norm_scale",
+    "bias": "norm_shift", "beta": "norm_shift", "shift": "norm_shift",
+}  # fmt: skip
 
 
 class FrameworkArray(NamedTuple):
     """A parameter or buffer of a model, as its framework describes it.
 
     layer: the path of the module that owns it. type: the module's type, "conv", "linear", "norm", or "" for another.
+    class_name: that of the module, which shows a normalisation that the user wrote.
     leaf: the module's name of the array. name: its name in the framework's state dict. groups: those of a convolution.
     is_parameter: whether it is a parameter, and no buffer. trained: whether its gradient is computed. aliases: further
     names, where modules share it.
@@ -23,6 +31,7 @@ class FrameworkArray(NamedTuple):
 
     layer: str
     type: str
+    class_name: str
     leaf: str
     name: str
     shape: Iterable[int]
@@ -49,6 +58,10 @@ def describe_user_model(
             continue
         name = array.name.removesuffix(array.leaf) + leaf if kind != "other" else array.name
         shape = tuple(map(int, array.shape))
+        if kind == "other" and array.is_parameter and len(long_sides(shape)) < 2 and "norm" in array.class_name.lower():
+            own_kind = OWN_NORM_LEAVES.get(array.leaf, "other")
+            if names.name(name, Weight(shape, own_kind)) == name:  # else the name would show another kind
+                kind = own_kind
         axes = names.axes.get(kind)
         if axes:
             shape = tuple(shape[axis] for axis in np.argsort(axes))

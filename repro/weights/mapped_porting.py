@@ -29,9 +29,10 @@ from repro.weights.formats import (
     write_file,
 )
 from repro.weights.layouts import AUTO
-from repro.weights.mapping_file import ModelMapping, check_names, mapping_errors, read_mapping
+from repro.weights.mapping_file import ModelMapping, checked_pairs, read_mapping
 from repro.weights.pickled_tree import left_out_line
 from repro.weights.strict import mismatches
+from repro.weights.weight_pairs import Pair, convert, neutral_value, pair_errors, unpaired
 
 
 def port_by_mapping(
@@ -46,6 +47,9 @@ def port_by_mapping(
     log: Log = print,
 ) -> None:
     """Read the weights of one model of a mapping, and write them, bit for bit, as those of another one of its models.
+
+    Weights are joined, divided and reshaped as the mapping says. A weight that only the other model has is 0, or 1 for
+    a scale, and one that only this model has must be; layers that only one model has are left out.
 
     framework: whose model `source` is of; by default, the names in the file tell. to: whose model `destination` is
     for; by default, the extension tells. prefix: the text before the name of every weight in the source; by default it
@@ -75,7 +79,10 @@ def port_by_mapping(
         log(f"removed the prefix {printable(found_prefix)!r} from every name")
     pairs = _pairs(mapping_file, mapping, origin, target)
     arrays = _checked(groups.weights, source, mapping_file, mapping.weights[origin], native_names(origin), partial, log)
-    converted = _convert(arrays, pairs, mapping.weights, origin, target)
+    canonical = _canonical(arrays, native_names(origin), mapping.weights[origin])
+    for step in pairs:
+        canonical = _carry(canonical, *step, log)
+    converted = _native(canonical, native_names(target), mapping.weights[target])
     log(f"read {source}: the model of {origin} in {mapping_file}, {len(arrays)} arrays")
     write_file(destination, converted, {})
     log(f"wrote {destination} for the model of {target}: weights")
@@ -135,24 +142,27 @@ def _recognise(
     return best[0]
 
 
-def _pairs(mapping_file: Path, mapping: ModelMapping, origin: str, target: str) -> dict[str, str]:
-    """Return the canonical names in the model of `origin` -> those in the model of `target`.
+def _pairs(
+    mapping_file: Path, mapping: ModelMapping, origin: str, target: str
+) -> list[tuple[list[Pair], dict[str, Weight], dict[str, Weight]]]:
+    """Return the steps from the model of `origin` to that of `target`, by way of the reference.
 
-    Raises ReproError unless every weight has exactly one counterpart, which has its shape.
+    A step has pairs of weights and the weights of both models. Raises ReproError unless the pairs cover all weights.
     """
     reference = mapping.weights[mapping.reference]
-    names: dict[str, dict[str, str]] = {}
+    steps = []
     errors = []
     for backend in (origin, target):
-        if backend == mapping.reference:
-            names[backend] = {name: name for name in reference}
-            continue
-        counterparts = check_names(mapping_file, mapping, backend, reference, mapping.weights[backend])
-        errors += [f"{backend}: {error}" for error in mapping_errors(reference, mapping.weights[backend], counterparts)]
-        names[backend] = {name: other for name, other in counterparts.items() if other is not None}
+        if backend != mapping.reference:
+            weights = mapping.weights[backend]
+            pairs = checked_pairs(mapping_file, mapping, backend, reference, weights)
+            errors += [f"{backend}: {error}" for error in pair_errors(reference, weights, pairs)]
+            is_first = backend == origin
+            reverse = [pair.reverse for pair in pairs]
+            steps.append((reverse, weights, reference) if is_first else (pairs, reference, weights))
     if errors:
         raise ReproError(f"{mapping_file} does not pair all weights: {'; '.join(dict.fromkeys(errors))}; correct it")
-    return {names[origin][name]: names[target][name] for name in reference}
+    return [] if origin == target else steps
 
 
 def _checked(
@@ -190,19 +200,42 @@ def _checked(
     }
 
 
-def _convert(
-    arrays: Arrays,
-    pairs: Mapping[str, str],
-    weights: Mapping[str, Mapping[str, Weight]],
-    origin: str,
-    target: str,
+def _canonical(arrays: Arrays, native: NativeNames, weights: Mapping[str, Weight]) -> Arrays:
+    return {name: native.to_canonical_axes(array, weights[name]) for name, array in arrays.items()}
+
+
+def _native(arrays: Arrays, native: NativeNames, weights: Mapping[str, Weight]) -> Arrays:
+    return {
+        native.name(name, weights[name]): np.asarray(native.to_native_axes(array, weights[name]), order="C")
+        for name, array in arrays.items()
+    }
+
+
+def _carry(
+    arrays: Arrays, pairs: list[Pair], weights: Mapping[str, Weight], other_weights: Mapping[str, Weight], log: Log
 ) -> Arrays:
-    """Return arrays by canonical name in one model under the native names of another one, with its axes."""
-    source_native, target_native = native_names(origin), native_names(target)
-    converted = {}
-    for name, other in pairs.items():
-        if name in arrays:
-            canonical = source_native.to_canonical_axes(arrays[name], weights[origin][name])
-            array = target_native.to_native_axes(canonical, weights[target][other])
-            converted[target_native.name(other, weights[target][other])] = np.asarray(array, order="C")
-    return converted
+    """Return canonical arrays of one model as those of another one.
+
+    Raises ReproError for a weight that the other model lacks, in a layer that it has, and that is not neutral.
+    """
+    converted = convert(arrays, pairs, {name: weight.shape for name, weight in other_weights.items()})
+    extra, missing = unpaired(pairs)
+    layers = {_layer(name) for pair in pairs if pair.left and pair.right for name in pair.left}
+    other_layers = {_layer(name) for pair in pairs if pair.left and pair.right for name in pair.right}
+    for name in extra:
+        value = neutral_value(name, weights[name])
+        if name in arrays and _layer(name) in layers and value is not None and np.any(arrays[name] != value):
+            raise ReproError(f"{name} is not {value:g} everywhere, and the other model has no such weight")
+    dtype = next(iter(arrays.values())).dtype if arrays else np.dtype(np.float32)
+    added = {
+        name: np.full(other_weights[name].shape, value, dtype)
+        for name in missing
+        if _layer(name) in other_layers and (value := neutral_value(name, other_weights[name])) is not None
+    }
+    if left_out := [name for name in missing if name not in added]:
+        log(f"not in the source: {len(left_out)} arrays of layers that only the other model has: {left_out[0]}, ...")
+    return converted | added
+
+
+def _layer(name: str) -> str:
+    return name.rpartition(".")[0]

@@ -1,4 +1,4 @@
-"""The mapping file of user models, which says which weights of two or three models of the same network correspond.
+"""The mapping file of user models, which says which weights of two or more models of the same network correspond.
 
 repro.parity writes it, the user corrects it, and repro.parity and repro.port read it.
 """
@@ -6,7 +6,6 @@ repro.parity writes it, the user corrects it, and repro.parity and repro.port re
 from __future__ import annotations
 
 import reprlib
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,94 +15,77 @@ from repro.errors import ReproError, unknown
 from repro.files import read_yaml, write_text
 from repro.interface.discovery import SHIPPED
 from repro.specs import Weight, WeightKind
+from repro.weights.weight_pairs import Pair
 
 MAX_FILE_BYTES = 1 << 22
+MAX_LISTED_NAMES = 1 << 17  # in all lists of a section, which YAML's aliases could repeat
 WEIGHTS = "weights"  # the section next to those of the backends
+SEPARATOR = ", "  # between the names of several weights on the left
 HEADING = """\
-# name of each weight in the model of {reference}: its name in the other model; correct it and run again
+# name of each weight in the model of {reference}: its name in the other model; correct it and run again.
+# Lines that are left out are found automatically. Further forms:
+#   attn.qkv.weight: [attn.q.weight, attn.k.weight, attn.v.weight]  # joined along the axis of the outputs
+#   attn.q.weight, attn.k.weight, attn.v.weight: attn.qkv.weight
+#   conv.bias: null  # the other model lacks it: it is 0 (a scale is 1), or it is of a layer that the other model lacks
+#   null: [aux.fc.weight, aux.fc.bias]  # the model of {reference} lacks them
 """
 WEIGHTS_HEADING = """\
 # kind and canonical shape of each weight, by which repro.port converts; repro.parity keeps them up to date
 """
-Names = dict[str, str | None]  # name in the reference -> name in another model, None without a counterpart
+LINE_FORM = "`name: counterpart`"
 
 
 @dataclass(frozen=True)
 class ModelMapping:
     """The content of a mapping file.
 
-    names: backend -> names of the reference's weights in the model of that backend; the reference itself is left out.
-    weights: backend -> canonical name in its model -> kind and canonical shape, of the reference, too; {} if the user
-    wrote the file. doubts: backend -> name in the reference -> the reason to doubt the counterpart.
+    pairs: backend -> pairs of the reference's weights and those of that backend's model; the reference itself is left
+    out. weights: backend -> canonical name in its model -> kind and canonical shape, of the reference, too; {} if the
+    user wrote the file.
     """
 
-    names: dict[str, Names]
+    pairs: dict[str, list[Pair]]
     weights: dict[str, dict[str, Weight]] = field(default_factory=dict)
-    doubts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def reference(self) -> str:
         """The backend whose model gives the names on the left, or "" where that is unclear."""
-        unnamed = [backend for backend in self.weights if backend not in self.names]
+        unnamed = [backend for backend in self.weights if backend not in self.pairs]
         return unnamed[0] if len(unnamed) == 1 else ""
 
 
-def weight_label(name: str, weight: Weight) -> str:
-    """Return how messages call a weight."""
-    groups = f" in {weight.groups} groups" if weight.groups > 1 else ""
-    return f"{name} {weight.shape} {weight.kind}{groups}"
-
-
-def mapping_errors(
-    left: Mapping[str, Weight], right: Mapping[str, Weight], names: Mapping[str, str | None]
-) -> Iterator[str]:
-    """Yield what keeps a mapping, from names of the left model to names of the right one, from covering all weights."""
-    uses = Counter(name for name in names.values() if name is not None)
-    for left_name, weight in left.items():
-        label, name = weight_label(left_name, weight), names.get(left_name)
-        if name is None:
-            yield f"{label} has no counterpart"
-            continue
-        counterpart = right[name]
-        if counterpart.shape != weight.shape or counterpart.groups != weight.groups:
-            yield f"{label} does not fit {weight_label(name, counterpart)}"
-        elif counterpart.kind != weight.kind and "other" not in (counterpart.kind, weight.kind):
-            yield f"{label} is of another kind than {weight_label(name, counterpart)}"
-        elif uses[name] > 1:
-            yield f"{label} has the same counterpart, {name}, as another weight"
-    for name, weight in right.items():
-        if name not in uses:
-            yield f"{weight_label(name, weight)} is not the counterpart of any weight"
-
-
-def check_names(
+def checked_pairs(
     path: Path, mapping: ModelMapping, backend: str, reference: Mapping[str, Weight], weights: Mapping[str, Weight]
-) -> Names:
-    """Return the names of the reference's weights in the model of `backend`, all of which exist.
+) -> list[Pair]:
+    """Return the pairs of the reference's weights and those of the model of `backend`, all of which exist.
 
-    Raises ReproError for a file without names for the backend, and for the name of a weight that does not exist.
+    Raises ReproError for a file without pairs for the backend, and for the name of a weight that does not exist.
     """
-    names = mapping.names.get(backend)
-    if names is None:
-        raise ReproError(f"{path}: {backend} must be lines of `name: counterpart`, and there are none")
-    for name, counterpart in names.items():
-        if name not in reference:
-            raise unknown(f"weight in {path}, {backend}:", name, reference)
-        if counterpart is not None and counterpart not in weights:
-            raise unknown(f"weight for {name} in {path}, {backend}:", counterpart, weights)
-    return names
+    pairs = mapping.pairs.get(backend)
+    if pairs is None:
+        raise ReproError(f"{path}: {backend} must be lines of {LINE_FORM}, and there are none")
+    for pair in pairs:
+        for name in pair.left:
+            if name not in reference:
+                raise unknown(f"weight in {path}, {backend}:", name, reference)
+        for name in pair.right:
+            if name not in weights:
+                left = SEPARATOR.join(pair.left) or "null"
+                raise unknown(f"weight for {left} in {path}, {backend}:", name, weights)
+    return pairs
 
 
 def write_mapping(path: Path, mapping: ModelMapping) -> None:
     """Write a mapping file, with doubts as comments."""
-    lines = []
-    for backend, names in mapping.names.items():
-        lines.append(f"{backend}:")
-        doubts = mapping.doubts.get(backend, {})
-        for name, counterpart in names.items():
-            comment = f"  # {doubts[name]}" if doubts.get(name) else ""
-            lines.append(f"  {_line(name, counterpart)}{comment}")
-    text = HEADING.format(reference=mapping.reference) + "\n".join(lines) + "\n\n" + WEIGHTS_HEADING + f"{WEIGHTS}:\n"
+    text = HEADING.format(reference=mapping.reference)
+    for backend, pairs in mapping.pairs.items():
+        text += f"{backend}:\n"
+        unpaired = tuple(name for pair in pairs if not pair.left for name in pair.right)
+        for pair in [pair for pair in pairs if pair.left] + [Pair((), unpaired)] * bool(unpaired):
+            right = None if not pair.right else pair.right[0] if len(pair.right) == 1 and pair.left else [*pair.right]
+            line = _line(SEPARATOR.join(pair.left) or None, right)
+            text += f"  {line}{f'  # {pair.doubt}' if pair.doubt else ''}\n"
+    text += f"\n{WEIGHTS_HEADING}{WEIGHTS}:\n"
     for backend, weights in mapping.weights.items():
         text += f"  {backend}:\n"
         for name, weight in weights.items():
@@ -113,7 +95,7 @@ def write_mapping(path: Path, mapping: ModelMapping) -> None:
     write_text(path, text)
 
 
-def _line(name: str, value: object) -> str:
+def _line(name: str | None, value: object) -> str:
     """Return the YAML of one key and its value on one line."""
     import yaml
 
@@ -127,24 +109,36 @@ def read_mapping(path: Path) -> ModelMapping:
     Raises ReproError, with the key, for another kind of file.
     """
     sections = read_yaml(path, "mapping", "repro.parity --mapping writes it", MAX_FILE_BYTES)
-    names: dict[str, Names] = {}
+    pairs: dict[str, list[Pair]] = {}
     for section, content in sections.items():
         if section == WEIGHTS:
             continue
         if section not in SHIPPED:
             raise unknown(f"key in {path}", section, [*SHIPPED, WEIGHTS])
-        for name, counterpart in _lines(path, section, content, "`name: counterpart`"):
-            if counterpart is not None and not isinstance(counterpart, str):
-                raise ReproError(f"{path}: {section}: {name} must be a name, not {reprlib.repr(counterpart)}")
-            names.setdefault(section, {})[name] = counterpart
-        names.setdefault(section, {})
+        if not isinstance(content, dict):
+            raise ReproError(f"{path}: {section} must be lines of {LINE_FORM}, not {reprlib.repr(content)}")
+        if sum(len(value) for value in content.values() if isinstance(value, list)) > MAX_LISTED_NAMES:
+            raise ReproError(f"{path}: {section} lists more than {MAX_LISTED_NAMES} names")
+        pairs[section] = [_pair(path, section, name, counterpart) for name, counterpart in content.items()]
     weights: dict[str, dict[str, Weight]] = {}
     for backend, content in _lines(path, WEIGHTS, sections.get(WEIGHTS, {}), "a backend"):
         if backend not in SHIPPED:
             raise unknown(f"key in {path}, {WEIGHTS}:", backend, SHIPPED)
         described = _lines(path, f"{WEIGHTS}: {backend}", content, "`name: {kind: ..., shape: [...]}`")
         weights[backend] = {name: _weight(path, f"{WEIGHTS}: {backend}: {name}", entry) for name, entry in described}
-    return ModelMapping(names, weights)
+    return ModelMapping(pairs, weights)
+
+
+def _pair(path: Path, section: str, name: object, counterpart: object) -> Pair:
+    """Return the pair in a line. Raises ReproError for a key or value that is not a name, several names or null."""
+    if name is not None and not isinstance(name, str):
+        raise ReproError(f"{path}: {section}: {reprlib.repr(name)} is not a name; put it in quotes")
+    left = () if name is None else tuple(name.split(SEPARATOR))
+    right: list[Any] = [] if counterpart is None else counterpart if isinstance(counterpart, list) else [counterpart]
+    if not all(isinstance(part, str) for part in right) or not (left or right):
+        form = "a name, a list of names or null" if left else "a list of names"
+        raise ReproError(f"{path}: {section}: {name or 'null'} must be {form}, not {reprlib.repr(counterpart)}")
+    return Pair(left, tuple(right))
 
 
 def _lines(path: Path, where: str, content: object, form: str) -> Iterator[tuple[str, Any]]:
@@ -164,10 +158,15 @@ def _weight(path: Path, where: str, entry: object) -> Weight:
         is_shape = (
             isinstance(shape, list) and len(shape) <= 8 and all(type(side) is int and side >= 0 for side in shape)
         )
-        is_kind = isinstance(kind, str) and kind in get_args(WeightKind) and (kind != "linear" or len(shape) == 2)
-        if is_shape and is_kind and type(groups) is int and groups > 0:
+        is_kind = isinstance(kind, str) and kind in get_args(WeightKind)
+        if is_shape and is_kind and _has_axes(kind, len(shape)) and type(groups) is int and groups > 0:
             return Weight(tuple(shape), cast(WeightKind, kind), groups)
     raise ReproError(
         f"{path}: {where} must be like {{kind: conv, shape: [8, 3, 3, 3]}}, with one of the kinds "
         f"{', '.join(get_args(WeightKind))}, not {reprlib.repr(entry)}"
     )
+
+
+def _has_axes(kind: str, count: int) -> bool:
+    """Return whether a weight of this kind can have so many axes."""
+    return count == 2 if kind == "linear" else kind != "conv" or count > 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from repro.interface.contract import DropoutSource
 from repro.interface.dropout_source import SeededDropout
 from repro.specs import STATISTICS, find_spec
 from repro.weights.truncate import corner, sample, truncated_spec
+from repro.weights.weight_pairs import Pair, convert, neutral_value, unpaired
 from repro.workers.client import LARGE_MODEL_PARAMS
 from repro.workers.repetition import first_difference
 from repro.workers.user_code import load_factory, rename_result
@@ -42,7 +43,9 @@ class ModelSession:
         self.initial_weights: Arrays = {}
         self.dropout = SeededDropout(0)
         self.dropout_source: DropoutSource = self.dropout
-        self.shared_names: dict[str, str] = {}  # a user model's own name of a weight or module -> the shared name
+        self.pairs: list[Pair] = []  # of shared names of weights, and a user model's own
+        self.shared_shapes: dict[str, tuple[int, ...]] = {}  # of weights under shared names
+        self.shared_names: dict[str, str] = {}  # a user model's own name of a module -> the shared name
         self.shared_results: set[str] = set()  # the results of `forward` that all user models have
 
     def create_model(
@@ -61,7 +64,7 @@ class ModelSession:
         spec = replace(find_spec(name, **options), **(spec_changes or {}))
         self.build = lambda: self.backend.create_model(spec)
         self.initial_weights, self.dropout = arrays, SeededDropout(seed)
-        self.dropout_source, self.shared_names = self.dropout, {}
+        self.dropout_source, self.pairs = self.dropout, []
         self.backend.load_weights(self._rebuild(), arrays)
         return None, {}
 
@@ -75,7 +78,7 @@ class ModelSession:
         build = load_factory(source, folder)
         self.build = lambda: self.backend.wrap_user_model(build(), source)
         self.dropout_source = lambda name, shape: self.dropout("", shape)  # by call order: names differ between models
-        self.shared_names = {}
+        self.pairs = []
         model = self._rebuild()
         spec = model.spec
         exported = self.backend.export_weights(model)
@@ -114,17 +117,64 @@ class ModelSession:
                 return [[name, "differs between two models that the function builds"]], {}
         return [], {}
 
-    def load_user_weights(self, arrays: Arrays, names: dict[str, str], results: list[str], seed: int) -> Answer:
+    def without_influence(self, arrays: Arrays, names: list[str], seed: int) -> Answer:
+        """Return those of some weights of the user model that do not influence its logits for "images".
+
+        names: the model's own; seed: of the numbers that are added to these weights.
+        """
+        images = _as_float(arrays["images"], float64=False)
+        model = self._model(float64=False)
+        rng = np.random.default_rng(seed)
+        changed = {
+            name: self.initial_weights[name] + rng.uniform(0.1, 1, self.initial_weights[name].shape) for name in names
+        }
+
+        def run(changes: Arrays, *, train: bool) -> Arrays:
+            self._initialise(model, changes)
+            return {"logits": self.backend.forward(model, images, train=train)["logits"]}
+
+        original = {train: run({}, train=train) for train in (False, True)}
+
+        def influences(names: Iterable[str]) -> bool:
+            changes = {name: changed[name] for name in names}
+            return any(first_difference(results, run(changes, train=train)) for train, results in original.items())
+
+        if not influences(names):
+            return names, {}
+        layers: dict[str, list[str]] = {}
+        for name in names:
+            layers.setdefault(model.spec.owners[name], []).append(name)
+        return [name for of_layer in layers.values() if not influences(of_layer) for name in of_layer], {}
+
+    def load_user_weights(
+        self, arrays: Arrays, pairs: list[list[list[str]]], names: dict[str, str], results: list[str], seed: int
+    ) -> Answer:
         """Load weights into the user model, and use shared names of weights and modules in all later answers.
 
-        arrays: weights under their shared names; names: shared name -> the model's own name; results: the shared names
-        of the results that `forward` returns; seed: of dropout.
+        arrays: weights under their shared names; pairs: of shared names of weights and the model's own; names: the
+        model's own name of a module -> the shared one; results: the shared names of the results that `forward` returns;
+        seed: of dropout. A weight that only this model has gets the value with which it changes nothing, if there is
+        one.
         """
-        self.initial_weights = {names[name]: np.array(array) for name, array in arrays.items()}
-        self.shared_names = {own_name: name for name, own_name in names.items()}
-        self.shared_results = set(results)
+        self.pairs = [Pair(tuple(left), tuple(right)) for left, right in pairs]
+        self.shared_shapes = {name: array.shape for name, array in arrays.items()}
+        weights = self._model(float64=False).spec.weights
+        for name in unpaired(self.pairs)[1]:
+            if (value := neutral_value(name, weights[name])) is not None:
+                self.initial_weights[name] = np.full_like(self.initial_weights[name], value)
+        self.initial_weights |= self._own_weights(arrays)
+        self.shared_names, self.shared_results = names, set(results)
         self.dropout.seed = seed
         return None, {}
+
+    def _own_weights(self, arrays: Mapping[str, np.ndarray]) -> Arrays:
+        """Weights of the user model under its own names, from arrays under shared names."""
+        shapes = {name: array.shape for name, array in self.initial_weights.items()}
+        return {name: np.array(array) for name, array in convert(arrays, self.pairs, shapes).items()}
+
+    def _shared_weights(self, arrays: Mapping[str, np.ndarray]) -> Arrays:
+        """Weights under shared names, from arrays of the user model under its own names."""
+        return convert(arrays, [pair.reverse for pair in self.pairs], self.shared_shapes)
 
     def check_float64(self, arrays: Arrays) -> Answer:
         """Return why the user model cannot compute in float64, or None. If it cannot, float64 is not tried again."""
@@ -155,16 +205,19 @@ class ModelSession:
         model = self._model(float64=float64)
         if model is None:
             return None, {}
-        own_names = {name: own_name for own_name, name in self.shared_names.items()}
-        changes = {
-            own_names[name.removeprefix("weights/")]: array for name, array in arrays.items() if name != "images"
-        }
-        self._initialise(model, changes)
+        changes = {name.removeprefix("weights/"): array for name, array in arrays.items() if name != "images"}
+        self._initialise(model, self._own_weights(changes) if self.pairs else changes)
         images = _as_float(arrays["images"], float64=float64)
         results = self.backend.forward(model, images, train=train, every_module=every_module)
         weights = self.backend.export_weights(model)
-        results |= {name: weights[name] for name, weight in model.spec.weights.items() if weight.kind in STATISTICS}
-        return self._with_shared_names(results, self.shared_results)
+        statistics = {name: weights[name] for name, weight in model.spec.weights.items() if weight.kind in STATISTICS}
+        if not self.pairs:
+            results |= statistics
+            return list(results), results
+        renamed = {rename_result(name, self.shared_names): array for name, array in results.items()}
+        shared = {name: array for name, array in renamed.items() if name} | self._shared_weights(statistics)
+        results = {name: array for name, array in shared.items() if name in self.shared_results}
+        return list(results), results
 
     def loss(self, arrays: Arrays, settings: dict[str, Any], float64: bool = False) -> Answer:
         """Return the "loss" of "logits" and "targets", and its "gradient" with respect to the logits."""
@@ -202,12 +255,12 @@ class ModelSession:
             if after and step in after:
                 results |= {f"step {step}: {name}": sample(array) for name, array in trainer.weights().items()}
         if not after:
-            results |= {name: sample(array) for name, array in trainer.state().items()}
+            results |= {name: sample(array) for name, array in self._shared_state(trainer.state()).items()}
         if "val_images" in arrays:
             val_images = _as_float(arrays["val_images"], float64=float64)
             batches_of_images = np.split(val_images, range(PREDICT_BATCH, len(val_images), PREDICT_BATCH))
             results["logits"] = np.concatenate([trainer.predict(images) for images in batches_of_images])
-        return self._with_shared_names(results)
+        return list(results), results
 
     def update(
         self, arrays: Arrays, settings: dict[str, Any], rates: list[float], after: list[int], float64: bool = False
@@ -234,14 +287,19 @@ class ModelSession:
                 results |= {f"step {step}: EMA of {name}": averages[name] for name in averages if name in shapes}
         return list(results), results
 
-    def _with_shared_names(self, results: Arrays, selected: Collection[str] | None = None) -> Answer:
-        """The names and arrays of the results: of a user model under shared names, and only those in `selected`."""
-        if self.shared_names:
-            renamed = {rename_result(name, self.shared_names): array for name, array in results.items()}
-            results = {
-                name: array for name, array in renamed.items() if name and (selected is None or name in selected)
-            }
-        return list(results), results
+    def _shared_state(self, state: Arrays) -> Arrays:
+        """The optimizer's state with the names of its slots and, for a user model, shared names of weights."""
+        if not self.pairs:
+            return state
+        slots: dict[str, Arrays] = {}
+        for name, array in state.items():
+            slot, _, weight = name.partition("/")
+            slots.setdefault(slot, {})[weight] = array
+        return {
+            f"{slot}/{name}": array
+            for slot, arrays in slots.items()
+            for name, array in self._shared_weights(arrays).items()
+        }
 
     def _rebuild(self) -> Any:
         """Forget all models, and build the float32 one."""
