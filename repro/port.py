@@ -111,12 +111,13 @@ def destination_path(arguments: argparse.Namespace) -> Path:
 
     Raises ReproError for a wrong extension, so that it is reported before a large file is read.
     """
+    from repro.interface.discovery import backend_of
     from repro.weights.formats import extensions, file_format
     from repro.weights.layouts import layout_format
 
     destination = arguments.destination
     if arguments.to is not None and not destination.suffix:
-        destination = destination.with_suffix(extensions(layout_format(arguments.to))[0])
+        destination = destination.with_suffix(extensions(layout_format(backend_of(arguments.to)))[0])
     file_format(destination)
     return destination
 

@@ -10,7 +10,7 @@ from mindspore import Tensor, nn
 from backends.mindspore.dropout import dropout_hooks
 from backends.mindspore.model import run_eagerly
 from repro.arrays import Arrays
-from repro.interface.module_outputs import first_output, unique_name
+from repro.interface.module_outputs import Images, first_output, image_size, unique_name
 
 LAYER_TYPES: dict[str, tuple[type, ...]] = {
     "conv": (nn.Conv2d, nn.Conv3d),  # the weights of nn.Conv1d have one axis more
@@ -24,7 +24,7 @@ def layer_type(cell: Any) -> str:
     return next((name for name, types in LAYER_TYPES.items() if isinstance(cell, types)), "")
 
 
-def forward(model: Any, images: np.ndarray, *, train: bool = False, every_module: bool = False) -> Arrays:
+def forward(model: Any, images: Images, *, train: bool = False, every_module: bool = False) -> Arrays:
     """Return the output of every stage, and the logits, for images (N, C, H, W).
 
     train: run in training mode; every_module: return every cell's input and output instead. The names are those of
@@ -32,7 +32,7 @@ def forward(model: Any, images: np.ndarray, *, train: bool = False, every_module
     """
     outputs: Arrays = {}
     cells = {name: cell for name, cell in model.cells_and_names() if name}
-    names = {cells[name]: name for name in (cells if every_module else model.spec.trace(images.shape[2]).stages)}
+    names = {cells[name]: name for name in (cells if every_module else model.spec.trace(image_size(images)).stages)}
 
     def record(name: str, value: Any) -> None:
         if isinstance(first_output(value), Tensor):
@@ -45,8 +45,7 @@ def forward(model: Any, images: np.ndarray, *, train: bool = False, every_module
             cell.register_forward_pre_hook(lambda cell, inputs: record(f"input of {names[cell]}", inputs))
             for cell in names
         ]
-    logits = run_eagerly(model, images, hooks, train=train)
-    return outputs | {"logits": logits}
+    return outputs | run_eagerly(model, images, hooks, train=train)
 
 
 def operators(model: Any, size: int) -> list[dict[str, Any]]:

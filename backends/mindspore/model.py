@@ -16,6 +16,7 @@ from backends.mindspore.models import FAMILIES
 from backends.mindspore.native_weights import NAMES
 from repro.arrays import Arrays
 from repro.errors import ReproError
+from repro.interface.module_outputs import Images, input_arrays, output_tensors
 from repro.specs import Spec, find_spec
 from repro.weights.strict import check_weights
 
@@ -105,8 +106,13 @@ def on_one_core() -> Iterator[None]:
         pin(cores)
 
 
-def run_eagerly(model: Any, images: np.ndarray, hooks: Iterable[Any], *, train: bool = False) -> np.ndarray:
-    """Return the logits in evaluation or training mode, and remove the hooks afterwards: graphs do not support them."""
+def run_eagerly(model: Any, images: Images, hooks: Iterable[Any], *, train: bool = False) -> Arrays:
+    """Return the outputs in evaluation or training mode, and remove the hooks, which graphs do not support."""
     with execution_mode(mindspore.PYNATIVE_MODE, hooks):
         model.set_train(train)
-        return model(Tensor(images)).asnumpy()
+        return {name: value.asnumpy() for name, value in outputs_of(model, map(Tensor, input_arrays(images))).items()}
+
+
+def outputs_of(model: Any, inputs: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Return the tensors in what the model returns for its inputs, by name."""
+    return output_tensors(model(*inputs), lambda value: isinstance(value, Tensor))

@@ -6,42 +6,36 @@ from collections.abc import Iterable
 from types import NoneType
 from typing import Any
 
-import numpy as np
-from mindspore import Tensor, nn
+import mindspore
+from mindspore import Tensor, nn, ops
 
-from backends.mindspore.dropout import draws_from_source, drop_rate
+from backends.mindspore.dropout import draws_from_source, drop_rate, dropout_hooks
 from backends.mindspore.introspection import forward, layer_type
+from backends.mindspore.model import execution_mode, outputs_of
 from backends.mindspore.native_weights import NAMES
+from repro.arrays import Arrays
 from repro.errors import ReproError
+from repro.interface.contract import Projection
 from repro.interface.draws import DrawWatcher
-from repro.interface.module_outputs import first_output
+from repro.interface.module_outputs import Images, input_arrays
 from repro.interface.module_settings import ModuleDescription, Setting, read_settings
 from repro.specs import Spec
 from repro.weights.describe import FrameworkArray, describe_user_model
 
 
 def wrap_user_model(model: Any, title: str) -> Any:
-    """Give a user model a `spec` of its weights, and let it return a single tensor.
+    """Give a user model a `spec` of its weights.
 
-    title: what messages call the model. Raises ReproError for an object that is not an nn.Cell, for a model with a
-    `spec` of its own and, when the model runs, for an output that is not a tensor.
+    title: what messages call the model. Raises ReproError for an object that is not an nn.Cell, and for a model with a
+    `spec` of its own.
     """
     if not isinstance(model, nn.Cell):
         raise ReproError(f"{title} is a {type(model).__name__}, not a mindspore.nn.Cell")
     if not isinstance(getattr(model, "spec", None), (Spec, NoneType)):
         raise ReproError(f"{title} already has an attribute `spec`; give it another name")
-
-    def single_tensor(_cell: Any, _inputs: Any, output: Any) -> Tensor:
-        if not isinstance(first_output(output), Tensor):
-            raise ReproError(
-                f"{title} returns a {type(output).__name__}; let it return the logits, or a tuple that starts with them"
-            )
-        return first_output(output)
-
     norms = (cell for _, cell in model.cells_and_names() if isinstance(cell, nn.layer.normalization._BatchNorm))
     momenta = (norm.momentum for norm in norms)  # the attribute, unlike the argument, is the new value's weight
     model.spec = describe_user_model(title, NAMES, framework_arrays(model), next(momenta, 0.1))
-    model.register_forward_hook(single_tensor)
     for name in model.spec.frozen:  # a trainer decides by names what it trains, and leaves out what is frozen
         model.parameters_dict()[NAMES.name(name, model.spec.weights[name])].requires_grad = True
     return model
@@ -97,7 +91,7 @@ def _special_settings(cell: nn.Cell) -> dict[str, Setting]:
     return {}
 
 
-def random_modules(model: Any, images: np.ndarray, *, train: bool) -> list[str]:
+def random_modules(model: Any, images: Images, *, train: bool) -> list[str]:
     """Return the paths of cells that draw random numbers of Python or NumPy in a forward pass.
 
     MindSpore does not show the state of its own generator.
@@ -112,3 +106,21 @@ def random_modules(model: Any, images: np.ndarray, *, train: bool) -> list[str]:
         for handle in handles:
             handle.remove()
     return watcher.drawing
+
+
+def gradients(model: Any, images: Images, projection: Projection) -> Arrays:
+    """Return the gradients of all parameters in training mode; the loss is the sum of the projected outputs."""
+    parameters = model.trainable_params()
+
+    def loss(*inputs: Tensor) -> Tensor:
+        return sum(
+            (value * Tensor(numbers).astype(value.dtype)).sum()
+            for name, value in outputs_of(model, inputs).items()
+            if (numbers := projection(name, value.shape)) is not None
+        )
+
+    with execution_mode(mindspore.PYNATIVE_MODE, dropout_hooks(model)):
+        model.set_train(True)
+        _, values = ops.value_and_grad(loss, None, parameters)(*map(Tensor, input_arrays(images)))
+        arrays = {parameter.name: value.asnumpy() for parameter, value in zip(parameters, values, strict=True)}
+    return NAMES.to_canonical(arrays, model.spec.weights)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import paddle
 from paddle import nn
 
 from repro.arrays import Arrays
-from repro.interface.module_outputs import first_output, unique_name
+from repro.interface.module_outputs import (
+    Images,
+    first_output,
+    image_size,
+    input_arrays,
+    output_tensors,
+    unique_name,
+)
 
 LAYER_TYPES: dict[str, tuple[type, ...]] = {
     "conv": (nn.Conv1D, nn.Conv2D, nn.Conv3D),
@@ -23,7 +29,7 @@ def layer_type(layer: Any) -> str:
     return next((name for name, types in LAYER_TYPES.items() if isinstance(layer, types)), "")
 
 
-def forward(model: Any, images: np.ndarray, *, train: bool = False, every_module: bool = False) -> Arrays:
+def forward(model: Any, images: Images, *, train: bool = False, every_module: bool = False) -> Arrays:
     """Return the output of every stage, and the logits, for images (N, C, H, W).
 
     train: run in training mode; every_module: return every layer's input and output instead. The names are those of
@@ -31,7 +37,7 @@ def forward(model: Any, images: np.ndarray, *, train: bool = False, every_module
     """
     outputs: Arrays = {}
     layers = dict(model.named_sublayers())
-    names = {layers[name]: name for name in (layers if every_module else model.spec.trace(images.shape[2]).stages)}
+    names = {layers[name]: name for name in (layers if every_module else model.spec.trace(image_size(images)).stages)}
 
     def record(name: str, value: Any) -> None:
         if isinstance(first_output(value), paddle.Tensor):
@@ -48,7 +54,8 @@ def forward(model: Any, images: np.ndarray, *, train: bool = False, every_module
     try:
         (model.train if train else model.eval)()
         with paddle.no_grad():
-            outputs["logits"] = model(paddle.to_tensor(images)).numpy()
+            results = output_tensors(model(*map(paddle.to_tensor, input_arrays(images))), paddle.is_tensor)
+            outputs |= {name: value.numpy() for name, value in results.items()}
     finally:
         for hook in hooks:
             hook.remove()

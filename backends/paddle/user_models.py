@@ -13,36 +13,29 @@ from paddle import nn
 from backends.paddle.dropout import draws_from_source
 from backends.paddle.introspection import forward, layer_type
 from backends.paddle.native_weights import NAMES
+from repro.arrays import Arrays
 from repro.errors import ReproError
+from repro.interface.contract import Projection
 from repro.interface.draws import DrawWatcher
-from repro.interface.module_outputs import first_output
+from repro.interface.module_outputs import Images, input_arrays, output_tensors
 from repro.interface.module_settings import RUNNING_VARIANCE, ModuleDescription, Setting, read_settings
 from repro.specs import Spec
 from repro.weights.describe import FrameworkArray, describe_user_model
 
 
 def wrap_user_model(model: Any, title: str) -> Any:
-    """Give a user model a `spec` of its weights, and let it return a single tensor.
+    """Give a user model a `spec` of its weights.
 
-    title: what messages call the model. Raises ReproError for an object that is not an nn.Layer, for a model with a
-    `spec` of its own and, when the model runs, for an output that is not a tensor.
+    title: what messages call the model. Raises ReproError for an object that is not an nn.Layer, and for a model with a
+    `spec` of its own.
     """
     if not isinstance(model, nn.Layer):
         raise ReproError(f"{title} is a {type(model).__name__}, not a paddle.nn.Layer")
     if not isinstance(getattr(model, "spec", None), (Spec, NoneType)):
         raise ReproError(f"{title} already has an attribute `spec`; give it another name")
-
-    def single_tensor(_layer: Any, _inputs: Any, output: Any) -> paddle.Tensor:
-        if not isinstance(first_output(output), paddle.Tensor):
-            raise ReproError(
-                f"{title} returns a {type(output).__name__}; let it return the logits, or a tuple that starts with them"
-            )
-        return first_output(output)
-
     norms = (layer for layer in model.sublayers() if isinstance(layer, (nn.layer.norm._BatchNormBase, nn.BatchNorm)))
     momenta = (1 - norm._momentum for norm in norms)
     model.spec = describe_user_model(title, NAMES, framework_arrays(model), next(momenta, 0.1))
-    model.register_forward_post_hook(single_tensor)
     return model
 
 
@@ -102,7 +95,7 @@ def _special_settings(layer: nn.Layer) -> dict[str, Setting]:
     return {}
 
 
-def random_modules(model: Any, images: np.ndarray, *, train: bool) -> list[str]:
+def random_modules(model: Any, images: Images, *, train: bool) -> list[str]:
     """Return the paths of layers that draw random numbers in a forward pass without asking the dropout source."""
     watcher = DrawWatcher(_random_state)
     layers = dict(model.named_sublayers(include_self=True))
@@ -121,3 +114,23 @@ def _random_state() -> list[str]:
     """The words of the generator's state that describe it, without the address of the object that holds it."""
     words = str(paddle.framework.core.default_cpu_generator().get_state()).split()
     return [word for word in words if not word.startswith("0x")]
+
+
+def gradients(model: Any, images: Images, projection: Projection) -> Arrays:
+    """Return the gradients of all parameters in training mode; the loss is the sum of the projected outputs."""
+    parameters = {name: value for name, value in model.named_parameters() if value.is_floating_point()}
+    for parameter in parameters.values():
+        parameter.stop_gradient = False
+    model.train()
+    outputs = output_tensors(model(*map(paddle.to_tensor, input_arrays(images))), paddle.is_tensor)
+    products = [
+        (value * paddle.to_tensor(numbers).astype(value.dtype)).sum()
+        for name, value in outputs.items()
+        if (numbers := projection(name, tuple(value.shape))) is not None
+    ]
+    values = paddle.grad(sum(products), list(parameters.values()), allow_unused=True)
+    arrays = {
+        name: np.zeros(parameter.shape, parameter.numpy().dtype) if value is None else value.numpy().copy()
+        for (name, parameter), value in zip(parameters.items(), values, strict=True)
+    }
+    return NAMES.to_canonical(arrays, model.spec.weights)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from repro.arrays import Arrays
-from repro.interface.module_outputs import first_output, unique_name
+from repro.interface.module_outputs import (
+    Images,
+    first_output,
+    image_size,
+    input_arrays,
+    output_tensors,
+    unique_name,
+)
 
 LAYER_TYPES: dict[str, tuple[type, ...]] = {
     "conv": (nn.Conv1d, nn.Conv2d, nn.Conv3d),
@@ -23,7 +29,7 @@ def layer_type(module: Any) -> str:
     return next((name for name, types in LAYER_TYPES.items() if isinstance(module, types)), "")
 
 
-def forward(model: Any, images: np.ndarray, *, train: bool = False, every_module: bool = False) -> Arrays:
+def forward(model: Any, images: Images, *, train: bool = False, every_module: bool = False) -> Arrays:
     """Return the output of every stage, and the logits, for images (N, C, H, W).
 
     train: run in training mode; every_module: return every module's input and output instead. The names are those of
@@ -33,7 +39,7 @@ def forward(model: Any, images: np.ndarray, *, train: bool = False, every_module
     stages = (
         [name for name, _ in model.named_modules() if name]
         if every_module
-        else model.spec.trace(images.shape[2]).stages
+        else model.spec.trace(image_size(images)).stages
     )
     names = {model.get_submodule(name): name for name in stages}
 
@@ -52,7 +58,8 @@ def forward(model: Any, images: np.ndarray, *, train: bool = False, every_module
     try:
         model.train(train)
         with torch.no_grad():
-            outputs["logits"] = model(torch.as_tensor(images)).numpy(force=True)
+            results = output_tensors(model(*map(torch.as_tensor, input_arrays(images))), torch.is_tensor)
+            outputs |= {name: value.numpy(force=True) for name, value in results.items()}
     finally:
         for hook in hooks:
             hook.remove()

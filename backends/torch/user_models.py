@@ -13,36 +13,29 @@ from torch import nn
 from backends.torch.dropout import draws_from_source
 from backends.torch.introspection import forward, layer_type
 from backends.torch.native_weights import NAMES
+from repro.arrays import Arrays
 from repro.errors import ReproError
+from repro.interface.contract import Projection
 from repro.interface.draws import DrawWatcher
-from repro.interface.module_outputs import first_output
+from repro.interface.module_outputs import Images, input_arrays, output_tensors
 from repro.interface.module_settings import ModuleDescription, Setting, read_settings
 from repro.specs import Spec
 from repro.weights.describe import FrameworkArray, describe_user_model
 
 
 def wrap_user_model(model: Any, title: str) -> Any:
-    """Give a user model a `spec` of its weights, and let it return a single tensor.
+    """Give a user model a `spec` of its weights.
 
-    title: what messages call the model. Raises ReproError for an object that is not an nn.Module, for a model with a
-    `spec` of its own and, when the model runs, for an output that is not a tensor.
+    title: what messages call the model. Raises ReproError for an object that is not an nn.Module, and for a model with
+    a `spec` of its own.
     """
     if not isinstance(model, nn.Module):
         raise ReproError(f"{title} is a {type(model).__name__}, not a torch.nn.Module")
     if not isinstance(getattr(model, "spec", None), (Spec, NoneType)):
         raise ReproError(f"{title} already has an attribute `spec`; give it another name")
-
-    def single_tensor(_module: Any, _inputs: Any, output: Any) -> torch.Tensor:
-        if not isinstance(first_output(output), torch.Tensor):
-            raise ReproError(
-                f"{title} returns a {type(output).__name__}; let it return the logits, or a tuple that starts with them"
-            )
-        return first_output(output)
-
     norms = (module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
     momenta = (norm.momentum for norm in norms if norm.momentum is not None)
     model.spec = describe_user_model(title, NAMES, framework_arrays(model), next(momenta, 0.1))
-    model.register_forward_hook(single_tensor)
     return model
 
 
@@ -98,7 +91,7 @@ def _special_settings(module: nn.Module) -> dict[str, Setting]:
     return {}
 
 
-def random_modules(model: Any, images: np.ndarray, *, train: bool) -> list[str]:
+def random_modules(model: Any, images: Images, *, train: bool) -> list[str]:
     """Return the paths of modules that draw random numbers in a forward pass without asking the dropout source."""
     watcher = DrawWatcher(lambda: torch.get_rng_state().numpy().tobytes())
     names = {module: path for path, module in model.named_modules()}
@@ -112,3 +105,20 @@ def random_modules(model: Any, images: np.ndarray, *, train: bool) -> list[str]:
         for handle in handles:
             handle.remove()
     return [path for path in watcher.drawing if not draws_from_source(model.get_submodule(path))]
+
+
+def gradients(model: Any, images: Images, projection: Projection) -> Arrays:
+    """Return the gradients of all parameters in training mode; the loss is the sum of the projected outputs."""
+    parameters = {name: value for name, value in model.named_parameters() if value.is_floating_point()}
+    for parameter in parameters.values():
+        parameter.requires_grad_()
+    model.train()
+    outputs = output_tensors(model(*map(torch.as_tensor, input_arrays(images))), torch.is_tensor)
+    products = [
+        (value * torch.as_tensor(numbers).to(value.dtype)).sum()
+        for name, value in outputs.items()
+        if (numbers := projection(name, tuple(value.shape))) is not None
+    ]
+    values = torch.autograd.grad(sum(products), list(parameters.values()), allow_unused=True, materialize_grads=True)
+    arrays = {name: value.numpy(force=True) for name, value in zip(parameters, values, strict=True)}
+    return NAMES.to_canonical(arrays, model.spec.weights)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from parity_tests.corpus.table import PAIRS, Pair
 from repro.errors import ReproError
 from repro.parity.record import Record
+from repro.parity.user_inputs import parse_inputs
 from repro.parity.user_models import load_random_weights, load_user_models
 from repro.parity.user_rungs import run_user_rungs
 from repro.workers.client import Worker
@@ -61,7 +62,9 @@ def compare(workers: Mapping[str, Worker], pair: Pair) -> Outcome:
     for worker in chosen.values():
         worker.ensure_running()
     try:
-        models = load_user_models(chosen, pair.sources, (2, 3, pair.side, pair.side), None, lines.append)
+        models = load_user_models(
+            chosen, pair.sources, parse_inputs([f"2,3,{pair.side},{pair.side}"]), None, lines.append
+        )
         weights = load_random_weights(models, 0)
         outcome.weights, outcome.doubts = len(weights), sum("  ? " in line for line in lines)
         outcome.records = list(run_user_rungs(models, RUNGS, weights, 0))

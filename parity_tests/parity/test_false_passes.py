@@ -13,6 +13,7 @@ import pytest
 from repro.errors import ReproError
 from repro.parity.__main__ import main
 from repro.parity.record import Record
+from repro.parity.user_inputs import parse_inputs
 from repro.parity.user_models import load_random_weights, load_user_models
 from repro.parity.user_rungs import run_user_rungs
 from repro.workers.client import Worker
@@ -34,7 +35,7 @@ def compare(
             require_backend(name)
         sources = {name: f"{name}_parts:{function}" for name, function in functions.items()}
         chosen = {name: workers[name] for name in functions}
-        models = load_user_models(chosen, sources, (2, 3, 8, 8), None, lambda line: None)
+        models = load_user_models(chosen, sources, parse_inputs(["2,3,8,8"]), None, lambda line: None)
         weights = load_random_weights(models, 0)
         return {(record.rung, record.backend): record for record in run_user_rungs(models, rungs, weights, 0)}
 

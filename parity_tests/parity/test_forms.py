@@ -10,12 +10,13 @@ import yaml
 
 from repro.errors import ReproError
 from repro.parity.record import Record
+from repro.parity.user_inputs import parse_inputs
 from repro.parity.user_models import load_random_weights, load_user_models
 from repro.parity.user_rungs import run_user_rungs
 from repro.workers.client import Worker
 
 FOLDER = Path(__file__).resolve().parents[1] / "programs/user_models"
-SHAPE = (2, 3, 6, 5)
+INPUTS = parse_inputs(["2,3,6,5"])
 Compare = Callable[..., dict[tuple[int, str], Record]]
 
 
@@ -34,7 +35,7 @@ def compare(workers: dict[str, Worker], monkeypatch: pytest.MonkeyPatch,
         printed: list[str] = [] if lines is None else lines
         sources = {backend: f"{backend}_forms:{function}" for backend, function in functions.items()}
         chosen = {backend: workers[backend] for backend in functions}
-        models = load_user_models(chosen, sources, SHAPE, file, printed.append)
+        models = load_user_models(chosen, sources, INPUTS, file, printed.append)
         weights = load_random_weights(models, 0)
         return {(record.rung, record.backend): record for record in run_user_rungs(models, rungs, weights, 0)}
 

@@ -17,6 +17,7 @@ from repro import port
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.interface.discovery import SHIPPED
+from repro.parity.user_inputs import parse_inputs
 from repro.parity.user_models import load_user_models
 from repro.weights import safetensors_file
 from repro.weights.formats import read_file, write_file
@@ -87,7 +88,7 @@ def test_a_network_computes_the_same_in_every_framework(
     monkeypatch.chdir(FOLDER)
     mapping = tmp_path / "names.yaml"
     sources = {backend: f"{backend}_ported:Net" for backend in SHIPPED}
-    load_user_models(workers, sources, (2, 3, 6, 6), mapping, lambda line: None)
+    load_user_models(workers, sources, parse_inputs(["2,3,6,6"]), mapping, lambda line: None)
     monkeypatch.chdir(tmp_path)
     logits: dict[str, Any] = {"torch": run_program("torch", "mapped_porting:torch", "", str(tmp_path / "net.pth"))}
     first: dict[str, Arrays] = {}

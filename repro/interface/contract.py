@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from repro.arrays import Arrays
+    from repro.interface.module_outputs import Images
     from repro.interface.module_settings import ModuleDescription
     from repro.interface.native_names import NativeNames
     from repro.interface.settings import TrainSettings
@@ -25,6 +26,13 @@ class DropoutSource(Protocol):
 
     def __call__(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """Uniform float32 numbers in [0, 1) of this shape, for the layer of this name."""
+
+
+class Projection(Protocol):
+    """The numbers by which a model's outputs are multiplied, to make a loss of them."""
+
+    def __call__(self, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
+        """Float32 numbers of this shape for the output of this name, or None to leave the output out."""
 
 
 class Trainer(Protocol):
@@ -86,19 +94,24 @@ class Backend(Protocol):
         """
 
     def wrap_user_model(self, model: Any, title: str) -> Any:
-        """A user model, ready for the functions below: its `spec` is a UserModelSpec, its output a single tensor.
+        """A user model, ready for the functions below: its `spec` is a UserModelSpec.
 
-        title: what messages call the model. Raises ReproError for an object that is not a model of the framework, and
-        later, when it runs, for an output that is not a tensor.
+        title: what messages call the model. Raises ReproError for an object that is not a model of the framework.
         """
 
     def describe_modules(self, model: Any) -> dict[str, ModuleDescription]:
         """The modules of a user model by path, as they are now, the model itself under ""."""
 
-    def random_modules(self, model: Any, images: np.ndarray, *, train: bool) -> list[str]:
+    def random_modules(self, model: Any, images: Images, *, train: bool) -> list[str]:
         """The paths of modules of a user model that draw random numbers in a forward pass, as far as that can be seen.
 
         Layers that draw from the source of set_dropout_source are left out. The path of the model itself is "".
+        """
+
+    def gradients(self, model: Any, images: Images, projection: Projection) -> Arrays:
+        """The gradients of all parameters of a user model, in training mode, by canonical name.
+
+        The loss is the sum of all outputs, each multiplied by its projection.
         """
 
     def load_weights(self, model: Any, arrays: Mapping[str, np.ndarray]) -> None:
@@ -116,9 +129,10 @@ class Backend(Protocol):
         The result cannot run. It serves Trainer.update and Trainer.loss with little memory.
         """
 
-    def forward(self, model: Any, images: np.ndarray, *, train: bool = False, every_module: bool = False) -> Arrays:
+    def forward(self, model: Any, images: Images, *, train: bool = False, every_module: bool = False) -> Arrays:
         """The output of every stage that the spec names, in the order of computation, with "logits" as the last.
 
+        A user model may have several inputs and outputs, which repro.interface.module_outputs.output_tensors names.
         train: run in training mode, which changes the running statistics; every_module: return the output of every
         module as "NAME" and its input as "input of NAME" instead; a module that runs again is "NAME (2)".
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
     from repro.interface.contract import Backend, NativeWeights
 
 SHIPPED = {"torch": "backends.torch", "paddle": "backends.paddle", "mindspore": "backends.mindspore"}
+
+LABEL = re.compile(rf"({'|'.join(SHIPPED)})(#[1-9]\d{{0,2}})?")  # torch, or torch#2 for a second model in torch
+
+
+def backend_of(label: str) -> str:
+    """Return the backend of one of several models, which are labelled torch, torch#2 and so on."""
+    return label.partition("#")[0]
 
 
 def _modules() -> dict[str, str]:

@@ -16,6 +16,7 @@ FUNCTIONS = {
     "wrap_user_model": "user_models",
     "describe_modules": "user_models",
     "random_modules": "user_models",
+    "gradients": "user_models",
     "forward": "introspection",
     "operators": "introspection",
     "set_dropout_source": "dropout",

@@ -35,7 +35,7 @@ class VerdictTable:
         """Two lines: the rungs, and under each of them the first two letters of every backend."""
         width = self.cell_width
         titles = [title if len(title) <= width else f"{title[: width - 1]}." for title in self.titles]
-        letters = " ".join(f"{name[:2]:2}" for name in self.backends)
+        letters = " ".join(f"{_abbreviation(name):2}" for name in self.backends)
         return f"{self._row('', titles)}\n{self._row('', [letters] * len(titles))}"
 
     def line(self, model: str, records: Iterable[Record]) -> str:
@@ -51,6 +51,12 @@ class VerdictTable:
 
     def _row(self, name: str, cells: Iterable[str]) -> str:
         return f"{name:{self.name_width}}  {'|'.join(f'{cell:{self.cell_width}}' for cell in cells)}".rstrip()
+
+
+def _abbreviation(backend: str) -> str:
+    """Two letters that stand for a backend, or a letter and a number for torch#2."""
+    name, _, number = backend.partition("#")
+    return f"{name[0]}{number}" if number else name[:2]
 
 
 def verdict_mark(record: Record) -> str:

@@ -16,6 +16,8 @@ from repro.weights.weight_pairs import is_pointwise, long_sides, weight_label
 
 DOUBTFUL_SIMILARITY = 0.2  # another name that is more similar by this much casts doubt on the order of execution
 
+MATRIX_LEAVES = ("weight", "kernel", "embedding_table", "embeddings")  # ends of the names of matrices
+
 
 @dataclass(frozen=True)
 class WeightEntry:
@@ -59,7 +61,7 @@ class WeightEntry:
         sides, leaf = len(long_sides(self.shape)), _leaf(self.name)
         if sides < 2:
             return "shift" if leaf.endswith(("bias", "beta")) else "scale"
-        return "matrix" if sides == 2 and leaf.endswith("weight") else "other"
+        return "matrix" if sides == 2 and leaf.endswith(MATRIX_LEAVES) else "other"
 
 
 @dataclass(frozen=True)

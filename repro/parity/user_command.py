@@ -12,25 +12,33 @@ from pathlib import Path
 
 from repro.cli import command_name
 from repro.errors import ReproError
-from repro.interface.discovery import SHIPPED
+from repro.interface.discovery import SHIPPED, backend_of
 
-DEFAULT_SHAPE = "2,3,64,64"
+DEFAULT_INPUT = "2,3,64,64"
 RUNGS = {0: "mapping", 1: "eval", 2: "train", 4: "gradients"}
 SOURCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")  # MODULE:FUNCTION
-SHAPE = re.compile(r"[1-9]\d{0,8}(,[1-9]\d{0,8})+")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of user models to the command's parser."""
     group = parser.add_argument_group(
         "user models",
-        "Compare two or three models that are not from this repository, on rungs 0, 1, 2 and 4 (default: all four).",
+        "Compare models that are not from this repository, on rungs 0, 1, 2 and 4 (default: all four).",
     )
     for backend in SHIPPED:
         group.add_argument(
-            f"--{backend}", metavar="MODULE:FUNCTION", help=f"function that returns the model in {backend}"
+            f"--{backend}",
+            action="append",
+            metavar="MODULE:FUNCTION",
+            help=f"function that returns the model in {backend}; twice to compare two models in it",
         )
-    group.add_argument("--input", metavar="N,C,H,W", help=f"shape of the input (default: {DEFAULT_SHAPE})")
+    group.add_argument(
+        "--input",
+        action="append",
+        metavar="N,C,H,W",
+        help=f"shape of an input, or int64:2,16<1000 for integers below 1000; once for each input (default: "
+        f"{DEFAULT_INPUT})",
+    )
     group.add_argument(
         "--mapping",
         type=Path,
@@ -51,12 +59,12 @@ def is_requested(arguments: argparse.Namespace) -> bool:
 
 def compare_user_models(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     """Compare the user models and return the exit code. argv: the arguments as they were typed."""
+    from repro.parity.user_inputs import parse_inputs
+
     sources = _parse_sources(arguments)
     if arguments.models != "all" or arguments.backends:
         raise ReproError("--models and --backends choose models of this repository; leave them out with user models")
-    shape = arguments.input or DEFAULT_SHAPE
-    if not SHAPE.fullmatch(shape):
-        raise ReproError(f"--input is {shape!r}; give a shape, such as {DEFAULT_SHAPE}")
+    inputs = parse_inputs(arguments.input or [DEFAULT_INPUT])
     if arguments.seeds < 1:
         raise ReproError(f"--seeds is {arguments.seeds}; give a number above 0")
     rungs = _parse_rungs(arguments.rungs)
@@ -72,10 +80,10 @@ def compare_user_models(arguments: argparse.Namespace, argv: Sequence[str]) -> i
     start = time.monotonic()
     records: list[Record] = []
     with ExitStack() as stack:
-        workers = {backend: stack.enter_context(Worker(backend)) for backend in sources}
+        workers = {label: stack.enter_context(Worker(backend_of(label), label=label)) for label in sources}
         versions = {backend: worker.version for backend, worker in workers.items()}
         print(", ".join(f"{sources[backend]} in {backend} {version}" for backend, version in versions.items()) + "\n")
-        models = load_user_models(workers, sources, tuple(map(int, shape.split(","))), arguments.mapping, print)
+        models = load_user_models(workers, sources, inputs, arguments.mapping, print)
         print("\nall models get the same random weights in place of their own", flush=True)
         for seed in range(arguments.seeds):
             weights = load_random_weights(models, seed)
@@ -93,20 +101,23 @@ def compare_user_models(arguments: argparse.Namespace, argv: Sequence[str]) -> i
     if arguments.html:
         command = f"{command_name('parity')} {shlex.join(argv)}"
         families = {title: models.spec.family}
-        summary.write_html(arguments.html, records, rung_names, versions, families, totals, command)
+        shown = {label: versions[label] for label in compared}
+        summary.write_html(arguments.html, records, rung_names, shown, families, totals, command)
     return int(bool(models.left_out) or not all(record.agrees for record in records))
 
 
 def _parse_sources(arguments: argparse.Namespace) -> dict[str, str]:
-    """Backend -> "MODULE:FUNCTION". Raises ReproError unless there are two at least."""
-    sources = {backend: source for backend in SHIPPED if (source := getattr(arguments, backend)) is not None}
-    for backend, source in sources.items():
-        if not SOURCE.fullmatch(source):
-            raise ReproError(f"--{backend} is {source!r}; give MODULE:FUNCTION, such as mymodel:build")
+    """Label -> "MODULE:FUNCTION": torch, torch#2 and so on. Raises ReproError unless there are two at least."""
+    sources = {}
+    for backend in SHIPPED:
+        for number, source in enumerate(getattr(arguments, backend) or [], 1):
+            if not SOURCE.fullmatch(source):
+                raise ReproError(f"--{backend} is {source!r}; give MODULE:FUNCTION, such as mymodel:build")
+            sources[backend if number == 1 else f"{backend}#{number}"] = source
     if len(sources) < 2:
         flags = ", ".join(f"--{backend}" for backend in SHIPPED)
         count = "one user model" if sources else "no user model"
-        raise ReproError(f"{count} to compare; give at least two of {flags}")
+        raise ReproError(f"{count} to compare; give at least two of {flags}, or one of them twice")
     return sources
 
 

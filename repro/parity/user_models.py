@@ -14,7 +14,7 @@ from repro.errors import ReproError
 from repro.interface.module_settings import ModuleDescription
 from repro.parity.judge import Workers
 from repro.parity.mapping import WeightEntry, order_by_execution
-from repro.parity.user_inputs import random_images
+from repro.parity.user_inputs import Inputs, random_inputs
 from repro.parity.user_pairs import find_pairs, mapping_table
 from repro.parity.user_structure import Difference, UserModelDescription, structure_differences
 from repro.specs import STATISTICS
@@ -35,9 +35,9 @@ class UserModels:
 
     spec: of the first model, with weights in the order of execution; pairs: of its weights with those of each model;
     names: what every model calls them; results: the results of a forward pass that all models have, under shared names;
-    shape: of the input; modules: those of each model by path, the model itself under ""; differences: of each model
-    from the first, as their functions return them; left_out: backend -> why its model cannot be compared; has_float64:
-    whether any model computes in float64.
+    inputs: what the models are given; modules: those of each model by path, the model itself under ""; differences: of
+    each model from the first, as their functions return them; left_out: backend -> why its model cannot be compared;
+    has_float64: whether any model computes in float64.
     """
 
     workers: Workers
@@ -45,7 +45,7 @@ class UserModels:
     pairs: Mapping[str, list[Pair]]
     names: SharedNames
     results: list[str]
-    shape: tuple[int, ...]
+    inputs: Inputs
     modules: Mapping[str, Mapping[str, ModuleDescription]]
     differences: Mapping[str, list[Difference]]
     left_out: Mapping[str, str]
@@ -59,7 +59,7 @@ class UserModels:
 
 
 def load_user_models(
-    workers: Workers, sources: Mapping[str, str], shape: tuple[int, ...], mapping_file: Path | None, print_line: Print
+    workers: Workers, sources: Mapping[str, str], inputs: Inputs, mapping_file: Path | None, print_line: Print
 ) -> UserModels:
     """Build a model in each worker with its function "MODULE:FUNCTION", pair their weights and print the pairs.
 
@@ -72,18 +72,30 @@ def load_user_models(
     descriptions: dict[str, UserModelDescription] = {}
     for backend in workers:
         try:
-            descriptions[backend] = _describe_model(workers, backend, sources[backend], shape)
+            descriptions[backend] = _describe_model(workers, backend, sources[backend], inputs)
         except ReproError as error:
             failures[backend] = error
     _check_count(descriptions, failures)
     entries = {backend: description.entries for backend, description in descriptions.items()}
     first = next(iter(entries))
 
+    output_names = {
+        backend: _pair_outputs(descriptions[first].outputs, description.outputs)
+        for backend, description in descriptions.items()
+    }
+    compared = [name for name in descriptions[first].outputs if all(name in names for names in output_names.values())]
+    outputs = {backend: [names[name] for name in compared] for backend, names in output_names.items()}
+    for backend, description in descriptions.items():
+        if others := [name for name in description.outputs if name not in outputs[backend]]:
+            print_line(f"not compared: {', '.join(others)} of {backend}, which no other model has")
+
     def without_influence(backend: str, names: list[str]) -> list[str]:
         if not names:
             return []
         try:
-            return workers[backend].request("without_influence", random_images(shape, 0, 0), names=names, seed=0)[0]
+            return workers[backend].request(
+                "without_influence", random_inputs(inputs, 0, 0), names=names, outputs=outputs[backend], seed=0
+            )[0]
         except WorkerError:  # the model does not run in training mode
             return []
 
@@ -99,7 +111,9 @@ def load_user_models(
     all_pairs = {first: [Pair((name,), (name,)) for name in (entry.name for entry in entries[first])]}
     all_pairs |= {backend: pairs[backend] for backend in descriptions if backend != first}
     names = {
-        backend: _weight_names(all_pairs[backend]) | _module_names(entries[first], entries[backend], all_pairs[backend])
+        backend: _weight_names(all_pairs[backend])
+        | _module_names(entries[first], entries[backend], all_pairs[backend])
+        | {name: output_names[backend][name] for name in compared}
         for backend in descriptions
     }
     shared_results = []
@@ -108,7 +122,6 @@ def load_user_models(
         shared_results.append({rename_result(result, shared_names) for result in description.results})
     spec = UserModelSpec(
         name=sources[first],
-        num_classes=reference.output[1] if len(reference.output) == 2 else 1,
         norm_momentum=reference.momentum,
         weights_by_name={entry.name: entry.weight for entry in entries[first]},
         owners={entry.name: entry.layer for entry in reference.entries},
@@ -125,11 +138,11 @@ def load_user_models(
         pairs=all_pairs,
         names=names,
         results=[result for result in reference.results if all(result in of_model for of_model in shared_results)],
-        shape=shape,
+        inputs=inputs,
         modules={backend: description.modules for backend, description in descriptions.items()},
         differences=differences,
         left_out={backend: str(failure) for backend, failure in failures.items()},
-        has_float64=_check_float64({backend: workers[backend] for backend in descriptions}, shape, print_line),
+        has_float64=_check_float64({backend: workers[backend] for backend in descriptions}, inputs, print_line),
     )
 
 
@@ -139,15 +152,23 @@ def _check_count(models: Mapping[str, object], failures: Mapping[str, ReproError
         raise next(iter(failures.values()))
 
 
-def _describe_model(workers: Workers, backend: str, source: str, shape: tuple[int, ...]) -> UserModelDescription:
+def _describe_model(workers: Workers, backend: str, source: str, inputs: Inputs) -> UserModelDescription:
     worker = workers[backend]
     description, _ = worker.request("create_user_model", source=source, folder=str(Path.cwd()))
-    results, arrays = worker.request("forward", random_images(shape, 0, 0), every_module=True)
+    results, _ = worker.request("forward", random_inputs(inputs, 0, 0), every_module=True)
     entries = order_by_execution(description["weights"], results)
     if not entries:
         raise WorkerError(backend, f"{source} has no weights, so it cannot be compared")
     modules = {path: ModuleDescription(*module) for path, module in description["modules"].items()}
-    return UserModelDescription(entries, description["momentum"], modules, results, arrays["logits"].shape)
+    return UserModelDescription(entries, description["momentum"], modules, results)
+
+
+def _pair_outputs(names: Sequence[str], own_names: Sequence[str]) -> dict[str, str]:
+    """The outputs of the first model that another one has: by their names, and in their order where these differ."""
+    pairs = {name: name for name in names if name in own_names}
+    rest = [name for name in names if name not in pairs]
+    own_rest = [name for name in own_names if name not in pairs]
+    return pairs | dict(zip(rest, own_rest, strict=False))
 
 
 def _weight_names(pairs: Sequence[Pair]) -> dict[str, str]:
@@ -175,9 +196,9 @@ def _module_names(
     return {layer: own_layer for layer, own_layer in modules.items() if own_layer}
 
 
-def _check_float64(workers: Workers, shape: tuple[int, ...], print_line: Print) -> bool:
+def _check_float64(workers: Workers, inputs: Inputs, print_line: Print) -> bool:
     """Return whether any model computes in float64. Print which model does not."""
-    answers = request_all(workers, "check_float64", random_images(shape, 0, 0))
+    answers = request_all(workers, "check_float64", random_inputs(inputs, 0, 0))
     for backend, (reason, _) in answers.items():
         if reason:
             print_line(f"{backend} is not compared in float64: {reason}")

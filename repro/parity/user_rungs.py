@@ -11,7 +11,6 @@ from typing import TypeVar
 import numpy as np
 
 from repro.arrays import Arrays
-from repro.errors import ReproError
 from repro.interface.module_settings import ModuleDescription
 from repro.parity.constants import with_unbiased_variances
 from repro.parity.forward_rungs import (
@@ -25,7 +24,7 @@ from repro.parity.forward_rungs import (
 from repro.parity.judge import GRADIENT_PREFIX, Computation, Compute, Workers, judge
 from repro.parity.record import Record
 from repro.parity.tolerance import CEILING
-from repro.parity.user_inputs import random_batch, random_images, small_signals
+from repro.parity.user_inputs import Inputs, perturbed_name, random_inputs, small_signals, with_batch
 from repro.parity.user_models import UserModels
 from repro.parity.user_structure import describe_differences
 from repro.specs import STATISTICS
@@ -43,35 +42,39 @@ def run_user_rungs(
     """Yield the records of rungs among 0, 1, 2 and 4. strict: let constants of a framework diverge, too.
 
     There is no verdict on a model that draws random numbers in the mode of the rung, nor on any model where fewer than
-    two are left. Raises ReproError for rung 4 if the output of the model is not logits (N, classes).
+    two are left.
     """
     spec, workers = models.spec, models.workers
-    if 4 in rungs and spec.num_classes < 2:
-        raise ReproError(f"rung 4 needs logits (N, classes) from {spec.name}; leave it out: --rungs 0,1,2")
-    train_shape = (max(models.shape[0], TRAIN_BATCH), *models.shape[1:])
-    make_images = {shape: partial(random_images, shape, seed) for shape in (models.shape, train_shape)}
     shared_weights = {name: weights[name] for name in models.compared_weights}
-    make_small = partial(small_signals, models.shape, shared_weights, spec, seed)
-    make_batch = partial(random_batch, train_shape, spec.num_classes, seed)
+    perturbed = perturbed_name(models.inputs, shared_weights)
+    perturbed_weights = {perturbed: weights[perturbed.removeprefix("weights/")]} if "/" in perturbed else {}
+
+    def make_inputs(inputs: Inputs, attempt: int) -> Arrays:
+        return perturbed_weights | random_inputs(inputs, seed, attempt)
+
+    def make_small(attempt: int) -> Arrays:
+        return perturbed_weights | small_signals(models.inputs, shared_weights, spec, seed, attempt)
+
+    make_batch = partial(make_inputs, with_batch(models.inputs, TRAIN_BATCH))
     run_gradients = partial(_run_gradients, models)
     run_training = run_training_mode if strict else partial(_run_training_mode, models, weights)
 
     def computation(name: str, make_inputs: MakeInputs, compute: Compute, float64_factor: float) -> Computation:
-        return Computation(name, make_inputs, "images", compute, float64_factor, ceiling=CEILING)
+        return Computation(name, make_inputs, perturbed, compute, float64_factor, ceiling=CEILING)
 
     computations = {
         1: [
-            computation("", make_images[models.shape], run_evaluation, EVALUATION_FLOAT64_FACTOR),
+            computation("", partial(make_inputs, models.inputs), run_evaluation, EVALUATION_FLOAT64_FACTOR),
             # Paddle keeps an epsilon in float32, which matters where signals are small
             computation("small signals", make_small, run_evaluation, TRAINING_FLOAT64_FACTOR),
         ],
-        2: [computation("", make_images[train_shape], run_training, TRAINING_FLOAT64_FACTOR)],
+        2: [computation("", make_batch, run_training, TRAINING_FLOAT64_FACTOR)],
         4: [computation("", make_batch, run_gradients, TRAINING_FLOAT64_FACTOR)],
     }
     failures: dict[bool, dict[str, str]] = {False: {}, True: {}}  # of evaluation and of training mode
     randomness = {
         train: _without_failing(workers, failures[train], partial(_find_randomness, models, images, train=train))
-        for train, images in ((False, make_images[models.shape](0)), (True, make_images[train_shape](0)))
+        for train, images in ((False, make_inputs(models.inputs, 0)), (True, make_batch(0)))
         if ({2, 4} if train else {1}) & set(rungs)
     }
     for rung in rungs:
@@ -196,19 +199,10 @@ def _run_training_mode(
 def _run_gradients(
     models: UserModels, workers: Workers, inputs: Arrays, float64: bool, every_module: bool
 ) -> dict[str, Arrays]:
-    """The gradient of every weight that all models have: SGD's velocity after a step with a learning rate of 0.
-
-    The gradient of a weight that a framework does not train is 0.
-    """
-    settings = {"momentum": 0.9, "weight_decay": 0.0, "compiled": False}
-    results = ordered_arrays(request_all(workers, "train", inputs, settings=settings, rates=[0.0], float64=float64))
-    weights = {name: models.spec.weights[name] for name in models.compared_weights}
-    trained = {name: weight.shape for name, weight in weights.items() if weight.kind not in STATISTICS}
-    dtype = np.float64 if float64 else np.float32
+    """The gradient of every weight that all models have, from the last to the first."""
+    results = ordered_arrays(request_all(workers, "gradients", inputs, float64=float64))
+    trained = [name for name in models.compared_weights if models.spec.weights[name].kind not in STATISTICS]
     return {
-        backend: {
-            f"{GRADIENT_PREFIX}{name}": arrays.get(f"velocity/{name}", np.zeros(trained[name], dtype))
-            for name in reversed(trained)
-        }
+        backend: {f"{GRADIENT_PREFIX}{name}": arrays[name] for name in reversed(trained) if name in arrays}
         for backend, arrays in results.items()
     }

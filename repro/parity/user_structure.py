@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from repro.interface.module_outputs import is_output
 from repro.interface.module_settings import ModuleDescription, Setting
 from repro.parity.mapping import WeightEntry
 from repro.weights.weight_pairs import Pair
@@ -22,15 +23,18 @@ class UserModelDescription:
     """A user model as its worker describes it.
 
     entries: its weights in the order of execution; momentum: of its normalisations; modules: by path, the model itself
-    under ""; results: the names of everything that a forward pass computes, in that order; output: the shape of the
-    output.
+    under ""; results: the names of everything that a forward pass computes, in that order.
     """
 
     entries: list[WeightEntry]
     momentum: float
     modules: Mapping[str, ModuleDescription]
     results: list[str]
-    output: tuple[int, ...]
+
+    @property
+    def outputs(self) -> list[str]:
+        """The names of the outputs, in that order."""
+        return [name for name in self.results if is_output(name)]
 
 
 def structure_differences(

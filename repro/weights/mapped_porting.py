@@ -13,6 +13,7 @@ import numpy as np
 
 from repro.arrays import Arrays
 from repro.errors import ReproError, unknown
+from repro.interface.discovery import backend_of
 from repro.interface.native_names import NativeNames
 from repro.specs import Weight
 from repro.untrusted import printable
@@ -78,11 +79,13 @@ def port_by_mapping(
         groups.remove_prefix(found_prefix)
         log(f"removed the prefix {printable(found_prefix)!r} from every name")
     pairs = _pairs(mapping_file, mapping, origin, target)
-    arrays = _checked(groups.weights, source, mapping_file, mapping.weights[origin], native_names(origin), partial, log)
-    canonical = _canonical(arrays, native_names(origin), mapping.weights[origin])
+    arrays = _checked(
+        groups.weights, source, mapping_file, mapping.weights[origin], native_names(backend_of(origin)), partial, log
+    )
+    canonical = _canonical(arrays, native_names(backend_of(origin)), mapping.weights[origin])
     for step in pairs:
         canonical = _carry(canonical, *step, log)
-    converted = _native(canonical, native_names(target), mapping.weights[target])
+    converted = _native(canonical, native_names(backend_of(target)), mapping.weights[target])
     log(f"read {source}: the model of {origin} in {mapping_file}, {len(arrays)} arrays")
     write_file(destination, converted, {})
     log(f"wrote {destination} for the model of {target}: weights")
@@ -91,6 +94,9 @@ def port_by_mapping(
 def _target(mapping_file: Path, mapping: ModelMapping, destination: Path, to: str | None) -> str:
     """Return the backend of the model that the destination is for."""
     form = file_format(destination)
+    models = [label for label in mapping.weights if backend_of(label) == form]
+    if not to and len(models) > 1:
+        raise ReproError(f"{mapping_file} has several models of {form}; give --to {' or '.join(models)}")
     target = to or form
     if target == SAFETENSORS:
         raise ReproError(f"{destination} can be for any framework; give --to {' or '.join(mapping.weights)}")
@@ -99,8 +105,8 @@ def _target(mapping_file: Path, mapping: ModelMapping, destination: Path, to: st
             f"{mapping_file} has no model of {target}, only of {' and '.join(mapping.weights)}; run repro.parity with "
             f"--{target}, too, and another --mapping"
         )
-    if form not in (target, SAFETENSORS):
-        expected = ", ".join(extensions(target))
+    if form not in (backend_of(target), SAFETENSORS):
+        expected = ", ".join(extensions(backend_of(target)))
         raise ReproError(f"{destination} is a file of {form}, not of {target}, whose files end in {expected}")
     return target
 
@@ -125,7 +131,7 @@ def _recognise(
     form = source_format(source)
     candidates = {}
     for backend in mapping.weights if framework == AUTO else [framework]:
-        names = native_names(backend).native_shapes(mapping.weights[backend])
+        names = native_names(backend_of(backend)).native_shapes(mapping.weights[backend])
         for candidate in prefixes:
             candidates[backend, candidate] = sum(f"{candidate}{name}" in arrays for name in names)
     most = max(candidates.values())
@@ -133,7 +139,7 @@ def _recognise(
     if not most:
         first = printable(next(iter(arrays), ""))
         raise ReproError(f"{source} has none of the names in {mapping_file}; its first is {first}")
-    best = [key for key in best if key[0] == form] or best
+    best = [key for key in best if backend_of(key[0]) == form] or best
     if len({backend for backend, _ in best}) > 1:
         raise ReproError(
             f"{source} fits the models of {' and '.join(backend for backend, _ in best)}; give --from {best[0][0]}, "

@@ -13,7 +13,7 @@ from typing import Any, cast, get_args
 
 from repro.errors import ReproError, unknown
 from repro.files import read_yaml, write_text
-from repro.interface.discovery import SHIPPED
+from repro.interface.discovery import LABEL, SHIPPED
 from repro.specs import Weight, WeightKind
 from repro.weights.weight_pairs import Pair
 
@@ -41,7 +41,7 @@ class ModelMapping:
 
     pairs: backend -> pairs of the reference's weights and those of that backend's model; the reference itself is left
     out. weights: backend -> canonical name in its model -> kind and canonical shape, of the reference, too; {} if the
-    user wrote the file.
+    user wrote the file. A second model in torch has torch#2 in place of the backend.
     """
 
     pairs: dict[str, list[Pair]]
@@ -113,7 +113,7 @@ def read_mapping(path: Path) -> ModelMapping:
     for section, content in sections.items():
         if section == WEIGHTS:
             continue
-        if section not in SHIPPED:
+        if not (isinstance(section, str) and LABEL.fullmatch(section)):
             raise unknown(f"key in {path}", section, [*SHIPPED, WEIGHTS])
         if not isinstance(content, dict):
             raise ReproError(f"{path}: {section} must be lines of {LINE_FORM}, not {reprlib.repr(content)}")
@@ -122,7 +122,7 @@ def read_mapping(path: Path) -> ModelMapping:
         pairs[section] = [_pair(path, section, name, counterpart) for name, counterpart in content.items()]
     weights: dict[str, dict[str, Weight]] = {}
     for backend, content in _lines(path, WEIGHTS, sections.get(WEIGHTS, {}), "a backend"):
-        if backend not in SHIPPED:
+        if not LABEL.fullmatch(backend):
             raise unknown(f"key in {path}, {WEIGHTS}:", backend, SHIPPED)
         described = _lines(path, f"{WEIGHTS}: {backend}", content, "`name: {kind: ..., shape: [...]}`")
         weights[backend] = {name: _weight(path, f"{WEIGHTS}: {backend}: {name}", entry) for name, entry in described}

@@ -48,13 +48,14 @@ class WorkerError(ReproError):
 class Worker:
     """A worker process, as a context manager. Every method raises WorkerError where the process does not answer."""
 
-    def __init__(self, backend: str, *, timeout: float = 300.0, niceness: int = 0):
+    def __init__(self, backend: str, *, label: str = "", timeout: float = 300.0, niceness: int = 0):
         """Start the process.
 
-        timeout: seconds that one request, or the start, may take; niceness: increment from 0 to 19 by which other
-        processes go first.
+        label: what messages call the worker, where there are several of a backend; timeout: seconds that one request,
+        or the start, may take; niceness: increment from 0 to 19 by which other processes go first.
         """
         self.backend, self.timeout, self.niceness = backend, timeout, niceness
+        self.label = label or backend
         self.threads = 1  # several workers compute at once, and threads of frameworks wait for each other in busy loops
         self._start()
 
@@ -144,7 +145,7 @@ class Worker:
                 self.process.kill()
                 self.process.wait()
                 raise WorkerError(
-                    self.backend,
+                    self.label,
                     f"{self._title}: no answer to {request!r} within {self.timeout:g} s; the worker was stopped"
                     f"{self._last_output()}",
                 )
@@ -153,7 +154,7 @@ class Worker:
             self._raise_ended(request)
         if "error" in answer:
             output = "" if answer["expected"] else self._last_output()
-            raise WorkerError(self.backend, f"{self._title}: {answer['error']}{output}")
+            raise WorkerError(self.label, f"{self._title}: {answer['error']}{output}")
         arrays = safetensors_file.load(self.folder / "answer.safetensors")[0] if answer["arrays"] else {}
         return answer["result"], arrays
 
@@ -161,12 +162,12 @@ class Worker:
         code = self._wait_or_kill()
         end = f"signal {-code}" if code < 0 else f"exit code {code}"
         raise WorkerError(
-            self.backend, f"{self._title}: the worker ended with {end} during {request!r}{self._last_output()}"
+            self.label, f"{self._title}: the worker ended with {end} during {request!r}{self._last_output()}"
         )
 
     @property
     def _title(self) -> str:
-        return f"backend {self.backend} ({self.python})"
+        return f"backend {self.label} ({self.python})"
 
     def _last_output(self) -> str:
         """The last lines of the log, for the end of an error message."""

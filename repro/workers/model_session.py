@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -97,7 +98,7 @@ class ModelSession:
         Modules are watched for the numbers that they draw, and two forward passes of the model, and one of another
         model that the user's function builds, must have the same results.
         """
-        images = _as_float(arrays["images"], float64=False)
+        images = _inputs(arrays, float64=False)
 
         def run(model: Any) -> Arrays:
             self._initialise(model)
@@ -117,12 +118,13 @@ class ModelSession:
                 return [[name, "differs between two models that the function builds"]], {}
         return [], {}
 
-    def without_influence(self, arrays: Arrays, names: list[str], seed: int) -> Answer:
-        """Return those of some weights of the user model that do not influence its logits for "images".
+    def without_influence(self, arrays: Arrays, names: list[str], outputs: list[str], seed: int) -> Answer:
+        """Return those of some weights of the user model that do not influence its outputs for "images".
 
-        names: the model's own; seed: of the numbers that are added to these weights.
+        names, outputs: the model's own names of weights, and of the outputs that matter; seed: of the numbers that are
+        added to these weights.
         """
-        images = _as_float(arrays["images"], float64=False)
+        images = _inputs(arrays, float64=False)
         model = self._model(float64=False)
         rng = np.random.default_rng(seed)
         changed = {
@@ -131,7 +133,8 @@ class ModelSession:
 
         def run(changes: Arrays, *, train: bool) -> Arrays:
             self._initialise(model, changes)
-            return {"logits": self.backend.forward(model, images, train=train)["logits"]}
+            results = self.backend.forward(model, images, train=train)
+            return {name: array for name, array in results.items() if name in outputs}
 
         original = {train: run({}, train=train) for train in (False, True)}
 
@@ -199,15 +202,14 @@ class ModelSession:
     ) -> Answer:
         """Return the results of Backend.forward for "images" (N, C, H, W), and then the running statistics.
 
-        Evaluation mode must leave the running statistics as they are; the comparison checks it. A "weights/NAME" takes
-        the place of an initial weight of a user model.
+        A user model may have further inputs, "input 2" and so on. Evaluation mode must leave the running statistics as
+        they are; the comparison checks it. A "weights/NAME" takes the place of an initial weight of a user model.
         """
         model = self._model(float64=float64)
         if model is None:
             return None, {}
-        changes = {name.removeprefix("weights/"): array for name, array in arrays.items() if name != "images"}
-        self._initialise(model, self._own_weights(changes) if self.pairs else changes)
-        images = _as_float(arrays["images"], float64=float64)
+        self._initialise(model, self._changes(arrays))
+        images = _inputs(arrays, float64=float64)
         results = self.backend.forward(model, images, train=train, every_module=every_module)
         weights = self.backend.export_weights(model)
         statistics = {name: weights[name] for name, weight in model.spec.weights.items() if weight.kind in STATISTICS}
@@ -216,8 +218,40 @@ class ModelSession:
             return list(results), results
         renamed = {rename_result(name, self.shared_names): array for name, array in results.items()}
         shared = {name: array for name, array in renamed.items() if name} | self._shared_weights(statistics)
-        results = {name: array for name, array in shared.items() if name in self.shared_results}
+        results = {
+            name: array if array.dtype.kind == "f" else _as_float(array, float64=float64)
+            for name, array in shared.items()
+            if name in self.shared_results
+        }
         return list(results), results
+
+    def gradients(self, arrays: Arrays, *, float64: bool = False) -> Answer:
+        """Return the gradient of every weight of a user model for "images", under shared names, in training mode.
+
+        The loss is the sum of the compared outputs, each multiplied by random numbers that depend on its name.
+        Gradients of more than SAMPLE_SIZE elements are sampled.
+        """
+        model = self._model(float64=float64)
+        if model is None:
+            return None, {}
+        self._initialise(model, self._changes(arrays))
+
+        def projection(name: str, shape: tuple[int, ...]) -> np.ndarray | None:
+            shared = rename_result(name, self.shared_names)
+            if shared not in self.shared_results:
+                return None
+            rng = np.random.default_rng([self.dropout.seed, zlib.crc32(shared.encode())])
+            return rng.standard_normal(shape, np.float32)
+
+        gradients = self.backend.gradients(model, _inputs(arrays, float64=float64), projection)
+        results = {name: sample(array) for name, array in self._shared_weights(gradients).items()}
+        return list(results), results
+
+    def _changes(self, arrays: Arrays) -> Arrays:
+        """The weights among the arrays of a request, under the model's own names."""
+        prefix = "weights/"
+        changes = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        return self._own_weights(changes) if self.pairs else changes
 
     def loss(self, arrays: Arrays, settings: dict[str, Any], float64: bool = False) -> Answer:
         """Return the "loss" of "logits" and "targets", and its "gradient" with respect to the logits."""
@@ -255,7 +289,7 @@ class ModelSession:
             if after and step in after:
                 results |= {f"step {step}: {name}": sample(array) for name, array in trainer.weights().items()}
         if not after:
-            results |= {name: sample(array) for name, array in self._shared_state(trainer.state()).items()}
+            results |= {name: sample(array) for name, array in trainer.state().items()}
         if "val_images" in arrays:
             val_images = _as_float(arrays["val_images"], float64=float64)
             batches_of_images = np.split(val_images, range(PREDICT_BATCH, len(val_images), PREDICT_BATCH))
@@ -286,20 +320,6 @@ class ModelSession:
                 results |= {f"step {step}: {name}": weights[name] for name in weights if name in shapes}
                 results |= {f"step {step}: EMA of {name}": averages[name] for name in averages if name in shapes}
         return list(results), results
-
-    def _shared_state(self, state: Arrays) -> Arrays:
-        """The optimizer's state with the names of its slots and, for a user model, shared names of weights."""
-        if not self.pairs:
-            return state
-        slots: dict[str, Arrays] = {}
-        for name, array in state.items():
-            slot, _, weight = name.partition("/")
-            slots.setdefault(slot, {})[weight] = array
-        return {
-            f"{slot}/{name}": array
-            for slot, arrays in slots.items()
-            for name, array in self._shared_weights(arrays).items()
-        }
 
     def _rebuild(self) -> Any:
         """Forget all models, and build the float32 one."""
@@ -346,6 +366,16 @@ class ModelSession:
         """A trainer of the model with its initial weights; None as in _model."""
         model = self._initial_model(float64=float64, truncate=truncate)
         return None if model is None else self.backend.create_trainer(model, TrainSettings(**settings))
+
+
+def _inputs(arrays: Arrays, *, float64: bool) -> np.ndarray | list[np.ndarray]:
+    """The inputs of a model among the arrays of a request, those with fractions in the precision of the model."""
+    names = [name for name in arrays if name == "images" or name.startswith("input ")]
+    inputs = [
+        _as_float(arrays[name], float64=float64) if arrays[name].dtype.kind == "f" else np.array(arrays[name])
+        for name in sorted(names, key=lambda name: (name != "images", len(name), name))
+    ]
+    return inputs[0] if len(inputs) == 1 else inputs
 
 
 def _as_float(array: np.ndarray, *, float64: bool) -> np.ndarray:

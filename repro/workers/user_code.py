@@ -13,20 +13,15 @@ from typing import Any
 
 from repro.errors import ReproError, unknown
 
-RESULT_NAME = re.compile(r"(input of |\w+/|step \d+: )?(.+?)( \(\d+\))?")
-UNCHANGED_NAMES = ("logits", "loss")
+RESULT_NAME = re.compile(r"(input of )?(.+?)( \(\d+\))?", re.DOTALL)
 
 
 def rename_result(result: str, names: Mapping[str, str]) -> str | None:
-    """The name of a result ("input of NAME", "velocity/NAME", "NAME (2)") with NAME replaced as `names` has it.
-
-    Returns None where NAME is not in `names`, except for the logits and the loss, which keep their names.
-    """
+    """The name of a result ("NAME", "input of NAME", "NAME (2)") with NAME replaced as `names` has it, or else None."""
     match = RESULT_NAME.fullmatch(result)
     assert match
     prefix, name, suffix = match.groups(default="")
-    renamed = names.get(name, name if name in UNCHANGED_NAMES else "")
-    return f"{prefix}{renamed}{suffix}" if renamed else None
+    return f"{prefix}{names[name]}{suffix}" if name in names else None
 
 
 def load_factory(source: str, folder: str) -> Callable[[], Any]:
