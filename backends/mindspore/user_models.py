@@ -18,7 +18,7 @@ from repro.errors import ReproError
 from repro.interface.contract import Projection
 from repro.interface.draws import DrawWatcher
 from repro.interface.module_outputs import Images, input_arrays
-from repro.interface.module_settings import ModuleDescription, Setting, read_settings
+from repro.interface.module_settings import ModuleDescription, Setting, module_text, read_geometry, read_settings
 from repro.specs import Spec
 from repro.weights.describe import FrameworkArray, describe_user_model
 
@@ -70,9 +70,12 @@ def framework_arrays(model: nn.Cell) -> Iterable[FrameworkArray]:
 def describe_modules(model: Any) -> dict[str, ModuleDescription]:
     """Return the modules of a user model by path, as they are now, the model itself under ""."""
     return {
-        path: ModuleDescription(type(cell).__name__, cell.training, read_settings(cell, _special_settings(cell)))
+        path: ModuleDescription(
+            type(cell).__name__, cell.training, read_settings(cell, _special_settings(cell)), read_geometry(cell),
+            module_text(cell, is_leaf=not any(True for _ in cell.cells())),
+        )
         for path, cell in model.cells_and_names()
-    }
+    }  # fmt: skip
 
 
 def _special_settings(cell: nn.Cell) -> dict[str, Setting]:

@@ -18,7 +18,14 @@ from repro.errors import ReproError
 from repro.interface.contract import Projection
 from repro.interface.draws import DrawWatcher
 from repro.interface.module_outputs import Images, input_arrays, output_tensors
-from repro.interface.module_settings import RUNNING_VARIANCE, ModuleDescription, Setting, read_settings
+from repro.interface.module_settings import (
+    RUNNING_VARIANCE,
+    ModuleDescription,
+    Setting,
+    module_text,
+    read_geometry,
+    read_settings,
+)
 from repro.specs import Spec
 from repro.weights.describe import FrameworkArray, describe_user_model
 
@@ -71,9 +78,12 @@ def framework_arrays(model: nn.Layer) -> Iterable[FrameworkArray]:
 def describe_modules(model: Any) -> dict[str, ModuleDescription]:
     """Return the modules of a user model by path, as they are now, the model itself under ""."""
     return {
-        path: ModuleDescription(type(layer).__name__, layer.training, read_settings(layer, _special_settings(layer)))
+        path: ModuleDescription(
+            type(layer).__name__, layer.training, read_settings(layer, _special_settings(layer)), read_geometry(layer),
+            module_text(layer, is_leaf=not any(True for _ in layer.children())),
+        )
         for path, layer in model.named_sublayers(include_self=True)
-    }
+    }  # fmt: skip
 
 
 def _special_settings(layer: nn.Layer) -> dict[str, Setting]:

@@ -18,7 +18,7 @@ from repro.errors import ReproError
 from repro.interface.contract import Projection
 from repro.interface.draws import DrawWatcher
 from repro.interface.module_outputs import Images, input_arrays, output_tensors
-from repro.interface.module_settings import ModuleDescription, Setting, read_settings
+from repro.interface.module_settings import ModuleDescription, Setting, module_text, read_geometry, read_settings
 from repro.specs import Spec
 from repro.weights.describe import FrameworkArray, describe_user_model
 
@@ -70,10 +70,11 @@ def describe_modules(model: Any) -> dict[str, ModuleDescription]:
     """Return the modules of a user model by path, as they are now, the model itself under ""."""
     return {
         path: ModuleDescription(
-            type(module).__name__, module.training, read_settings(module, _special_settings(module))
+            type(module).__name__, module.training, read_settings(module, _special_settings(module)),
+            read_geometry(module), module_text(module, is_leaf=not any(True for _ in module.children())),
         )
         for path, module in model.named_modules()
-    }
+    }  # fmt: skip
 
 
 def _special_settings(module: nn.Module) -> dict[str, Setting]:

@@ -229,8 +229,11 @@ def test_command_with_another_interpreter(
     files = ["--json", str(tmp_path / "out.json"), "--html", str(tmp_path / "out.html")]
     assert main([*flags, *files]) == 1
     assert (tmp_path / "used").exists()
+    printed = capsys.readouterr().out
+    assert "paddle DIVERGES from torch: 1 cause; " in printed
     assert (
-        "paddle first diverges from torch float64 at input of conv2 (after bn1), in paddle" in capsys.readouterr().out
+        "1  between bn1 and conv2 (paddle: between stem.1 and block.0): torch computes relu(bn1), and paddle bn1"
+        in printed
     )
     assert '"rung": 1' in (tmp_path / "out.json").read_text()
     assert "torch_net:build" in (tmp_path / "out.html").read_text()

@@ -6,7 +6,7 @@ logits float32 (N, classes), and weights under their canonical names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -135,6 +135,20 @@ class Backend(Protocol):
         A user model may have several inputs and outputs, which repro.interface.module_outputs.output_tensors names.
         train: run in training mode, which changes the running statistics; every_module: return the output of every
         module as "NAME" and its input as "input of NAME" instead; a module that runs again is "NAME (2)".
+        """
+
+    def forward_with_values(
+        self, model: Any, images: Images, names: Collection[str], values: Mapping[str, np.ndarray],
+        seeds: Mapping[str, np.ndarray], *, train: bool,
+    ) -> tuple[Arrays, dict[str, str]]:  # fmt: skip
+        """A forward pass in which each value in `values` is put in place of the one that the model computes.
+
+        names: the values to return as they are computed, before they are replaced, named as by `forward` with
+        every_module; the outputs are always among the results. A value of another shape is not put in place. seeds:
+        gradients with respect to computed values; with them the results have "gradient of NAME" for each value in
+        `names`, with respect to what was put in its place, and for each weight. A replaced value ends the gradients of
+        what follows from it, so that each module and each piece of code between modules is seen without the errors of
+        others. Also returns the place "FILE:LINE" of the call for each value.
         """
 
     def set_dropout_source(self, model: Any, source: DropoutSource) -> None:

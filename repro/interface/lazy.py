@@ -19,6 +19,7 @@ FUNCTIONS = {
     "gradients": "user_models",
     "forward": "introspection",
     "operators": "introspection",
+    "forward_with_values": "substitution",
     "set_dropout_source": "dropout",
     "create_trainer": "trainer",
     "use_device": "processes",

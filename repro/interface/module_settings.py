@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from numbers import Real
 from typing import Any, NamedTuple
@@ -24,17 +25,35 @@ ATTRIBUTES = {
     "threshold": "threshold",
     "alpha": "alpha",
 }
+# Geometry -> its attributes in the frameworks' own layers, without a leading underscore
+GEOMETRY = {
+    "kernel size": ("kernel_size", "ksize"),
+    "stride": ("stride",),
+    "dilation": ("dilation",),
+    "number of groups": ("groups", "group"),
+    "output size": ("output_size", "size"),
+    "scale factor": ("scale_factor",),
+    "interpolation": ("mode",),
+    "axis": ("dim", "axis"),
+    "return type": ("return_mask", "return_indices"),
+}
+MAX_TEXT = 160
+UNINTERESTING = re.compile(r",? *(weight_init|bias_init|dtype|data_format|format|device)=(<[^>]*>|[^,>)]*)")
 
 
 class ModuleDescription(NamedTuple):
     """A module of a user model as the model's function returned it.
 
-    type: the name of its class. training: whether it is in training mode. settings: its settings by name.
+    type: the name of its class. training: whether it is in training mode. settings: its settings by name. geometry:
+    further settings, which are comparable only where both models arrange the same operations, such as padding. text:
+    the module as its framework writes it.
     """
 
     type: str
     training: bool
     settings: dict[str, Setting]
+    geometry: dict[str, str] = {}  # noqa: RUF012
+    text: str = ""
 
 
 def read_settings(module: Any, special: Mapping[str, Any]) -> dict[str, Setting]:
@@ -54,3 +73,38 @@ def read_settings(module: Any, special: Mapping[str, Any]) -> dict[str, Setting]
     settings |= special
     return {name: value if isinstance(value, str) else float(value) for name, value in settings.items()
             if isinstance(value, (str, Real))}  # fmt: skip
+
+
+def read_geometry(module: Any) -> dict[str, str]:
+    """The kernel sizes, strides, padding and the like of a framework's own layer, in one notation."""
+    values = vars(module)
+    if type(module).__module__.partition(".")[0] not in ("torch", "paddle", "mindspore"):
+        return {}
+
+    def read(names: tuple[str, ...]) -> Any:
+        return next((values[key] for name in names for key in (name, f"_{name}") if values.get(key) is not None), None)
+
+    geometry = {setting: read(attributes) for setting, attributes in GEOMETRY.items()}
+    pad_mode = values.get("pad_mode")  # MindSpore's
+    explicit = read(("padding",))
+    geometry["padding"] = {"same": "same", "valid": 0}.get(str(pad_mode).lower(), explicit)
+    geometry["padding mode"] = read(("padding_mode",))
+    return {
+        name: _plain(value) for name, value in geometry.items() if isinstance(value, (str, int, float, tuple, list))
+    }
+
+
+def _plain(value: Any) -> str:
+    """A number, or several as "2" where all are equal and as "2x3" otherwise."""
+    if not isinstance(value, (tuple, list)):
+        return str(value)
+    numbers = list(map(str, value))
+    return numbers[0] if numbers and len(set(numbers)) == 1 else "x".join(numbers)
+
+
+def module_text(module: Any, *, is_leaf: bool) -> str:
+    """A module as its framework writes it, in one line and without what rarely matters; a container by its type."""
+    if not is_leaf:
+        return type(module).__name__
+    text = UNINTERESTING.sub("", " ".join(repr(module).split()))
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 3]}..."

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from repro.parity.comparison import AGREEMENT, ArrayComparison, Verdict
+from repro.parity.culprit import Culprit
 
 # Where an array was compared, its largest error (None where there is no number), and its tolerance
 ProfilePoint = tuple[str, float | None, float]
@@ -16,7 +17,8 @@ class Record:
     """One cell of the report, as `repro.parity --json` writes it.
 
     where, reason: of the first array that diverges in the order of computation, or else of the one nearest to its
-    tolerance; profile: every array that was compared, in the order of computation.
+    tolerance; profile: every array that was compared, in the order of computation; causes: the places at which a user
+    model errs by itself, each at the first rung on which it shows.
     """
 
     model: str
@@ -29,6 +31,7 @@ class Record:
     where: str
     reason: str
     profile: Sequence[ProfilePoint] = ()
+    causes: Sequence[Culprit] = ()
 
     @classmethod
     def from_comparison(

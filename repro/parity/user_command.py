@@ -45,6 +45,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="YAML file that pairs the weights of the models; written if it does not exist, otherwise read",
     )
+    group.add_argument("--show-mapping", action="store_true", help="print all pairs of weights, not only doubtful ones")
     group.add_argument(
         "--strict",
         action="store_true",
@@ -54,7 +55,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def is_requested(arguments: argparse.Namespace) -> bool:
     """Return whether any flag of user models was given."""
-    return arguments.strict or any(getattr(arguments, name) is not None for name in (*SHIPPED, "input", "mapping"))
+    return (
+        arguments.strict
+        or arguments.show_mapping
+        or any(getattr(arguments, name) is not None for name in (*SHIPPED, "input", "mapping"))
+    )
 
 
 def compare_user_models(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -69,9 +74,10 @@ def compare_user_models(arguments: argparse.Namespace, argv: Sequence[str]) -> i
         raise ReproError(f"--seeds is {arguments.seeds}; give a number above 0")
     rungs = _parse_rungs(arguments.rungs)
 
-    from repro.parity import summary
+    from repro.parity import summary, user_report
     from repro.parity.console import LEGEND, VerdictTable
     from repro.parity.constants import describe_constants
+    from repro.parity.culprits import explain_divergences
     from repro.parity.record import Record
     from repro.parity.user_models import load_random_weights, load_user_models
     from repro.parity.user_rungs import run_user_rungs
@@ -79,23 +85,30 @@ def compare_user_models(arguments: argparse.Namespace, argv: Sequence[str]) -> i
 
     start = time.monotonic()
     records: list[Record] = []
+    notes: list[str] = []
+    mapping: list[str] = []
     with ExitStack() as stack:
         workers = {label: stack.enter_context(Worker(backend_of(label), label=label)) for label in sources}
         versions = {backend: worker.version for backend, worker in workers.items()}
         print(", ".join(f"{sources[backend]} in {backend} {version}" for backend, version in versions.items()) + "\n")
-        models = load_user_models(workers, sources, inputs, arguments.mapping, print)
-        print("\nall models get the same random weights in place of their own", flush=True)
+        models = load_user_models(
+            workers, sources, inputs, arguments.mapping, notes.append, print_mapping=mapping.append
+        )
         for seed in range(arguments.seeds):
             weights = load_random_weights(models, seed)
-            records += run_user_rungs(models, rungs, weights, seed, strict=arguments.strict)
+            of_seed = list(run_user_rungs(models, rungs, weights, seed, strict=arguments.strict))
+            records += explain_divergences(models, of_seed, weights, seed)
     title, compared = models.spec.name, list(models.workers)
     rung_names = {rung: RUNGS[rung] for rung in rungs}
     table = VerdictTable([title], rung_names, compared)
-    print(f"{LEGEND}   ?? cannot be answered\n\n{table.heading}\n{table.line(title, records)}")
     totals = summary.summarise(records, time.monotonic() - start)
-    print(f"\n{summary.describe_divergences(records)}{totals}")
+    open_questions = summary.describe_divergences(user_report.unexplained(records))
+    print("\n".join(user_report.describe_verdicts(records)), end=f"\n{open_questions}\n")
+    print(f"{table.heading}\n{table.line(title, records)}\n{LEGEND}   ?? cannot be answered\n{totals}\n")
     if 2 in rungs and not arguments.strict:
-        print("".join(f"{note}\n" for note in describe_constants(models)), end="")
+        notes += describe_constants(models)
+    notes += user_report.describe_mapping(mapping, show_all=arguments.show_mapping)
+    print("\n".join(["all models got the same random weights in place of their own", *notes]))
     if arguments.json:
         summary.write_json(arguments.json, records)
     if arguments.html:

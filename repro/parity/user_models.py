@@ -35,9 +35,10 @@ class UserModels:
 
     spec: of the first model, with weights in the order of execution; pairs: of its weights with those of each model;
     names: what every model calls them; results: the results of a forward pass that all models have, under shared names;
-    inputs: what the models are given; modules: those of each model by path, the model itself under ""; differences: of
-    each model from the first, as their functions return them; left_out: backend -> why its model cannot be compared;
-    has_float64: whether any model computes in float64.
+    inputs: what the models are given; modules: those of each model by path, the model itself under ""; runs: the names
+    of all results of a forward pass of each model, in the order of computation; differences: of each model from the
+    first, as their functions return them; left_out: backend -> why its model cannot be compared; has_float64: whether
+    any model computes in float64.
     """
 
     workers: Workers
@@ -47,6 +48,7 @@ class UserModels:
     results: list[str]
     inputs: Inputs
     modules: Mapping[str, Mapping[str, ModuleDescription]]
+    runs: Mapping[str, Sequence[str]]
     differences: Mapping[str, list[Difference]]
     left_out: Mapping[str, str]
     has_float64: bool
@@ -59,11 +61,14 @@ class UserModels:
 
 
 def load_user_models(
-    workers: Workers, sources: Mapping[str, str], inputs: Inputs, mapping_file: Path | None, print_line: Print
-) -> UserModels:
+    workers: Workers, sources: Mapping[str, str], inputs: Inputs, mapping_file: Path | None, print_line: Print,
+    *, folder: Path | None = None, print_mapping: Print | None = None,
+) -> UserModels:  # fmt: skip
     """Build a model in each worker with its function "MODULE:FUNCTION", pair their weights and print the pairs.
 
-    The shared names are those of the first model. mapping_file: read if it exists, and otherwise written.
+    The shared names are those of the first model. mapping_file: read if it exists, and otherwise written; folder: from
+    which the modules can be imported, or None for the current one; print_mapping: prints the pairs in place of
+    `print_line`.
 
     A model that fails, or whose weights have no counterparts, is left out, which is printed. Raises ReproError if fewer
     than two are left.
@@ -72,7 +77,7 @@ def load_user_models(
     descriptions: dict[str, UserModelDescription] = {}
     for backend in workers:
         try:
-            descriptions[backend] = _describe_model(workers, backend, sources[backend], inputs)
+            descriptions[backend] = _describe_model(workers, backend, sources[backend], inputs, folder)
         except ReproError as error:
             failures[backend] = error
     _check_count(descriptions, failures)
@@ -101,7 +106,7 @@ def load_user_models(
 
     pairs, errors = find_pairs(entries, mapping_file, without_influence, print_line)
     for line in mapping_table(entries, pairs):
-        print_line(line)
+        (print_mapping or print_line)(line)
     failures |= errors
     descriptions = {backend: description for backend, description in descriptions.items() if backend not in errors}
     _check_count(descriptions, failures)
@@ -140,6 +145,7 @@ def load_user_models(
         results=[result for result in reference.results if all(result in of_model for of_model in shared_results)],
         inputs=inputs,
         modules={backend: description.modules for backend, description in descriptions.items()},
+        runs={backend: description.results for backend, description in descriptions.items()},
         differences=differences,
         left_out={backend: str(failure) for backend, failure in failures.items()},
         has_float64=_check_float64({backend: workers[backend] for backend in descriptions}, inputs, print_line),
@@ -152,9 +158,11 @@ def _check_count(models: Mapping[str, object], failures: Mapping[str, ReproError
         raise next(iter(failures.values()))
 
 
-def _describe_model(workers: Workers, backend: str, source: str, inputs: Inputs) -> UserModelDescription:
+def _describe_model(
+    workers: Workers, backend: str, source: str, inputs: Inputs, folder: Path | None
+) -> UserModelDescription:
     worker = workers[backend]
-    description, _ = worker.request("create_user_model", source=source, folder=str(Path.cwd()))
+    description, _ = worker.request("create_user_model", source=source, folder=str(folder or Path.cwd()))
     results, _ = worker.request("forward", random_inputs(inputs, 0, 0), every_module=True)
     entries = order_by_execution(description["weights"], results)
     if not entries:

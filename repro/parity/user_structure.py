@@ -63,10 +63,18 @@ def structure_differences(
         mode, own_mode = _mode(module, reference.modules[""]), _mode(own_module, other.modules[""])
         if mode != own_mode:
             yield path, f"it is {mode} in {first} and {own_mode} in {second}"
-        for setting, value in module.settings.items():
-            own_value = own_module.settings.get(setting, value)
-            if not _is_same(value, own_value):
-                yield path, f"its {setting} is {_show(value)} in {first} and {_show(own_value)} in {second}"
+        yield from ((path, text) for text in setting_differences(backends, module, own_module))
+
+
+def setting_differences(
+    backends: tuple[str, str], module: ModuleDescription, other: ModuleDescription
+) -> Iterator[str]:
+    """Yield a clause for each setting in which two modules differ."""
+    first, second = backends
+    for setting, value in module.settings.items():
+        other_value = other.settings.get(setting, value)
+        if not _is_same(value, other_value):
+            yield f"its {setting} is {_show(value)} in {first} and {_show(other_value)} in {second}"
 
 
 def describe_differences(differences: Sequence[Difference], limit: int) -> str:

@@ -247,6 +247,39 @@ class ModelSession:
         results = {name: sample(array) for name, array in self._shared_weights(gradients).items()}
         return list(results), results
 
+    def forward_with_values(
+        self, arrays: Arrays, names: list[str], train: bool = False, float64: bool = False
+    ) -> Answer:
+        """Run the user model with "images" and the values "value/NAME" of modules in place of those that it computes.
+
+        arrays: also "seed/NAME", the gradients with respect to computed values, and "weights/NAME" in place of initial
+        weights. Names of values are the model's own, and those of weights are shared. The result has, as "order", the
+        names of the arrays, and as "places" where each module is called; running statistics are among the arrays.
+        """
+        model = self._model(float64=float64)
+        if model is None:
+            return None, {}
+        values, seeds = (
+            {
+                name.removeprefix(prefix): _as_float(array, float64=float64)
+                for name, array in arrays.items()
+                if name.startswith(prefix)
+            }
+            for prefix in ("value/", "seed/")
+        )
+        self._initialise(model, self._changes(arrays))
+        images = _inputs(arrays, float64=float64)
+        results, places = self.backend.forward_with_values(model, images, names, values, seeds, train=train)
+        weights = self.backend.export_weights(model)
+        own_weights = model.spec.weights
+        gradients = {
+            name: results.pop(f"gradient of {name}") for name in own_weights if f"gradient of {name}" in results
+        }
+        results |= {f"gradient of {name}": array for name, array in self._shared_weights(gradients).items()}
+        statistics = {name: weights[name] for name, weight in own_weights.items() if weight.kind in STATISTICS}
+        results |= self._shared_weights(statistics)
+        return {"order": list(results), "places": places}, results
+
     def _changes(self, arrays: Arrays) -> Arrays:
         """The weights among the arrays of a request, under the model's own names."""
         prefix = "weights/"

@@ -1,0 +1,26 @@
+"""A planted mistake, and what is expected of the comparison."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mistake(NamedTuple):
+    """An edit that makes a port wrong.
+
+    network: cnn, attention or resize; framework: whose file is edited, and compared with a sound one of another; old,
+    new: text, where `old` occurs once; place, cause: regular expressions for what is said about the first culprit.
+    """
+
+    name: str
+    network: str
+    framework: str
+    old: str
+    new: str
+    place: str
+    cause: str
+
+
+def planted(network: str, framework: str, *rows: tuple[str, str, str, str, str]) -> list[Mistake]:
+    """Mistakes in one file, from rows (name, old, new, place, cause)."""
+    return [Mistake(name, network, framework, *rest) for name, *rest in rows]

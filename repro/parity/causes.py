@@ -1,0 +1,111 @@
+"""The cause of an error at one place of a user model, in one clause."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from repro.interface.module_settings import ModuleDescription
+from repro.parity.hints import explain_error
+from repro.parity.operations import explain_operations, readable
+from repro.parity.tolerance import root_mean_square
+from repro.parity.user_structure import setting_differences
+
+STATISTICS = ("running_mean", "running_var")
+OFTEN_EQUAL = ("padding", "interpolation")  # settings that frameworks write differently
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """An error and its surroundings.
+
+    names: the two models; modules: the module that errs in both, or None where code between modules errs; between: the
+    unpaired modules that run there, as text; sources, other_sources: the values from which each model computes the
+    result, by name; right, wrong: the first model's result and the other's; result: the weight or value of a wrong
+    gradient, or a wrong statistic, by name; tolerance: relative to the result; momentum, initial: of a statistic.
+    """
+
+    names: tuple[str, str]
+    modules: tuple[ModuleDescription | None, ModuleDescription | None]
+    between: tuple[str, str]
+    sources: Mapping[str, np.ndarray]
+    other_sources: Mapping[str, np.ndarray]
+    right: np.ndarray
+    wrong: np.ndarray
+    result: str
+    is_gradient: bool
+    tolerance: float
+    momentum: float
+    initial: np.ndarray | None
+
+
+def find_cause(evidence: Evidence) -> str:
+    """The cause, or else how large the error is."""
+    return next(_causes(evidence))
+
+
+def _causes(evidence: Evidence) -> Iterator[str]:
+    first, second = evidence.names
+    module, other = evidence.modules
+    subject = f"the gradient of {evidence.result}: " if evidence.is_gradient else ""
+    if evidence.result and not evidence.is_gradient:
+        subject = f"{evidence.result.rpartition('.')[2]}: "
+    if module and other:
+        settings = list(setting_differences(evidence.names, module, other))
+        if settings:
+            yield " and ".join(settings)
+        geometry = list(_geometry_differences(evidence.names, module, other))
+        if geometry:
+            yield " and ".join(geometry)
+    if not evidence.result and (
+        operations := explain_operations(evidence.sources, evidence.other_sources, evidence.right, evidence.wrong)
+    ):
+        yield _contrast(evidence.names, *operations)
+    if evidence.sources.keys() != evidence.other_sources.keys():
+        lists = [", ".join(map(readable, names)) or "nothing" for names in (evidence.sources, evidence.other_sources)]
+        yield f"{first} computes it from {lists[0]}, and {second} from {lists[1]}"
+    if any(evidence.between) and evidence.between[0] != evidence.between[1]:
+        ran, other_ran = (text or "no module" for text in evidence.between)
+        yield f"{first} runs {ran} there, and {second} {other_ran}"
+    if evidence.right.shape != evidence.wrong.shape:
+        yield f"{subject}its shape is {_shape(evidence.right)} in {first} and {_shape(evidence.wrong)} in {second}"
+        return
+    if evidence.is_gradient and not evidence.wrong.any():
+        yield f"{subject}it is 0 in {second}; is the gradient stopped there?"
+    if evidence.is_gradient and not evidence.right.any():
+        yield f"{subject}it is 0 in {first}; is the gradient stopped there?"
+    leaf = evidence.result.rpartition(".")[2]
+    explanation = explain_error(
+        evidence.wrong,
+        evidence.right,
+        tolerance=evidence.tolerance * root_mean_square(evidence.right),
+        initial=evidence.initial if leaf in STATISTICS else None,
+        momentum=evidence.momentum,
+        statistic=leaf if leaf in STATISTICS else "",
+    )
+    if explanation:
+        yield f"{subject}{explanation}"
+    error = root_mean_square(evidence.wrong - evidence.right)
+    size = root_mean_square(evidence.right)
+    yield f"{subject}{second} is off by {error:.2g} where values are {size:.2g} (RMS)"
+
+
+def _contrast(names: tuple[str, str], right: str, wrong: str) -> str:
+    """The formulas of both models in one clause."""
+    first, second = names
+    if not wrong:
+        return f"{first} computes {right}, and {second} something else"
+    return f"{first} computes {right}, and {second} {wrong}"
+
+
+def _geometry_differences(names: tuple[str, str], module: ModuleDescription, other: ModuleDescription) -> Iterator[str]:
+    for setting, value in module.geometry.items():
+        other_value = other.geometry.get(setting, value)
+        if str(value).lower() != str(other_value).lower():
+            yield f"its {setting} is {value} in {names[0]} and {other_value} in {names[1]}"
+
+
+def _shape(array: np.ndarray) -> str:
+    return "x".join(map(str, array.shape))
