@@ -10,6 +10,7 @@ from mindspore import Tensor, nn
 from backends.mindspore.dropout import dropout_hooks
 from backends.mindspore.model import run_eagerly
 from repro.arrays import Arrays
+from repro.interface.contract import Feed
 from repro.interface.module_outputs import Images, first_output, image_size, unique_name
 
 LAYER_TYPES: dict[str, tuple[type, ...]] = {
@@ -47,6 +48,23 @@ def forward(model: Any, images: Images, *, train: bool = False, every_module: bo
         ]
     return outputs | run_eagerly(model, images, hooks, train=train)
 
+
+def feed_modules(model: Any, images: np.ndarray, feed: Feed) -> None:
+    """Run in evaluation mode, with feed(NAME, ARRAY) in the place of every tensor that enters or leaves a cell."""
+    names = {cell: name for name, cell in model.cells_and_names() if name}
+
+    def exchange(name: str, value: Any) -> Any:
+        return Tensor(feed(name, value.asnumpy())) if isinstance(value, Tensor) else value
+
+    hooks = [cell.register_forward_hook(lambda cell, _inputs, output: exchange(names[cell], output)) for cell in names]
+    hooks += [
+        cell.register_forward_pre_hook(
+            lambda cell, inputs: tuple(exchange(f"input of {names[cell]}", value) for value in inputs)
+        )
+        for cell in names
+    ]
+    for name, logits in run_eagerly(model, images, hooks).items():
+        feed(name, logits)
 
 def operators(model: Any, size: int) -> list[dict[str, Any]]:
     """Return the fields of repro.specs.Operator for every layer that runs for one image of `size` x `size` pixels.

@@ -8,6 +8,7 @@ import paddle
 from paddle import nn
 
 from repro.arrays import Arrays
+from repro.interface.contract import Feed
 from repro.interface.module_outputs import (
     Images,
     first_output,
@@ -60,6 +61,32 @@ def forward(model: Any, images: Images, *, train: bool = False, every_module: bo
         for hook in hooks:
             hook.remove()
     return outputs
+
+
+def feed_modules(model: Any, images: np.ndarray, feed: Feed) -> None:
+    """Run in evaluation mode, with feed(NAME, ARRAY) in the place of every tensor that enters or leaves a layer."""
+    names = {layer: name for name, layer in model.named_sublayers()}
+
+    def exchange(name: str, value: Any) -> Any:
+        return paddle.to_tensor(feed(name, value.numpy())) if isinstance(value, paddle.Tensor) else value
+
+    hooks = [
+        layer.register_forward_post_hook(lambda layer, _inputs, output: exchange(names[layer], output))
+        for layer in names
+    ]
+    hooks += [
+        layer.register_forward_pre_hook(
+            lambda layer, inputs: tuple(exchange(f"input of {names[layer]}", value) for value in inputs)
+        )
+        for layer in names
+    ]
+    try:
+        model.eval()
+        with paddle.no_grad():
+            exchange("logits", model(paddle.to_tensor(images)))
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def operators(model: Any, size: int) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from repro.arrays import Arrays
+from repro.interface.contract import Feed
 from repro.interface.module_outputs import (
     Images,
     first_output,
@@ -64,6 +65,34 @@ def forward(model: Any, images: Images, *, train: bool = False, every_module: bo
         for hook in hooks:
             hook.remove()
     return outputs
+
+
+def feed_modules(model: Any, images: np.ndarray, feed: Feed) -> None:
+    """Run in evaluation mode, with feed(NAME, ARRAY) in the place of every tensor that enters or leaves a module."""
+    names = {module: name for name, module in model.named_modules() if name}
+
+    def exchange(name: str, value: Any) -> Any:
+        if not isinstance(value, torch.Tensor):
+            return value
+        return torch.from_numpy(feed(name, value.numpy(force=True))).to(value.device)
+
+    hooks = [
+        module.register_forward_hook(lambda module, _inputs, output: exchange(names[module], output))
+        for module in names
+    ]
+    hooks += [
+        module.register_forward_pre_hook(
+            lambda module, inputs: tuple(exchange(f"input of {names[module]}", value) for value in inputs)
+        )
+        for module in names
+    ]
+    try:
+        model.eval()
+        with torch.no_grad():
+            exchange("logits", model(torch.as_tensor(images)))
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def operators(model: Any, size: int) -> list[dict[str, Any]]:

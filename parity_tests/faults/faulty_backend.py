@@ -21,14 +21,15 @@ from torch import nn
 from torch.nn import functional as F  # noqa: F401 - used by the code of faults
 
 from backends import torch as sound_backend
-from backends.torch import export_weights, forward, layers, operators, to_float64, truncate, version
+from backends.torch import export_weights, feed_modules, forward, layers, operators, to_float64, truncate, version
+from parity_tests.programs import fast_paths
 from repro.interface import Trainer, TrainSettings
 from repro.interface.contract import DropoutSource
 from repro.specs import Spec
 
 __all__ = [
-    "create_model", "create_trainer", "export_weights", "forward", "layers", "load_weights", "operators",
-    "set_dropout_source", "to_float64", "truncate", "version",
+    "create_model", "create_trainer", "export_weights", "fast_paths", "feed_modules", "forward", "layers",
+    "load_weights", "operators", "set_dropout_source", "to_float64", "truncate", "version",
 ]  # fmt: skip
 
 Change = Callable[[Any], Any]

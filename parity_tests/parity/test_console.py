@@ -27,10 +27,11 @@ def test_a_row_has_a_mark_for_each_backend_and_fits_the_terminal() -> None:
     ]
     line = table.line(model, records)
     assert line.split()[0] == model
-    assert line.split(maxsplit=1)[1] == "|".join([" = 99 XX"] * 8).strip()
-    assert all(len(row.rstrip()) <= 100 for row in (line, *table.heading.splitlines()))
+    assert line.split(maxsplit=1)[1] == "|".join([" = 99 XX"] * 9).strip()
+    assert all(len(row.rstrip()) <= 108 for row in (line, *table.heading.splitlines()))
     assert [title.strip() for title in table.heading.splitlines()[0].split("|")] == [
-        "0 struc.", "1 eval", "2 train", "3 loss", "4 gradi.", "5 optim.", "6 traje.", "7 outco."
+        "0 struc.", "1 eval", "2 train", "3 loss", "4 gradi.", "5 optim.", "6 traje.", "7 outco.",
+        "8 exact",
     ]  # fmt: skip
 
 
@@ -42,7 +43,7 @@ def test_a_narrow_table_has_full_titles() -> None:
 
 def test_a_cell_without_a_record_is_empty() -> None:
     table = VerdictTable(["vgg16"], RUNG_NAMES, BACKENDS)
-    assert table.line("vgg16", [make_record(rung=7, backend="paddle")]).endswith("|   25")
+    assert table.line("vgg16", [make_record(rung=8, backend="paddle")]).endswith("|   25")
 
 
 def test_a_cell_shows_the_worst_seed() -> None:

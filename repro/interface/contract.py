@@ -35,6 +35,13 @@ class Projection(Protocol):
         """Float32 numbers of this shape for the output of this name, or None to leave the output out."""
 
 
+class Feed(Protocol):
+    """The arrays on which every module of a network is computed, whatever the module before it returned."""
+
+    def __call__(self, name: str, array: np.ndarray) -> np.ndarray:
+        """The array of the same shape and dtype that takes the place of the result of this name."""
+
+
 class Trainer(Protocol):
     """A model with its optimizer."""
 
@@ -149,6 +156,13 @@ class Backend(Protocol):
         `names`, with respect to what was put in its place, and for each weight. A replaced value ends the gradients of
         what follows from it, so that each module and each piece of code between modules is seen without the errors of
         others. Also returns the place "FILE:LINE" of the call for each value.
+        """
+
+    def feed_modules(self, model: Any, images: np.ndarray, feed: Feed) -> None:
+        """Run in evaluation mode, with feed(NAME, ARRAY) in the place of every tensor that enters or leaves a module.
+
+        The names are those of `forward` with every module; each input of a module is called "input of NAME", and a
+        name comes again where a module has several inputs or runs again. The last one is "logits".
         """
 
     def set_dropout_source(self, model: Any, source: DropoutSource) -> None:

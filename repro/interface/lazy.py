@@ -18,6 +18,7 @@ FUNCTIONS = {
     "random_modules": "user_models",
     "gradients": "user_models",
     "forward": "introspection",
+    "feed_modules": "introspection",
     "operators": "introspection",
     "forward_with_values": "substitution",
     "set_dropout_source": "dropout",

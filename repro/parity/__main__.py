@@ -43,7 +43,9 @@ def _create_parser() -> argparse.ArgumentParser:
     user_command.add_flags(parser)
     comparison = parser.add_argument_group("comparison")
     comparison.add_argument(
-        "--rungs", metavar="NUMBERS", help="comma-separated rungs of the ladder, or all (default: 0,1)"
+        "--rungs",
+        metavar="NAMES",
+        help="comma-separated rungs of the ladder by number or name, such as 0,exact, or all (default: 0,1)",
     )
     comparison.add_argument(
         "--seeds", type=int, default=1, metavar="N", help="repeat with N different weights and inputs (default: 1)"
@@ -70,7 +72,8 @@ def _compare_catalogue(arguments: argparse.Namespace, argv: Sequence[str]) -> in
         if arguments.models == "smallest"
         else _parse_names("model", arguments.models, list(CATALOGUE))
     )
-    rungs = sorted(map(int, _parse_names("rung", arguments.rungs or "0,1", list(map(str, RUNGS)))))
+    numbers = {str(rung): rung for rung in RUNGS} | {name: rung for rung, (name, _) in RUNGS.items()}
+    rungs = sorted({numbers[name] for name in _parse_names("rung", arguments.rungs or "0,1", list(numbers))})
     backends = _parse_names("backend", arguments.backends, backend_names()) if arguments.backends else None
     if arguments.seeds < 1:
         raise ReproError(f"--seeds is {arguments.seeds}; give a number above 0")
@@ -85,7 +88,7 @@ def _compare_catalogue(arguments: argparse.Namespace, argv: Sequence[str]) -> in
         print(f"{LEGEND}\n\n{table.heading}", flush=True)
         records, cached = compare_variants(models, rungs, arguments.seeds, workers, cache, table)
     totals = summary.summarise(records, time.monotonic() - start, cached)
-    print(f"\n{summary.describe_divergences(records)}{totals}")
+    print(f"\n{summary.describe_divergences(records)}{summary.describe_proofs(records)}{totals}")
     if arguments.seeds > 1:
         print(summary.describe_false_alarms(records, arguments.seeds))
     if cache.failure:

@@ -163,9 +163,13 @@ def _family_file(spec: Spec) -> str:
 
 def _parse_records(rows: Any, model: str, rung: int, backends: list[str]) -> list[Record]:
     """Records as RecordCache.store wrote them. Raises one of UNREADABLE for anything that it would not have written."""
-    records = [Record(**row | {"profile": [tuple(point) for point in row["profile"]]}) for row in rows]
+    records = [
+        Record(**row | {"profile": [tuple(point) for point in row["profile"]], "unproved": tuple(row["unproved"])})
+        for row in rows
+    ]
     for record in records:
-        texts = (record.reference, record.where, record.reason, *(where for where, _, _ in record.profile))
+        texts = (record.reference, record.where, record.reason, *(where for where, _, _ in record.profile),
+                 *record.unproved)  # fmt: skip
         numbers = [
             (record.max_error, record.tolerance),
             *((error, tolerance) for _, error, tolerance in record.profile),

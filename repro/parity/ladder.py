@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeVar
 
+from repro.parity.exact_rung import compare_exactly
 from repro.parity.forward_rungs import compare_evaluation, compare_structure, compare_training_mode
 from repro.parity.judge import Arrays, Workers
 from repro.parity.record import Record
@@ -38,6 +39,7 @@ RUNGS: dict[int, tuple[str, Rung]] = {
     5: ("optimizer", compare_optimizers),
     6: ("trajectory", compare_trajectories),
     7: ("outcome", compare_outcomes),
+    8: ("exact", compare_exactly),
 }
 
 

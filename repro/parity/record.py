@@ -18,7 +18,8 @@ class Record:
 
     where, reason: of the first array that diverges in the order of computation, or else of the one nearest to its
     tolerance; profile: every array that was compared, in the order of computation; causes: the places at which a user
-    model errs by itself, each at the first rung on which it shows.
+    model errs by itself, each at the first rung on which it shows; unproved: on rung 8, the results that were not
+    compared, each with the type of its module in brackets.
     """
 
     model: str
@@ -32,6 +33,7 @@ class Record:
     reason: str
     profile: Sequence[ProfilePoint] = ()
     causes: Sequence[Culprit] = ()
+    unproved: Sequence[str] = ()
 
     @classmethod
     def from_comparison(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from repro.files import write_text
 from repro.parity.console import format_duration
+from repro.parity.exact_rung import EXACT_RUNG
 from repro.parity.page import render_page
 from repro.parity.record import Record
+from repro.specs import find_spec
 
 
 def summarise(records: Sequence[Record], seconds: float, cached: int = 0) -> str:
@@ -25,6 +29,32 @@ def describe_divergences(records: Sequence[Record]) -> str:
     """A line for each record that diverges or cannot be answered, and one for several of the same sentence."""
     sentences = dict.fromkeys(record.sentence for record in records if not record.agrees)
     return "".join(f"{sentence}\n" for sentence in sentences)
+
+
+def describe_proofs(records: Sequence[Record]) -> str:
+    """A line for each family on rung 8: the share of its results that are proved, and the types of the others."""
+    families: dict[
+        str, dict[str, Record]
+    ] = {}  # family -> variant -> one of its records, which all have the same proof
+    for record in records:
+        if record.rung == EXACT_RUNG and record.profile:
+            families.setdefault(find_spec(record.model).family, {})[record.model] = record
+    lines = []
+    for family, variants in families.items():
+        proved = sum(len(record.profile) for record in variants.values())
+        types = Counter(name.rpartition(" (")[2][:-1] for record in variants.values() for name in record.unproved)
+        total = proved + sum(types.values())
+        others = ", ".join(f"{name} {count:,}" for name, count in types.most_common())
+        lines.append(
+            f"exact: {family:15} {proved:7,} of {total:7,} results proved ({_percent(proved, total)})"
+            + (f"; not proved: {others}" if others else "")
+        )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _percent(part: int, total: int) -> str:
+    """A share that is 100 % only where it is complete."""
+    return f"{math.floor(1000 * part / total) / 10:g} %"
 
 
 def describe_false_alarms(records: Sequence[Record], seeds: int) -> str:

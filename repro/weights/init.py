@@ -135,7 +135,7 @@ EXCEPTIONS: dict[str, RuleException] = {
 CONSTANTS = {"bias": 0.0, "norm_scale": 1.0, "norm_shift": 0.0, "norm_mean": 0.0, "norm_var": 1.0, "layer_scale": 1e-6}
 
 
-def _generator(seed: int, name: str) -> np.random.Generator:
+def seeded_generator(seed: int, name: str) -> np.random.Generator:
     """Return a generator seeded per name, so that the values of a weight do not depend on other weights.
 
     Raises ReproError for a negative seed.
@@ -156,7 +156,7 @@ def _initial(rng: np.random.Generator, name: str, spec: Spec) -> np.ndarray | fl
 def initialise(spec: Spec, seed: int) -> Arrays:
     """Return canonical float32 weights, drawn as the paper or its official code does (`spec.init`)."""
     return {
-        name: np.broadcast_to(_initial(_generator(seed, name), name, spec), weight.shape).astype(np.float32)
+        name: np.broadcast_to(_initial(seeded_generator(seed, name), name, spec), weight.shape).astype(np.float32)
         for name, weight in spec.weights.items()
     }
 
@@ -172,7 +172,7 @@ def random_weights(spec: Spec, seed: int) -> Arrays:
     depth = sum(weight.kind == "conv" for weight in spec.weights.values())
     gain = 2 * math.sqrt(32 / max(32, depth))
     for name, weight in spec.weights.items():
-        rng = _generator(seed, name)
+        rng = seeded_generator(seed, name)
         if weight.kind in ("norm_scale", "norm_var", "layer_scale"):
             values = rng.uniform(0.5, 1.5, weight.shape)
         elif weight.kind in CONSTANTS or weight.kind == "other":

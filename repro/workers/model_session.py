@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import zlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,11 @@ from repro.interface.dropout_source import SeededDropout
 from repro.specs import STATISTICS, find_spec
 from repro.weights.truncate import corner, sample, truncated_spec
 from repro.weights.weight_pairs import Pair, convert, neutral_value, unpaired
+from repro.weights.whole_numbers import magnitudes, whole_weights
 from repro.workers.client import LARGE_MODEL_PARAMS
 from repro.workers.repetition import first_difference
 from repro.workers.user_code import load_factory, rename_result
+from repro.workers.whole_number_feed import WholeNumberFeed
 
 UPDATED_ELEMENTS = 1 << 12  # `update` truncates every weight to at most this number of elements
 PREDICT_BATCH = 64  # images per forward pass of the validation images
@@ -285,6 +287,24 @@ class ModelSession:
         prefix = "weights/"
         changes = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
         return self._own_weights(changes) if self.pairs else changes
+
+    def feed_modules(
+        self, arrays: Arrays, *, seed: int, float64: bool = False, sums: bool = False, selected: Collection[str] = ()
+    ) -> Answer:
+        """Compute every module on whole numbers, with weights of whole numbers.
+
+        "images" give the shape of the input; sums: add up absolute values instead; selected: names of results to
+        return as arrays. Returns the fields of a ModuleResult for each result, and the type of each module.
+        """
+        model = self._model(float64=float64)
+        if model is None:
+            return None, {}
+        weights = whole_weights(model.spec, seed)
+        self.backend.load_weights(model, magnitudes(weights, model.spec) if sums else weights)
+        feed = WholeNumberFeed(seed, sums=sums, selected=selected)
+        self.backend.feed_modules(model, _as_float(arrays["images"], float64=float64), feed)
+        types = {name: module.type for name, module in self.backend.describe_modules(model).items()} if float64 else {}
+        return {"results": [asdict(result) for result in feed.results], "types": types}, feed.arrays
 
     def loss(self, arrays: Arrays, settings: dict[str, Any], float64: bool = False) -> Answer:
         """Return the "loss" of "logits" and "targets", and its "gradient" with respect to the logits."""
