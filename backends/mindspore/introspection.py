@@ -66,6 +66,7 @@ def feed_modules(model: Any, images: np.ndarray, feed: Feed) -> None:
     for name, logits in run_eagerly(model, images, hooks).items():
         feed(name, logits)
 
+
 def operators(model: Any, size: int) -> list[dict[str, Any]]:
     """Return the fields of repro.specs.Operator for every layer that runs for one image of `size` x `size` pixels.
 

@@ -164,9 +164,10 @@ def _family_file(spec: Spec) -> str:
 def _parse_records(rows: Any, model: str, rung: int, backends: list[str]) -> list[Record]:
     """Records as RecordCache.store wrote them. Raises one of UNREADABLE for anything that it would not have written."""
     records = [
-        Record(**row | {"profile": [tuple(point) for point in row["profile"]], "unproved": tuple(row["unproved"])})
+        Record(**row | {"profile": [tuple(point) for point in row["profile"]]}
+               | {name: tuple(row[name]) for name in ("causes", "unproved")})
         for row in rows
-    ]
+    ]  # fmt: skip
     for record in records:
         texts = (record.reference, record.where, record.reason, *(where for where, _, _ in record.profile),
                  *record.unproved)  # fmt: skip
@@ -176,7 +177,8 @@ def _parse_records(rows: Any, model: str, rung: int, backends: list[str]) -> lis
         ]
         if not (
             (record.model, record.rung) == (model, rung) and type(record.rung) is int
-            and record.verdict in ("equal", "rounding") and all(isinstance(text, str) for text in texts)
+            and record.verdict in ("equal", "rounding") and not record.causes
+            and all(isinstance(text, str) for text in texts)
             and all((error is None or _is_magnitude(error)) and _is_magnitude(limit) for error, limit in numbers)
         ):  # fmt: skip
             raise ValueError(record)
