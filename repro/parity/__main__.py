@@ -12,12 +12,15 @@ from contextlib import ExitStack
 from repro.cli import command_name, run_command
 from repro.errors import ReproError, unknown
 from repro.parity import user_command
+from repro.parity.operators import command as operator_command
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code: 1 if anything diverges."""
     arguments = _create_parser().parse_args(argv)
     typed = sys.argv[1:] if argv is None else argv
+    if operator_command.is_requested(arguments):
+        return operator_command.compare_operator(arguments)
     if user_command.is_requested(arguments):
         return user_command.compare_user_models(arguments, typed)
     return _compare_catalogue(arguments, typed)
@@ -41,6 +44,7 @@ def _create_parser() -> argparse.ArgumentParser:
         help="comma-separated backends, each of which must be installed (default: all installed backends)",
     )
     user_command.add_flags(parser)
+    operator_command.add_flags(parser)
     comparison = parser.add_argument_group("comparison")
     comparison.add_argument(
         "--rungs",

@@ -94,6 +94,21 @@ class ModelSession:
         modules = self.backend.describe_modules(model)
         return {"weights": rows, "momentum": spec.norm_momentum, "modules": modules}, {}
 
+    def run_script(self, arrays: Arrays, script: str) -> Answer:
+        """Run statements that turn the arrays, under their names, into `results`: arrays, likewise.
+
+        Returns None and the results, or what the framework raised and nothing.
+        """
+        names: dict[str, Any] = {"np": np, "__name__": "script"} | {
+            name: np.array(array) for name, array in arrays.items()
+        }
+        try:
+            exec(script, names)
+        except Exception as error:  # the framework may raise anything
+            lines = [line for line in str(error).splitlines() if any(map(str.isalpha, line))]
+            return f"{type(error).__name__}: {lines[0] if lines else ''}", {}
+        return None, {name: np.array(array, order="C") for name, array in names["results"].items()}
+
     def find_randomness(self, arrays: Arrays, *, train: bool) -> Answer:
         """Return what is random in the user model for "images", as [module or result, clause about it] pairs.
 

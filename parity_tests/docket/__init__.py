@@ -1,0 +1,1 @@
+"""The docket: public reports of differences between operators, and whether the verdicts agree with the rulings."""
