@@ -21,6 +21,7 @@ from repro.weights.weight_pairs import Pair, convert, neutral_value, unpaired
 from repro.weights.whole_numbers import magnitudes, whole_weights
 from repro.workers.client import LARGE_MODEL_PARAMS
 from repro.workers.repetition import first_difference
+from repro.workers.script import run_script
 from repro.workers.user_code import load_factory, rename_result
 from repro.workers.whole_number_feed import WholeNumberFeed
 
@@ -95,19 +96,8 @@ class ModelSession:
         return {"weights": rows, "momentum": spec.norm_momentum, "modules": modules}, {}
 
     def run_script(self, arrays: Arrays, script: str) -> Answer:
-        """Run statements that turn the arrays, under their names, into `results`: arrays, likewise.
-
-        Returns None and the results, or what the framework raised and nothing.
-        """
-        names: dict[str, Any] = {"np": np, "__name__": "script"} | {
-            name: np.array(array) for name, array in arrays.items()
-        }
-        try:
-            exec(script, names)
-        except Exception as error:  # the framework may raise anything
-            lines = [line for line in str(error).splitlines() if any(map(str.isalpha, line))]
-            return f"{type(error).__name__}: {lines[0] if lines else ''}", {}
-        return None, {name: np.array(array, order="C") for name, array in names["results"].items()}
+        """Run a script of a single operator; see repro.workers.script."""
+        return run_script(arrays, script)
 
     def find_randomness(self, arrays: Arrays, *, train: bool) -> Answer:
         """Return what is random in the user model for "images", as [module or result, clause about it] pairs.

@@ -213,7 +213,8 @@ def _choice_at_kink(results: Sequence[FrameworkResult], right: Definition) -> st
     """How the frameworks chose among the right gradients at a kink; "" if there is none, or all chose the same."""
     for name, low in right.low.items():
         values = np.stack([result.results.get(name, np.zeros(low.shape)) for result in results])
-        differing = (right.high[name] > low) & (np.ptp(values, axis=0) > right.tolerances[name])
+        with np.errstate(invalid="ignore"):  # where all are infinite
+            differing = (right.high[name] > low) & (np.ptp(values, axis=0) > right.tolerances[name])
         if differing.any():
             index = _first(differing)
             choices = ", ".join(
