@@ -1,4 +1,4 @@
-"""What an operator is: its inputs, its settings, its definition in NumPy, and the code that calls it in a framework."""
+"""An operator: its inputs, its settings, its definition in NumPy, and the code that calls it in a framework."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", 
 
 
 def _position(index: int, size: int, target: int, s: Settings) -> float:
-    """Where an output pixel lies between the input pixels."""
+    """The position of an output pixel between the input pixels."""
     if s["align_corners"] and s["mode"] != "nearest":
         return index * (size - 1) / (target - 1) if target > 1 else 0.0
     half_pixel = s["mode"] == "bicubic" or (s["mode"] == "bilinear" and s["half_pixel"])

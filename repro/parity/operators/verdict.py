@@ -31,7 +31,7 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True)
 class FrameworkResult:
-    """What one framework computed.
+    """The results of one framework.
 
     settings: the values that hold there, chosen or documented; refusal: what it raised, or ""; comparison: with what
     it documents, the first result that is wrong, or else the one with the largest error; note: about float64.
@@ -170,7 +170,7 @@ def _conclude_same(results: Sequence[FrameworkResult], right: Definition) -> tup
 
 
 def _place(result: FrameworkResult) -> str:
-    """Where the comparison is, and what it shows."""
+    """The place of the comparison, and what it shows."""
     assert result.comparison
     return f"{result.comparison.where}: {result.comparison.reason}"
 
