@@ -174,7 +174,9 @@ def test_a_mistake_counts_more_than_a_convention() -> None:
 
 def test_an_error_is_a_refusal() -> None:
     finding = judge(OPERATORS["relu"], torch=lambda results: "ValueError: no")
-    assert (finding.verdict, finding.reason) == ("refused", "torch raises ValueError: no")
+    assert (finding.verdict, finding.reason) == (
+        "refused", "torch raises ValueError: no; the others: equal: the same bits in all frameworks",
+    )  # fmt: skip
 
 
 def test_another_choice_at_a_kink_is_a_convention_and_a_wrong_gradient_there_is_not() -> None:
@@ -270,6 +272,11 @@ def test_the_report_has_the_calls_and_the_reason() -> None:
         (["--operator", "conv2d", "--set", "bias=1"], "choose among true, false"),
         (["--operator", "conv2d", "--set", "kernel=9"], "is not defined for these settings"),
         (["--operator", "conv2d", "--set", "stride=0"], "is not defined for these settings"),
+        (["--operator", "conv2d", "--set", "groups=0"], "is not defined for these settings"),
+        (["--operator", "conv2d", "--set", "groups=3"], "is not defined for these settings"),
+        (["--operator", "linear", "--set", "features=-1"], "is not defined for these settings"),
+        (["--operator", "linear", "--set", "features=1000000000"], "give at most 512"),
+        (["--operator", "softmax", "--set", "axis=5"], "is not defined for these settings"),
         (["--operator", "conv2d", "--set", "shape=2,3"], "conv2d takes 4 axes"),
         (["--operator", "conv2d", "--set", "shape=1,1,9999,9999"], "at most 65536 elements"),
         (["--operator", "conv2d", "--set", "shape=1,-1,3,3"], "positive whole numbers"),

@@ -41,8 +41,13 @@ class Definition:
     ceilings: Mapping[str, float]
 
 
-def define(operator: Operator, inputs: Arrays, settings: Mapping[str, Value]) -> Definition:
-    """Work out the right results. Raises ReproError for settings for which the operator is not defined."""
+def define(
+    operator: Operator, inputs: Arrays, settings: Mapping[str, Value], *, perturbations: int = PERTURBATIONS
+) -> Definition:
+    """Work out the right results, and the tolerances from this number of runs with perturbed inputs.
+
+    Raises ReproError for settings for which the operator is not defined.
+    """
     exact = {name: array.astype(np.float64) for name, array in inputs.items()}
 
     def compute(arrays: Arrays) -> Arrays:
@@ -57,7 +62,7 @@ def define(operator: Operator, inputs: Arrays, settings: Mapping[str, Value]) ->
         for name in operator.differentiable:
             low[GRADIENT + name], high[GRADIENT + name] = _derivatives(compute, exact, name, upstream)
         runs = [{name: _middle(low[name], high[name]) for name in low}]
-        for seed in range(0 if _kinked(low, high) else PERTURBATIONS):
+        for seed in range(0 if _kinked(low, high) else perturbations):
             moved = exact | {
                 name: perturb_last_bits(inputs[name], seed).astype(np.float64) for name in operator.differentiable
             }

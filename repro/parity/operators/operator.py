@@ -19,6 +19,7 @@ Settings = Mapping[str, Any]  # name -> a Value, or None for the framework's own
 
 SHAPE, VALUES = "shape", "x"  # two settings that every operator has: the shape of the input x, and its numbers
 LARGEST_INPUT = 1 << 16  # elements of x: the definition is computed a few hundred times
+LARGEST_NUMBER = 512  # of a setting, such as a kernel's size
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class Setting:
                 return float(text)
             if any(type(value) in (int, tuple) for value in usual):
                 numbers = tuple(map(int, text.split(",")))
+                if max(map(abs, numbers)) > LARGEST_NUMBER:
+                    raise ReproError(f"{self.name} is {text!r}; give at most {LARGEST_NUMBER}")
                 return numbers[0] if len(numbers) == 1 else numbers
         except ValueError:
             pass
@@ -150,12 +153,16 @@ class Operator:
         return {"x": Input(shape, text), **self.inputs(values)}
 
     def make_inputs(self, chosen: Settings) -> Arrays:
-        """The arrays of all inputs, as a script of `script.py` makes them."""
+        """The arrays of all inputs, as the scripts of script.py make them. Raises ReproError for impossible shapes."""
         rng = np.random.default_rng(0)
-        return {
-            name: np.asarray(eval(item.numbers, {"np": np, "rng": rng, "shape": item.shape})).astype(item.dtype)
-            for name, item in self.all_inputs(chosen).items()
-        }
+        try:
+            return {
+                # an expression of this repository, which scripts contain as it is
+                name: np.asarray(eval(item.numbers, {"np": np, "rng": rng, "shape": item.shape})).astype(item.dtype)
+                for name, item in self.all_inputs(chosen).items()
+            }
+        except (ValueError, ZeroDivisionError, TypeError) as error:
+            raise ReproError(f"{self.name} is not defined for these settings ({error}); change --set") from error
 
     def parse(self, assignments: list[str]) -> dict[str, Value]:
         """The settings of "NAME=VALUE" texts. Raises ReproError for an unknown name or an impossible value."""

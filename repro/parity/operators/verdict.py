@@ -77,17 +77,18 @@ def examine(operator: Operator, chosen: Mapping[str, Value], workers: Mapping[st
     Raises ReproError for settings for which the operator is not defined.
     """
     inputs = operator.make_inputs(chosen)
-    definitions: dict[str, Definition] = {}
+    documented = {framework: operator.documented(framework, chosen) for framework in workers}
+    definitions = {describe(settings): define(operator, inputs, settings) for settings in documented.values()}
 
     def define_settings(settings: Mapping[str, Value]) -> Definition:
         key = describe(settings)
-        if key not in definitions:
-            definitions[key] = define(operator, inputs, settings)
+        if key not in definitions:  # of no framework, and thus without tolerances
+            definitions[key] = define(operator, inputs, settings, perturbations=0)
         return definitions[key]
 
     results = []
     for framework, worker in workers.items():
-        settings = operator.documented(framework, chosen)
+        settings = documented[framework]
         script = worker_script(operator, framework, chosen)
         right = define_settings(settings)
         refusal, computed = worker.request("run_script", inputs, script=script)
@@ -149,7 +150,11 @@ def _conclude(results: Sequence[FrameworkResult], define_settings: DefineSetting
     if wrong := [result for result in results if result.is_wrong]:
         return "bug", "; ".join(f"{r.framework} does not compute what it documents: {_place(r)}" for r in wrong)
     if refused := [result for result in results if result.refusal]:
-        return "refused", "; ".join(f"{result.framework} raises {result.refusal}" for result in refused)
+        reason = "; ".join(f"{result.framework} raises {result.refusal}" for result in refused)
+        others = [result for result in results if not result.refusal]
+        if len(others) > 1:
+            reason += f"; the others: {': '.join(_conclude(others, define_settings))}"
+        return "refused", reason
     differences = [_documented_difference(results[0], other, define_settings) for other in results[1:]]
     if any(differences):
         return "convention", "; ".join(filter(None, differences))
