@@ -10,6 +10,7 @@ import pytest
 
 from parity_tests.faults.fault import Fault
 from parity_tests.faults.garden import plant, registered
+from parity_tests.support.sizes import slow_if_large
 from repro.errors import ReproError
 from repro.parity.__main__ import main
 from repro.parity.forward_rungs import compare_evaluation, compare_structure
@@ -36,7 +37,7 @@ UNITS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [pytest.param(model, marks=slow_if_large(model)) for model in MODELS])
 def test_rungs_0_and_1(model: str, judged_workers: dict[str, Worker]) -> None:
     assert_equal(list(run_rungs(model, [0, 1], judged_workers)), judged_workers)
 

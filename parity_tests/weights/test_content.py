@@ -96,6 +96,9 @@ OTHER_FILES = {
     "torch.export": (zip_of(**{"a/archive_format": b"pt2"}), "is an archive of torch.export; save its state dict"),
     "npy": (b"\x93NUMPY\x01\x00", "is a single NumPy array"),
     "GGUF": (b"GGUF" + bytes(20), "is a GGUF file"),
+    "ONNX": (b"\x08\x08\x12\x07pytorch", "is an ONNX graph, whose weights can be merged; give the file that"),
+    "ONNX without a producer": (b"\x08\x0a:\x85\x01", "is an ONNX graph"),
+    "TensorFlow Lite": (b"\x1c\0\0\0TFL3" + bytes(20), "is a TensorFlow Lite graph"),
     "zeros": (bytes(1000), "cannot read"),
 }  # fmt: skip
 
@@ -221,6 +224,25 @@ def test_shards_of_torch(tmp_path: Path) -> None:
     assert same(read_file(tmp_path)[0], native("torch"))
     assert source_format(index) == "torch"
     assert same(read_file(source)[0], native("torch"))  # the only shard is complete
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_a_folder_with_all_weights_in_one_file(name: str, tmp_path: Path) -> None:
+    spec = find_spec("shufflenet_v2_x0_5", num_classes=3)
+    weights = initialise(spec, 0)
+    write_weights(tmp_path / ("w.safetensors" if name.endswith("s") else "w.pth"), spec, weights)
+    next(tmp_path.glob("w.*")).rename(tmp_path / name)
+    (tmp_path / "optimizer.bin").write_bytes(b"no weights")
+    lines: list[str] = []
+    checkpoint = read_checkpoint(tmp_path, "shufflenet_v2_x0_5", log=lines.append)
+    assert same(checkpoint.weights, weights)
+    assert lines[0] == f"read {name} in the folder {tmp_path}"
+
+
+def test_a_folder_of_torch_distributed_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "__0_0.distcp").write_bytes(b"x")
+    with pytest.raises(ReproError, match=r"is a folder of torch\.distributed\.checkpoint; convert it with python -m"):
+        read_file(tmp_path)
 
 
 def test_one_shard_says_that_it_is_one(shards: Path) -> None:

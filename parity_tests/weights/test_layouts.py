@@ -10,6 +10,7 @@ import pytest
 
 from parity_tests.support.layouts import cases, compare_with_package
 from parity_tests.support.packages import Package, packages
+from parity_tests.support.sizes import slow_if_large
 from repro.errors import ReproError
 from repro.interface.discovery import SHIPPED, native_weights
 from repro.port import main
@@ -44,12 +45,11 @@ def package() -> Iterator[Callable[[str], Package]]:
         yield start
 
 
-def slow_if_large(layout: Layout, model: str) -> object:
-    """Return the test case, which `make test` leaves out for large networks."""
-    return pytest.param(layout, model, marks=[pytest.mark.slow] if find_spec(model).params > 7e6 else [])
-
-
-@pytest.mark.parametrize(("layout", "model"), [slow_if_large(*case) for case in smallest_variants()], ids=ids)
+@pytest.mark.parametrize(
+    ("layout", "model"),
+    [pytest.param(*case, marks=slow_if_large(case[1])) for case in smallest_variants()],
+    ids=ids,
+)
 def test_package_and_backends_agree_on_logits(
     layout: Layout,
     model: str,

@@ -30,7 +30,7 @@ class SlotNames(NamedTuple):
 # groups that hold the weights in files with several groups; the first one present is used
 WEIGHT_GROUPS = ("state_dict", "model_state_dict", "model", "net", "network", "params", "weights")
 EMA_GROUPS = ("state_dict_ema", "ema_state_dict", "model_ema", "ema")
-OPTIMIZER_GROUPS = ("optimizer", "opt")
+OPTIMIZER_GROUPS = ("optimizer", "opt", "optimizer_states/0")  # the last is the first of Lightning's list
 # attributes in which wrappers keep a network: torch's DataParallel, AveragedModel and compile, Lightning modules, and
 # MindSpore's cells with a loss
 WRAPPERS = ("module", "_orig_mod", "model", "net", "network", "backbone", "_backbone")
@@ -103,9 +103,9 @@ def split_groups(arrays: Mapping[str, np.ndarray], log: Log, prefix: str | None 
     groups.remove_prefix(prefix)
     groups.weights = weights
     for group, group_arrays in nested.items():
-        outer, _, inner = group.partition("/")
-        if outer in OPTIMIZER_GROUPS:
-            _take_optimizer(inner, group_arrays, groups)
+        for outer in OPTIMIZER_GROUPS:
+            if f"{group}/".startswith(f"{outer}/"):
+                _take_optimizer(group.removeprefix(outer).removeprefix("/"), group_arrays, groups)
     skipped = sum(array.ndim > 0 for group_arrays in nested.values() for array in group_arrays.values())
     if skipped:
         log(f"skipped {skipped} other arrays")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zipfile
 from enum import Enum
@@ -40,6 +41,8 @@ OTHER_KINDS = {
     b"\x93NUMPY": "a single NumPy array; save a dictionary of arrays with numpy.savez",
     b"version https://git-lfs": "a git-LFS pointer, not weights; run git lfs pull",
 }  # fmt: skip
+# ONNX begins with the version of its format, and then the name of its producer or domain, or the graph
+ONNX = re.compile(rb"\x08[\x03-\x20][\x12\x22\x3a]")
 WEB_PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<!--")
 
 
@@ -59,6 +62,9 @@ def recognise_content(path: Path) -> Content | None:
     for start, kind in OTHER_KINDS.items():
         if head.startswith(start):
             raise ReproError(f"{path} is {kind}")
+    if ONNX.match(head) or head[4:8] == b"TFL3":
+        graph = "an ONNX" if ONNX.match(head) else "a TensorFlow Lite"
+        raise ReproError(f"{path} is {graph} graph, whose weights can be merged; give the file that it was made from")
     content = None
     if head.startswith(b"PK\3\4"):
         content = _zip_content(path)

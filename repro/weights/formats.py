@@ -19,7 +19,7 @@ from repro.interface.native_names import NativeNames
 from repro.untrusted import printable
 from repro.weights import keras_file, npz_file, safetensors_file
 from repro.weights.content import Content, recognise_content
-from repro.weights.shards import check_not_a_shard, index_in, weight_map
+from repro.weights.shards import check_not_a_shard, index_in, weight_map, whole_file_in
 
 if TYPE_CHECKING:
     from repro.interface import NativeWeights
@@ -49,8 +49,16 @@ def file_format(path: Path) -> str:
 
 
 def source_path(path: Path) -> Path:
-    """Return the file to read: the index of shards in a folder that has one, and otherwise the path itself."""
-    return (index_in(path) or path) if path.is_dir() else path
+    """Return the file to read: in a folder from Hugging Face's hub its weights or their index, otherwise the path.
+
+    Raises ReproError for a folder of torch.distributed.checkpoint.
+    """
+    if not path.is_dir():
+        return path
+    if any(path.glob("*.distcp")):
+        command = f"python -m torch.distributed.checkpoint.format_utils dcp_to_torch {path} FILE.pth"
+        raise ReproError(f"{path} is a folder of torch.distributed.checkpoint; convert it with {command}")
+    return whole_file_in(path) or index_in(path) or path
 
 
 def source_format(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
@@ -17,6 +18,7 @@ MAX_REPEATS = 1000  # limit for modules that occur several times; otherwise a sm
 MAX_LEFT_OUT = 8  # shown in a message
 SETS = ("builtins.set", "__builtin__.set", "builtins.frozenset", "__builtin__.frozenset")
 SCRIPTED = "__torch__."  # the prefix of the classes in a TorchScript archive
+MANGLED = re.compile(r"___torch_mangle_\d+\.")  # what tracing adds to the module of a class
 TITLES = {
     "numpy.core.multiarray.scalar": "NumPy scalar",
     "numpy._core.multiarray.scalar": "NumPy scalar",
@@ -39,6 +41,7 @@ def left_out_line(arrays: Arrays) -> str:
 def arrays_in(tree: object) -> TreeArrays:
     """Return every array inside nested dictionaries as "outer/inner/name", and those of modules under dotted names.
 
+    Dictionaries in a list have their index as their name, as the states of Lightning's optimizers.
     A module inside a dictionary gives names such as "model/conv.weight". Objects of other classes are left out.
     Raises ValueError where there is no array, and for two arrays with the same name.
     """
@@ -89,10 +92,11 @@ class _Walk:
                 raise ValueError("its modules contain each other too many times")
         self.seen.add(id(module))
         if not in_module:
-            self.leave_out(f"the code of {path}" if path else "code", module.name)
+            name = MANGLED.sub("", module.name.removeprefix(SCRIPTED))
+            self.leave_out(f"the code of {path}" if path else "code", name)
 
     def dictionary_items(self, path: str, node: object) -> list[tuple[str | int, object]]:
-        """Return the items of a dictionary, or []; what else is an object is left out."""
+        """Return the items of a dictionary, the dictionaries in a list, or []; what else is an object is left out."""
         if isinstance(node, PickledArray):
             self.leave_out(path, node.title)
         elif isinstance(node, Global):
@@ -103,6 +107,9 @@ class _Walk:
         elif type(node) in (list, tuple):
             if any(isinstance(item, (np.ndarray, PickledArray, Placeholder)) for item in cast("list", node)):
                 self.leave_out(path, type(node).__name__)
+            if id(node) not in self.seen:
+                self.seen.add(id(node))
+                return [(index, item) for index, item in enumerate(cast("list", node)) if type(item) is dict]
         else:
             items = node.items if type(node) is Placeholder else node
             if type(items) is dict and id(items) not in self.seen:

@@ -17,13 +17,11 @@ import repro
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.specs import Spec, find_spec
-from repro.untrusted import printable
 from repro.weights import Log
-from repro.weights.checkpoint_groups import CheckpointGroups, common_prefix, join_groups, split_groups
+from repro.weights.checkpoint_groups import join_groups, split_groups
 from repro.weights.formats import (
     KERAS,
     SAFETENSORS,
-    extensions,
     file_format,
     native_names,
     read_file,
@@ -31,8 +29,9 @@ from repro.weights.formats import (
     source_path,
     write_file,
 )
+from repro.weights.identification import Source, check_format, identify, with_fitting_model
 from repro.weights.layout_reader import LayoutReader
-from repro.weights.layouts import AUTO, CANONICAL, Layout, identify_model, layout_named, layouts_for, recognise_layout
+from repro.weights.layouts import AUTO, CANONICAL, Layout, layout_named, layouts_for
 from repro.weights.optimizer_state import canonical_ema, canonical_optimizer, separate_optimizer
 from repro.weights.pickled_tree import left_out_line
 from repro.weights.strict import check_weights
@@ -53,16 +52,6 @@ class Checkpoint:
     slots: dict[str, Arrays] = field(default_factory=dict)
     steps: int | None = None
     metadata: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class _Source:
-    """A file that was read: its path, its format, its arrays under the names in the file, and its metadata."""
-
-    path: Path
-    format: str
-    groups: CheckpointGroups
-    metadata: dict[str, str]
 
 
 def read_checkpoint(
@@ -94,7 +83,7 @@ def read_checkpoint(
     """
     source = _read_source(Path(path), prefix, weights_only=weights_only, log=log)
     source.metadata |= dict(metadata or {})
-    spec, options, file_layout = _identify(source, model, options, layout, log)
+    spec, options, file_layout = identify(source, model, options, layout, log)
     arrays = source.groups.weights
     if file_layout.options:
         options = {**file_layout.options, **options}
@@ -110,7 +99,7 @@ def read_checkpoint(
     try:
         check_weights(weights, spec, reader.names, f"the weights of {path}")
     except ReproError as error:
-        raise _with_fitting_model(error, source, spec) from None
+        raise with_fitting_model(error, source, spec) from None
     weights = {name: weights[name] for name in spec.weights}
     if spec.num_classes != reader.spec.num_classes:
         source.metadata.pop("classes", None)  # the names of the classes that were skipped
@@ -185,7 +174,7 @@ def destination_layout(path: Path, spec: Spec, to: str | None) -> Layout:
             raise ReproError(f"Keras has no {spec.name}; give an extension other than {path.suffix}")
     else:
         layout = layout_named(to or (CANONICAL if form == SAFETENSORS else form), spec)
-    _check_format(layout, path, form)
+    check_format(layout, path, form)
     return layout
 
 
@@ -202,110 +191,21 @@ def difference_line(layout: Layout, spec: Spec) -> str | None:
     return f"note: the network in {layout.publisher} {' and '.join(reasons)}; its logits differ there"
 
 
-def _read_source(path: Path, prefix: str | None, *, weights_only: bool, log: Log) -> _Source:
+def _read_source(path: Path, prefix: str | None, *, weights_only: bool, log: Log) -> Source:
     """Read all arrays of the file and, unless weights_only, of the optimizer's file next to it."""
-    path = source_path(path)
+    if path.is_dir() and (file := source_path(path)) != path:
+        log(f"read {file.name} in the folder {path}")
+        path = file
     arrays, metadata = read_file(path)
     if line := left_out_line(arrays):
         log(line)
     if not weights_only:
         arrays |= separate_optimizer(path, arrays, log)
     groups = split_groups(arrays, log, prefix)
-    return _Source(path, source_format(path), groups, metadata)
+    return Source(path, source_format(path), groups, metadata)
 
 
-def _identify(
-    source: _Source, model: str | None, options: Mapping[str, object] | None, layout: str, log: Log
-) -> tuple[Spec, Mapping[str, object], Layout]:
-    """Return the spec of the file's network, the options that make it, and the layout of its arrays.
-
-    If the names fit nothing, the prefix that all of them share is removed from the source.
-    """
-    try:
-        spec, chosen = _identify_spec(source, model, options, log)
-        return spec, chosen, _choose_layout(source, spec, layout, log)
-    except ReproError as error:
-        prefix = common_prefix(source.groups.weights)
-        if not prefix:
-            raise
-        source.groups.remove_prefix(prefix)
-        try:
-            spec, chosen = _identify_spec(source, model, options, log)
-            file_layout = _choose_layout(source, spec, layout, log)
-        except ReproError:
-            raise ReproError(f"{error} (every name begins with {printable(prefix)!r})") from None
-        log(f"removed the prefix {printable(prefix)!r} from every name")
-        return spec, chosen, file_layout
-
-
-def _with_fitting_model(error: ReproError, source: _Source, spec: Spec) -> ReproError:
-    """Return the error of arrays that do not fit `spec`, or one that names the variant that they fit."""
-    try:
-        model = identify_model(source.groups.weights, source.format, source.path)
-    except ReproError:
-        return error
-    if model == spec.name:  # its names and shapes fit, and its values or dtypes do not
-        return error
-    return ReproError(f"{source.path} does not fit {spec.name}; it fits {model}: give --model {model}")
-
-
-def _identify_spec(
-    source: _Source, model: str | None, options: Mapping[str, object] | None, log: Log
-) -> tuple[Spec, Mapping[str, object]]:
-    """Return the spec of the file's network, and the options that make it, from the arguments, metadata or arrays."""
-    saved_model = source.metadata.get("model")
-    if options is None:
-        options = _saved_options(source) if saved_model is not None and model in (None, saved_model) else {}
-    if model is None:
-        model = saved_model
-    if model is None:
-        model = identify_model(source.groups.weights, source.format, source.path)
-        log(f"recognised the model: {model}")
-    for option in {"num_classes", "in_channels"} & options.keys():
-        raise ReproError(f"the arrays give {option}; leave it out of the options")
-    return find_spec(model, **options), options
-
-
-def _saved_options(source: _Source) -> dict[str, object]:
-    """Return the model's options in the metadata."""
-    try:
-        options = json.loads(source.metadata.get("options", "{}"))
-    except (ValueError, RecursionError) as error:
-        raise ReproError(
-            f"the options in the metadata of {source.path} are not JSON; give --model and --option"
-        ) from error
-    if not isinstance(options, dict):
-        raise ReproError(f"the options in the metadata of {source.path} have no names; give --model and --option")
-    return options
-
-
-def _choose_layout(source: _Source, spec: Spec, name: str, log: Log) -> Layout:
-    """Return the layout of this publisher or, for "auto", the one that the metadata name or the arrays have."""
-    if name == AUTO:
-        name = source.metadata.get("layout", AUTO)
-    if name != AUTO:
-        layout = layout_named(name, spec)
-        _check_format(layout, source.path, source.format)
-    else:
-        layouts, _ = recognise_layout(source.groups.weights, spec, source.format)
-        layout = layouts[0]
-        if layout.is_published:
-            log(f"recognised the layout: {' or '.join(dict.fromkeys(layout.publisher for layout in layouts))}")
-    arrays = layout.with_classifier(source.groups.weights, spec, native_names(layout.format))
-    if others := ", ".join(sorted(source.groups.weights.keys() - arrays.keys())):
-        log(f"took the classifier from {printable(others)}")
-        source.groups.weights = dict(arrays)
-    return layout
-
-
-def _check_format(layout: Layout, path: Path, form: str) -> None:
-    """Raise ReproError where files of this format cannot hold the layout."""
-    if form not in (layout.format, SAFETENSORS) or (form == SAFETENSORS and layout.format == KERAS):
-        expected = ", ".join(extensions(layout.format))
-        raise ReproError(f"{path} is a file of {form}, not of {layout.publisher}, whose files end in {expected}")
-
-
-def _metadata(source: _Source, spec: Spec, options: Mapping[str, object], layout: Layout) -> dict[str, str]:
+def _metadata(source: Source, spec: Spec, options: Mapping[str, object], layout: Layout) -> dict[str, str]:
     """Return the metadata of the source, updated with where the weights come from and which model they are for."""
     digest = hashlib.sha256()
     with source.path.open("rb") as file:

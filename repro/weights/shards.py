@@ -11,12 +11,18 @@ from repro.untrusted import printable
 
 SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.\w+)")
 MAX_INDEX_BYTES = 50_000_000
+WHOLE_FILES = ("model.safetensors", "pytorch_model.bin")  # names on Hugging Face's hub of weights in one file
 
 
 def index_in(folder: Path) -> Path | None:
     """Return the index of shards in a folder, safetensors before others, or None."""
     indices = sorted(folder.glob("*.index.json"), key=lambda path: (".safetensors." not in path.name, path.name))
     return indices[0] if indices else None
+
+
+def whole_file_in(folder: Path) -> Path | None:
+    """Return the file with all weights in a folder from Hugging Face's hub, safetensors before others, or None."""
+    return next((folder / name for name in WHOLE_FILES if (folder / name).is_file()), None)
 
 
 def weight_map(index: Path) -> dict[str, str]:

@@ -1,0 +1,342 @@
+"""Checkpoints as people have them, and what repro.port makes of each.
+
+`python -m parity_tests.programs.ordinary_checkpoints` needs torch and torchvision, and prints the table of
+docs/checkpoints.md. Each file holds torchvision's MobileNetV2 of width 0.35 with five classes and random weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import pickle
+import struct
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torchvision
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from repro.arrays import Arrays
+from repro.errors import ReproError
+from repro.interface.discovery import native_weights
+from repro.port import main
+from repro.weights import safetensors_file
+from repro.weights.porting import read_checkpoint, write_checkpoint
+
+CLASSES = 5
+# Lines of repro.port that are the same for every checkpoint here
+USUAL_LINES = ("skipped 52 integer scalars", "recognised the ", "read /", "wrote /")
+
+Save = Callable[[Any, Path], object]
+
+
+class Kind(NamedTuple):
+    """A kind of checkpoint.
+
+    title: its name in the table; file: the name of the file or folder; save: a function that takes the network and
+    writes that file; flags: further arguments of repro.port.
+    """
+
+    title: str
+    file: str
+    save: Save
+    flags: tuple[str, ...] = ()
+
+
+class Row(NamedTuple):
+    """What repro.port makes of a kind of checkpoint.
+
+    flags: SRC, and the further arguments of repro.port; taken: the groups that are written; said: the lines about it,
+    or the error; exact: whether the weights, and the EMA where there is one, are those of the network, bit for bit.
+    """
+
+    title: str
+    flags: str
+    taken: str
+    said: list[str]
+    exact: bool
+
+
+def arrays_of(net: nn.Module) -> Arrays:
+    return {name: tensor.numpy() for name, tensor in net.state_dict().items() if tensor.ndim}
+
+
+def trained(net: nn.Module, make: Callable[[Any], torch.optim.Optimizer]) -> torch.optim.Optimizer:
+    """Return an optimizer of the network's parameters after a step with gradients of 0."""
+    optimizer = make(net.parameters())
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    return optimizer
+
+
+def sgd(parameters: Any) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, 0.1, momentum=0.9)
+
+
+def decayed_in_groups(net: nn.Module) -> torch.optim.Optimizer:
+    vectors = [p for p in net.parameters() if p.ndim < 2]
+    matrices = [p for p in net.parameters() if p.ndim > 1]
+    groups = [{"params": vectors, "weight_decay": 0.0}, {"params": matrices}]
+    return trained(net, lambda _: torch.optim.AdamW(groups, 0.0))
+
+
+def legacy(content: object, path: Path) -> None:
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+
+
+def timm_script(net: nn.Module, path: Path) -> None:
+    optimizer = trained(net, sgd)
+    torch.save(
+        {
+            "epoch": 3,
+            "arch": "net",
+            "state_dict": net.state_dict(),
+            "state_dict_ema": net.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "args": argparse.Namespace(lr=0.1, output=PurePosixPath("out")),
+            "metric": np.float64(71.5),
+        },
+        path,
+    )
+
+
+def torchvision_script(net: nn.Module, path: Path) -> None:
+    optimizer = trained(net, sgd)
+    averaged = AveragedModel(net)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 30)
+    torch.save(
+        {
+            "model": net.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "lr_scheduler": scheduler.state_dict(),
+            "epoch": 3,
+            "args": argparse.Namespace(lr=0.1),
+            "model_ema": averaged.state_dict(),
+        },
+        path,
+    )
+
+
+def lightning(net: nn.Module, path: Path) -> None:
+    state = {f"model.{name}": tensor for name, tensor in net.state_dict().items()}
+    callbacks = {"ModelCheckpoint{'monitor': 'acc'}": {"best_model_score": torch.tensor(0.7), "dirpath": "out"}}
+    torch.save(
+        {
+            "epoch": 3,
+            "global_step": 300,
+            "pytorch-lightning_version": "2.5.0",
+            "state_dict": state | {"criterion.weight": torch.ones(CLASSES)},
+            "callbacks": callbacks,
+            "optimizer_states": [trained(net, sgd).state_dict()],
+            "hyper_parameters": {"lr": 0.1},
+        },
+        path,
+    )
+
+
+def renamed(prefix: str, net: nn.Module) -> dict[str, torch.Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in net.state_dict().items()}
+
+
+def two_networks(net: nn.Module, path: Path) -> None:
+    other = {f"student.{name}": torch.zeros_like(tensor) for name, tensor in net.state_dict().items()}
+    torch.save(other | renamed("teacher.", net), path)
+
+
+def ultralytics(net: nn.Module, path: Path) -> None:
+    torch.save({"epoch": -1, "best_fitness": 0.7, "model": net, "ema": net, "optimizer": None, "date": "2026"}, path)
+
+
+def hub_shards(net: nn.Module, folder: Path) -> None:
+    folder.mkdir()
+    arrays, weight_map = arrays_of(net), dict[str, str]()
+    for number, names in enumerate((list(arrays)[::2], list(arrays)[1::2]), 1):
+        file = f"model-0000{number}-of-00002.safetensors"
+        safetensors_file.save(folder / file, {name: arrays[name] for name in names}, {"format": "pt"})
+        weight_map |= dict.fromkeys(names, file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+
+
+def one_shard(net: nn.Module, path: Path) -> None:
+    hub_shards(net, path.parent / "hub")
+    (path.parent / "hub" / path.name).rename(path)
+
+
+def hub_folder(net: nn.Module, folder: Path) -> None:
+    folder.mkdir()
+    (folder / "config.json").write_text('{"architecture": "shufflenet"}')
+    safetensors_file.save(folder / "model.safetensors", arrays_of(net), {"format": "pt"})
+
+
+def accelerate(net: nn.Module, folder: Path) -> None:
+    hub_folder(net, folder)
+    torch.save(trained(net, sgd).state_dict(), folder / "optimizer.bin")
+    (folder / "random_states_0.pkl").write_bytes(pickle.dumps({"step": 3}))
+
+
+def distributed_folder(net: nn.Module, folder: Path) -> None:
+    import torch.distributed.checkpoint
+
+    torch.distributed.checkpoint.save(net.state_dict(), checkpoint_id=folder)
+
+
+def cut_short(net: nn.Module, path: Path) -> None:
+    torch.save(net.state_dict(), path)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+class Payload:
+    """An object whose unpickling would end the process."""
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return sys.exit, ("a function in a pickle was called",)
+
+
+def published_in(publisher: str) -> Save:
+    """Return a function that writes the network in the layout of another publisher."""
+
+    def save(net: nn.Module, path: Path) -> None:
+        torch.save(net.state_dict(), path.with_suffix(".tmp"))
+        write_checkpoint(path, read_checkpoint(path.with_suffix(".tmp"), log=str), publisher)
+        path.with_suffix(".tmp").unlink()
+
+    return save
+
+
+def mindspore_loss_wrapper(net: nn.Module, path: Path) -> None:
+    published_in("mindspore")(net, path)
+    files = native_weights("mindspore")
+    files.write(path, {f"_backbone.{name}": array for name, array in files.read(path).items()})
+
+
+KINDS = [
+    Kind("a state dict", "net.pth", lambda net, path: torch.save(net.state_dict(), path)),
+    Kind("in the format before PyTorch 1.6", "net.pth", lambda net, path: legacy(net.state_dict(), path)),
+    Kind("in half precision", "net.pth", lambda net, path: torch.save(net.half().state_dict(), path)),
+    Kind("in bfloat16", "net.pth", lambda net, path: torch.save(net.bfloat16().state_dict(), path)),
+    Kind("a whole module", "net.pt", torch.save),
+    Kind("a whole module in the old format", "net.pt", legacy),
+    Kind("TorchScript, scripted", "net.pt", lambda net, path: torch.jit.script(net).save(path)),
+    Kind("TorchScript, traced", "net.pt",
+         lambda net, path: torch.jit.trace(net.eval(), torch.ones(1, 3, 64, 64)).save(path)),
+    Kind("trained with DataParallel", "net.pth", lambda net, path: torch.save(renamed("module.", net), path)),
+    Kind("and with torch.compile", "net.pth", lambda net, path: torch.save(renamed("_orig_mod.module.", net), path)),
+    Kind("an AveragedModel", "swa.pth", lambda net, path: torch.save(AveragedModel(net).state_dict(), path)),
+    Kind("a metric beside the weights", "best.pth",
+         lambda net, path: torch.save({"state_dict": net.state_dict(), "best_acc1": torch.tensor(40.0)}, path)),
+    Kind("of timm's training script", "checkpoint-3.pth.tar", timm_script),
+    Kind("of torchvision's training script", "model_3.pth", torchvision_script),
+    Kind("of Lightning", "epoch=3.ckpt", lightning),
+    Kind("of MMPretrain", "epoch_3.pth", lambda net, path: torch.save(
+        {"meta": {"epoch": 3}, "state_dict": net.state_dict(), "message_hub": {"log": [1, 2]}}, path)),
+    Kind("of fastai", "stage-1.pth",
+         lambda net, path: torch.save({"model": net.state_dict(), "opt": trained(net, sgd).state_dict()}, path)),
+    Kind("of DeepSpeed", "mp_rank_00_model_states.pt",
+         lambda net, path: torch.save({"module": net.state_dict(), "global_steps": 300, "ds_config": {}}, path)),
+    Kind("of Ultralytics: whole modules", "last.pt", ultralytics),
+    Kind("AdamW with groups of parameters", "last.pth", lambda net, path: torch.save(
+        {"model": net.state_dict(), "optimizer": decayed_in_groups(net).state_dict()}, path)),
+    Kind("two networks in one file", "distilled.pth", two_networks),
+    Kind("two networks in one file", "distilled.pth", two_networks, ("--prefix", "teacher.")),
+    Kind("safetensors called .pth", "net.pth",
+         lambda net, path: safetensors_file.save(path, arrays_of(net), {"format": "pt"})),
+    Kind("a folder of Hugging Face's hub", "hub", hub_folder),
+    Kind("shards with their index", "hub", hub_shards),
+    Kind("one shard of two", "model-00001-of-00002.safetensors", one_shard),
+    Kind("a folder of Accelerate", "checkpoint-300", accelerate),
+    Kind("a folder of torch.distributed.checkpoint", "step-300", distributed_folder),
+    Kind("NumPy arrays", "net.npz", lambda net, path: np.savez(path, **arrays_of(net))),
+    Kind("a dictionary by pickle.dump", "net.pkl", lambda net, path: path.write_bytes(pickle.dumps(arrays_of(net)))),
+    Kind("of paddle.vision", "net.pdparams", published_in("paddle.vision")),
+    Kind("of MindCV", "net.ckpt", published_in("mindcv")),
+    Kind("of Keras", "net.h5", published_in("keras")),
+    Kind("of MindSpore, inside a cell with a loss", "net.ckpt", mindspore_loss_wrapper),
+    Kind("another number of classes", "net.pth", lambda net, path: torch.save(net.state_dict(), path),
+         ("--num-classes", "3")),
+    Kind("grey images", "net.pth", lambda net, path: torch.save(net.state_dict(), path), ("--in-channels", "1")),
+    Kind("another variant named by mistake", "net.pth", lambda net, path: torch.save(net.state_dict(), path),
+         ("--model", "mobilenet_v2_x0_5")),
+    Kind("a weight is missing", "net.pth",
+         lambda net, path: torch.save(dict(list(net.state_dict().items())[1:]), path),
+         ("--model", "mobilenet_v2_x0_35")),
+    Kind("cut short", "net.pth", cut_short),
+    Kind("an object that calls a function", "net.pth",
+         lambda net, path: torch.save(net.state_dict() | {"x": Payload()}, path)),
+    Kind("a web page", "net.pth", lambda _, path: path.write_text("<!DOCTYPE html><html></html>")),
+    Kind("a git-LFS pointer", "net.pth",
+         lambda _, path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n")),
+    Kind("an empty file", "net.pth", lambda _, path: path.touch()),
+    Kind("ONNX", "net.onnx", lambda _, path: path.write_bytes(b"\x08\x08\x12\x07pytorch" + struct.pack("<f", 1) * 9)),
+]  # fmt: skip
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return torchvision.models.mobilenet_v2(width_mult=0.35, num_classes=CLASSES)
+
+
+def same(arrays: Arrays, expected: Arrays) -> bool:
+    """Return whether two checkpoints have the same values; half precision keeps its type."""
+    return arrays.keys() == expected.keys() and all(
+        array.astype("float32").tobytes() == expected[name].astype(array.dtype).astype("float32").tobytes()
+        for name, array in arrays.items()
+    )
+
+
+def port(kind: Kind, expected: Arrays, folder: Path) -> Row:
+    """Write a checkpoint and convert it to MindSpore's format."""
+    source, destination = folder / kind.file, folder / "DST"
+    kind.save(network(), source)
+    output, taken, exact = io.StringIO(), "nothing", False
+    try:
+        with contextlib.redirect_stdout(output):
+            main([str(source), str(destination), "--to", "mindspore", *kind.flags])
+    except ReproError as error:
+        said = [f"error: {error}"]
+    else:
+        lines = output.getvalue().splitlines()
+        said = [line for line in lines if not line.startswith(USUAL_LINES)]
+        taken = lines[-1].rpartition(": ")[2]
+        checkpoint = read_checkpoint(destination.with_suffix(".ckpt"), "mobilenet_v2_x0_35", log=str)
+        exact = same(checkpoint.weights, expected) and (not checkpoint.ema or same(checkpoint.ema, expected))
+    assert destination.with_suffix(".ckpt").exists() == (taken != "nothing")
+    flags = " ".join([kind.file, *kind.flags])
+    return Row(kind.title, flags, taken, [line.replace(f"{folder}/", "") for line in said], exact)
+
+
+def port_all() -> Iterator[Row]:
+    """Yield the row of every kind."""
+    with tempfile.TemporaryDirectory() as name:
+        torch.save(network().state_dict(), Path(name, "expected.pth"))
+        expected = read_checkpoint(Path(name, "expected.pth"), log=str).weights
+        for index, kind in enumerate(KINDS):
+            folder = Path(name, str(index))
+            folder.mkdir()
+            yield port(kind, expected, folder)
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Return the table of docs/checkpoints.md."""
+    lines = ["| checkpoint | SRC and flags | taken | printed |", "|---|---|---|---|"]
+    for row in rows:
+        lines.append(f"| {row.title} | `{row.flags}` | {row.taken} | {'<br>'.join(row.said)} |")
+    return "\n".join(lines)
+
+
+def table_and_rows() -> tuple[str, list[Row]]:
+    ported = list(port_all())
+    return table(ported), ported
+
+
+if __name__ == "__main__":
+    print(table(port_all()))
