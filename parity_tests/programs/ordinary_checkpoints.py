@@ -52,7 +52,7 @@ class Kind(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What repro.port makes of a kind of checkpoint.
+    """A row of the table: the outcome of repro.port for a kind of checkpoint.
 
     flags: SRC, and the further arguments of repro.port; taken: the groups that are written; said: the lines about it,
     or the error; exact: whether the weights, and the EMA where there is one, are those of the network, bit for bit.
