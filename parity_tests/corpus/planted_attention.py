@@ -17,7 +17,7 @@ MISTAKES: list[Mistake] = [
         "attention", "paddle",
         ("attention without a scale", "* self.scale, -1", ", -1", INSIDE, "scale 4\\^-0.5.*scale 1"),
         ("scale of the whole width", "(width // heads) ** -0.5", "width ** -0.5", INSIDE, "scale 4\\^-0.5.*scale 16\\^-0.5"),
-        ("scale without a root", "(width // heads) ** -0.5", "(width // heads) ** -1", INSIDE, "scale 4\\^-0.5.*scale 4\\^-1"),
+        ("scale without a root", "(width // heads) ** -0.5", "(width // heads) ** -1", INSIDE, "scale 4\\^-0.5.*scale (4\\^-1|16\\^-0.5)"),
         ("softmax along the queries", SOFTMAX, SOFTMAX.replace(", -1)", ", -2)"), INSIDE, "softmax along axis -2"),
         ("softmax along the heads", SOFTMAX, SOFTMAX.replace(", -1)", ", 1)"), INSIDE, "softmax along axis 1"),
         ("no softmax", SOFTMAX, "q @ k.transpose([0, 1, 3, 2]) * self.scale", INSIDE, "attention"),

@@ -62,7 +62,9 @@ def _causes(evidence: Evidence) -> Iterator[str]:
     if not evidence.result and (
         operations := explain_operations(evidence.sources, evidence.other_sources, evidence.right, evidence.wrong)
     ):
-        yield _contrast(evidence.names, *operations)
+        if operations[1] or not (explanation := _explain_array(evidence)):
+            yield _contrast(evidence.names, *operations)
+        yield f"{explanation} ({first} computes {operations[0]})"
     if evidence.sources.keys() != evidence.other_sources.keys():
         lists = [", ".join(map(readable, names)) or "nothing" for names in (evidence.sources, evidence.other_sources)]
         yield f"{first} computes it from {lists[0]}, and {second} from {lists[1]}"
@@ -76,8 +78,17 @@ def _causes(evidence: Evidence) -> Iterator[str]:
         yield f"{subject}it is 0 in {second}; is the gradient stopped there?"
     if evidence.is_gradient and not evidence.right.any():
         yield f"{subject}it is 0 in {first}; is the gradient stopped there?"
+    if explanation := _explain_array(evidence):
+        yield f"{subject}{explanation}"
+    error = root_mean_square(evidence.wrong - evidence.right)
+    size = root_mean_square(evidence.right)
+    yield f"{subject}{second} is off by {error:.2g} where values are {size:.2g} (RMS)"
+
+
+def _explain_array(evidence: Evidence) -> str:
+    """How the wrong array differs from the right one, whatever computes it."""
     leaf = evidence.result.rpartition(".")[2]
-    explanation = explain_error(
+    return explain_error(
         evidence.wrong,
         evidence.right,
         tolerance=evidence.tolerance * root_mean_square(evidence.right),
@@ -85,11 +96,6 @@ def _causes(evidence: Evidence) -> Iterator[str]:
         momentum=evidence.momentum,
         statistic=leaf if leaf in STATISTICS else "",
     )
-    if explanation:
-        yield f"{subject}{explanation}"
-    error = root_mean_square(evidence.wrong - evidence.right)
-    size = root_mean_square(evidence.right)
-    yield f"{subject}{second} is off by {error:.2g} where values are {size:.2g} (RMS)"
 
 
 def _contrast(names: tuple[str, str], right: str, wrong: str) -> str:

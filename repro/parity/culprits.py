@@ -6,6 +6,7 @@ and backwards. So every module, and all code between modules, works on right val
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,7 +19,7 @@ from repro.parity.causes import Evidence, find_cause
 from repro.parity.constants import with_unbiased_variances
 from repro.parity.culprit import Culprit
 from repro.parity.forward_rungs import TRAIN_BATCH
-from repro.parity.paired_values import INPUT_PREFIX, module_of, modules_between, pair_values
+from repro.parity.paired_values import INPUT_PREFIX, module_of, modules_between, pair_values, without_inputs
 from repro.parity.record import Record
 from repro.parity.tolerance import CANCELLED_SHARE, root_mean_square
 from repro.parity.user_inputs import random_inputs, small_signals, with_batch
@@ -73,7 +74,12 @@ class CulpritSearch:
         wrong = [name for name in self._order(expected) if self._differs(name, expected, actual, float64=float64)]
         if self.rung != 4 and any(name in forced for name in wrong):
             wrong = self._without_other_cuts(wrong, forced, expected, float64=float64)
+        errors: list[np.ndarray] = []
         for name in wrong:
+            error = _error(expected.values[name], actual.values[name])
+            if any(_is_same_error(error, other) for other in errors):
+                continue  # the same wrong value goes to several places
+            errors.append(error)
             if name not in known:
                 culprit, sources = self._describe(name, forced, expected, actual, float64=float64)
                 known |= {name, *(f"{GRADIENT_PREFIX}{source}" for source in sources)}
@@ -237,11 +243,22 @@ class CulpritSearch:
             return self._own_path(path) if own else path
         if is_gradient:
             return f"behind {named(value)}"
-        before = list(dict.fromkeys(named(producer) for producer in producers if producer != f"{INPUT_PREFIX}{value}"))
+        titles = [f"the input of {named(p)}" if p.startswith(INPUT_PREFIX) else named(p) for p in producers]
+        before = [title for title in dict.fromkeys(titles) if title != f"the input of {named(value)}"]
         feeders = " and ".join(filter(None, [", ".join(before[:-1]), before[-1]])) if before else "the input"
         if not value.startswith(INPUT_PREFIX) and not is_output(value):
             return f"in {named(value)}, after {feeders}"
         return f"between {feeders} and {_output_in_words(value) if is_output(value) else named(value)}"
+
+
+def _error(right: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+    return wrong - right if wrong.shape == right.shape else wrong
+
+
+def _is_same_error(error: np.ndarray, other: np.ndarray) -> bool:
+    if error.shape != other.shape:
+        return False
+    return bool(np.allclose(error, other, rtol=1e-4, atol=1e-6 * float(np.abs(error).max(initial=0.0))))
 
 
 def _output_in_words(name: str) -> str:
@@ -273,6 +290,8 @@ def _find_culprits(
     settings = _different_settings(models, backend) if 0 in rungs else ()
     culprits = {culprit.place: culprit for culprit in settings}
     known: set[str] = set()
+    if set(rungs) - {0}:
+        culprits |= {culprit.place: culprit for culprit in _different_counts(models, backend, min(set(rungs) - {0}))}
     for rung in sorted(set(rungs) - {0}):
         # a small epsilon shows with small signals only
         for small in (False, True) if rung == 1 else (False,):
@@ -293,6 +312,22 @@ def _different_settings(models: UserModels, backend: str) -> Iterator[Culprit]:
         texts = (modules[0].text, modules[1].text) if modules[0] and modules[1] else ("", "")
         calls = (places[0].get(f"{INPUT_PREFIX}{path}", ""), places[1].get(f"{INPUT_PREFIX}{own_path}", ""))
         yield Culprit(0, backend, place, names.get(place, place), text, texts, calls)
+
+
+def _different_counts(models: UserModels, backend: str, rung: int) -> Iterator[Culprit]:
+    """The modules with weights that run more often in one model than in the other, as one culprit."""
+    first = next(iter(models.workers))
+    names = {name: own for name, own in models.names[backend].items() if own in models.modules[backend] and own}
+    runs, own_runs = (Counter(map(module_of, without_inputs(models.runs[label]))) for label in (first, backend))
+    counts = {name: (runs[name], own_runs[own]) for name, own in names.items()}
+    different = [name for name, (count, own_count) in counts.items() if count != own_count and count]
+    if different:
+        place, (count, own_count) = different[0], counts[different[0]]
+        more = f", and {len(different) - 1} more modules" if len(different) > 1 else ""
+        text = f"it runs {count} times in {first} and {own_count} times in {backend}{more}"
+        modules = models.modules[first].get(place), models.modules[backend].get(names[place])
+        texts = (modules[0].text, modules[1].text) if modules[0] and modules[1] else ("", "")
+        yield Culprit(rung, backend, place, names[place], text.replace("1 times", "once"), texts)
 
 
 def _call_places(models: UserModels, backend: str) -> dict[str, str]:

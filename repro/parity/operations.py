@@ -115,6 +115,9 @@ def _single_matches(name: str, array: np.ndarray, target: Target) -> Iterator[st
         factor = float((array * target.array).sum()) / (float((array * array).sum()) or 1.0)
         if target.equals(factor * array):
             yield f"{factor:.4g} * {name}"
+        shift = float((target.array - array).mean())
+        if target.equals(array + shift):
+            yield f"{name} + {shift:.4g}"
     for pattern, rearrange in rearrangements(array.shape, target.shape):
         yield from _check_rearranged(name, array, target, pattern, rearrange)
     if array.ndim == target.ndim == 4 and array.shape[:2] == target.shape[:2]:
@@ -135,6 +138,8 @@ def _check_rearranged(
     for outer, function in ELEMENTWISE.items():
         if target.fits(function, [moved]):
             yield outer.format(pattern.format(name))
+    if (slope := leaky_slope(moved, target.array)) is not None:
+        yield f"leaky_relu({pattern.format(name)}, {slope:.4g})"
     for outer, function in along_axes(moved.ndim):
         if target.equals(function(moved)):
             yield outer.format(pattern.format(name))
@@ -179,6 +184,16 @@ def _pair_matches(a: str, left: np.ndarray, b: str, right: np.ndarray, target: T
             if target.fits(function, [combined]):
                 text = operation.format(a, b)
                 yield text if outer == "{}" else outer.format(text)
+        for f, g in product(INNER, ("{}", *INNER)):
+            for left_form, right_form in ((f, g), (g, f)):
+                text = operation.format(left_form.format(a), right_form.format(b))
+                if target.fits(
+                    lambda x, y, c=combine, f=left_form, g=right_form: np.maximum(
+                        c(ELEMENTWISE[f](x), ELEMENTWISE[g](y)), 0
+                    ),
+                    [left, right],
+                ):
+                    yield f"relu({text})"
         for f, g in product(GATES, GATES):
             if (f, g) != ("{}", "{}") and target.fits(
                 lambda x, y, c=combine, f=f, g=g: c(GATES[f](x), GATES[g](y)), [left, right]
@@ -194,6 +209,10 @@ def _scaled_sums(a: str, left: np.ndarray, b: str, right: np.ndarray, target: Ta
     factor = float((rest * right).sum()) / (float((right * right).sum()) or 1.0)
     if abs(factor) > CLOSE and target.equals(left + factor * right):
         yield f"{a} + {factor:.4g} * {b}"
+    passed = target.array > 0  # by a ReLU
+    factor = float((rest * right)[passed].sum()) / (float((right * right)[passed].sum()) or 1.0)
+    if abs(factor) > CLOSE and target.equals(np.maximum(left + factor * right, 0)):
+        yield f"relu({a} + {factor:.4g} * {b})"
     for axis in {1, target.ndim - 1}:
         others = tuple(other for other in range(target.ndim) if other != axis)
         norms = (right * right).sum(others, keepdims=True)

@@ -68,9 +68,14 @@ def modules_between(runs: Sequence[str], before: str, after: str, known: Collect
             yield module_of(value)
 
 
+def without_inputs(runs: Sequence[str]) -> list[str]:
+    """The values among the results of a forward pass that modules return."""
+    return [value for value in runs if not value.startswith(INPUT_PREFIX) and not is_output(value)]
+
+
 def _split_runs(runs: Sequence[str]) -> dict[str, str]:
     """The name of each value that a module returns -> the path of the module."""
-    return {value: module_of(value) for value in runs if not value.startswith(INPUT_PREFIX)}
+    return {value: module_of(value) for value in without_inputs(runs)}
 
 
 def _values_behind_layers(
