@@ -68,7 +68,7 @@ MISTAKES: list[Mistake] = [
         ("leaky for ReLU", "y = F.relu(self.norm1", "y = F.leaky_relu(self.norm1", "block.norm1 and block.conv2", "relu.*leaky_relu"),
         ("a block twice", "x = self.block(x)", "x = self.block(self.block(x))", "block", "twice|runs"),
         ("exchanged halves", JOIN, "paddle.concat([self.right(x), self.left(x)], 1)", "(left|right).* and average", "concatenate"),
-        ("one branch twice", JOIN, "paddle.concat([self.left(x), self.left(x)], 1)", "left|right|average", "concatenate|right"),
+        ("one branch twice", JOIN, "paddle.concat([self.left(x), self.left(x)], 1)", "left|right|average", "concatenate|right|runs"),
         ("sum for a join", JOIN, "paddle.concat([self.left(x) + self.right(x)] * 2, 1)", "left|right|average", "concatenate|shuffle"),
         ("no shuffle", f"x = {SPLIT}", "x = x", "right and average", "shuffle"),
         ("shuffle with other groups", SPLIT, SPLIT.replace("[n, 2, c // 2, h, w]", "[n, 4, c // 4, h, w]"), "right and average", "shuffle.*2 groups.*shuffle.*4 groups|shuffle.*8 groups"),

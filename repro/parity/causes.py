@@ -11,7 +11,7 @@ from repro.interface.module_settings import ModuleDescription
 from repro.parity.hints import explain_error
 from repro.parity.operations import explain_operations, readable
 from repro.parity.tolerance import root_mean_square
-from repro.parity.user_structure import setting_differences
+from repro.parity.user_structure import geometry_differences, setting_differences
 
 STATISTICS = ("running_mean", "running_var")
 OFTEN_EQUAL = ("padding", "interpolation")  # settings that frameworks write differently
@@ -56,7 +56,7 @@ def _causes(evidence: Evidence) -> Iterator[str]:
         settings = list(setting_differences(evidence.names, module, other))
         if settings:
             yield " and ".join(settings)
-        geometry = list(_geometry_differences(evidence.names, module, other))
+        geometry = list(geometry_differences(evidence.names, module, other))
         if geometry:
             yield " and ".join(geometry)
     if not evidence.result and (
@@ -104,13 +104,6 @@ def _contrast(names: tuple[str, str], right: str, wrong: str) -> str:
     if not wrong:
         return f"{first} computes {right}, and {second} something else"
     return f"{first} computes {right}, and {second} {wrong}"
-
-
-def _geometry_differences(names: tuple[str, str], module: ModuleDescription, other: ModuleDescription) -> Iterator[str]:
-    for setting, value in module.geometry.items():
-        other_value = other.geometry.get(setting, value)
-        if str(value).lower() != str(other_value).lower():
-            yield f"its {setting} is {value} in {names[0]} and {other_value} in {names[1]}"
 
 
 def _shape(array: np.ndarray) -> str:

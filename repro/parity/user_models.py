@@ -16,7 +16,7 @@ from repro.parity.judge import Workers
 from repro.parity.mapping import WeightEntry, order_by_execution
 from repro.parity.user_inputs import Inputs, random_inputs
 from repro.parity.user_pairs import find_pairs, mapping_table
-from repro.parity.user_structure import Difference, UserModelDescription, structure_differences
+from repro.parity.user_structure import Difference, UserModelDescription, geometry_differences, structure_differences
 from repro.specs import STATISTICS
 from repro.specs.user_model import UserModelSpec
 from repro.weights.init import random_weights
@@ -25,6 +25,7 @@ from repro.weights.weight_pairs import Pair, neutral_value, unpaired
 from repro.workers.client import WorkerError, request_all
 from repro.workers.user_code import rename_result
 
+MAX_SUSPECTS = 4
 SharedNames = dict[str, dict[str, str]]  # backend -> name of a weight or module in the first model -> its own name
 Print = Callable[[str], object]
 
@@ -74,12 +75,17 @@ def load_user_models(
     than two are left.
     """
     failures: dict[str, ReproError] = {}
+    modules: dict[str, dict[str, ModuleDescription]] = {}
     descriptions: dict[str, UserModelDescription] = {}
     for backend in workers:
         try:
-            descriptions[backend] = _describe_model(workers, backend, sources[backend], inputs, folder)
+            modules[backend] = {}
+            descriptions[backend] = _describe_model(
+                workers, backend, sources[backend], inputs, folder, modules[backend]
+            )
         except ReproError as error:
             failures[backend] = error
+    failures = {backend: _with_suspects(error, backend, modules) for backend, error in failures.items()}
     _check_count(descriptions, failures)
     entries = {backend: description.entries for backend, description in descriptions.items()}
     first = next(iter(entries))
@@ -159,16 +165,35 @@ def _check_count(models: Mapping[str, object], failures: Mapping[str, ReproError
 
 
 def _describe_model(
-    workers: Workers, backend: str, source: str, inputs: Inputs, folder: Path | None
-) -> UserModelDescription:
+    workers: Workers, backend: str, source: str, inputs: Inputs, folder: Path | None,
+    modules: dict[str, ModuleDescription],
+) -> UserModelDescription:  # fmt: skip
+    """Build a model, whose modules are added to `modules`, and run it."""
     worker = workers[backend]
     description, _ = worker.request("create_user_model", source=source, folder=str(folder or Path.cwd()))
+    modules |= {path: ModuleDescription(*module) for path, module in description["modules"].items()}
     results, _ = worker.request("forward", random_inputs(inputs, 0, 0), every_module=True)
     entries = order_by_execution(description["weights"], results)
     if not entries:
         raise WorkerError(backend, f"{source} has no weights, so it cannot be compared")
-    modules = {path: ModuleDescription(*module) for path, module in description["modules"].items()}
     return UserModelDescription(entries, description["momentum"], modules, results)
+
+
+def _with_suspects(
+    error: ReproError, backend: str, modules: Mapping[str, Mapping[str, ModuleDescription]]
+) -> ReproError:
+    """The error of a model that does not run, with what its modules have set otherwise than others of their names."""
+    for other, descriptions in modules.items():
+        suspects = [
+            f"{path}: {text}"
+            for path, module in modules[backend].items()
+            if path in descriptions and module.geometry.keys() & descriptions[path].geometry.keys()
+            for text in geometry_differences((other, backend), descriptions[path], module)
+        ]
+        if other != backend and suspects:
+            more = f" and {len(suspects) - MAX_SUSPECTS} more" if len(suspects) > MAX_SUSPECTS else ""
+            return WorkerError(backend, f"{error}; suspects: {'; '.join(suspects[:MAX_SUSPECTS])}{more}")
+    return error
 
 
 def _pair_outputs(names: Sequence[str], own_names: Sequence[str]) -> dict[str, str]:

@@ -77,6 +77,14 @@ def setting_differences(
             yield f"its {setting} is {_show(value)} in {first} and {_show(other_value)} in {second}"
 
 
+def geometry_differences(names: tuple[str, str], module: ModuleDescription, other: ModuleDescription) -> Iterator[str]:
+    """Yield a clause for each further setting in which two modules differ, such as their padding."""
+    for setting, value in module.geometry.items():
+        other_value = other.geometry.get(setting, value)
+        if str(value).lower() != str(other_value).lower():
+            yield f"its {setting} is {value} in {names[0]} and {other_value} in {names[1]}"
+
+
 def describe_differences(differences: Sequence[Difference], limit: int) -> str:
     """All differences, at most `limit` of them, as the reason of a record whose place is that of the first."""
     others = [f"{place}: {text}" for place, text in differences[1:limit]]

@@ -20,6 +20,7 @@ from repro.errors import ReproError
 from repro.interface import Backend
 from repro.weights import safetensors_file
 from repro.workers.model_session import ModelSession
+from repro.workers.user_code import describe_error, user_place
 
 LIGHT_REQUESTS = {"loss", "update"}  # they leave no large objects to collect
 
@@ -37,9 +38,11 @@ def main() -> None:
 
     def send_error(error: Exception) -> None:
         expected = isinstance(error, ReproError)
+        text = str(error) if expected else describe_error(error)
         if not expected:
             traceback.print_exc()
-        text = str(error) if expected else f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            if place := user_place(error):  # the error of a user's model, which its framework's log does not explain
+                text, expected = f"{text} at {place}", True
         connection.send_bytes(json.dumps({"error": text, "expected": expected}).encode())
 
     try:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from repro.errors import ReproError, unknown
+from repro.interface.substitution import LIBRARIES, short_path
 
 RESULT_NAME = re.compile(r"(input of )?(.+?)( \(\d+\))?", re.DOTALL)
 
@@ -68,7 +69,22 @@ def _one_line_errors(context: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         traceback.print_exc()
         frame = traceback.extract_tb(error.__traceback__)[-1]
-        lines = str(error).strip().splitlines()
-        description = f"{type(error).__name__}{f': {lines[0]}' if lines else ''}"
-        place = "" if frame.filename.startswith("<") else f" at {frame.filename}:{frame.lineno}"
-        raise ReproError(f"{context}: {description}{place}") from error
+        last = "" if frame.filename.startswith("<") else f"{frame.filename}:{frame.lineno}"
+        place = user_place(error) or last
+        raise ReproError(f"{context}: {describe_error(error)}{f' at {place}' if place else ''}") from error
+
+
+def describe_error(error: BaseException) -> str:
+    """The type of an error and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}{f': {lines[0]}' if lines else ''}"
+
+
+def user_place(error: BaseException) -> str:
+    """The innermost line "FILE:LINE" of an error's traceback that is a user's, or ""."""
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if package not in (*LIBRARIES, "numpy", "__main__") and package not in sys.stdlib_module_names:
+            place = f"{short_path(frame.f_code.co_filename)}:{line}"
+    return place

@@ -1,0 +1,107 @@
+"""repro.parity.operations: formulas of right and wrong values are found, and none is made up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from repro.parity.elementwise import ELEMENTWISE
+from repro.parity.operations import explain_operations, find_formula
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.standard_normal((2, 8, 6, 6)), RNG.standard_normal((2, 8, 6, 6))
+V = RNG.standard_normal((2, 8))
+Q, K, T = (RNG.standard_normal((2, 5, 8)) for _ in range(3))
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def softmax(x: np.ndarray, axis: int) -> np.ndarray:
+    return np.exp(x) / np.exp(x).sum(axis, keepdims=True)
+
+
+def attention(scale: float, axis: int) -> np.ndarray:
+    q, k, v = (array.reshape(2, 5, 2, 4).transpose(0, 2, 1, 3) for array in (Q, K, T))
+    return (softmax(scale * q @ k.swapaxes(-1, -2), axis) @ v).transpose(0, 2, 1, 3).reshape(2, 5, 8)
+
+
+@pytest.mark.parametrize("pattern", [pattern for pattern in ELEMENTWISE if pattern != "{}"])
+def test_every_elementwise_function_is_recognised(pattern: str) -> None:
+    assert find_formula({"x": 2 * X}, ELEMENTWISE[pattern](2 * X)) == pattern.format("x")
+
+
+FORMULAS = {
+    "leaky_relu(x, 0.2)": np.where(X > 0, X, 0.2 * X),
+    "0.5 * x": X / 2,
+    "x + 0.25": X + 0.25,
+    "softmax(x, axis 1)": softmax(X, 1),
+    "x / (L2 norm along axis 1)": X / np.sqrt((X * X).sum(1, keepdims=True)),
+    "mean(x; axes 2, 3)": X.mean((2, 3)),
+    "relu(mean(x; axes 2, 3))": np.maximum(X.mean((2, 3)), 0),
+    "flatten(x; from axis 1)": X.reshape(2, -1),
+    "reshape(transpose(x, [0, 2, 3, 1]), [2, 288])": X.transpose(0, 2, 3, 1).reshape(2, -1),
+    "transpose(x, [0, 1, 3, 2])": X.swapaxes(2, 3),
+    "shuffle(x; 2 groups along axis 1)": X.reshape(2, 2, 4, 6, 6).swapaxes(1, 2).reshape(X.shape),
+    "flip(x; axis 3)": X[..., ::-1],
+    "first half of x along axis 1": X[:, :4],
+    "every other of x, from 1, along axis 1": X[:, 1::2],
+    "second half of x * sigmoid(first half of x)": X[:, 4:] * sigmoid(X[:, :4]),
+    "pad(x; rows (1, 1), columns (1, 1), reflect)": np.pad(X, ((0, 0), (0, 0), (1, 1), (1, 1)), "reflect"),
+    "max_pool(x; kernel 2, stride 2, padding 0)": X.reshape(2, 8, 3, 2, 3, 2).max((3, 5)),
+    "resize(x; nearest)": X.repeat(2, 2).repeat(2, 3),
+}
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_formulas_of_one_value(formula: str) -> None:
+    assert find_formula({"x": X}, FORMULAS[formula]) == formula
+
+
+PAIRS = {
+    "x + y": X + Y,
+    "relu(x + y)": np.maximum(X + Y, 0),
+    "relu(x) + y": np.maximum(X, 0) + Y,
+    "relu(x + relu(y))": np.maximum(X + np.maximum(Y, 0), 0),
+    "relu(x + 0.5 * y)": np.maximum(X + Y / 2, 0),
+    "x + 2 * y": X + 2 * Y,
+    "x + (a factor for each channel) * y": X + V[0][:, None, None] * Y,
+    "relu(y)": np.maximum(Y, 0),
+    "x * sigmoid(y)": X * sigmoid(Y),
+    "concatenate(y, relu(x); axis 1)": np.concatenate([Y, np.maximum(X, 0)], 1),
+    "mean(concatenate(x, y; axis 1); axes 2, 3)": np.concatenate([X, Y], 1).mean((2, 3)),
+}
+
+
+@pytest.mark.parametrize("formula", PAIRS)
+def test_formulas_of_two_values(formula: str) -> None:
+    assert find_formula({"x": X, "y": Y}, PAIRS[formula]) == formula
+
+
+def test_a_gate_per_channel_is_recognised() -> None:
+    assert find_formula({"x": X, "v": V}, X * sigmoid(V)[:, :, None, None]) == "x * sigmoid(v)"
+
+
+def test_attention_is_recognised_with_its_heads_scale_and_axis() -> None:
+    sources = {"q": Q, "k": K, "v": T}
+    assert find_formula(sources, attention(0.5, -1)) == "attention(q, k, v; 2 heads, scale 4^-0.5)"
+    text = "attention(q, k, v; 2 heads, scale 1, softmax along axis -2)"
+    assert find_formula(sources, attention(1.0, -2)) == text
+
+
+def test_both_formulas_are_returned() -> None:
+    sources = {"x": X}
+    right, wrong = ELEMENTWISE["gelu({})"](X), ELEMENTWISE["gelu({}, tanh approximation)"](X)
+    assert explain_operations(sources, sources, right, wrong) == ("gelu(x)", "gelu(x, tanh approximation)")
+    assert explain_operations(sources, sources, right, RNG.standard_normal(X.shape)) == ("gelu(x)", "")
+    unknown = RNG.standard_normal(X.shape)
+    assert explain_operations(sources, sources, unknown, np.maximum(unknown, 0)) == ("a value", "relu(that value)")
+
+
+def test_noise_has_no_formula() -> None:
+    assert not find_formula({"x": X, "y": Y}, RNG.standard_normal(X.shape))
+    assert not find_formula({}, X)
+    assert not find_formula({"x": X}, np.full_like(X, np.nan))
+    assert explain_operations({"x": X}, {"x": X}, Y, RNG.standard_normal(X.shape)) is None
+    assert explain_operations({"x": X}, {"x": X}, X, X * (1 + 1e-7)) is None
