@@ -14,6 +14,7 @@ from parity_tests.support.made_up import MODEL, QUICK
 from parity_tests.support.runs import assert_refused
 from repro.evaluation.classifier import read_classifier
 from repro.evaluation.prediction import predict_images
+from repro.evaluation.prediction_files import class_lines
 from repro.predict import main
 from repro.run import main as train
 from repro.weights import safetensors_file
@@ -37,6 +38,13 @@ def test_one_image_is_shown_with_every_class(capsys: pytest.CaptureFixture[str])
     assert lines[0][1] == "red" and {name for _, name in lines} == {"red", "green", "blue"}
     percentages = [float(percentage.rstrip("%")) for percentage, _ in lines]
     assert percentages == sorted(percentages, reverse=True) and sum(percentages) == pytest.approx(100, abs=0.02)
+
+
+def test_the_ten_most_probable_of_many_classes_are_shown() -> None:
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(1000))
+    lines = class_lines([f"class {label}" for label in range(1000)], probabilities)
+    labels = [int(line.split()[-1]) for line in lines]
+    assert labels == sorted(range(1000), key=lambda label: -probabilities[label])[:10]
 
 
 def test_grey_and_cropped_images_are_prepared_as_in_training(capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,7 +54,7 @@ def every_command(backend: str, weights: str, photos: str, folder: str) -> dict[
     exit_codes = {
         "run": run.main(["--backend", backend, *flags, "--out", run_folder]),
         "report": report.main([run_folder, "--backend", backend]),
-        "predict": predict.main([weights, image, "--backend", backend, "--top", "1"]),
+        "predict": predict.main([weights, image, "--backend", backend]),
     }
     (line,) = export([[weights, f"{folder}/out.onnx", "--backend", backend, "--image-size", "64"]])
     return {"exit codes": exit_codes, "export": line}

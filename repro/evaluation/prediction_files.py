@@ -16,6 +16,8 @@ from repro.plots.sheets import captioned
 from repro.training import console
 from repro.untrusted import printable
 
+SHOWN_CLASSES = 10  # of an image
+
 
 class ImageFile(NamedTuple):
     """An image file, and the name of the class folder that contains it, if any."""
@@ -80,8 +82,12 @@ def decode_images(files: Sequence[ImageFile], readable: list[ImageFile], errors:
 
 
 def class_lines(classes: Sequence[str], probabilities: np.ndarray) -> list[str]:
-    """Return one line per class with its probability, the most probable first; probabilities: float64 (classes,)."""
-    return [f"{probabilities[label]:7.2%}  {classes[label]}" for label in (-probabilities).argsort(kind="stable")]
+    """Return a line with the probability of each of the SHOWN_CLASSES most probable classes, the most probable first.
+
+    probabilities: float64 (classes,).
+    """
+    labels = (-probabilities).argsort(kind="stable")[:SHOWN_CLASSES]
+    return [f"{probabilities[label]:7.2%}  {classes[label]}" for label in labels]
 
 
 def image_lines(files: Sequence[ImageFile], classes: Sequence[str], probabilities: np.ndarray) -> list[str]:
