@@ -145,7 +145,7 @@ def test_the_command_labels_the_second_model(
     output = capsys.readouterr().out
     assert "torch_io:scaled_text in torch#2" in output
     assert "to t2" in output
-    assert "torch#2 first diverges from torch float64 at logits" in output
+    assert "torch#2 DIVERGES from torch: 1 cause" in output
     assert "torch#2" in (tmp_path / "page.html").read_text()
 
 

@@ -94,6 +94,7 @@ def check(
     rungs: Iterable[int] = tuple(RUNGS),
     seeds: int = 1,
     strict: bool = False,
+    own_weights: bool = False,
     folder: str | Path | None = None,
     workers: dict[str, Worker] | None = None,
 ) -> Comparison:
@@ -103,8 +104,9 @@ def check(
     Each framework runs in a process of its own. inputs: the shape of the input, such as "2,3,64,64", or a list with one
     for each input, as text or numbers; "int64:2,16<1000" stands for integers below 1000. mapping: YAML file that pairs
     the weights, written if it does not exist. rungs: among 0, 1, 2 and 4. seeds: number of different weights and
-    inputs. strict: let constants of a framework diverge. folder: from which the modules are imported; None for the
-    current one. workers: running workers by label, to which those that are started are added, and which stay running.
+    inputs. strict: let constants of a framework diverge. own_weights: let each model keep its own weights, and compare
+    them on rung 0. folder: from which the modules are imported; None for the current one. workers: running workers by
+    label, to which those that are started are added, and which stay running.
 
     Raises ReproError if fewer than two models can be compared.
     """
@@ -116,18 +118,19 @@ def check(
     texts = [shape if isinstance(shape, str) else ",".join(map(str, shape)) for shape in shapes]
     return compare(
         name_sources(functions), parse_inputs(texts), Path(mapping) if mapping else None, check_rungs(rungs), seeds,
-        strict=strict, folder=Path(folder) if folder else None, workers=workers,
+        strict=strict, own_weights=own_weights, folder=Path(folder) if folder else None, workers=workers,
     )  # fmt: skip
 
 
 def compare(
     sources: Mapping[str, str], inputs: Inputs, mapping: Path | None, rungs: Sequence[int], seeds: int, *,
-    strict: bool = False, folder: Path | None = None, workers: dict[str, Worker] | None = None,
+    strict: bool = False, own_weights: bool = False, folder: Path | None = None,
+    workers: dict[str, Worker] | None = None,
 ) -> Comparison:  # fmt: skip
     """Compare the models of functions by label. The other arguments are those of `check`."""
     from repro.parity.constants import describe_constants
     from repro.parity.culprits import explain_divergences
-    from repro.parity.user_models import load_random_weights, load_user_models
+    from repro.parity.user_models import compare_own_weights, keep_own_weights, load_random_weights, load_user_models
     from repro.parity.user_rungs import run_user_rungs
     from repro.workers.client import Worker
 
@@ -135,7 +138,8 @@ def compare(
         raise ReproError(f"the number of seeds is {seeds}; give a number above 0")
     start = time.monotonic()
     records: list[Record] = []
-    notes = ["all models got the same random weights in place of their own"]
+    random = "all models got the same random weights in place of their own"
+    notes = ["each model kept its own weights" if own_weights else random]
     rows: list[str] = []
     with ExitStack() as stack:
         running: dict[str, Worker] = {} if workers is None else workers
@@ -149,8 +153,10 @@ def compare(
         models = load_user_models(
             chosen, sources, inputs, mapping, notes.append, folder=folder, print_mapping=rows.append
         )
+        if own_weights:
+            models = compare_own_weights(models)
         for seed in range(seeds):
-            weights = load_random_weights(models, seed)
+            weights = (keep_own_weights if own_weights else load_random_weights)(models, seed)
             of_seed = list(run_user_rungs(models, rungs, weights, seed, strict=strict))
             records += explain_divergences(models, of_seed, weights, seed)
     if 2 in rungs and not strict:

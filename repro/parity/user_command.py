@@ -41,6 +41,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--show-mapping", action="store_true", help="print all pairs of weights, not only doubtful ones")
     group.add_argument(
+        "--own-weights",
+        action="store_true",
+        help="let each model keep its own weights, which are compared on rung 0 (default: all get random ones)",
+    )
+    group.add_argument(
         "--strict",
         action="store_true",
         help="let constants of a framework diverge: Paddle averages the biased variance of batches",
@@ -52,6 +57,7 @@ def is_requested(arguments: argparse.Namespace) -> bool:
     return (
         arguments.strict
         or arguments.show_mapping
+        or arguments.own_weights
         or any(getattr(arguments, name) is not None for name in (*SHIPPED, "input", "mapping"))
     )
 
@@ -70,7 +76,10 @@ def compare_user_models(arguments: argparse.Namespace, argv: Sequence[str]) -> i
     text = arguments.rungs or "all"
     rungs = check_rungs(RUNGS if text == "all" else [name.strip() for name in text.split(",")])
 
-    comparison = compare(sources, inputs, arguments.mapping, rungs, arguments.seeds, strict=arguments.strict)
+    comparison = compare(
+        sources, inputs, arguments.mapping, rungs, arguments.seeds, strict=arguments.strict,
+        own_weights=arguments.own_weights,
+    )  # fmt: skip
     versions = comparison.versions
     print(", ".join(f"{source} in {label} {versions[label]}" for label, source in sources.items()) + "\n")
     print(comparison.report(show_mapping=arguments.show_mapping))

@@ -6,7 +6,7 @@ A mapping pairs their weights, and the modules that own weights are compared und
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from repro.arrays import Arrays
@@ -17,6 +17,7 @@ from repro.parity.mapping import WeightEntry, order_by_execution
 from repro.parity.user_inputs import Inputs, random_inputs
 from repro.parity.user_pairs import find_pairs, mapping_table
 from repro.parity.user_structure import Difference, UserModelDescription, geometry_differences, structure_differences
+from repro.parity.weight_differences import weight_differences
 from repro.specs import STATISTICS
 from repro.specs.user_model import UserModelSpec
 from repro.weights.init import random_weights
@@ -39,7 +40,8 @@ class UserModels:
     inputs: what the models are given; modules: those of each model by path, the model itself under ""; runs: the names
     of all results of a forward pass of each model, in the order of computation; differences: of each model from the
     first, as their functions return them; left_out: backend -> why its model cannot be compared; has_float64: whether
-    any model computes in float64.
+    any model computes in float64; own_weights: those with which the functions return the models, under shared names,
+    and as "only/NAME" those that have none.
     """
 
     workers: Workers
@@ -53,6 +55,7 @@ class UserModels:
     differences: Mapping[str, list[Difference]]
     left_out: Mapping[str, str]
     has_float64: bool
+    own_weights: Mapping[str, Arrays]
 
     @property
     def compared_weights(self) -> list[str]:
@@ -143,18 +146,21 @@ def load_user_models(
         )
         for backend, description in descriptions.items()
     }
+    sound = {backend: workers[backend] for backend in descriptions}
+    results = [result for result in reference.results if all(result in of_model for of_model in shared_results)]
     return UserModels(
-        workers={backend: workers[backend] for backend in descriptions},
+        workers=sound,
         spec=spec,
         pairs=all_pairs,
         names=names,
-        results=[result for result in reference.results if all(result in of_model for of_model in shared_results)],
+        results=results,
         inputs=inputs,
         modules={backend: description.modules for backend, description in descriptions.items()},
         runs={backend: description.results for backend, description in descriptions.items()},
         differences=differences,
         left_out={backend: str(failure) for backend, failure in failures.items()},
-        has_float64=_check_float64({backend: workers[backend] for backend in descriptions}, inputs, print_line),
+        has_float64=_check_float64(sound, inputs, print_line),
+        own_weights=_share_names(sound, spec, all_pairs, names, results),
     )
 
 
@@ -252,12 +258,43 @@ def load_random_weights(models: UserModels, seed: int) -> Arrays:
         value = neutral_value(name, models.spec.weights[name])
         if value is not None:
             weights[name][...] = value
-    statistics = [name for name in models.compared_weights if models.spec.weights[name].kind in STATISTICS]
-    for backend, worker in models.workers.items():
-        modules = {
-            own_name: name for name, own_name in models.names[backend].items() if name not in models.spec.weights
-        }
-        pairs = [[pair.left, pair.right] for pair in models.pairs[backend]]
-        results = models.results + statistics
-        worker.request("load_user_weights", weights, pairs=pairs, names=modules, results=results, seed=seed)
+    request_all(models.workers, "load_user_weights", weights, seed=seed)
     return weights
+
+
+def keep_own_weights(models: UserModels, seed: int) -> Arrays:
+    """Leave each model its own weights, and return those of the first one."""
+    request_all(models.workers, "load_user_weights", seed=seed)
+    return dict(next(iter(models.own_weights.values())))
+
+
+def compare_own_weights(models: UserModels) -> UserModels:
+    """The models with all differences between the weights with which their functions return them."""
+    (first, reference), *_ = models.own_weights.items()
+    differences = {
+        backend: [
+            *models.differences[backend],
+            *weight_differences((first, backend), models.spec.weights, models.pairs[backend], reference, own),
+        ]
+        for backend, own in models.own_weights.items()
+    }
+    return replace(models, differences=differences)
+
+
+def _share_names(
+    workers: Workers, spec: UserModelSpec, pairs: Mapping[str, list[Pair]], names: SharedNames, results: list[str]
+) -> dict[str, Arrays]:
+    """Let all workers use shared names, and return the weights with which the functions return the models."""
+    missing = {name for of_backend in pairs.values() for name in unpaired(of_backend)[0]}
+    statistics = [name for name, weight in spec.weights.items() if weight.kind in STATISTICS and name not in missing]
+    shapes = {name: weight.shape for name, weight in spec.weights.items()}
+    return {
+        backend: worker.request(
+            "share_names",
+            pairs=[[pair.left, pair.right] for pair in pairs[backend]],
+            shapes=shapes,
+            names={own_name: name for name, own_name in names[backend].items() if name not in spec.weights},
+            results=results + statistics,
+        )[1]
+        for backend, worker in workers.items()
+    }

@@ -33,7 +33,15 @@ from repro.weights.layouts import AUTO
 from repro.weights.mapping_file import ModelMapping, checked_pairs, read_mapping
 from repro.weights.pickled_tree import left_out_line
 from repro.weights.strict import mismatches
-from repro.weights.weight_pairs import Pair, convert, neutral_value, pair_errors, unpaired
+from repro.weights.weight_pairs import (
+    Pair,
+    convert,
+    layers_in_both,
+    neutral_value,
+    owner_name,
+    pair_errors,
+    unpaired,
+)
 
 
 def port_by_mapping(
@@ -226,22 +234,17 @@ def _carry(
     """
     converted = convert(arrays, pairs, {name: weight.shape for name, weight in other_weights.items()})
     extra, missing = unpaired(pairs)
-    layers = {_layer(name) for pair in pairs if pair.left and pair.right for name in pair.left}
-    other_layers = {_layer(name) for pair in pairs if pair.left and pair.right for name in pair.right}
+    layers, other_layers = layers_in_both(pairs)
     for name in extra:
         value = neutral_value(name, weights[name])
-        if name in arrays and _layer(name) in layers and value is not None and np.any(arrays[name] != value):
+        if name in arrays and owner_name(name) in layers and value is not None and np.any(arrays[name] != value):
             raise ReproError(f"{name} is not {value:g} everywhere, and the other model has no such weight")
     dtype = next(iter(arrays.values())).dtype if arrays else np.dtype(np.float32)
     added = {
         name: np.full(other_weights[name].shape, value, dtype)
         for name in missing
-        if _layer(name) in other_layers and (value := neutral_value(name, other_weights[name])) is not None
+        if owner_name(name) in other_layers and (value := neutral_value(name, other_weights[name])) is not None
     }
     if left_out := [name for name in missing if name not in added]:
         log(f"not in the source: {len(left_out)} arrays of layers that only the other model has: {left_out[0]}, ...")
     return converted | added
-
-
-def _layer(name: str) -> str:
-    return name.rpartition(".")[0]

@@ -67,6 +67,18 @@ def unpaired(pairs: Iterable[Pair]) -> tuple[list[str], list[str]]:
     )
 
 
+def owner_name(name: str) -> str:
+    """Return the path of the layer that owns a weight of this name."""
+    return name.rpartition(".")[0]
+
+
+def layers_in_both(pairs: Iterable[Pair]) -> tuple[set[str], set[str]]:
+    """Return the layers of each model that have a weight with a counterpart."""
+    both = [pair for pair in pairs if pair.left and pair.right]
+    left, right = (name for pair in both for name in pair.left), (name for pair in both for name in pair.right)
+    return set(map(owner_name, left)), set(map(owner_name, right))
+
+
 def convert(arrays: Mapping[str, np.ndarray], pairs: Iterable[Pair], shapes: Mapping[str, Sequence[int]]) -> Arrays:
     """Return the arrays of the left model as those of the right one, with these shapes, without changing a number.
 

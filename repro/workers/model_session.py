@@ -44,6 +44,7 @@ class ModelSession:
         self.build: Callable[[], Any] = lambda: None
         self.models: dict[tuple[bool, bool], Any] = {}  # (float64, truncated) -> model
         self.float64_works = True  # until it is seen to fail
+        self.float64_error = ""
         self.initial_weights: Arrays = {}
         self.dropout = SeededDropout(0)
         self.dropout_source: DropoutSource = self.dropout
@@ -156,25 +157,40 @@ class ModelSession:
             layers.setdefault(model.spec.owners[name], []).append(name)
         return [name for of_layer in layers.values() if not influences(of_layer) for name in of_layer], {}
 
-    def load_user_weights(
-        self, arrays: Arrays, pairs: list[list[list[str]]], names: dict[str, str], results: list[str], seed: int
+    def share_names(
+        self,
+        arrays: Arrays,
+        pairs: list[list[list[str]]],
+        shapes: dict[str, list[int]],
+        names: dict[str, str],
+        results: list[str],
     ) -> Answer:
-        """Load weights into the user model, and use shared names of weights and modules in all later answers.
+        """Use shared names of the user model's weights and modules in all later answers.
 
-        arrays: weights under their shared names; pairs: of shared names of weights and the model's own; names: the
-        model's own name of a module -> the shared one; results: the shared names of the results that `forward` returns;
-        seed: of dropout. A weight that only this model has gets the value with which it changes nothing, if there is
-        one.
+        pairs: of shared names of weights and the model's own; shapes: of weights by shared name; names: the model's own
+        name of a module -> the shared one; results: the shared names of the results that `forward` returns.
+
+        Returns the model's own weights by shared name, and as "only/NAME" those that have none.
         """
         self.pairs = [Pair(tuple(left), tuple(right)) for left, right in pairs]
-        self.shared_shapes = {name: array.shape for name, array in arrays.items()}
-        weights = self._model(float64=False).spec.weights
-        for name in unpaired(self.pairs)[1]:
-            if (value := neutral_value(name, weights[name])) is not None:
-                self.initial_weights[name] = np.full_like(self.initial_weights[name], value)
-        self.initial_weights |= self._own_weights(arrays)
+        self.shared_shapes = {name: tuple(shape) for name, shape in shapes.items()}
         self.shared_names, self.shared_results = names, set(results)
+        only = {f"only/{name}": self.initial_weights[name] for name in unpaired(self.pairs)[1]}
+        return None, self._shared_weights(self.initial_weights) | only
+
+    def load_user_weights(self, arrays: Arrays, seed: int) -> Answer:
+        """Load weights under their shared names into the user model, after share_names.
+
+        seed: of dropout. A weight that only this model has gets the value with which it changes nothing, if there is
+        one. Without arrays the model keeps its own weights.
+        """
         self.dropout.seed = seed
+        if arrays:
+            weights = self._model(float64=False).spec.weights
+            for name in unpaired(self.pairs)[1]:
+                if (value := neutral_value(name, weights[name])) is not None:
+                    self.initial_weights[name] = np.full_like(self.initial_weights[name], value)
+            self.initial_weights |= self._own_weights(arrays)
         return None, {}
 
     def _own_weights(self, arrays: Mapping[str, np.ndarray]) -> Arrays:
@@ -190,7 +206,7 @@ class ModelSession:
         """Return why the user model cannot compute in float64, or None. If it cannot, float64 is not tried again."""
         try:
             order, _ = self.forward(arrays, float64=True)
-            return (None if order else "the framework does not support it"), {}
+            return (None if order else self.float64_error), {}
         except Exception as error:  # the user's code may raise anything
             self.float64_works = False
             self.models.pop((True, False), None)
@@ -395,10 +411,10 @@ class ModelSession:
                 gc.collect()
             try:
                 model = self.backend.to_float64(self.build) if float64 else self.build()
-            except ReproError:
+            except ReproError as error:
                 if not float64:
                     raise
-                self.float64_works = False
+                self.float64_works, self.float64_error = False, str(error)
                 return None
             if truncate:
                 self.backend.truncate(model, truncated_spec(model.spec, UPDATED_ELEMENTS))
