@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -43,30 +44,33 @@ class Outcome:
         """A false alarm or false pass, or ""."""
         if self.error:
             return "" if self.pair.error and self.pair.error in self.error else self.error
+        if self.pair.error:
+            return f"FALSE PASS: it should end with {self.pair.error}"
         for backend in self.pair.functions:
             record, expected = self.first.get(backend), self.pair.differs.get(backend)
             if record and not expected:
                 return f"FALSE ALARM: {record.sentence}"
-            if expected and not record:
-                return f"FALSE PASS: {backend} should differ at {expected[1]}, rung {expected[0]}"
-            if expected and record and (record.rung != expected[0] or expected[1] not in record.where):
-                return f"OTHER PLACE than {expected[1]}, rung {expected[0]}: {record.sentence}"
+            if expected:
+                rung, place = expected
+                if not record:
+                    return f"FALSE PASS: {backend} should differ at {place}, rung {rung}"
+                if not (record.diverges and record.rung == rung and place in record.where):
+                    return f"OTHER PLACE than {place}, rung {rung}: {record.sentence}"
         return ""
 
 
 def compare(workers: Mapping[str, Worker], pair: Pair) -> Outcome:
     """Compare the models of a pair on every rung."""
     outcome, start = Outcome(pair), time.monotonic()
-    lines: list[str] = []
     chosen = {backend: workers[backend] for backend in pair.functions}
     for worker in chosen.values():
         worker.ensure_running()
     try:
-        models = load_user_models(
-            chosen, pair.sources, parse_inputs([f"2,3,{pair.side},{pair.side}"]), None, lines.append
-        )
+        inputs = parse_inputs([f"2,3,{pair.side},{pair.side}"])
+        models = load_user_models(chosen, pair.sources, inputs, None, lambda line: None)
         weights = load_random_weights(models, 0)
-        outcome.weights, outcome.doubts = len(weights), sum("  ? " in line for line in lines)
+        outcome.weights = len(weights)
+        outcome.doubts = sum(bool(weight_pair.doubt) for pairs in models.pairs.values() for weight_pair in pairs)
         outcome.records = list(run_user_rungs(models, RUNGS, weights, 0))
         outcome.error = "; ".join(models.left_out.values())
     except ReproError as error:
@@ -84,7 +88,9 @@ def row(outcome: Outcome) -> str:
         else f"{record.backend} is unanswerable on rung {record.rung}"
         for record in outcome.first.values()
     ]
-    verdict = outcome.error or "; ".join(verdicts) or "agrees"
+    rungs = dict.fromkeys(str(record.rung) for record in outcome.records if record.verdict == "constant")
+    agreement = f"agrees; a constant on rung {', '.join(rungs)}" if rungs else "agrees"
+    verdict = outcome.error or "; ".join(verdicts) or agreement
     doubts = f"{outcome.weights}, {outcome.doubts} ?"
     return f"| {pair.name} | {doubts} | {verdict} | {pair.cause or 'agrees'} | {outcome.seconds:.0f} |"
 
@@ -101,6 +107,6 @@ def run(*, core: bool, text: str) -> int:
             print(row(outcome), flush=True)
             if outcome.problem:
                 problems.append(f"{outcome.pair.name}: {outcome.problem}")
+                print(problems[-1], file=sys.stderr, flush=True)
     print(f"\n{len(pairs)} pairs, {len(problems)} not as expected")
-    print("".join(f"{problem}\n" for problem in problems), end="")
     return int(bool(problems))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -46,10 +47,47 @@ def test_a_layer_that_runs_elsewhere_is_found_and_doubted() -> None:
 
 def test_a_more_similar_name_casts_doubt_on_the_order() -> None:
     counterparts = align_weights(
-        [*layer("query", "w"), *layer("value", "w")], [*layer("value", "w"), *layer("query", "w")]
+        [*layer("the.query", "w"), *layer("the.value", "w")], [*layer("value", "w"), *layer("query", "w")]
     )
     assert {counterpart.name for counterpart in counterparts.values()} == {"value.w", "query.w"}
     assert all(counterpart.doubt for counterpart in counterparts.values())
+
+
+def test_equal_names_precede_the_order() -> None:
+    left = [*layer("stem", "w"), *layer("body", "w"), *layer("shortcut", "w"), *layer("fc", "w")]
+    right = [*layer("stem", "w"), *layer("shortcut", "w"), *layer("body", "w"), *layer("head", "w")]
+    counterparts = align_weights(left, right)
+    assert names(left, right) == {"stem.w": "stem.w", "body.w": "body.w", "shortcut.w": "shortcut.w", "fc.w": "head.w"}
+    assert not any(counterpart.doubt for counterpart in counterparts.values())
+
+
+def block(prefix: str, *kernels: tuple[str, int]) -> list[WeightEntry]:
+    """Convolutions with these kernels, each with a normalisation of equal shape behind it."""
+    return [
+        entry
+        for name, kernel in kernels
+        for entry in (
+            *layer(f"{prefix}{name}", "conv", shape=(8, 8, kernel, kernel)),
+            *layer(f"{prefix}{name}_bn", "norm_scale", "norm_shift"),
+        )
+    ]
+
+
+def test_a_convolution_and_its_normalisation_are_one_unit() -> None:
+    left = block("u", ("a", 3), ("b", 3), ("identity", 1))
+    right = block("v", ("down", 1), ("x", 3), ("y", 3))  # the shortcut runs first
+    pairs = names(left, right)
+    assert pairs["ua_bn.norm_scale"] == "vx_bn.norm_scale"
+    assert pairs["ub_bn.norm_scale"] == "vy_bn.norm_scale"
+    assert pairs["uidentity.conv"] == "vdown.conv"
+    assert pairs["uidentity_bn.norm_shift"] == "vdown_bn.norm_shift"
+
+
+def test_the_size_of_the_output_decides_among_equal_shapes() -> None:
+    left = [replace(entry, output=(4, 4, 8)) for entry in layer("a", "w")]
+    right = [replace(entry, output=(4, 4, 8) if entry.layer == "y" else (8, 8, 8))
+             for entry in [*layer("x", "w"), *layer("y", "w")]]  # fmt: skip
+    assert names(left, right) == {"a.w": "y.w"}
 
 
 def test_only_a_missing_bias_has_no_counterpart() -> None:

@@ -97,6 +97,24 @@ def test_a_fault_is_named_in_both_models(fault: str, compare: Compare) -> None:
     assert records[rung, "paddle"].where == place
 
 
+def test_modules_that_are_cut_elsewhere_agree(compare: Compare) -> None:
+    lines: list[str] = []
+    records = compare([0, 1, 2, 4], lines=lines, shape="2,3,8,6", torch="torch_cuts:Net", paddle="paddle_cuts:Net")
+    assert [record.sentence for record in records.values() if not record.agrees] == []
+
+
+@pytest.mark.parametrize(
+    ("mistake", "place"),
+    [
+        ("OtherActivation", "input of norm (after bn2), in paddle input of norm (after b_norm)"),
+        ("Unnormalised", "input of last (after mix)"),
+    ],
+)
+def test_a_mistake_behind_a_cut_is_named(mistake: str, place: str, compare: Compare) -> None:
+    record = compare([1], shape="2,3,8,6", torch="torch_cuts:Net", paddle=f"paddle_cuts:{mistake}")[1, "paddle"]
+    assert (record.verdict, record.where) == ("diverges", place)
+
+
 def test_a_model_without_float64_is_compared_in_float32(compare: Compare) -> None:
     lines: list[str] = []
     records = compare([1], lines=lines, torch="build", paddle="Single")

@@ -11,8 +11,9 @@ import numpy as np
 
 from repro.parity.tolerance import root_mean_square
 
-Verdict = Literal["equal", "rounding", "diverges", "unanswerable"]
-AGREEMENT: tuple[Verdict, ...] = ("equal", "rounding")
+Verdict = Literal["equal", "rounding", "constant", "diverges", "unanswerable"]
+AGREEMENT: tuple[Verdict, ...] = ("equal", "rounding", "constant")
+FEW = 0.01  # share of the elements of an array, beyond the tolerance, that values on a kink may explain
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,9 @@ class ArrayComparison:
     """The outcome of compare_arrays.
 
     where: the stage or weight that was compared; max_error: the largest absolute difference, None where there is no
-    number (shapes differ, a value is not finite); tolerance: the largest difference that counts as rounding. The
-    comparison is unanswerable where rounding may be so large that a real error could hide in it.
+    number (shapes differ, a value is not finite); tolerance: the largest difference that counts as rounding; exceeding:
+    the flat indices of the elements beyond the tolerance, where they are few. The comparison is unanswerable where
+    rounding may be so large that a real error could hide in it. A constant is that of a framework.
     """
 
     verdict: Verdict
@@ -29,6 +31,7 @@ class ArrayComparison:
     max_error: float | None
     tolerance: float
     reason: str
+    exceeding: frozenset[int] | None = None
 
     @property
     def error_ratio(self) -> float:
@@ -48,8 +51,8 @@ def compare_arrays(
     square of errors that are within the tolerance, above which the comparison is unanswerable.
     """
 
-    def diverges(reason: str, error: float | None = None) -> ArrayComparison:
-        return ArrayComparison("diverges", where, error, tolerance, reason)
+    def diverges(reason: str, error: float | None = None, exceeding: frozenset[int] | None = None) -> ArrayComparison:
+        return ArrayComparison("diverges", where, error, tolerance, reason, exceeding)
 
     if actual.shape != reference.shape:
         return diverges(f"shape {actual.shape} instead of {reference.shape}")
@@ -66,11 +69,13 @@ def compare_arrays(
     largest = float(errors.max())
     if largest > tolerance:
         index = np.unravel_index(errors.argmax(), errors.shape)
-        count = int((errors > tolerance).sum())
+        exceeding = np.flatnonzero(errors > tolerance)
+        count = len(exceeding)
         return diverges(
             f"{actual[index]:.6g} instead of {reference[index]:.6g} at {_first_index(errors == largest)}, an error of "
             f"{largest:.2g} where the tolerance is {tolerance:.2g}; {count} of {errors.size} elements exceed it",
             largest,
+            frozenset(map(int, exceeding)) if count <= max(1, FEW * errors.size) else None,
         )
     reason = f"largest error {largest:.2g}, tolerance {tolerance:.2g}"
     verdict: Verdict = "rounding"
@@ -92,7 +97,7 @@ def most_critical(comparisons: Iterable[ArrayComparison]) -> ArrayComparison:
     for comparison in candidates:
         if comparison.verdict not in AGREEMENT:
             return comparison
-    return max(candidates, key=lambda comparison: (comparison.verdict == "rounding", comparison.error_ratio))
+    return max(candidates, key=lambda comparison: (AGREEMENT.index(comparison.verdict), comparison.error_ratio))
 
 
 def _first_index(mask: np.ndarray) -> str:

@@ -63,7 +63,7 @@ def verdict_mark(record: Record) -> str:
     """A verdict in at most two characters, as LEGEND explains; rounding is shown as 99 % at most."""
     if record.verdict == "rounding" and record.error_ratio is not None:
         return str(min(int(100 * record.error_ratio + 0.5), 99))
-    return "XX" if record.diverges else "=" if record.agrees else "??"
+    return {"diverges": "XX", "equal": "=", "rounding": "=", "constant": "~", "unanswerable": "??"}[record.verdict]
 
 
 class ProgressBar(tqdm):

@@ -6,13 +6,14 @@ of every module, so that the first module that diverges is named.
 
 A network with ReLUs is not smooth: a value within rounding of the kink falls to either side of it, and changes
 gradients by far more than rounding. With other inputs it is another value, or none. So whatever diverges is tried
-again on other inputs, and only what diverges every time is an error.
+again on other inputs, and only what diverges every time is an error. Where few elements of a gradient diverge, and none
+of them every time, they are such values.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import BoundedSemaphore
@@ -22,6 +23,8 @@ import numpy as np
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.parity.comparison import AGREEMENT, ArrayComparison, compare_arrays, most_critical
+from repro.parity.constants import settle_precisions
+from repro.parity.cuts import accept_other_cuts
 from repro.parity.hints import explain_error
 from repro.parity.record import ProfilePoint, Record
 from repro.parity.tolerance import measure_ceilings, measure_tolerances, perturb_last_bits
@@ -46,7 +49,9 @@ class Computation:
     name: its name in the report, where a rung has several computations; make_inputs: the inputs of an attempt,
     numbered from 0; perturbed_input: the name of the input whose last bits are changed; float64_factor: the tolerance
     between frameworks in float64, relative to that of float32; perturbations: number of float32 runs with changed
-    last bits; ceiling: the largest error that counts as rounding, relative to the array (RMS).
+    last bits; ceiling: the largest error that counts as rounding, relative to the array (RMS); compares_modules: the
+    input and output of every module are compared, and modules may be cut elsewhere; constant_share: the largest error
+    in float64 that counts as a constant of a framework, relative to the array; has_kinks: the results are gradients.
     """
 
     name: str
@@ -56,6 +61,9 @@ class Computation:
     float64_factor: float
     perturbations: int = 3
     ceiling: float = math.inf
+    compares_modules: bool = False
+    constant_share: float = 0.0
+    has_kinks: bool = False
 
 
 def judge(
@@ -85,6 +93,7 @@ def judge(
                 profiles[backend] += [
                     (c.where + suffix, c.max_error and float(f"{c.max_error:.3g}"), float(f"{c.tolerance:.3g}"))
                     for c in comparisons
+                    if not c.where.startswith(INPUT_PREFIX)
                 ]
     for backend in workers:
         yield Record.from_comparison(
@@ -109,7 +118,8 @@ class _BackendQueues:
 
         def compute() -> dict[str, Arrays]:
             with self.parallel:
-                return computation.compute({backend: self.workers[backend]}, inputs, float64, every_module)
+                modules = every_module or computation.compares_modules
+                return computation.compute({backend: self.workers[backend]}, inputs, float64, modules)
 
         return self.queues[backend].submit(compute)
 
@@ -149,7 +159,7 @@ class _Attempt:
         if not self.reference:
             raise ReproError("no float64 reference available: add torch or paddle")
         perturbed_runs = [submit(self.reference, other, float64=False) for other in perturbed]
-        self.float64_factor = computation.float64_factor
+        self.computation = computation
         self.float64_results = _merge(float64_runs.values())
         self.float32_results = _merge(float32_runs.values())
         self.exact = self.float64_results[self.reference]
@@ -162,16 +172,21 @@ class _Attempt:
 
     def comparisons(self, backend: str) -> list[ArrayComparison]:
         """A comparison of each array of the reference, in the order of computation."""
-        comparisons = []
-        for name, exact in self.exact.items():
-            tolerance, ceiling = self.tolerances[name], self.ceilings[name]
-            pair = [_compare_result(name, self.float32_results[backend], exact, tolerance, ceiling, np.float32)]
-            if backend in self.float64_results and backend != self.reference:
-                results = self.float64_results[backend]
-                float64_tolerance = self.float64_factor * tolerance
-                pair.append(_compare_result(name, results, exact, float64_tolerance, ceiling, np.float64))
-            comparisons.append(most_critical(pair))
-        return comparisons
+        float32 = self._compare(self.float32_results[backend], np.float32, 1.0)
+        if backend not in self.float64_results or backend == self.reference:
+            return float32
+        float64 = self._compare(self.float64_results[backend], np.float64, self.computation.float64_factor)
+        if self.computation.constant_share:
+            return settle_precisions(self.exact, float32, float64, self.computation.constant_share)
+        return [most_critical(pair) for pair in zip(float32, float64, strict=True)]
+
+    def _compare(self, results: Arrays, dtype: type, factor: float) -> list[ArrayComparison]:
+        """The comparisons in one precision. factor: of the tolerances."""
+        comparisons = [
+            _compare_result(name, results, exact, factor * self.tolerances[name], self.ceilings[name], dtype)
+            for name, exact in self.exact.items()
+        ]
+        return accept_other_cuts(self.exact, results, comparisons) if self.computation.compares_modules else comparisons
 
 
 def _merge(futures: Iterable[Future[dict[str, Arrays]]]) -> dict[str, Arrays]:
@@ -203,18 +218,29 @@ def _compare_with_retries(
             attempt = _Attempt(computation, chosen, queues, number, every_module=False)
         for backend in suspects:
             history[backend].append(attempt.comparisons(backend))
-        suspects = {backend for backend in suspects if any(map(_never_agrees, zip(*history[backend], strict=True)))}
+        suspects = {
+            backend
+            for backend in suspects
+            if any(comparison.verdict not in AGREEMENT for comparison in _clearest(computation, history[backend]))
+        }
         if not suspects:
             break
-    comparisons_of = {
-        backend: [max(tries, key=_clearness) for tries in zip(*attempts, strict=True)]
-        for backend, attempts in history.items()
-    }
-    return attempt.reference, comparisons_of
+    return attempt.reference, {backend: _clearest(computation, attempts) for backend, attempts in history.items()}
 
 
-def _never_agrees(comparisons: Iterable[ArrayComparison]) -> bool:
-    return all(comparison.verdict not in AGREEMENT for comparison in comparisons)
+def _clearest(computation: Computation, attempts: Sequence[Sequence[ArrayComparison]]) -> list[ArrayComparison]:
+    """The comparison of each array that says most about whether the backend is sound, among those of all attempts."""
+    clearest = []
+    for tries in zip(*attempts, strict=True):
+        comparison = max(tries, key=_clearness)
+        if comparison.verdict == "diverges" and computation.has_kinks and len(tries) == ATTEMPTS:
+            exceeding = [other.exceeding for other in tries if other.exceeding is not None]
+            if len(exceeding) == len(tries) and not frozenset.intersection(*exceeding):
+                reason = f"{comparison.reason}, but other elements on other inputs: values on a kink"
+                error = comparison.tolerance
+                comparison = replace(comparison, verdict="rounding", max_error=error, reason=reason, exceeding=None)
+        clearest.append(comparison)
+    return clearest
 
 
 def _clearness(comparison: ArrayComparison) -> int:

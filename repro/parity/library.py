@@ -71,11 +71,12 @@ class Comparison:
         title = self.records[0].model
         rungs = {record.rung: RUNGS[record.rung] for record in self.records}
         table = VerdictTable([title], rungs, list(self.verdicts))
+        constant = "   ~ a constant of a framework" * any(r.verdict == "constant" for r in self.records)
         unexplained = summary.describe_divergences(user_report.unexplained(self.records))
         lines = [
             *user_report.describe_verdicts(self.records),
             unexplained,
-            f"{table.heading}\n{table.line(title, self.records)}\n{LEGEND}   ?? cannot be answered",
+            f"{table.heading}\n{table.line(title, self.records)}\n{LEGEND}{constant}   ?? cannot be answered",
             summary.summarise(self.records, self.seconds),
             "",
             *self.notes,
@@ -159,8 +160,8 @@ def compare(
             weights = (keep_own_weights if own_weights else load_random_weights)(models, seed)
             of_seed = list(run_user_rungs(models, rungs, weights, seed, strict=strict))
             records += explain_divergences(models, of_seed, weights, seed)
-    if 2 in rungs and not strict:
-        notes += describe_constants(models)
+    if not strict:
+        notes += describe_constants(models, records)
     versions = {label: worker.version for label, worker in chosen.items()}
     return Comparison(sources, versions, records, rows, notes, models.left_out, time.monotonic() - start)
 

@@ -74,6 +74,7 @@ class Record:
         relation = {
             "diverges": f"{self.backend} first diverges from {self.reference}",
             "rounding": f"{self.backend} agrees with {self.reference} within the tolerance, with the least margin",
+            "constant": f"{self.backend} agrees with {self.reference} but for a constant of a framework",
             "equal": f"{self.backend} is equal to {self.reference}",
             "unanswerable": f"{self.backend} cannot be compared with {self.reference}",
         }[self.verdict]
@@ -88,7 +89,7 @@ def worst_record(records: Iterable[Record]) -> Record:
         key=lambda record: (
             record.diverges,
             not record.agrees,
-            record.verdict == "rounding",
+            AGREEMENT.index(record.verdict) if record.agrees else 0,
             record.error_ratio or 0.0,
         ),
     )

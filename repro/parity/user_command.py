@@ -48,7 +48,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--strict",
         action="store_true",
-        help="let constants of a framework diverge: Paddle averages the biased variance of batches",
+        help="let constants of a framework diverge, such as Paddle's biased variance of batches",
     )
 
 

@@ -13,9 +13,10 @@ from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.interface.module_settings import ModuleDescription
 from repro.parity.judge import Workers
-from repro.parity.mapping import WeightEntry, order_by_execution
+from repro.parity.mapping import order_by_execution
+from repro.parity.mapping_trial import MappingTrial
 from repro.parity.user_inputs import Inputs, random_inputs
-from repro.parity.user_pairs import find_pairs, mapping_table
+from repro.parity.user_pairs import find_pairs, mapping_table, module_names
 from repro.parity.user_structure import Difference, UserModelDescription, geometry_differences, structure_differences
 from repro.parity.weight_differences import weight_differences
 from repro.specs import STATISTICS
@@ -113,7 +114,8 @@ def load_user_models(
         except WorkerError:  # the model does not run in training mode
             return []
 
-    pairs, errors = find_pairs(entries, mapping_file, without_influence, print_line)
+    settle_doubts = MappingTrial(workers, entries, inputs).settle_doubts
+    pairs, errors = find_pairs(entries, mapping_file, without_influence, settle_doubts, print_line)
     for line in mapping_table(entries, pairs):
         (print_mapping or print_line)(line)
     failures |= errors
@@ -126,7 +128,7 @@ def load_user_models(
     all_pairs |= {backend: pairs[backend] for backend in descriptions if backend != first}
     names = {
         backend: _weight_names(all_pairs[backend])
-        | _module_names(entries[first], entries[backend], all_pairs[backend])
+        | module_names(entries[first], entries[backend], all_pairs[backend])
         | {name: output_names[backend][name] for name in compared}
         for backend in descriptions
     }
@@ -178,8 +180,8 @@ def _describe_model(
     worker = workers[backend]
     description, _ = worker.request("create_user_model", source=source, folder=str(folder or Path.cwd()))
     modules |= {path: ModuleDescription(*module) for path, module in description["modules"].items()}
-    results, _ = worker.request("forward", random_inputs(inputs, 0, 0), every_module=True)
-    entries = order_by_execution(description["weights"], results)
+    results, arrays = worker.request("forward", random_inputs(inputs, 0, 0), every_module=True)
+    entries = order_by_execution(description["weights"], results, {name: array.shape for name, array in arrays.items()})
     if not entries:
         raise WorkerError(backend, f"{source} has no weights, so it cannot be compared")
     return UserModelDescription(entries, description["momentum"], modules, results)
@@ -212,27 +214,6 @@ def _pair_outputs(names: Sequence[str], own_names: Sequence[str]) -> dict[str, s
 
 def _weight_names(pairs: Sequence[Pair]) -> dict[str, str]:
     return {name: SEPARATOR.join(pair.right) for pair in pairs if pair.right for name in pair.left}
-
-
-def _module_names(
-    reference: Sequence[WeightEntry], entries: Sequence[WeightEntry], pairs: Sequence[Pair]
-) -> dict[str, str]:
-    """The pairs of modules that own weights which are counterparts, each module in one pair at most.
-
-    Left out are modules that own parts of a weight, and a convolution in place of a linear layer: their outputs differ.
-    """
-    weights = {entry.name: entry for entry in reference}
-    own_weights = {entry.name: entry for entry in entries}
-    modules: dict[str, str] = {}
-    for pair in pairs:
-        if len(pair.left) != 1 or len(pair.right) != 1:
-            continue
-        entry, own_entry = weights[pair.left[0]], own_weights[pair.right[0]]
-        if {entry.kind, own_entry.kind} == {"conv", "linear"}:
-            modules[entry.layer] = ""
-        elif entry.layer and own_entry.layer and entry.layer not in modules and own_entry.layer not in modules.values():
-            modules[entry.layer] = own_entry.layer
-    return {layer: own_layer for layer, own_layer in modules.items() if own_layer}
 
 
 def _check_float64(workers: Workers, inputs: Inputs, print_line: Print) -> bool:

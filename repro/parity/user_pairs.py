@@ -20,12 +20,14 @@ def find_pairs(
     entries: Entries,
     mapping_file: Path | None,
     without_influence: Callable[[str, list[str]], list[str]],
+    settle_doubts: Callable[[str, list[Pair]], list[Pair]],
     print_line: Callable[[str], object],
 ) -> tuple[dict[str, list[Pair]], dict[str, ReproError]]:
     """The pairs of the first model's weights with those of each other model, and errors of models without all of them.
 
     mapping_file: read if it exists, and written if it lacks anything. without_influence: returns those weights among
     some of a backend's model that do not influence its output, as in auxiliary heads; they need no counterpart.
+    settle_doubts: returns the pairs of a backend's model after doubtful ones were tried.
     """
     first, *others = entries
     weights = {backend: {entry.name: entry.weight for entry in of_model} for backend, of_model in entries.items()}
@@ -40,9 +42,11 @@ def find_pairs(
         extra, own_extra = _extra_names(of_backend, weights[first], weights[backend])
         of_backend += [Pair((name,), (), NO_INFLUENCE) for name in without_influence(first, extra)]
         of_backend += [Pair((), (name,), NO_INFLUENCE) for name in without_influence(backend, own_extra)]
-        pairs[backend] = of_backend
         if messages := list(pair_errors(weights[first], weights[backend], of_backend)):
             errors[backend] = _pairing_error(backend, messages, {n: entries[n] for n in (first, backend)}, mapping_file)
+        elif any(pair.doubt and pair.doubt != NO_INFLUENCE for pair in of_backend):
+            of_backend = settle_doubts(backend, of_backend)
+        pairs[backend] = of_backend
     if mapping_file and (pairs != mapping.pairs or any(mapping.weights.get(name) != weights[name] for name in entries)):
         write_mapping(mapping_file, ModelMapping(pairs, mapping.weights | weights))
         if mapping.pairs:
@@ -116,3 +120,24 @@ def _cells(pairs: Sequence[Pair]) -> Iterator[tuple[str, str]]:
         for index, name in enumerate(pair.left, 1):
             part = f" (part {index} of {len(pair.left)})" if len(pair.left) > 1 else ""
             yield name, f"{text}{part}  ? {pair.doubt}" if pair.doubt else f"{text}{part}"
+
+
+def module_names(
+    reference: Sequence[WeightEntry], entries: Sequence[WeightEntry], pairs: Sequence[Pair]
+) -> dict[str, str]:
+    """The pairs of modules that own weights which are counterparts, each module in one pair at most.
+
+    Left out are modules that own parts of a weight, and a convolution in place of a linear layer: their outputs differ.
+    """
+    weights = {entry.name: entry for entry in reference}
+    own_weights = {entry.name: entry for entry in entries}
+    modules: dict[str, str] = {}
+    for pair in pairs:
+        if len(pair.left) != 1 or len(pair.right) != 1:
+            continue
+        entry, own_entry = weights[pair.left[0]], own_weights[pair.right[0]]
+        if {entry.kind, own_entry.kind} == {"conv", "linear"}:
+            modules[entry.layer] = ""
+        elif entry.layer and own_entry.layer and entry.layer not in modules and own_entry.layer not in modules.values():
+            modules[entry.layer] = own_entry.layer
+    return {layer: own_layer for layer, own_layer in modules.items() if own_layer}

@@ -33,6 +33,9 @@ from repro.workers.client import WorkerError, request_all
 MakeInputs = Callable[[int], Arrays]
 T = TypeVar("T")
 
+# Errors in float64 that count as a constant of a framework: a constant that is kept in float32 is wrong by 6e-8, and
+# what is computed with it by a few times as much; gradients are computed with many of them
+CONSTANT_SHARE, GRADIENT_CONSTANT_SHARE = 5e-7, 5e-6
 MAX_DIFFERENCES_SHOWN, MAX_PLACES_SHOWN = 8, 4
 
 
@@ -60,7 +63,12 @@ def run_user_rungs(
     run_training = run_training_mode if strict else partial(_run_training_mode, models, weights)
 
     def computation(name: str, make_inputs: MakeInputs, compute: Compute, float64_factor: float) -> Computation:
-        return Computation(name, make_inputs, perturbed, compute, float64_factor, ceiling=CEILING)
+        is_forward = compute is not run_gradients
+        share = 0.0 if strict else CONSTANT_SHARE if is_forward else GRADIENT_CONSTANT_SHARE
+        return Computation(
+            name, make_inputs, perturbed, compute, float64_factor, ceiling=CEILING, compares_modules=is_forward,
+            constant_share=share, has_kinks=not is_forward,
+        )  # fmt: skip
 
     computations = {
         1: [
