@@ -20,6 +20,7 @@ from repro.specs import Spec
 from repro.workers.client import interpreter
 
 
+@pytest.mark.slow
 def test_torch_places_everything_on_the_default_device(
     run_program: Callable[..., Any], require_backend: Callable[[str], None]
 ) -> None:

@@ -78,6 +78,7 @@ def test_two_processes_train_as_one(backend: str, tmp_path: Path) -> None:
         assert all(np.array_equal(array, rank1[name]) for name, array in rank0.items())
 
 
+@pytest.mark.slow
 def test_the_command_under_a_launcher(backend: str, tmp_path: Path) -> None:
     """Rank 0 writes and prints, and its metrics cover the images of both ranks."""
     out, logs = tmp_path / "run", tmp_path / "logs"

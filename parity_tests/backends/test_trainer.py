@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from repro.interface.discovery import SHIPPED
 from repro.weights import safetensors_file
@@ -50,6 +51,7 @@ def test_all_backends_drop_the_same_values(run_program: Run, require_backend: Re
         assert values == losses[backend, 1][-len(values) :]
 
 
+@pytest.mark.slow
 def test_mindspore_compiles_a_deep_network(run_program: Run, require_backend: Require) -> None:
     """The graph nests more than 1,000 calls, which is where MindSpore stops by default."""
     require_backend("mindspore")

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from repro.specs import find_spec
 from repro.training.run_folder import BEST, CLASSES, CONFIG, LAST, METRICS
@@ -23,6 +24,7 @@ def run(backend: str, module: str, *arguments: str) -> None:
     assert process.returncode == 0, process.stderr[-5000:]
 
 
+@pytest.mark.slow
 def test_a_run_learns_and_its_weights_can_be_ported(backend: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
     run(backend, "repro.run", "--backend", backend, "--model", MODEL, "--epochs", "4", "--out", str(out))

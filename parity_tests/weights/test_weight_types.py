@@ -44,6 +44,7 @@ def test_a_model_takes_weights_of_every_floating_point_type(
         assert loaded[name].tobytes() == array.astype(np.float32).tobytes(), name
 
 
+@pytest.mark.slow
 def test_every_command_takes_bfloat16(backend: str, run_program: RunProgram, tmp_path: Path) -> None:
     rounded = {name: array.astype(bfloat16) for name, array in random_weights(SPEC, 5).items()}
     widened = {name: array.astype(np.float32) for name, array in rounded.items()}
