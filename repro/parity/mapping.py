@@ -105,15 +105,17 @@ def align_weights(
 ) -> dict[str, Counterpart]:
     """The counterpart of each weight of the left model in the right one.
 
-    Layers of equal names are counterparts where that pairs at least half of them. The others are aligned as sequences
-    of units, a convolution with its normalisation, so that an additional layer does not shift the others; names and the
-    size of the output decide where several units fit. Layers that remain are matched regardless of the order.
+    Layers of equal names are counterparts where that pairs at least half of them. Units, a convolution with its
+    normalisation, are counterparts in the order of execution where both models have equally many of a shape. The others
+    are aligned as sequences, so that an additional layer does not shift the others; names and the size of the output
+    decide where several units fit. Layers that remain are matched regardless of the order.
 
     by_name: let equal names decide.
     """
     left_layers, right_layers = _group_by_layer(left), _group_by_layer(right)
     equal = _pair_equal_names(left_layers, right_layers) if by_name else {}
-    pairs = equal | _align_layers(left_layers, right_layers, equal)
+    pairs = equal | _pair_equal_counts(left_layers, right_layers, equal)
+    pairs |= _align_layers(left_layers, right_layers, pairs)
     counterparts: dict[str, Counterpart] = {}
     for i, j in pairs.items():
         doubt = "" if i in equal else _doubt(left_layers, right_layers, i, j)
@@ -194,6 +196,29 @@ def _similarity(left: Layer, right: Layer) -> float:
     matches = len(_matching(left, right))
     same_output = left[0].output == right[0].output
     return matches + name_similarity(left[0].layer, right[0].layer) / 2 + same_output / 4 if matches else 0.0
+
+
+def _pair_equal_counts(left: list[Layer], right: list[Layer], paired: Mapping[int, int]) -> dict[int, int]:
+    """The pairs of the layers in units, in order, for each shape of which both models have equally many units.
+
+    Branches of other shapes may run in another order.
+    """
+
+    def by_shape(layers: list[Layer], done: Container[int]) -> dict[Any, list[list[int]]]:
+        units: dict[Any, list[list[int]]] = {}
+        for unit in _units(layers, done):
+            shape = tuple(frozenset(_signatures(layers[index]).items()) for index in unit)
+            units.setdefault(shape, []).append(unit)
+        return units
+
+    units, other_units = by_shape(left, paired), by_shape(right, set(paired.values()))
+    return {
+        i: j
+        for shape, of_shape in units.items()
+        if len(of_shape) == len(other_units.get(shape, []))
+        for unit, other in zip(of_shape, other_units[shape], strict=True)
+        for i, j in zip(unit, other, strict=True)
+    }
 
 
 def _align_layers(left: list[Layer], right: list[Layer], paired: Mapping[int, int]) -> dict[int, int]:
