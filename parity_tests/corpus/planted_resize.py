@@ -3,7 +3,7 @@
 from parity_tests.corpus.mistake import Mistake, planted
 
 WIDE = 'F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)'
-SMALL = 'F.interpolate(mask, size=[12, 20], mode="bilinear", align_corners=True)'
+SMALL = 'F.interpolate(mask, size=[12, 20], mode="bilinear", align_corners=False)'
 JOIN = "paddle.concat([fine, wide], 1)"
 UP = 'nn.Upsample(scale_factor=2, mode="nearest")'
 SECOND = "squash|mask|up|output"
@@ -37,7 +37,7 @@ MISTAKES: list[Mistake] = [
         ("stride", "nn.Conv2D(8, 16, 3, stride=2, padding=1)", "nn.Conv2D(8, 16, 3, stride=2, padding=2)", "down", "padding"),
         ("kernel shifted", "nn.Conv2D(3, 8, 5, stride=2, padding=2)", 'nn.Conv2D(3, 8, 5, stride=2, padding="SAME")', "enter", "padding"),
         ("second output: no sigmoid", "F.sigmoid(self.mask(", "(self.mask(", SECOND, "sigmoid"),
-        ("second output: align_corners", SMALL, SMALL.replace("True", "False"), SECOND, "align_corners"),
+        ("second output: align_corners", SMALL, SMALL.replace("False", "True"), SECOND, "align_corners"),
         ("second output: nearest", SMALL, 'F.interpolate(mask, size=[12, 20], mode="nearest")', SECOND, "nearest"),
         ("second output: bilinear upsampling", UP, 'nn.Upsample(scale_factor=2, mode="bilinear")', SECOND, "interpolation is|nearest"),
         ("second output: other axis", "F.normalize(small, axis=1)", "F.normalize(small, axis=2)", SECOND, "axis|norm"),

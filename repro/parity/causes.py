@@ -21,13 +21,15 @@ OFTEN_EQUAL = ("padding", "interpolation")  # settings that frameworks write dif
 class Evidence:
     """An error and its surroundings.
 
-    names: the two models; modules: the module that errs in both, or None where code between modules errs; between: the
-    unpaired modules that run there, as text; sources, other_sources: the values from which each model computes the
-    result, by name; right, wrong: the first model's result and the other's; result: the weight or value of a wrong
-    gradient, or a wrong statistic, by name; tolerance: relative to the result; momentum, initial: of a statistic.
+    names: the two models; stopped: the result from which no gradient comes in each, or ""; modules: the erring module
+    in both models, or None where code between modules errs; between: the unpaired modules that run there, as text;
+    sources, other_sources: the values from which each model computes the result, by name; right, wrong: the results of
+    the first model and of the other one; result: the weight or value of a wrong gradient, or a wrong statistic, by
+    name; tolerance: relative to the result; momentum, initial: of a statistic.
     """
 
     names: tuple[str, str]
+    stopped: tuple[str, str]
     modules: tuple[ModuleDescription | None, ModuleDescription | None]
     between: tuple[str, str]
     sources: Mapping[str, np.ndarray]
@@ -48,17 +50,10 @@ def find_cause(evidence: Evidence) -> str:
 
 def _causes(evidence: Evidence) -> Iterator[str]:
     first, second = evidence.names
-    module, other = evidence.modules
     subject = f"the gradient of {evidence.result}: " if evidence.is_gradient else ""
     if evidence.result and not evidence.is_gradient:
         subject = f"{evidence.result.rpartition('.')[2]}: "
-    if module and other:
-        settings = list(setting_differences(evidence.names, module, other))
-        if settings:
-            yield " and ".join(settings)
-        geometry = list(geometry_differences(evidence.names, module, other))
-        if geometry:
-            yield " and ".join(geometry)
+    yield from _certain_causes(evidence)
     if not evidence.result and (
         operations := explain_operations(evidence.sources, evidence.other_sources, evidence.right, evidence.wrong)
     ):
@@ -74,15 +69,26 @@ def _causes(evidence: Evidence) -> Iterator[str]:
     if evidence.right.shape != evidence.wrong.shape:
         yield f"{subject}its shape is {_shape(evidence.right)} in {first} and {_shape(evidence.wrong)} in {second}"
         return
-    if evidence.is_gradient and not evidence.wrong.any():
-        yield f"{subject}it is 0 in {second}; is the gradient stopped there?"
-    if evidence.is_gradient and not evidence.right.any():
-        yield f"{subject}it is 0 in {first}; is the gradient stopped there?"
+    for name, array in zip(evidence.names, (evidence.right, evidence.wrong), strict=True):
+        if evidence.is_gradient and not array.any():
+            yield f"{subject}it is 0 in {name}; is the gradient stopped there?"
     if explanation := _explain_array(evidence):
         yield f"{subject}{explanation}"
     error = root_mean_square(evidence.wrong - evidence.right)
     size = root_mean_square(evidence.right)
     yield f"{subject}{second} is off by {error:.2g} where values are {size:.2g} (RMS)"
+
+
+def _certain_causes(evidence: Evidence) -> Iterator[str]:
+    """Causes that do not have to be guessed: a stopped gradient, and settings of modules."""
+    module, other = evidence.modules
+    for name, result in zip(evidence.names, evidence.stopped, strict=True):
+        if result:
+            yield f"{name} stops the gradient from {readable(result)} to {readable(evidence.result)}"
+    if module and other:
+        for differences in (setting_differences, geometry_differences):
+            if texts := list(differences(evidence.names, module, other)):
+                yield " and ".join(texts)
 
 
 def _explain_array(evidence: Evidence) -> str:

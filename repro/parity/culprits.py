@@ -43,8 +43,10 @@ class _Run:
 class CulpritSearch:
     """The search for what errs in one model by itself, on one rung, compared with the first model."""
 
-    def __init__(self, models: UserModels, backend: str, rung: int, weights: Arrays, seed: int, *, small: bool = False):
-        """small: use small signals."""
+    def __init__(
+        self, models: UserModels, backend: str, rung: int, weights: Arrays, seed: int, *, small: bool, strict: bool
+    ) -> None:
+        """small: use small signals; strict: let constants of a framework count."""
         self.models, self.rung, self.backend = models, rung, backend
         self.first = next(iter(models.workers))
         self.pairs = pair_values(models, self.first, backend)
@@ -53,7 +55,7 @@ class CulpritSearch:
         compared = {name: weights[name] for name in models.compared_weights}
         self.inputs = small_signals(inputs, compared, models.spec, seed, 0) if small else random_inputs(inputs, seed, 0)
         self.outputs = [name for name in models.results if is_output(name)]
-        self.seed = seed
+        self.seed, self.strict = seed, strict
 
     def culprits(self, known: set[str]) -> Iterator[Culprit]:
         """Yield the culprits in the order in which the first model computes.
@@ -118,7 +120,7 @@ class CulpritSearch:
         shared |= {f"{GRADIENT_PREFIX}{own_name}": f"{GRADIENT_PREFIX}{name}" for own_name, name in shared.items()}
         order = [name for name in answer["order"] if name in shared or not is_output(name)]
         values = {shared.get(name, name): results[name] for name in order}
-        if self.rung == 2:
+        if self.rung == 2 and not self.strict:
             values = with_unbiased_variances(values, backend, self.models, self.weights)
         places = {shared[name]: place for name, place in answer["places"].items() if name in shared}
         return _Run(values, places)
@@ -166,6 +168,23 @@ class CulpritSearch:
         gradients = self._run(backend, forced, {name: seed}, float64=float64).values
         return [value for value in forced if np.any(gradients.get(f"{GRADIENT_PREFIX}{value}", 0))]
 
+    def _stopped_gradients(
+        self, value: str, forced: Arrays, expected: _Run, actual: _Run, *, float64: bool
+    ) -> tuple[str, str]:
+        """The result from which no gradient reaches a value in the first model, and in the other one, or ""."""
+        if value not in forced:
+            return "", ""
+        stopped = ["", ""]
+        for consumer in self._consumers(value, forced, expected, float64=float64):
+            reached = [
+                value in self._producers(backend, consumer, forced, run, float64=float64)
+                for backend, run in ((self.first, expected), (self.backend, actual))
+                if run.values[consumer].shape == expected.values[consumer].shape
+            ]
+            if len(set(reached)) > 1:
+                stopped[reached.index(False)] = consumer
+        return stopped[0], stopped[1]
+
     def _describe(
         self, name: str, forced: Arrays, expected: _Run, actual: _Run, *, float64: bool
     ) -> tuple[Culprit, list[str]]:
@@ -189,7 +208,9 @@ class CulpritSearch:
         other_sources = {producer: expected.values[producer] for producer in other_producers} or entry
         modules = self._modules(path) if is_module else (None, None)
         between = ("", "") if is_module or is_gradient else self._between(producers, value)
+        stopped = self._stopped_gradients(value, forced, expected, actual, float64=float64) if is_gradient else ("", "")
         evidence = Evidence(
+            stopped=stopped,
             names=(self.first, self.backend),
             modules=modules,
             between=between,
@@ -204,9 +225,9 @@ class CulpritSearch:
             initial=self.weights.get(value),
         )
         places = [self._place(value, path, producers, is_module, is_gradient, own) for own in (False, True)]
-        spoken = next(
-            (run for run in (value, f"{INPUT_PREFIX}{path}", *reversed(producers)) if run in actual.places), ""
-        )
+        is_inside = not is_module and not is_gradient and not value.startswith(INPUT_PREFIX)
+        nearest = [*reversed(producers), value] if is_inside else [value, f"{INPUT_PREFIX}{path}", *reversed(producers)]
+        spoken = next((run for run in nearest if run in actual.places), "")
         calls = (expected.places.get(spoken, ""), actual.places.get(spoken, ""))
         texts = (modules[0].text, modules[1].text) if modules[0] and modules[1] else between
         culprit = Culprit(self.rung, self.backend, places[0], places[1], find_cause(evidence), texts, calls)
@@ -265,17 +286,19 @@ def _output_in_words(name: str) -> str:
     return "the output" if name == LOGITS else f"the {name}"
 
 
-def explain_divergences(models: UserModels, records: Sequence[Record], weights: Arrays, seed: int) -> list[Record]:
+def explain_divergences(
+    models: UserModels, records: Sequence[Record], weights: Arrays, seed: int, *, strict: bool = False
+) -> list[Record]:
     """The records with the causes of their divergences, each at the first rung on which it shows.
 
-    records: those of `run_user_rungs` with these weights and this seed.
+    records: those of `run_user_rungs` with these weights, this seed and `strict`.
     """
     first, *others = models.workers
     culprits = [
         culprit
         for backend in others
         if (rungs := {record.rung for record in records if record.diverges and record.backend in (first, backend)})
-        for culprit in _find_culprits(models, backend, rungs, weights, seed)
+        for culprit in _find_culprits(models, backend, rungs, weights, seed, strict=strict)
     ]
     return [
         replace(record, causes=tuple(c for c in culprits if (c.rung, c.backend) == (record.rung, record.backend)))
@@ -284,7 +307,7 @@ def explain_divergences(models: UserModels, records: Sequence[Record], weights: 
 
 
 def _find_culprits(
-    models: UserModels, backend: str, rungs: Collection[int], weights: Arrays, seed: int
+    models: UserModels, backend: str, rungs: Collection[int], weights: Arrays, seed: int, *, strict: bool
 ) -> Iterable[Culprit]:
     """The culprits of one model that show on these rungs, by place, those of rung 0 first."""
     settings = _different_settings(models, backend) if 0 in rungs else ()
@@ -295,7 +318,7 @@ def _find_culprits(
     for rung in sorted(set(rungs) - {0}):
         # a small epsilon shows with small signals only
         for small in (False, True) if rung == 1 else (False,):
-            search = CulpritSearch(models, backend, rung, weights, seed, small=small)
+            search = CulpritSearch(models, backend, rung, weights, seed, small=small, strict=strict)
             for culprit in search.culprits(known):
                 culprits.setdefault(culprit.place, culprit)
     return culprits.values()

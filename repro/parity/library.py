@@ -159,7 +159,7 @@ def compare(
         for seed in range(seeds):
             weights = (keep_own_weights if own_weights else load_random_weights)(models, seed)
             of_seed = list(run_user_rungs(models, rungs, weights, seed, strict=strict))
-            records += explain_divergences(models, of_seed, weights, seed)
+            records += explain_divergences(models, of_seed, weights, seed, strict=strict)
     if not strict:
         notes += describe_constants(models, records)
     versions = {label: worker.version for label, worker in chosen.items()}

@@ -25,7 +25,7 @@ class Squeeze(nn.Cell):
 
     def construct(self, x):
         scale = ops.silu(self.reduce(x.mean((2, 3))))
-        scale = ops.hardsigmoid(self.expand(scale))
+        scale = ops.sigmoid(self.expand(scale))
         return x * scale.reshape((*scale.shape, 1, 1))
 
 

@@ -27,7 +27,7 @@ class Net(nn.Cell):
         weights = ops.softmax(joined.mean((2, 3)), 1)
         logits = self.head(ops.amax(joined, (2, 3)) * weights)
         mask = self.squash(ops.pixel_shuffle(ops.clamp(joined, -1.0, 1.0), 2))
-        small = ops.interpolate(mask, size=(12, 20), mode="bilinear", align_corners=True)
+        small = ops.interpolate(mask, size=(12, 20), mode="bilinear", align_corners=False)
         small = small / ops.sqrt((small * small).sum(1, keepdims=True))
         small = ops.interpolate(small, size=(24, 40), mode="nearest")
         return logits, ops.sigmoid(self.mask(ops.adaptive_avg_pool2d(small, 9)))

@@ -27,7 +27,7 @@ class Squeeze(nn.Layer):
 
     def forward(self, x):
         scale = F.silu(self.reduce(x.mean([2, 3])))
-        scale = F.hardsigmoid(self.expand(scale))
+        scale = F.sigmoid(self.expand(scale))
         return x * scale.unsqueeze([2, 3])
 
 

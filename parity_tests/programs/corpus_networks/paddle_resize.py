@@ -31,6 +31,6 @@ class Net(nn.Layer):
         weights = F.softmax(joined.mean([2, 3]), 1)
         logits = self.head(joined.max([2, 3]) * weights)
         mask = self.squash(F.pixel_shuffle(F.hardtanh(joined), 2))
-        small = F.interpolate(mask, size=[12, 20], mode="bilinear", align_corners=True)
+        small = F.interpolate(mask, size=[12, 20], mode="bilinear", align_corners=False)
         small = self.up(F.normalize(small, axis=1))
         return logits, F.sigmoid(self.mask(F.adaptive_avg_pool2d(small, 9)))

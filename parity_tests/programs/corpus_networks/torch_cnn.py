@@ -24,7 +24,7 @@ class Squeeze(nn.Module):
 
     def forward(self, x):
         scale = F.silu(self.reduce(x.mean((2, 3))))
-        scale = F.hardsigmoid(self.expand(scale))
+        scale = F.sigmoid(self.expand(scale))
         return x * scale[:, :, None, None]
 
 
