@@ -101,6 +101,15 @@ def judge(
         )
 
 
+def run_all_attempts(workers: Workers, computations: Iterable[Computation]) -> None:
+    """Compute everything that `judge` may ask one of several workers for."""
+    attempts = [(number, False) for number in range(ATTEMPTS)] + [(ATTEMPTS - 1, True)]
+    with _BackendQueues(workers, parallel=1) as queues:
+        for computation in computations:
+            for number, every_module in attempts:
+                _Attempt(computation, workers, queues, number, every_module=every_module)
+
+
 class _BackendQueues:
     """A queue of requests for each backend, so that a fast backend does not wait for a slow one."""
 

@@ -159,22 +159,24 @@ def compare(
         for seed in range(seeds):
             weights = (keep_own_weights if own_weights else load_random_weights)(models, seed)
             of_seed = list(run_user_rungs(models, rungs, weights, seed, strict=strict))
-            records += explain_divergences(models, of_seed, weights, seed, strict=strict)
+            if all(worker.answers_everything for worker in chosen.values()):
+                of_seed = explain_divergences(models, of_seed, weights, seed, strict=strict)
+            records += of_seed
     if not strict:
         notes += describe_constants(models, records)
     versions = {label: worker.version for label, worker in chosen.items()}
     return Comparison(sources, versions, records, rows, notes, models.left_out, time.monotonic() - start)
 
 
-def name_sources(functions: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Label -> "MODULE:FUNCTION", from those of each backend. Raises ReproError unless there are two at least."""
+def name_sources(functions: Mapping[str, Sequence[str]], least: int = 2) -> dict[str, str]:
+    """Label -> "MODULE:FUNCTION", from those of each backend. Raises ReproError unless there are so many at least."""
     sources = {}
     for backend, of_backend in functions.items():
         for number, source in enumerate(of_backend, 1):
             if not SOURCE.fullmatch(source):
                 raise ReproError(f"--{backend} is {source!r}; give MODULE:FUNCTION, such as mymodel:build")
             sources[backend if number == 1 else f"{backend}#{number}"] = source
-    if len(sources) < 2:
+    if len(sources) < least:
         flags = ", ".join(f"--{backend}" for backend in SHIPPED)
         count = "one user model" if sources else "no user model"
         raise ReproError(f"{count} to compare; give at least two of {flags}, or one of them twice")

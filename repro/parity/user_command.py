@@ -46,6 +46,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="let each model keep its own weights, which are compared on rung 0 (default: all get random ones)",
     )
     group.add_argument(
+        "--dump",
+        type=Path,
+        metavar="FILE",
+        help="write what one model computes to FILE, to compare it on another machine",
+    )
+    group.add_argument("--against", type=Path, metavar="FILE", help="compare with the model in a FILE of --dump")
+    group.add_argument(
         "--strict",
         action="store_true",
         help="let constants of a framework diverge, such as Paddle's biased variance of batches",
@@ -58,16 +65,25 @@ def is_requested(arguments: argparse.Namespace) -> bool:
         arguments.strict
         or arguments.show_mapping
         or arguments.own_weights
-        or any(getattr(arguments, name) is not None for name in (*SHIPPED, "input", "mapping"))
+        or any(getattr(arguments, name) is not None for name in (*SHIPPED, "input", "mapping", "dump", "against"))
     )
 
 
 def compare_user_models(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     """Compare the user models and return the exit code. argv: the arguments as they were typed."""
     from repro.parity import summary
+    from repro.parity.dump_command import read_dump, write_dump
     from repro.parity.user_inputs import parse_inputs
+    from repro.workers.client import Worker
+    from repro.workers.dump import DumpedWorker
 
-    sources = name_sources({backend: getattr(arguments, backend) or [] for backend in SHIPPED})
+    if arguments.dump and arguments.against:
+        raise ReproError("--dump writes a file of one model, and --against compares with one; give either")
+    functions = {backend: getattr(arguments, backend) or [] for backend in SHIPPED}
+    dump = read_dump(arguments) if arguments.against else None
+    if dump:  # it is the first model
+        functions = {dump.label: [dump.source, *functions.pop(dump.label)]} | functions
+    sources = name_sources(functions, 1 if arguments.dump else 2)
     if arguments.models != "all" or arguments.backends:
         raise ReproError("--models and --backends choose models of this repository; leave them out with user models")
     inputs = parse_inputs(arguments.input or [DEFAULT_INPUT])
@@ -76,10 +92,17 @@ def compare_user_models(arguments: argparse.Namespace, argv: Sequence[str]) -> i
     text = arguments.rungs or "all"
     rungs = check_rungs(RUNGS if text == "all" else [name.strip() for name in text.split(",")])
 
-    comparison = compare(
-        sources, inputs, arguments.mapping, rungs, arguments.seeds, strict=arguments.strict,
-        own_weights=arguments.own_weights,
-    )  # fmt: skip
+    if arguments.dump:
+        return write_dump(arguments, sources, inputs, rungs)
+    workers: dict[str, Worker] | None = {dump.label: DumpedWorker(dump, arguments.against)} if dump else None
+    try:
+        comparison = compare(
+            sources, inputs, arguments.mapping, rungs, arguments.seeds, strict=arguments.strict,
+            own_weights=arguments.own_weights, workers=workers,
+        )  # fmt: skip
+    finally:
+        for worker in (workers or {}).values():
+            worker.close()
     versions = comparison.versions
     print(", ".join(f"{source} in {label} {versions[label]}" for label, source in sources.items()) + "\n")
     print(comparison.report(show_mapping=arguments.show_mapping))

@@ -51,7 +51,7 @@ def parse_inputs(texts: Sequence[str]) -> Inputs:
     """Return the inputs that are written as "2,3,64,64" or "int64:2,16<1000". Raises ReproError for other texts."""
     inputs = []
     for text in texts:
-        match = INPUT.fullmatch(text)
+        match = INPUT.fullmatch(str(text))
         dtype, shape, values = match.groups() if match else ("", "", "")
         if not match or (dtype is None) != (values is None):
             raise ReproError(f"--input is {text!r}; give a shape, such as 2,3,64,64, or int64:2,16<1000 for integers")

@@ -167,8 +167,8 @@ def load_user_models(
 
 
 def _check_count(models: Mapping[str, object], failures: Mapping[str, ReproError]) -> None:
-    """Raise the first failure if fewer than two models are left."""
-    if len(models) < 2:
+    """Raise the first failure if fewer than two models are left, or the only one has failed."""
+    if failures and len(models) < 2:
         raise next(iter(failures.values()))
 
 

@@ -21,7 +21,7 @@ from repro.parity.forward_rungs import (
     run_evaluation,
     run_training_mode,
 )
-from repro.parity.judge import GRADIENT_PREFIX, Computation, Compute, Workers, judge
+from repro.parity.judge import GRADIENT_PREFIX, Computation, Compute, Workers, judge, run_all_attempts
 from repro.parity.record import Record
 from repro.parity.tolerance import CEILING
 from repro.parity.user_inputs import Inputs, perturbed_name, random_inputs, small_signals, with_batch
@@ -48,6 +48,41 @@ def run_user_rungs(
     two are left.
     """
     spec, workers = models.spec, models.workers
+    computations, inputs_of_modes = _computations(models, weights, seed, strict=strict)
+    failures: dict[bool, dict[str, str]] = {False: {}, True: {}}  # of evaluation and of training mode
+    randomness = {
+        train: _without_failing(workers, failures[train], partial(_find_randomness, models, images, train=train))
+        for train, images in inputs_of_modes.items()
+        if ({2, 4} if train else {1}) & set(rungs)
+    }
+    for rung in rungs:
+        if rung == 0:
+            yield from _compare_structure(models)
+            continue
+        random_models, failed = randomness[rung != 1], failures[rung != 1]
+        judged = {backend: worker for backend, worker in workers.items() if backend not in random_models}
+        records = {}
+        if len(judged.keys() - failed.keys()) > 1 or not random_models | failed:
+            judge_rung = partial(_judge, models, rung, computations[rung], weights)
+            records = _without_failing(judged, failed, judge_rung)
+        reason = f"unanswerable until the randomness is shared or switched off: {'; '.join(random_models.values())}"
+        for backend in workers:
+            missing = Record(spec.name, rung, backend, "", "unanswerable", None, 0.0, "", failed.get(backend, reason))
+            yield records.get(backend, missing)
+
+
+def record_user_rungs(models: UserModels, rungs: Sequence[int], weights: Arrays, seed: int) -> None:
+    """Compute everything that run_user_rungs may ask of a model that is compared on another machine."""
+    computations, inputs_of_modes = _computations(models, weights, seed, strict=False)
+    for train, images in inputs_of_modes.items():
+        _find_randomness(models, images, models.workers, train=train)
+    run_all_attempts(models.workers, _with_reference(models, [c for rung in rungs if rung for c in computations[rung]]))
+
+
+def _computations(
+    models: UserModels, weights: Arrays, seed: int, *, strict: bool
+) -> tuple[dict[int, list[Computation]], dict[bool, Arrays]]:
+    """The computations of each rung, and the inputs of evaluation and of training mode with which randomness shows."""
     shared_weights = {name: weights[name] for name in models.compared_weights}
     perturbed = perturbed_name(models.inputs, shared_weights)
     perturbed_weights = {perturbed: weights[perturbed.removeprefix("weights/")]} if "/" in perturbed else {}
@@ -56,7 +91,7 @@ def run_user_rungs(
         return perturbed_weights | random_inputs(inputs, seed, attempt)
 
     def make_small(attempt: int) -> Arrays:
-        return perturbed_weights | small_signals(models.inputs, shared_weights, spec, seed, attempt)
+        return perturbed_weights | small_signals(models.inputs, shared_weights, models.spec, seed, attempt)
 
     make_batch = partial(make_inputs, with_batch(models.inputs, TRAIN_BATCH))
     run_gradients = partial(_run_gradients, models)
@@ -79,26 +114,7 @@ def run_user_rungs(
         2: [computation("", make_batch, run_training, TRAINING_FLOAT64_FACTOR)],
         4: [computation("", make_batch, run_gradients, TRAINING_FLOAT64_FACTOR)],
     }
-    failures: dict[bool, dict[str, str]] = {False: {}, True: {}}  # of evaluation and of training mode
-    randomness = {
-        train: _without_failing(workers, failures[train], partial(_find_randomness, models, images, train=train))
-        for train, images in ((False, make_inputs(models.inputs, 0)), (True, make_batch(0)))
-        if ({2, 4} if train else {1}) & set(rungs)
-    }
-    for rung in rungs:
-        if rung == 0:
-            yield from _compare_structure(models)
-            continue
-        random_models, failed = randomness[rung != 1], failures[rung != 1]
-        judged = {backend: worker for backend, worker in workers.items() if backend not in random_models}
-        records = {}
-        if len(judged.keys() - failed.keys()) > 1 or not random_models | failed:
-            judge_rung = partial(_judge, models, rung, computations[rung], weights)
-            records = _without_failing(judged, failed, judge_rung)
-        reason = f"unanswerable until the randomness is shared or switched off: {'; '.join(random_models.values())}"
-        for backend in workers:
-            missing = Record(spec.name, rung, backend, "", "unanswerable", None, 0.0, "", failed.get(backend, reason))
-            yield records.get(backend, missing)
+    return computations, {False: make_inputs(models.inputs, 0), True: make_batch(0)}
 
 
 def _compare_structure(models: UserModels) -> Iterator[Record]:
@@ -119,12 +135,7 @@ def _judge(
 ) -> dict[str, Record]:
     """The record of each model on a rung from 1 on, with places under the names in both models."""
     records = {}
-    if not models.has_float64:
-        reference = next(iter(workers))
-        computations = [
-            replace(computation, compute=partial(_with_float32_reference, reference, computation.compute))
-            for computation in computations
-        ]
+    computations = _with_reference(replace(models, workers=workers), computations)
     for record in judge(models.spec, rung, workers, computations, weights):
         where = _place_in_both_models(record, models.names[record.backend])
         reason = record.reason + _other_divergences(record)
@@ -180,6 +191,14 @@ def _other_divergences(record: Record) -> str:
     hidden = len(places) - MAX_PLACES_SHOWN
     more = f" and {hidden} more" if hidden > 0 else ""
     return f"; all that diverge: {', '.join(places[:MAX_PLACES_SHOWN])}{more}, of {len(record.profile)}"
+
+
+def _with_reference(models: UserModels, computations: list[Computation]) -> list[Computation]:
+    """The computations with a reference in float32 where no model has float64."""
+    if models.has_float64:
+        return computations
+    reference = next(iter(models.workers))
+    return [replace(c, compute=partial(_with_float32_reference, reference, c.compute)) for c in computations]
 
 
 def _with_float32_reference(
