@@ -318,3 +318,25 @@ def test_a_missing_module_diverges(planted: Garden) -> None:
 @pytest.mark.parametrize("tile", [2, 4])
 def test_the_planted_winograd_is_a_convolution(tile: int, run_program: Callable[..., float]) -> None:
     assert run_program("torch", "fast_paths:disagreement", tile) < 1e-12
+
+
+CHANGES_OF_OTHER_BACKENDS = {
+    # backend: code; an activation that is off by a bit
+    "paddle": "act = model.stages[1][1].expand.act\nright = act.forward\n"
+              "act.forward = lambda x, right=right: right(x) * (1 + 2.0 ** -23)",
+    "mindspore": "act = model.stages[1][1].expand.act\nright = act.construct\n"
+                 "act.construct = lambda x, right=right: right(x) * (1 + 2.0 ** -23)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", CHANGES_OF_OTHER_BACKENDS)
+def test_a_bit_of_another_backend_is_seen(backend: str, require_backend: Callable[[str], None]) -> None:
+    require_backend("torch")
+    require_backend(backend)
+    fault = Fault("a bit", SMALL, "", EXACT_RUNG, CHANGES_OF_OTHER_BACKENDS[backend])
+    with garden(backend) as workers:
+        records = workers.records(fault, [EXACT_RUNG])
+    assert records["torch"].verdict == "equal"
+    record = records[f"faulty_{backend}"]
+    assert record.where == "stages.1.1.expand.act"
+    assert "by themselves" not in record.reason
