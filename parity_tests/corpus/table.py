@@ -146,6 +146,7 @@ PAIRS = [
     Pair("pytorchcv:mobilenet_wd4 paddleclas:MobileNetV1_x0_25 mindcv:mobilenet_v1_025", side=32, core=True),
     Pair("timm:pvt_v2_b0 paddleclas:PVT_V2_B0 mindcv:pvt_v2_b0"),
     Pair("timm:regnetx_002 paddleclas:RegNetX_200MF mindcv:regnet_x_200mf", side=32),
+    Pair("timm:repvgg_a0 paddleclas:RepVGG_A0", side=32),
     Pair("timm:repvgg_a0 paddleclas:RepVGG_A0 mindcv:repvgg_a0", side=32),
     Pair("torchvision:mobilenet_v2 paddle_vision:mobilenet_v2 mindcv:mobilenet_v2_100", side=32),
     Pair(
