@@ -1,20 +1,16 @@
-"""Checkpoints as people have them, and what repro.port makes of each.
+"""Checkpoints as people have them.
 
-`python -m parity_tests.programs.ordinary_checkpoints` needs torch and torchvision, and prints the table of
-docs/checkpoints.md. Each file holds torchvision's MobileNetV2 of width 0.35 with five classes and random weights.
+Each file holds torchvision's MobileNetV2 of width 0.35 with five classes and random weights.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
 import pickle
 import struct
 import sys
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -25,15 +21,11 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from repro.arrays import Arrays
-from repro.errors import ReproError
 from repro.interface.discovery import native_weights
-from repro.port import main
 from repro.weights import safetensors_file
 from repro.weights.porting import read_checkpoint, write_checkpoint
 
 CLASSES = 5
-# Lines of repro.port that are the same for every checkpoint here
-USUAL_LINES = ("skipped 52 integer scalars", "recognised the ", "read /", "wrote /")
 
 Save = Callable[[Any, Path], object]
 
@@ -49,20 +41,6 @@ class Kind(NamedTuple):
     file: str
     save: Save
     flags: tuple[str, ...] = ()
-
-
-class Row(NamedTuple):
-    """A row of the table: the outcome of repro.port for a kind of checkpoint.
-
-    flags: SRC, and the further arguments of repro.port; taken: the groups that are written; said: the lines about it,
-    or the error; exact: whether the weights, and the EMA where there is one, are those of the network, bit for bit.
-    """
-
-    title: str
-    flags: str
-    taken: str
-    said: list[str]
-    exact: bool
 
 
 def arrays_of(net: nn.Module) -> Arrays:
@@ -283,60 +261,3 @@ KINDS = [
 def network() -> nn.Module:
     torch.manual_seed(0)
     return torchvision.models.mobilenet_v2(width_mult=0.35, num_classes=CLASSES)
-
-
-def same(arrays: Arrays, expected: Arrays) -> bool:
-    """Return whether two checkpoints have the same values; half precision keeps its type."""
-    return arrays.keys() == expected.keys() and all(
-        array.astype("float32").tobytes() == expected[name].astype(array.dtype).astype("float32").tobytes()
-        for name, array in arrays.items()
-    )
-
-
-def port(kind: Kind, expected: Arrays, folder: Path) -> Row:
-    """Write a checkpoint and convert it to MindSpore's format."""
-    source, destination = folder / kind.file, folder / "DST"
-    kind.save(network(), source)
-    output, taken, exact = io.StringIO(), "nothing", False
-    try:
-        with contextlib.redirect_stdout(output):
-            main([str(source), str(destination), "--to", "mindspore", *kind.flags])
-    except ReproError as error:
-        said = [f"error: {error}"]
-    else:
-        lines = output.getvalue().splitlines()
-        said = [line for line in lines if not line.startswith(USUAL_LINES)]
-        taken = lines[-1].rpartition(": ")[2]
-        checkpoint = read_checkpoint(destination.with_suffix(".ckpt"), "mobilenet_v2_x0_35", log=str)
-        exact = same(checkpoint.weights, expected) and (not checkpoint.ema or same(checkpoint.ema, expected))
-    assert destination.with_suffix(".ckpt").exists() == (taken != "nothing")
-    flags = " ".join([kind.file, *kind.flags])
-    return Row(kind.title, flags, taken, [line.replace(f"{folder}/", "") for line in said], exact)
-
-
-def port_all() -> Iterator[Row]:
-    """Yield the row of every kind."""
-    with tempfile.TemporaryDirectory() as name:
-        torch.save(network().state_dict(), Path(name, "expected.pth"))
-        expected = read_checkpoint(Path(name, "expected.pth"), log=str).weights
-        for index, kind in enumerate(KINDS):
-            folder = Path(name, str(index))
-            folder.mkdir()
-            yield port(kind, expected, folder)
-
-
-def table(rows: Iterable[Row]) -> str:
-    """Return the table of docs/checkpoints.md."""
-    lines = ["| checkpoint | SRC and flags | taken | printed |", "|---|---|---|---|"]
-    for row in rows:
-        lines.append(f"| {row.title} | `{row.flags}` | {row.taken} | {'<br>'.join(row.said)} |")
-    return "\n".join(lines)
-
-
-def table_and_rows() -> tuple[str, list[Row]]:
-    ported = list(port_all())
-    return table(ported), ported
-
-
-if __name__ == "__main__":
-    print(table(port_all()))

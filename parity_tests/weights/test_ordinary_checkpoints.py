@@ -16,7 +16,7 @@ def test_the_table_is_what_comes_out(
 ) -> None:
     require_backend("torch")
     require_package("torchvision")
-    table, rows = run_program("torch", "ordinary_checkpoints:table_and_rows")
+    table, rows = run_program("torch", "checkpoint_table:table_and_rows")
     assert len(rows) > 40
     for title, flags, taken, said, is_exact in rows:
         assert is_exact == (taken != "nothing" and not any(flag in flags for flag in CHANGED)), (title, said)
