@@ -12,7 +12,7 @@ from repro.errors import ReproError
 from repro.specs import find_spec
 from repro.weights.init import random_weights
 from repro.workers import model_session
-from repro.workers.model_session import ModelSession
+from repro.workers.user_session import UserModelSession
 
 NAME = "shufflenet_v1_g1_x0_25"
 SPEC = find_spec(NAME)
@@ -34,7 +34,7 @@ class Model:
         self.alive.discard(self.precision)
 
 
-def start_session(*, has_float64: bool = True) -> ModelSession:
+def start_session(*, has_float64: bool = True) -> UserModelSession:
     """A session whose backend computes nothing."""
 
     def to_float64(build: object) -> Model:
@@ -50,7 +50,7 @@ def start_session(*, has_float64: bool = True) -> ModelSession:
         operators=lambda model, size: [],
     )  # fmt: skip
     Model.alive.clear()
-    session = ModelSession(backend)  # type: ignore[arg-type]
+    session = UserModelSession(backend)  # type: ignore[arg-type]
     session.create_model(WEIGHTS, name=NAME, options={})
     return session
 

@@ -101,7 +101,7 @@ class Worker:
     def request(
         self, request: str, arrays: Mapping[str, np.ndarray] | None = None, **details: Any
     ) -> tuple[Any, Arrays]:
-        """Send a request, a method of repro.workers.model_session.ModelSession with its arrays and JSON details.
+        """Send a request, a method of repro.workers.user_session.UserModelSession with its arrays and JSON details.
 
         Returns its JSON result and arrays.
         """

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gc
-import zlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -17,12 +16,11 @@ from repro.interface.contract import DropoutSource
 from repro.interface.dropout_source import SeededDropout
 from repro.specs import STATISTICS, find_spec
 from repro.weights.truncate import corner, sample, truncated_spec
-from repro.weights.weight_pairs import Pair, convert, neutral_value, unpaired
+from repro.weights.weight_pairs import Pair, convert
 from repro.weights.whole_numbers import magnitudes, whole_weights
 from repro.workers.client import LARGE_MODEL_PARAMS
-from repro.workers.repetition import first_difference
 from repro.workers.script import run_script
-from repro.workers.user_code import load_factory, rename_result
+from repro.workers.user_code import rename_result
 from repro.workers.whole_number_feed import WholeNumberFeed
 
 UPDATED_ELEMENTS = 1 << 12  # `update` truncates every weight to at most this number of elements
@@ -73,125 +71,9 @@ class ModelSession:
         self.backend.load_weights(self._rebuild(), arrays)
         return None, {}
 
-    def create_user_model(self, arrays: Arrays, source: str, folder: str) -> Answer:
-        """Build a user model with its function "MODULE:FUNCTION", which is importable from `folder`.
-
-        Returns "momentum" of its normalisations, as "weights" a row (name, shape, kind, groups, path of the owning
-        module, whether it is trained, its further names) for each weight in the order of registration, and as
-        "modules" the ModuleDescription of each path. All of that is as the function returns it.
-        """
-        build = load_factory(source, folder)
-        self.build = lambda: self.backend.wrap_user_model(build(), source)
-        self.dropout_source = lambda name, shape: self.dropout("", shape)  # by call order: names differ between models
-        self.pairs = []
-        model = self._rebuild()
-        spec = model.spec
-        exported = self.backend.export_weights(model)
-        self.initial_weights = {name: exported[name] for name in spec.weights}
-        rows = [
-            [name, weight.shape, weight.kind, weight.groups, spec.owners[name], name not in spec.frozen,
-             spec.aliases.get(name, ())]
-            for name, weight in spec.weights.items()
-        ]  # fmt: skip
-        modules = self.backend.describe_modules(model)
-        return {"weights": rows, "momentum": spec.norm_momentum, "modules": modules}, {}
-
     def run_script(self, arrays: Arrays, script: str) -> Answer:
         """Run a script of a single operator; see repro.workers.script."""
         return run_script(arrays, script)
-
-    def find_randomness(self, arrays: Arrays, *, train: bool) -> Answer:
-        """Return what is random in the user model for "images", as [module or result, clause about it] pairs.
-
-        Modules are watched for the numbers that they draw, and two forward passes of the model, and one of another
-        model that the user's function builds, must have the same results.
-        """
-        images = _inputs(arrays, float64=False)
-
-        def run(model: Any) -> Arrays:
-            self._initialise(model)
-            return self.backend.forward(model, images, train=train, every_module=True)
-
-        model = self._model(float64=False)
-        self._initialise(model)
-        if drawing := self.backend.random_modules(model, images, train=train):
-            return [[name, "draws random numbers"] for name in drawing], {}
-        results = run(model)
-        if name := first_difference(results, run(model)):
-            return [[name, "differs from one run to the next"]], {}
-        if sum(array.size for array in self.initial_weights.values()) <= LARGE_MODEL_PARAMS:
-            rebuilt = self.build()
-            self.backend.set_dropout_source(rebuilt, self.dropout_source)
-            if name := first_difference(results, run(rebuilt)):
-                return [[name, "differs between two models that the function builds"]], {}
-        return [], {}
-
-    def without_influence(self, arrays: Arrays, names: list[str], outputs: list[str], seed: int) -> Answer:
-        """Return those of some weights of the user model that do not influence its outputs for "images".
-
-        names, outputs: the model's own names of weights, and of the outputs that matter; seed: of the numbers that are
-        added to these weights.
-        """
-        images = _inputs(arrays, float64=False)
-        model = self._model(float64=False)
-        rng = np.random.default_rng(seed)
-        changed = {
-            name: self.initial_weights[name] + rng.uniform(0.1, 1, self.initial_weights[name].shape) for name in names
-        }
-
-        def run(changes: Arrays, *, train: bool) -> Arrays:
-            self._initialise(model, changes)
-            results = self.backend.forward(model, images, train=train)
-            return {name: array for name, array in results.items() if name in outputs}
-
-        original = {train: run({}, train=train) for train in (False, True)}
-
-        def influences(names: Iterable[str]) -> bool:
-            changes = {name: changed[name] for name in names}
-            return any(first_difference(results, run(changes, train=train)) for train, results in original.items())
-
-        if not influences(names):
-            return names, {}
-        layers: dict[str, list[str]] = {}
-        for name in names:
-            layers.setdefault(model.spec.owners[name], []).append(name)
-        return [name for of_layer in layers.values() if not influences(of_layer) for name in of_layer], {}
-
-    def share_names(
-        self,
-        arrays: Arrays,
-        pairs: list[list[list[str]]],
-        shapes: dict[str, list[int]],
-        names: dict[str, str],
-        results: list[str],
-    ) -> Answer:
-        """Use shared names of the user model's weights and modules in all later answers.
-
-        pairs: of shared names of weights and the model's own; shapes: of weights by shared name; names: the model's own
-        name of a module -> the shared one; results: the shared names of the results that `forward` returns.
-
-        Returns the model's own weights by shared name, and as "only/NAME" those that have none.
-        """
-        self.pairs = [Pair(tuple(left), tuple(right)) for left, right in pairs]
-        self.shared_shapes = {name: tuple(shape) for name, shape in shapes.items()}
-        self.shared_names, self.shared_results = names, set(results)
-        only = {f"only/{name}": self.initial_weights[name] for name in unpaired(self.pairs)[1]}
-        return None, self._shared_weights(self.initial_weights) | only
-
-    def load_user_weights(self, arrays: Arrays, seed: int) -> Answer:
-        """Load weights under their shared names into the user model, after share_names.
-
-        seed: of dropout. A weight that only this model has gets the value with which it changes nothing, if there is
-        one. Without arrays the model keeps its own weights.
-        """
-        self.dropout.seed = seed
-        if arrays:
-            weights = self._model(float64=False).spec.weights
-            for name in unpaired(self.pairs)[1]:
-                if (value := neutral_value(name, weights[name])) is not None:
-                    self.initial_weights[name] = np.full_like(self.initial_weights[name], value)
-            self.initial_weights |= self._own_weights(arrays)
-        return None, {}
 
     def _own_weights(self, arrays: Mapping[str, np.ndarray]) -> Arrays:
         """Weights of the user model under its own names, from arrays under shared names."""
@@ -201,16 +83,6 @@ class ModelSession:
     def _shared_weights(self, arrays: Mapping[str, np.ndarray]) -> Arrays:
         """Weights under shared names, from arrays of the user model under its own names."""
         return convert(arrays, [pair.reverse for pair in self.pairs], self.shared_shapes)
-
-    def check_float64(self, arrays: Arrays) -> Answer:
-        """Return why the user model cannot compute in float64, or None. If it cannot, float64 is not tried again."""
-        try:
-            order, _ = self.forward(arrays, float64=True)
-            return (None if order else self.float64_error), {}
-        except Exception as error:  # the user's code may raise anything
-            self.float64_works = False
-            self.models.pop((True, False), None)
-            return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}", {}
 
     def export_weights(self, arrays: Arrays) -> Answer:
         """Return the canonical weights as the model exports them after loading."""
@@ -232,7 +104,7 @@ class ModelSession:
         if model is None:
             return None, {}
         self._initialise(model, self._changes(arrays))
-        images = _inputs(arrays, float64=float64)
+        images = model_inputs(arrays, float64=float64)
         results = self.backend.forward(model, images, train=train, every_module=every_module)
         weights = self.backend.export_weights(model)
         statistics = {name: weights[name] for name, weight in model.spec.weights.items() if weight.kind in STATISTICS}
@@ -242,66 +114,11 @@ class ModelSession:
         renamed = {rename_result(name, self.shared_names): array for name, array in results.items()}
         shared = {name: array for name, array in renamed.items() if name} | self._shared_weights(statistics)
         results = {
-            name: array if array.dtype.kind == "f" else _as_float(array, float64=float64)
+            name: array if array.dtype.kind == "f" else as_float(array, float64=float64)
             for name, array in shared.items()
             if name in self.shared_results
         }
         return list(results), results
-
-    def gradients(self, arrays: Arrays, *, float64: bool = False) -> Answer:
-        """Return the gradient of every weight of a user model for "images", under shared names, in training mode.
-
-        The loss is the sum of the compared outputs, each multiplied by random numbers that depend on its name.
-        Gradients of more than SAMPLE_SIZE elements are sampled.
-        """
-        model = self._model(float64=float64)
-        if model is None:
-            return None, {}
-        self._initialise(model, self._changes(arrays))
-
-        def projection(name: str, shape: tuple[int, ...]) -> np.ndarray | None:
-            shared = rename_result(name, self.shared_names)
-            if shared not in self.shared_results:
-                return None
-            rng = np.random.default_rng([self.dropout.seed, zlib.crc32(shared.encode())])
-            return rng.standard_normal(shape, np.float32)
-
-        gradients = self.backend.gradients(model, _inputs(arrays, float64=float64), projection)
-        results = {name: sample(array) for name, array in self._shared_weights(gradients).items()}
-        return list(results), results
-
-    def forward_with_values(
-        self, arrays: Arrays, names: list[str], train: bool = False, float64: bool = False
-    ) -> Answer:
-        """Run the user model with "images" and the values "value/NAME" of modules in place of those that it computes.
-
-        arrays: also "seed/NAME", the gradients with respect to computed values, and "weights/NAME" in place of initial
-        weights. Names of values are the model's own, and those of weights are shared. The result has, as "order", the
-        names of the arrays, and as "places" where each module is called; running statistics are among the arrays.
-        """
-        model = self._model(float64=float64)
-        if model is None:
-            return None, {}
-        values, seeds = (
-            {
-                name.removeprefix(prefix): _as_float(array, float64=float64)
-                for name, array in arrays.items()
-                if name.startswith(prefix)
-            }
-            for prefix in ("value/", "seed/")
-        )
-        self._initialise(model, self._changes(arrays))
-        images = _inputs(arrays, float64=float64)
-        results, places = self.backend.forward_with_values(model, images, names, values, seeds, train=train)
-        weights = self.backend.export_weights(model)
-        own_weights = model.spec.weights
-        gradients = {
-            name: results.pop(f"gradient of {name}") for name in own_weights if f"gradient of {name}" in results
-        }
-        results |= {f"gradient of {name}": array for name, array in self._shared_weights(gradients).items()}
-        statistics = {name: weights[name] for name, weight in own_weights.items() if weight.kind in STATISTICS}
-        results |= self._shared_weights(statistics)
-        return {"order": list(results), "places": places}, results
 
     def _changes(self, arrays: Arrays) -> Arrays:
         """The weights among the arrays of a request, under the model's own names."""
@@ -323,7 +140,7 @@ class ModelSession:
         weights = whole_weights(model.spec, seed)
         self.backend.load_weights(model, magnitudes(weights, model.spec) if sums else weights)
         feed = WholeNumberFeed(seed, sums=sums, selected=selected)
-        self.backend.feed_modules(model, _as_float(arrays["images"], float64=float64), feed)
+        self.backend.feed_modules(model, as_float(arrays["images"], float64=float64), feed)
         types = {name: module.type for name, module in self.backend.describe_modules(model).items()} if float64 else {}
         return {"results": [asdict(result) for result in feed.results], "types": types}, feed.arrays
 
@@ -335,10 +152,10 @@ class ModelSession:
         trainer = self.backend.create_trainer(model, TrainSettings(**settings))
         targets = arrays["targets"]
         loss, gradient = trainer.loss(
-            _as_float(arrays["logits"], float64=float64),
-            _as_float(targets, float64=float64) if targets.ndim == 2 else np.array(targets),
+            as_float(arrays["logits"], float64=float64),
+            as_float(targets, float64=float64) if targets.ndim == 2 else np.array(targets),
         )
-        results = {"loss": _as_float(np.array(loss), float64=float64), "gradient": gradient}
+        results = {"loss": as_float(np.array(loss), float64=float64), "gradient": gradient}
         return list(results), results
 
     def train(
@@ -355,17 +172,17 @@ class ModelSession:
         if trainer is None:
             return None, {}
         results: Arrays = {}
-        images_of_steps = _as_float(arrays["images"], float64=float64)
+        images_of_steps = as_float(arrays["images"], float64=float64)
         batches = zip(images_of_steps, np.array(arrays["targets"]), rates, strict=True)
         for step, (images, targets, rate) in enumerate(batches, 1):
             loss, _ = trainer.step(images, targets, rate)
-            results[f"step {step}: loss"] = _as_float(np.array(loss), float64=float64)
+            results[f"step {step}: loss"] = as_float(np.array(loss), float64=float64)
             if after and step in after:
                 results |= {f"step {step}: {name}": sample(array) for name, array in trainer.weights().items()}
         if not after:
             results |= {name: sample(array) for name, array in trainer.state().items()}
         if "val_images" in arrays:
-            val_images = _as_float(arrays["val_images"], float64=float64)
+            val_images = as_float(arrays["val_images"], float64=float64)
             batches_of_images = np.split(val_images, range(PREDICT_BATCH, len(val_images), PREDICT_BATCH))
             results["logits"] = np.concatenate([trainer.predict(images) for images in batches_of_images])
         return list(results), results
@@ -442,16 +259,16 @@ class ModelSession:
         return None if model is None else self.backend.create_trainer(model, TrainSettings(**settings))
 
 
-def _inputs(arrays: Arrays, *, float64: bool) -> np.ndarray | list[np.ndarray]:
+def model_inputs(arrays: Arrays, *, float64: bool) -> np.ndarray | list[np.ndarray]:
     """The inputs of a model among the arrays of a request, those with fractions in the precision of the model."""
     names = [name for name in arrays if name == "images" or name.startswith("input ")]
     inputs = [
-        _as_float(arrays[name], float64=float64) if arrays[name].dtype.kind == "f" else np.array(arrays[name])
+        as_float(arrays[name], float64=float64) if arrays[name].dtype.kind == "f" else np.array(arrays[name])
         for name in sorted(names, key=lambda name: (name != "images", len(name), name))
     ]
     return inputs[0] if len(inputs) == 1 else inputs
 
 
-def _as_float(array: np.ndarray, *, float64: bool) -> np.ndarray:
+def as_float(array: np.ndarray, *, float64: bool) -> np.ndarray:
     """A copy in the precision of the model. Arrays that were read from a file are read-only."""
     return array.astype(np.float64 if float64 else np.float32)

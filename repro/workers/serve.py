@@ -19,8 +19,8 @@ from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.interface import Backend
 from repro.weights import safetensors_file
-from repro.workers.model_session import ModelSession
 from repro.workers.user_code import describe_error, user_place
+from repro.workers.user_session import UserModelSession
 
 LIGHT_REQUESTS = {"loss", "update"}  # they leave no large objects to collect
 
@@ -52,7 +52,7 @@ def main() -> None:
         return send_error(
             ReproError(f"cannot import its framework ({error}); install it there, or name another interpreter")
         )
-    session = ModelSession(backend)
+    session = UserModelSession(backend)
     gc.freeze()  # the framework's own objects stay, and need not be searched at every collection
     while True:
         try:
