@@ -17,11 +17,11 @@ from pathlib import Path
 from parity_tests.corpus import planted_attention, planted_cnn, planted_resize
 from parity_tests.corpus.mistake import Mistake
 from repro.errors import ReproError
-from repro.parity.culprit import Culprit
-from repro.parity.culprits import explain_divergences
-from repro.parity.user_inputs import InputSpec
-from repro.parity.user_models import load_random_weights, load_user_models
-from repro.parity.user_rungs import run_user_rungs
+from repro.parity.causes.culprit import Culprit
+from repro.parity.causes.culprits import explain_divergences
+from repro.parity.user_models.inputs import InputSpec
+from repro.parity.user_models.models import load_random_weights, load_user_models
+from repro.parity.user_models.rungs import run_user_rungs
 from repro.workers.client import Worker
 
 NETWORKS = Path(__file__).resolve().parents[1] / "programs" / "corpus_networks"

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from parity_tests.corpus.table import PAIRS, Pair
 from repro.errors import ReproError
 from repro.parity.record import Record
-from repro.parity.user_inputs import parse_inputs
-from repro.parity.user_models import load_random_weights, load_user_models
-from repro.parity.user_rungs import run_user_rungs
+from repro.parity.user_models.inputs import parse_inputs
+from repro.parity.user_models.models import load_random_weights, load_user_models
+from repro.parity.user_models.rungs import run_user_rungs
 from repro.workers.client import Worker
 
 RUNGS = (0, 1, 2, 4)

@@ -1,4 +1,4 @@
-"""repro.parity.constants and kinks in repro.parity.judge: what only one precision, or only one input, shows."""
+"""Constants of a framework, and kinks in repro.parity.judge: what only one precision, or only one input, shows."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from repro.parity.comparison import ArrayComparison, Verdict, compare_arrays
-from repro.parity.constants import settle_precisions
 from repro.parity.judge import Computation, judge
+from repro.parity.user_models.constants import settle_precisions
 from repro.specs import find_spec
 
 EXACT = {"first": np.linspace(-2, 2, 50), "second": np.linspace(-1, 4, 50)}

@@ -13,9 +13,9 @@ import pytest
 import repro.parity
 from parity_tests.corpus.mistakes import MISTAKES, NETWORKS, Outcome, outcomes
 from repro.errors import ReproError
-from repro.parity.culprit import Culprit
+from repro.parity.causes.culprit import Culprit
 from repro.parity.record import Record
-from repro.parity.user_report import describe_mapping, describe_verdicts, unexplained
+from repro.parity.user_models.report import describe_mapping, describe_verdicts, unexplained
 from repro.workers.client import Worker
 
 FOLDER = Path(__file__).resolve().parents[1] / "programs/user_models"

@@ -1,4 +1,4 @@
-"""repro.parity.cuts: modules that are cut elsewhere agree, and what is wrong behind them does not."""
+"""repro.parity.user_models.cuts: modules that are cut elsewhere agree, and what is wrong behind them does not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from repro.parity.comparison import ArrayComparison, compare_arrays
-from repro.parity.cuts import ACTIVATIONS, accept_other_cuts
+from repro.parity.user_models.cuts import ACTIVATIONS, accept_other_cuts
 
 Arrays = dict[str, np.ndarray]
 RNG = np.random.default_rng(0)

@@ -1,11 +1,11 @@
-"""repro.parity.hints: each explanation is given where it holds, and not where it nearly holds."""
+"""repro.parity.causes.hints: each explanation is given where it holds, and not where it nearly holds."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from repro.parity.hints import explain_error
+from repro.parity.causes.hints import explain_error
 from repro.weights.truncate import SAMPLE_SIZE, sample
 
 MAPS = np.random.default_rng(0).normal(0, 2, (2, 6, 5, 5)).astype("float32")

@@ -17,9 +17,9 @@ from repro.errors import ReproError
 from repro.interface.module_outputs import output_tensors
 from repro.parity.__main__ import main
 from repro.parity.record import Record
-from repro.parity.user_inputs import parse_inputs, random_inputs, with_batch
-from repro.parity.user_models import load_random_weights, load_user_models
-from repro.parity.user_rungs import run_user_rungs
+from repro.parity.user_models.inputs import parse_inputs, random_inputs, with_batch
+from repro.parity.user_models.models import load_random_weights, load_user_models
+from repro.parity.user_models.rungs import run_user_rungs
 from repro.weights.formats import read_file, write_file
 from repro.workers.client import Worker
 

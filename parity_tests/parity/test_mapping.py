@@ -1,4 +1,4 @@
-"""repro.parity.mapping: counterparts by order, shape and kind, and the doubts about them."""
+"""repro.parity.user_models.mapping: counterparts by order, shape and kind, and the doubts about them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import cast
 import numpy as np
 import pytest
 
-from repro.parity.mapping import WeightEntry, align_weights, order_by_execution
-from repro.parity.packing import pair_weights
+from repro.parity.user_models.mapping import WeightEntry, align_weights, order_by_execution
+from repro.parity.user_models.packing import pair_weights
 from repro.specs import Weight, WeightKind
 from repro.weights.weight_pairs import Pair, convert, pair_errors
 

@@ -1,4 +1,4 @@
-"""repro.parity.mapping_trial: doubtful pairs are tried, and the alternative that agrees is kept."""
+"""repro.parity.user_models.mapping_trial: doubtful pairs are tried, and the alternative that agrees is kept."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from repro.errors import ReproError
-from repro.parity.mapping import WeightEntry
-from repro.parity.mapping_trial import MAX_TRIALS, MappingTrial
-from repro.parity.user_inputs import parse_inputs
+from repro.parity.user_models.inputs import parse_inputs
+from repro.parity.user_models.mapping import WeightEntry
+from repro.parity.user_models.mapping_trial import MAX_TRIALS, MappingTrial
 from repro.weights.weight_pairs import Pair
 
 INPUTS = parse_inputs(["2,3,4,4"])

@@ -1,12 +1,12 @@
-"""repro.parity.operations: formulas of right and wrong values are found, and none is made up."""
+"""repro.parity.causes.operations: formulas of right and wrong values are found, and none is made up."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from repro.parity.elementwise import ELEMENTWISE
-from repro.parity.operations import explain_operations, find_formula
+from repro.parity.causes.elementwise import ELEMENTWISE
+from repro.parity.causes.operations import explain_operations, find_formula
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((2, 8, 6, 6)), RNG.standard_normal((2, 8, 6, 6))

@@ -1,4 +1,4 @@
-"""repro.parity.user_models and user_command: weights are paired, models compared, and faults named in both models."""
+"""repro.parity.user_models: weights are paired, models compared, and faults named in both models."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import yaml
 from repro.errors import ReproError
 from repro.interface.discovery import SHIPPED
 from repro.parity.__main__ import main
-from repro.parity.constants import describe_constants
 from repro.parity.record import Record
-from repro.parity.user_inputs import parse_inputs
-from repro.parity.user_models import load_random_weights, load_user_models
-from repro.parity.user_rungs import run_user_rungs
+from repro.parity.user_models.constants import describe_constants
+from repro.parity.user_models.inputs import parse_inputs
+from repro.parity.user_models.models import load_random_weights, load_user_models
+from repro.parity.user_models.rungs import run_user_rungs
 from repro.workers.client import Worker, WorkerError
 
 FOLDER = Path(__file__).resolve().parents[1] / "programs/user_models"

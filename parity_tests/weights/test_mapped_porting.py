@@ -17,8 +17,8 @@ from repro import port
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.interface.discovery import SHIPPED
-from repro.parity.user_inputs import parse_inputs
-from repro.parity.user_models import load_user_models
+from repro.parity.user_models.inputs import parse_inputs
+from repro.parity.user_models.models import load_user_models
 from repro.weights import safetensors_file
 from repro.weights.formats import read_file, write_file
 from repro.weights.mapping_file import MAX_FILE_BYTES

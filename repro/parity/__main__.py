@@ -11,8 +11,8 @@ from contextlib import ExitStack
 
 from repro.cli import command_name, run_command
 from repro.errors import ReproError, unknown
-from repro.parity import user_command
 from repro.parity.operators import command as operator_command
+from repro.parity.user_models import command as user_command
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -15,9 +15,9 @@ from functools import partial
 import numpy as np
 
 from repro.errors import ReproError
+from repro.parity.causes.hints import explain_error
 from repro.parity.comparison import ArrayComparison, compare_arrays
 from repro.parity.forward_rungs import train_side
-from repro.parity.hints import explain_error
 from repro.parity.judge import INPUT_PREFIX, Arrays, Workers, describe_place
 from repro.parity.record import Record
 from repro.specs import Spec

@@ -22,12 +22,12 @@ import numpy as np
 
 from repro.arrays import Arrays
 from repro.errors import ReproError
+from repro.parity.causes.hints import explain_error
 from repro.parity.comparison import AGREEMENT, ArrayComparison, compare_arrays, most_critical
-from repro.parity.constants import settle_precisions
-from repro.parity.cuts import accept_other_cuts
-from repro.parity.hints import explain_error
 from repro.parity.record import ProfilePoint, Record
 from repro.parity.tolerance import measure_ceilings, measure_tolerances, perturb_last_bits
+from repro.parity.user_models.constants import settle_precisions
+from repro.parity.user_models.cuts import accept_other_cuts
 from repro.specs import Spec
 from repro.workers.client import LARGE_MODEL_PARAMS, Worker
 

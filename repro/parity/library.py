@@ -14,10 +14,10 @@ from repro.errors import ReproError
 from repro.interface.discovery import SHIPPED, backend_of
 
 if TYPE_CHECKING:
+    from repro.parity.causes.culprit import Culprit
     from repro.parity.comparison import Verdict
-    from repro.parity.culprit import Culprit
     from repro.parity.record import Record
-    from repro.parity.user_inputs import Inputs
+    from repro.parity.user_models.inputs import Inputs
     from repro.workers.client import Worker
 
 DEFAULT_INPUT = "2,3,64,64"
@@ -65,8 +65,9 @@ class Comparison:
 
     def report(self, *, show_mapping: bool = False) -> str:
         """The text that the command prints. show_mapping: with all pairs of weights, not only the doubtful ones."""
-        from repro.parity import summary, user_report
+        from repro.parity import summary
         from repro.parity.console import LEGEND, VerdictTable
+        from repro.parity.user_models import report as user_report
 
         title = self.records[0].model
         rungs = {record.rung: RUNGS[record.rung] for record in self.records}
@@ -111,7 +112,7 @@ def check(
 
     Raises ReproError if fewer than two models can be compared.
     """
-    from repro.parity.user_inputs import parse_inputs
+    from repro.parity.user_models.inputs import parse_inputs
 
     models = {"torch": torch, "paddle": paddle, "mindspore": mindspore}
     functions = {name: [value] if isinstance(value, str) else list(value or ()) for name, value in models.items()}
@@ -129,10 +130,15 @@ def compare(
     workers: dict[str, Worker] | None = None,
 ) -> Comparison:  # fmt: skip
     """Compare the models of functions by label. The other arguments are those of `check`."""
-    from repro.parity.constants import describe_constants
-    from repro.parity.culprits import explain_divergences
-    from repro.parity.user_models import compare_own_weights, keep_own_weights, load_random_weights, load_user_models
-    from repro.parity.user_rungs import run_user_rungs
+    from repro.parity.causes.culprits import explain_divergences
+    from repro.parity.user_models.constants import describe_constants
+    from repro.parity.user_models.models import (
+        compare_own_weights,
+        keep_own_weights,
+        load_random_weights,
+        load_user_models,
+    )
+    from repro.parity.user_models.rungs import run_user_rungs
     from repro.workers.client import Worker
 
     if seeds < 1:

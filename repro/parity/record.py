@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from repro.parity.causes.culprit import Culprit
 from repro.parity.comparison import AGREEMENT, ArrayComparison, Verdict
-from repro.parity.culprit import Culprit
 
 # Where an array was compared, its largest error (None where there is no number), and its tolerance
 ProfilePoint = tuple[str, float | None, float]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from repro.parity.culprit import Culprit
+from repro.parity.causes.culprit import Culprit
 from repro.parity.record import Record
 
 MAX_CAUSES_SHOWN, MAX_ROWS_SHOWN = 8, 8

@@ -12,7 +12,6 @@ import numpy as np
 
 from repro.arrays import Arrays
 from repro.interface.module_settings import ModuleDescription
-from repro.parity.constants import with_unbiased_variances
 from repro.parity.forward_rungs import (
     EVALUATION_FLOAT64_FACTOR,
     TRAIN_BATCH,
@@ -24,9 +23,10 @@ from repro.parity.forward_rungs import (
 from repro.parity.judge import GRADIENT_PREFIX, Computation, Compute, Workers, judge, run_all_attempts
 from repro.parity.record import Record
 from repro.parity.tolerance import CEILING
-from repro.parity.user_inputs import Inputs, perturbed_name, random_inputs, small_signals, with_batch
-from repro.parity.user_models import UserModels
-from repro.parity.user_structure import describe_differences
+from repro.parity.user_models.constants import with_unbiased_variances
+from repro.parity.user_models.inputs import Inputs, perturbed_name, random_inputs, small_signals, with_batch
+from repro.parity.user_models.models import UserModels
+from repro.parity.user_models.structure import describe_differences
 from repro.specs import STATISTICS
 from repro.workers.client import WorkerError, request_all
 

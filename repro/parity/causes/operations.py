@@ -12,8 +12,8 @@ from itertools import permutations, product
 import numpy as np
 
 from repro.arrays import Arrays
-from repro.parity.elementwise import ELEMENTWISE, GATES, along_axes, leaky_slope
-from repro.parity.rearrangements import map_operations, rearrangements
+from repro.parity.causes.elementwise import ELEMENTWISE, GATES, along_axes, leaky_slope
+from repro.parity.causes.rearrangements import map_operations, rearrangements
 from repro.parity.tolerance import root_mean_square
 
 CLOSE = 3e-5  # largest error of a formula, relative to the root mean square of the value

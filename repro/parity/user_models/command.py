@@ -72,8 +72,8 @@ def is_requested(arguments: argparse.Namespace) -> bool:
 def compare_user_models(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     """Compare the user models and return the exit code. argv: the arguments as they were typed."""
     from repro.parity import summary
-    from repro.parity.dump_command import read_dump, write_dump
-    from repro.parity.user_inputs import parse_inputs
+    from repro.parity.user_models.dump_command import read_dump, write_dump
+    from repro.parity.user_models.inputs import parse_inputs
     from repro.workers.client import Worker
     from repro.workers.dump import DumpedWorker
 

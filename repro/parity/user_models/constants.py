@@ -19,7 +19,7 @@ from repro.parity.comparison import AGREEMENT, ArrayComparison, most_critical
 
 if TYPE_CHECKING:
     from repro.parity.record import Record
-    from repro.parity.user_models import UserModels
+    from repro.parity.user_models.models import UserModels
 
 # Largest error in float32, in units of the tolerance, that counts as another order of sums where float64 agrees
 SUMS_FACTOR = 8.0

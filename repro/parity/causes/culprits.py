@@ -15,15 +15,15 @@ import numpy as np
 from repro.arrays import Arrays
 from repro.interface.module_outputs import LOGITS, is_output
 from repro.interface.module_settings import ModuleDescription
-from repro.parity.causes import Evidence, find_cause
-from repro.parity.constants import with_unbiased_variances
-from repro.parity.culprit import Culprit
+from repro.parity.causes.cause import Evidence, find_cause
+from repro.parity.causes.culprit import Culprit
+from repro.parity.causes.paired_values import INPUT_PREFIX, module_of, modules_between, pair_values, without_inputs
 from repro.parity.forward_rungs import TRAIN_BATCH
-from repro.parity.paired_values import INPUT_PREFIX, module_of, modules_between, pair_values, without_inputs
 from repro.parity.record import Record
 from repro.parity.tolerance import CANCELLED_SHARE, root_mean_square
-from repro.parity.user_inputs import random_inputs, small_signals, with_batch
-from repro.parity.user_models import UserModels
+from repro.parity.user_models.constants import with_unbiased_variances
+from repro.parity.user_models.inputs import random_inputs, small_signals, with_batch
+from repro.parity.user_models.models import UserModels
 from repro.specs import STATISTICS
 
 # Largest error of a value that is computed from right ones, relative to its root mean square. Float64 leaves constants

@@ -8,7 +8,7 @@ from itertools import combinations, permutations, product
 
 import numpy as np
 
-from repro.parity.resizing import pools, resizes
+from repro.parity.causes.resizing import pools, resizes
 
 Function = Callable[[np.ndarray], np.ndarray]
 Shape = tuple[int, ...]

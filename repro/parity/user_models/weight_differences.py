@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from repro.arrays import Arrays
-from repro.parity.hints import explain_error
-from repro.parity.user_structure import Difference
+from repro.parity.causes.hints import explain_error
+from repro.parity.user_models.structure import Difference
 from repro.specs import Weight
 from repro.weights.weight_pairs import Pair, layers_in_both, neutral_value, owner_name, unpaired
 

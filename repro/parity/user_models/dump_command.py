@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 
 from repro.errors import ReproError
-from repro.parity.user_inputs import Inputs, input_name, parse_inputs, random_inputs
-from repro.parity.user_models import keep_own_weights, load_random_weights, load_user_models
-from repro.parity.user_rungs import record_user_rungs
+from repro.parity.user_models.inputs import Inputs, input_name, parse_inputs, random_inputs
+from repro.parity.user_models.models import keep_own_weights, load_random_weights, load_user_models
+from repro.parity.user_models.rungs import record_user_rungs
 from repro.workers.dump import Dump, RecordingWorker
 
 SETTINGS = {"input": list, "rungs": str, "seeds": int, "own_weights": bool}  # flag -> type

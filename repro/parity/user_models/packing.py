@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-from repro.parity.mapping import WeightEntry, align_weights
+from repro.parity.user_models.mapping import WeightEntry, align_weights
 from repro.weights.mapping_file import SEPARATOR
 from repro.weights.weight_pairs import Pair
 

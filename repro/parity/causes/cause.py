@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from repro.interface.module_settings import ModuleDescription
-from repro.parity.hints import explain_error
-from repro.parity.operations import explain_operations, readable
+from repro.parity.causes.hints import explain_error
+from repro.parity.causes.operations import explain_operations, readable
 from repro.parity.tolerance import root_mean_square
-from repro.parity.user_structure import geometry_differences, setting_differences
+from repro.parity.user_models.structure import geometry_differences, setting_differences
 
 STATISTICS = ("running_mean", "running_var")
 OFTEN_EQUAL = ("padding", "interpolation")  # settings that frameworks write differently

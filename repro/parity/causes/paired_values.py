@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from repro.interface.module_outputs import is_output
 from repro.interface.module_settings import ModuleDescription
-from repro.parity.user_models import UserModels
+from repro.parity.user_models.models import UserModels
 from repro.workers.user_code import RESULT_NAME
 
 INPUT_PREFIX = "input of "
