@@ -15,6 +15,7 @@ from repro.workers.client import Worker
 CORE = [pair for pair in PAIRS if pair.core]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", CORE, ids=lambda pair: pair.name)
 def test_a_pair_of_the_core_comes_out_as_expected(
     pair: Pair, workers: dict[str, Worker], require_backend: Callable[[str], None]

@@ -28,6 +28,7 @@ def core(require_backend: Callable[[str], None]) -> list[Outcome]:
     return list(outcomes(core=True, text=""))
 
 
+@pytest.mark.slow
 def test_every_mistake_of_the_core_is_caught_and_placed(core: list[Outcome]) -> None:
     assert len(core) > 10
     assert [outcome.mistake.name for outcome in core if not outcome.caught] == []
@@ -36,6 +37,7 @@ def test_every_mistake_of_the_core_is_caught_and_placed(core: list[Outcome]) -> 
     assert set(unnamed) <= {"nearest for bilinear", "mindspore: align_corners"}  # resized sums, which are then joined
 
 
+@pytest.mark.slow
 def test_calls_and_modules_are_named(core: list[Outcome]) -> None:
     culprit = next(o.culprits[0] for o in core if o.mistake.name == "same padding with a stride")
     assert culprit.calls == ("torch_cnn.py:47", "paddle_cnn_1.py:54")

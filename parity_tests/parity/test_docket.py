@@ -43,6 +43,7 @@ def test_names_of_reports() -> None:
     assert {"Paddle#79630", "pytorch#32343", "docs: Conv2d", "docs: GELU"} <= names
 
 
+@pytest.mark.slow
 def test_verdicts_are_the_rulings(workers: dict[str, Worker]) -> None:
     outcomes = list(judge_reports(core(), workers))
     if set(workers) == {"torch", "paddle", "mindspore"}:

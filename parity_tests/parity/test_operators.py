@@ -201,6 +201,7 @@ def test_what_is_too_large_for_float32_is_infinite_there() -> None:
     assert judge(made_up_operator(np.square), "x=1e30,1").verdict == "equal"
 
 
+@pytest.mark.slow
 def test_every_framework_computes_what_it_documents(workers: dict[str, Worker]) -> None:
     """Compute each operator with the defaults, which are the most used and have no known bug."""
     verdicts = {
