@@ -37,6 +37,7 @@ ENTRY_POINTS = (
     ROOT / "parity/ladder.py",
     ROOT / "workers/serve.py",
 )  # modules that start the comparison and the worker
+LIBRARY = ROOT / "parity/library.py"  # compares user models, which are not cached; its package imports it
 # Whatever reading a damaged file, or one that this module did not write, may raise
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
@@ -120,7 +121,8 @@ def code_digests(module: str, family_file: str) -> dict[str, str]:
     queue = [*ENTRY_POINTS, *backend_files]
     while queue:
         path = queue.pop()
-        if str(path) not in digests and not (path.parent.name in {"models", "specs"} and path.stem in unrelated):
+        is_unrelated = path == LIBRARY or (path.parent.name in {"models", "specs"} and path.stem in unrelated)
+        if str(path) not in digests and not is_unrelated:
             digests[str(path)], imported = _read_source(path)
             queue += imported
     return dict(sorted(digests.items()))
