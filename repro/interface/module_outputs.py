@@ -47,8 +47,8 @@ def is_output(name: str) -> bool:
 def output_tensors(value: Any, is_tensor: Callable[[Any], bool]) -> dict[str, Any]:
     """Return the tensors in what a model returns, by name.
 
-    A tensor, and the first one of a tuple or list, is "logits". Others have their path as a name: "output[1]" in a
-    tuple, "output['boxes']" in a dictionary or dataclass, "output['boxes'][0]" inside. Raises ReproError for an output
+    A tensor, and the first one of a tuple or list, is "logits". Others have their path as a name: `output[1]` in a
+    tuple, `output['boxes']` in a dictionary or dataclass, `output['boxes'][0]` inside. Raises ReproError for an output
     without tensors.
     """
     tensors = dict(_tensors(value, is_tensor, "output", MAX_OUTPUT_DEPTH))
