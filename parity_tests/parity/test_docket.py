@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from parity_tests.docket.reports import Report, judge_reports, load_reports, precision_and_recall
@@ -56,9 +58,11 @@ def test_verdicts_are_the_rulings(workers: dict[str, Worker]) -> None:
     assert "| bug |" in precision_and_recall(outcomes)
 
 
-def test_precision_and_recall_worked_by_hand(workers: dict[str, Worker]) -> None:
-    if not {"torch", "paddle"} <= set(workers):
-        pytest.skip("NOT TESTED: torch and paddle are needed")
+def test_precision_and_recall_worked_by_hand(
+    workers: dict[str, Worker], require_backend: Callable[[str], None]
+) -> None:
+    require_backend("torch")
+    require_backend("paddle")
     wrong_ruling = Report("https://example.org", "t", "gelu", "torch paddle", "bug", "report", "s", "paddle")
     right = Report("https://example.org", "t", "avg_pool2d padding=1", "torch paddle", "convention", "report", "s")
     table = precision_and_recall(list(judge_reports([wrong_ruling, right], workers)))

@@ -170,9 +170,8 @@ def test_a_result_is_proved_by_its_fraction_and_its_largest_sum(
     assert exact_rung._is_exact(result, largest_sum) is exact
 
 
-def test_no_reference_without_float64(workers: dict[str, Worker]) -> None:
-    if "mindspore" not in workers:
-        pytest.skip("MindSpore is not installed")
+def test_no_reference_without_float64(workers: dict[str, Worker], require_backend: Callable[[str], None]) -> None:
+    require_backend("mindspore")
     with pytest.raises(ReproError, match="no float64 reference available"):
         list(run_rungs("shufflenet_v1_g1_x0_25", [EXACT_RUNG], {"mindspore": workers["mindspore"]}))
 
