@@ -56,7 +56,7 @@ class Outcome:
     @property
     def cause_named(self) -> bool:
         """Return whether the cause of the first culprit is that of the mistake."""
-        text = self.culprits[0].sentence if self.culprits else " ".join(self.errors)
+        text = self.culprits[0].cause if self.culprits else " ".join(self.errors)
         return self.caught and re.search(self.mistake.cause, text) is not None
 
 
