@@ -205,6 +205,7 @@ def test_drop_path_rates_grow_with_depth(backend: str, run_program: Run) -> None
     assert all(abs(rate - 0.4 * index / 40) < 1e-12 for index, rate in enumerate(rates)), rates
 
 
+@pytest.mark.slow
 def test_training_steps_agree(run_program: Run, require_backend: Require) -> None:
     """Losses of two steps, the second of which sees all weights changed; MindSpore compiles its steps.
 

@@ -15,6 +15,7 @@ EVEN_AND_ODD = (64, 33)  # one side is even at every convolution of stride 2, an
 ODD = (65, 33)
 
 
+@pytest.mark.slow
 def test_equals_torchvision(run_program: Run, require_backend: Require) -> None:
     """Logits in float64, epsilon, momentum, dropout and drop path are equal. The larger sizes are counted.
 
@@ -30,6 +31,7 @@ def test_equals_torchvision(run_program: Run, require_backend: Require) -> None:
     assert odd < 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["b0", "s"])
 def test_equals_timms_port_of_the_authors_network(size: str, run_program: Run, require_backend: Require) -> None:
     """timm's tf_efficientnetv2 pads as TensorFlow does. The comparison is in float64."""
@@ -37,6 +39,7 @@ def test_equals_timms_port_of_the_authors_network(size: str, run_program: Run, r
     assert run_program("torch", "efficientnet_v2:timm_port_error", size, EVEN_AND_ODD) < 1e-12
 
 
+@pytest.mark.slow
 def test_equals_timm_except_for_its_epsilon(run_program: Run, require_backend: Require) -> None:
     """timm's efficientnetv2 pads as torchvision does and has an epsilon of 1e-5. The comparison is in float64."""
     require_backend("torch")
@@ -45,6 +48,7 @@ def test_equals_timm_except_for_its_epsilon(run_program: Run, require_backend: R
     assert errors["our epsilon"] < 1e-12
 
 
+@pytest.mark.slow
 def test_equals_mindcv_except_for_its_epsilon(run_program: Run, require_backend: Require) -> None:
     """MindCV keeps MindSpore's defaults: the authors' "same" padding, but an epsilon of 1e-5 instead of 1e-3.
 

@@ -90,6 +90,7 @@ def test_bad_option(options: dict, message: str) -> None:
 SHAPES = [(2, 3, 64, 64), (1, 3, 65, 47), (1, 3, 1, 1)]
 
 
+@pytest.mark.slow
 def test_equals_torchvision(run_program: Run, require_backend: Require) -> None:
     """Logits in float64, at every width, dropout, epsilon and momentum are equal."""
     require_backend("torch")
@@ -112,6 +113,7 @@ def test_equals_mindcv(run_program: Run, require_backend: Require) -> None:
     assert max(run_program("mindspore", "mobilenet_v2:mindcv_errors", 0.35, SHAPES)) <= 1e-5
 
 
+@pytest.mark.slow
 def test_training_steps_agree(run_program: Run, require_backend: Require) -> None:
     """Losses of two steps, the second of which sees all weights changed; MindSpore compiles its steps.
 

@@ -11,6 +11,7 @@ Run = Callable[..., Any]
 Require = Callable[[str], None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["large", "small"])
 def test_equals_torchvision(size: str, run_program: Run, require_backend: Require) -> None:
     """Logits in float64, at every width, dropout, epsilon and momentum are equal."""
@@ -33,6 +34,7 @@ def test_equals_paddle_except_for_its_hard_sigmoid(
     assert max(errors["our hard sigmoid"]) < 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "width"), [("large", 0.35), ("small", 0.75)])
 def test_equals_mindcv_except_for_its_epsilon_and_padding(
     size: str, width: float, run_program: Run, require_backend: Require

@@ -118,6 +118,7 @@ def test_drop_path_drops_whole_images(run_program: Run, backend: str) -> None:
     assert 260 < is_kept.sum() < 340  # 300 on average, with a standard deviation of 8.7
 
 
+@pytest.mark.slow
 def test_equals_timm(run_program: Run, require_backend: Callable[[str], None]) -> None:
     """Logits are equal in float64 once the head has the authors' epsilon of 1e-5, torch's default; timm's is 1e-6.
 

@@ -98,6 +98,7 @@ def test_operators_worked_by_hand(run_program: Run, backend: str) -> None:
         assert np.isfinite(logits).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["torchvision", "timm"])
 def test_equals_torchvision_and_timm(package: str, run_program: Run, require_backend: Require) -> None:
     """The smallest depth is compared. The deeper variants have more of the same blocks, which are counted."""
@@ -111,6 +112,7 @@ def test_equals_paddle_vision(run_program: Run, require_backend: Require) -> Non
     assert max(run_program("paddle", "resnet:paddle_errors", [64, 75])) <= 1e-9
 
 
+@pytest.mark.slow
 def test_equals_mindcv_where_the_stem_leaves_an_odd_map(run_program: Run, require_backend: Require) -> None:
     """MindCV pads the pooling of the stem as TensorFlow does: only at the end where the map is even.
 
@@ -123,6 +125,7 @@ def test_equals_mindcv_where_the_stem_leaves_an_odd_map(run_program: Run, requir
     assert min(errors[3:]) > 1e-2
 
 
+@pytest.mark.slow
 def test_mindcvs_resnet_v2_differs_from_the_paper(run_program: Run, require_backend: Require) -> None:
     """MindCV puts pre-activated blocks into ResNet V1.
 

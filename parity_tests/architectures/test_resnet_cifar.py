@@ -151,6 +151,7 @@ def test_shortcut_that_pads_channels(backend: str, run_program: Run) -> None:
     assert output == [[[[0, 2], [8, 10]], [[12, 14], [20, 22]], zeros, zeros]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "option",
     [

@@ -167,6 +167,7 @@ def test_small_and_oblong_images(backend: str, run_program: Run) -> None:
     assert pixel_logits == oblong_logits == [2, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", ["05", "10", "15", "20"])
 @pytest.mark.parametrize("groups", [3, 8])
 def test_equals_mindcv_except_for_its_pooling(
@@ -178,6 +179,7 @@ def test_equals_mindcv_except_for_its_pooling(
     assert max(errors) < 1e-5
 
 
+@pytest.mark.slow
 def test_mindcv_pads_its_poolings_at_the_end(run_program: Run, require_backend: Callable[[str], None]) -> None:
     """pad_mode="same" moves both poolings by a pixel at even sizes, and leaves the padding out of the means.
 

@@ -145,6 +145,7 @@ def test_small_and_oblong_images(backend: str, run_program: Run) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", ["x0_5", "x1_0", "x1_5", "x2_0"])
 def test_equals_torchvision(width: str, run_program: Run, require_backend: Require) -> None:
     """The comparison is in float64."""
@@ -165,6 +166,7 @@ def test_equals_paddle_vision_except_for_its_channels(run_program: Run, require_
     assert run_program("paddle", "shufflenet_v2:paddle_error", "x2_0", 33, [224, 488, 976, 2048]) <= 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", ["x1_0", "x2_0"])
 def test_equals_mindcv_except_for_its_pooling(width: str, run_program: Run, require_backend: Require) -> None:
     """pad_mode="same" moves the pooling by a pixel at even sizes only. MindCV also lacks the dropout of x2_0.

@@ -63,12 +63,14 @@ def test_too_small_images_in_the_native_models(run_program: Run, backend: str) -
     assert run_program(backend, "vgg:accepts_smaller_images", backend) == (backend == "paddle")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vgg16_bn", "vgg19"])
 def test_equals_torchvision(name: str, run_program: Run, require_backend: Require) -> None:
     require_backend("torch")
     assert max(run_program("torch", "vgg:torchvision_errors", name, [32, 75])) <= 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vgg16", "vgg19_bn"])
 def test_equals_paddle_vision(name: str, run_program: Run, require_backend: Require) -> None:
     """Paddle keeps the epsilon of normalisations in float32."""
@@ -76,6 +78,7 @@ def test_equals_paddle_vision(name: str, run_program: Run, require_backend: Requ
     assert max(run_program("paddle", "vgg:paddle_errors", name, [32, 75])) <= 1e-9
 
 
+@pytest.mark.slow
 def test_mindcv_has_no_biases_in_its_convolutions(run_program: Run, require_backend: Require) -> None:
     """MindCV has 5,504 parameters fewer than the paper's network, and takes 224 to 255 pixels only.
 

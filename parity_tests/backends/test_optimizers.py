@@ -149,6 +149,7 @@ def test_the_number_of_steps_is_in_the_state(backend: str, record: Record) -> No
     assert error({key: resumed[key] for key in expected}, expected) > 1e-3
 
 
+@pytest.mark.slow
 def test_rmsprop_of_tensorflow_equals_timm(run_program: Run, require_backend: Require) -> None:
     require_backend("torch")
     errors = run_program("torch", "optimizers:errors_of_timms_rmsprop")

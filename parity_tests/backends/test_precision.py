@@ -28,6 +28,7 @@ TOLERANCES = {"bfloat16": (0.05, 0.05, 0.1), "float16": (0.05, 0.005, 0.05)}
 LOGIT_BIASES = (0, 12)  # with 12, float16 gradients would all underflow unless the loss were scaled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", CASES)
 def test_a_step_is_close_to_float32(backend: str, run_program: Run, require_backend: Require, tmp_path: Path) -> None:
     require_backend(backend)

@@ -59,6 +59,7 @@ def assert_close(arrays: Arrays, expected: Arrays) -> None:
         assert np.abs(arrays[name] - array).max() <= 2e-5 * max(np.abs(array).max(), 0.1), name
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(backend: str, tmp_path: Path) -> None:
     script, logs = tmp_path / "together.py", tmp_path / "logs"
     script.write_text("from parity_tests.programs.processes import main\nmain()\n")

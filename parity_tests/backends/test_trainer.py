@@ -36,6 +36,7 @@ def test_training_steps_agree(run_program: Run, require_backend: Require, tmp_pa
             assert np.abs(array - expected).max() <= tolerance * scale, (backend, name)
 
 
+@pytest.mark.slow
 def test_all_backends_drop_the_same_values(run_program: Run, require_backend: Require) -> None:
     """Compiled steps, a batch of another size, and a run resumed from the second epoch draw the same dropout."""
     losses: dict[tuple[str, int], list[float]] = {}

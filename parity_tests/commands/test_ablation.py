@@ -19,6 +19,7 @@ FLAGS = ["--backend", "torch", "--option", "depth=8", "--image-size", "8", "--ba
 ORIGINAL, FULL_PREACTIVATION = "resnet110_cifar", "resnet110_cifar_full_preact"
 
 
+@pytest.mark.slow
 def test_every_unit_is_trained_once_and_compared_with_the_paper(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -49,6 +50,7 @@ def test_every_unit_is_trained_once_and_compared_with_the_paper(
     assert SoftmaxRegression.steps_taken == steps and Path(f"runs/{ORIGINAL}/summary.json").exists()
 
 
+@pytest.mark.slow
 def test_a_unit_that_diverges_fails_and_the_others_are_trained(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

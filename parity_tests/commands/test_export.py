@@ -43,6 +43,7 @@ def logits(path: Path, images: np.ndarray = IMAGES) -> np.ndarray:
     return session.run(["logits"], {"images": images})[0]
 
 
+@pytest.mark.slow
 def test_every_backend_exports_or_reports_why_not(backend: str, tmp_path: Path, run_program: RunProgram) -> None:
     argument_lists = []
     for model in MODELS[backend]:

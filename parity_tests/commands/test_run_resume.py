@@ -33,6 +33,7 @@ def test_a_resumed_run_ends_like_one_that_never_stopped(monkeypatch, capsys, ste
     assert Path("parts/config.yaml").read_text() == Path("whole/config.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_resumes_where_all_weights_begin_to_be_trained(monkeypatch) -> None:
     """The optimizer starts anew there: its state in the checkpoint is that of the weights trained before."""
     argv = [*QUICK, "--epochs", "3", "--train-only", "classifier", "--train-only-epochs", "2"]

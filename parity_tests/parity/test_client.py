@@ -110,6 +110,7 @@ def test_a_death_at_import(start_fake: StartFake) -> None:
         start_fake(on_import="os._exit(3)")
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_stopped(start_fake: StartFake) -> None:
     worker = start_fake(on_create="print('still here', flush=True); time.sleep(600)", timeout=15)
     message = r"no answer to 'create_model' within 15 s; the worker was stopped.*still here"
@@ -161,6 +162,7 @@ def test_a_worker_that_died_starts_again(start_fake: StartFake, tmp_path: Path) 
     create_model(worker)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "restarts"), [("efficientnet_v2_l", True), ("resnet101", False)])
 def test_large_networks_start_in_new_processes(model: str, restarts: bool, start_fake: StartFake) -> None:
     """Three of them fit into memory, but not next to what MindSpore keeps of earlier networks."""

@@ -100,6 +100,7 @@ def test_other(assert_parity):
 """
 
 
+@pytest.mark.slow
 def test_fixture_for_tests(tmp_path: Path, require_backend: Callable[[str], None]) -> None:
     require_backend("torch")
     (tmp_path / "parts.py").write_text((FOLDER / "torch_parts.py").read_text())

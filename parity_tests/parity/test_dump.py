@@ -44,6 +44,7 @@ def against(dumped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     return run
 
 
+@pytest.mark.slow
 def test_a_sound_model_agrees_with_a_dump_on_all_rungs(against: Callable[..., tuple[int, str]]) -> None:
     code, output = against("--paddle", "paddle_own:build")
     assert code == 0
@@ -62,6 +63,7 @@ def test_a_model_of_the_same_framework_is_the_second(against: Callable[..., tupl
     assert (code, "torch_own:build in torch#2" in output) == (0, True)
 
 
+@pytest.mark.slow
 def test_own_weights_are_in_the_dump(
     against: Callable[..., tuple[int, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -75,6 +75,7 @@ def test_no_reference_without_float64(workers: dict[str, Worker], require_backen
         list(run_rungs("shufflenet_v1_g1_x0_25", [EXACT_RUNG], {"mindspore": workers["mindspore"]}))
 
 
+@pytest.mark.slow
 def test_unproved_results_are_named_with_their_types(
     judged_workers: dict[str, Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +88,7 @@ def test_unproved_results_are_named_with_their_types(
     assert records[0].reason == f"bit-identical; {proved} of {proved + 52} results are proved"
 
 
+@pytest.mark.slow
 def test_the_command_takes_names_and_prints_the_share(
     judged_workers: dict[str, Worker], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -227,6 +229,7 @@ CHANGES_OF_OTHER_BACKENDS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", CHANGES_OF_OTHER_BACKENDS)
 def test_a_bit_of_another_backend_is_seen(backend: str, require_backend: Callable[[str], None]) -> None:
     require_backend("torch")

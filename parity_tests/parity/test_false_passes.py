@@ -66,6 +66,7 @@ def test_equal_models_agree(rungs: list[int], torch: str, other: str, backend: s
     assert [record.sentence for record in records.values() if not record.agrees] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("torch", "other", "backend"),
     [
@@ -112,6 +113,7 @@ def test_randomness_is_named_and_leaves_no_verdict(models: tuple[str, str, str],
         assert RANDOM[models] in record.reason
 
 
+@pytest.mark.slow
 def test_randomness_in_one_mode_leaves_the_verdicts_of_the_other(compare: Compare) -> None:
     records = compare([1, 2], "functional", "plain")
     assert (records[1, "paddle"].verdict, records[2, "paddle"].verdict) == ("rounding", "unanswerable")
@@ -120,6 +122,7 @@ def test_randomness_in_one_mode_leaves_the_verdicts_of_the_other(compare: Compar
     assert compare([1], "always", "plain")[1, "paddle"].reason.endswith(f"{NET} in evaluation mode")
 
 
+@pytest.mark.slow
 def test_the_command_fails_where_it_cannot_answer(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], require_backend: Callable[[str], None]
 ) -> None:
@@ -164,6 +167,7 @@ def test_weights_that_only_one_model_shares_have_no_pairs(compare: Compare) -> N
         compare([0], "tied", "untied")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("torch", "other", "backend"),
     [

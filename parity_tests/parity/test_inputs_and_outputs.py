@@ -71,6 +71,7 @@ def test_dictionaries_in_all_frameworks(compare: Compare) -> None:
         assert "gradient of embedding.weight" in places(records[4, backend])
 
 
+@pytest.mark.slow
 def test_outputs_are_paired_by_path_or_by_order(compare: Compare) -> None:
     records = compare([1, 4], "torch nested", "paddle nested")
     assert all(record.agrees for record in records.values())
@@ -90,6 +91,7 @@ def test_an_output_that_one_model_lacks_is_not_compared(compare: Compare) -> Non
     assert "output[1]" not in places(records[1, "paddle"])
 
 
+@pytest.mark.slow
 def test_every_output_counts(compare: Compare) -> None:
     records = compare([1, 4], "torch build", "torch#2 wrong_boxes")
     assert records[1, "torch#2"].diverges
@@ -97,6 +99,7 @@ def test_every_output_counts(compare: Compare) -> None:
     assert records[4, "torch#2"].diverges
 
 
+@pytest.mark.slow
 def test_models_without_fractions_in_their_inputs(compare: Compare) -> None:
     inputs = ("int64:2,6<9",)
     records = compare([1, 2, 4], "torch text", "paddle text", inputs=inputs)
@@ -134,6 +137,7 @@ def test_weights_are_ported_between_two_models_of_one_framework(
     assert np.array_equal(read_file(Path("back.pth"))[0]["fc.weight"], array)
 
 
+@pytest.mark.slow
 def test_the_command_labels_the_second_model(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path,
     require_backend: Callable[[str], None],

@@ -163,6 +163,7 @@ def test_every_framework_computes_what_it_documents(workers: dict[str, Worker]) 
     assert {name: framework for name, framework in REFUSED.items() if framework in workers}.keys() == refused.keys()
 
 
+@pytest.mark.slow
 def test_a_script_runs_by_itself_and_computes_what_the_worker_computes(
     backend: str, workers: dict[str, Worker]
 ) -> None:
@@ -246,6 +247,7 @@ def test_mistakes_of_the_user_are_one_line(arguments: list[str], message: str) -
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_verdict_and_exits_with_1_for_a_difference(
     capsys: pytest.CaptureFixture[str], require_backend: Callable[[str], None]
 ) -> None:

@@ -14,6 +14,7 @@ from repro.specs import find_spec
 from repro.workers.client import Worker
 
 
+@pytest.mark.slow
 def test_no_false_alarm(judged_workers: dict[str, Worker]) -> None:
     """A few of the seeds that `repro.parity --seeds 50` compares."""
     model, rungs = "asymmnet_small_x0_35_r0", [1, 2, 3, 4]

@@ -68,6 +68,7 @@ def test_models_with_other_names_and_orders_agree(compare: Compare) -> None:
     assert ["left.weight", "4x8x1x1", "conv", "parts_a.weight", "a.weight"] in table
 
 
+@pytest.mark.slow
 def test_training_mode_agrees_except_for_the_biased_variance_of_paddle(compare: Compare) -> None:
     lines: list[str] = []
     records = compare([2], lines=lines, torch="with_extras", paddle="build", mindspore="build")
@@ -122,6 +123,7 @@ def test_a_model_without_float64_is_compared_in_float32(compare: Compare) -> Non
     assert any(line.startswith("paddle is not compared in float64: ") for line in lines)
 
 
+@pytest.mark.slow
 def test_the_mapping_is_written_and_read_again_after_corrections(compare: Compare, tmp_path: Path) -> None:
     file = tmp_path / "mapping.yaml"
     compare([0], file, torch="build", paddle="build")
@@ -277,6 +279,7 @@ def test_bad_flags(flags: list[str], message: str) -> None:
         main(flags)
 
 
+@pytest.mark.slow
 def test_packages_resnet18(compare: Compare) -> None:
     """Paddle's model agrees; MindCV pads even sizes as TensorFlow does."""
     functions = {name: f"packages:{name}" for name in SHIPPED}

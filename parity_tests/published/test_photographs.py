@@ -31,6 +31,7 @@ def predictions(path: Path) -> tuple[list[str], np.ndarray]:
     return [row[1] for row in rows], np.array([row[3:] for row in rows], np.float64)
 
 
+@pytest.mark.slow
 def test_photographs_are_classified_alike_on_every_backend(
     mobilenet_file: Path,
     photographs: Path,

@@ -93,6 +93,7 @@ def test_none_starts_from_fresh_weights(name: str) -> None:
         parse_values({"lr": "none"})
 
 
+@pytest.mark.slow
 def test_the_weights_of_another_model_can_be_left_out() -> None:
     recipe = build_recipe(RECIPES["shufflenet_flowers"], FLAGS | {"model": "vgg16"})
     with pytest.raises(

@@ -182,6 +182,7 @@ def test_a_recipe_takes_its_model_from_published_weights(cached_mobilenet: Path)
         build_recipe({}, {"backend": "torch", "weights": "best.safetensors"})
 
 
+@pytest.mark.slow
 def test_the_published_file_is_exported(
     cached_mobilenet: Path, tmp_path: Path, require_backend: Callable[[str], None], run_program: RunProgram
 ) -> None:

@@ -60,6 +60,7 @@ def test_every_recipe_trains_alike_on_every_backend(
         assert (tmp_path / backend / "shufflenet_flowers" / "logs").is_dir()
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_like_an_uninterrupted_one(
     backend: str, run_program: Callable[..., Any], photos: Path, tmp_path: Path
 ) -> None:

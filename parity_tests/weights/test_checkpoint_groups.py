@@ -112,6 +112,7 @@ def test_arrays_without_a_weight_are_skipped_and_logged(tmp_path: Path, capsys: 
     assert "skipped 1 other arrays" in output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", SHIPPED)
 def test_plain_users_load_and_save_checkpoints(
     backend: str, tmp_path: Path, run_program: Run, require_backend: Callable[[str], None]

@@ -43,6 +43,7 @@ def torch_worker(require_keras: None) -> Iterator[Worker]:
         yield worker
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*HEADS, "v3"])
 def test_every_kind_of_file_gives_kerass_logits(name: str, folder: Path, torch_worker: Worker) -> None:
     lines: list[str] = []
@@ -88,6 +89,7 @@ def test_a_file_without_a_head_gets_a_new_one(ending: str, folder: Path, tmp_pat
     assert np.array_equal(checkpoint.weights["last.conv.weight"][:, :, 0, 0], variables["Conv_1.kernel"][0, 0].T)
 
 
+@pytest.mark.slow
 def test_a_head_of_two_layers_is_named_and_can_be_left_out(folder: Path) -> None:
     source = folder / "deep_head.keras"
     with pytest.raises(ReproError, match="fit no variant entirely; add --model NAME"):

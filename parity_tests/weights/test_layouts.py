@@ -68,6 +68,7 @@ def test_package_and_backends_agree_on_logits(
     assert 0 < row.errors["package"] < 1
 
 
+@pytest.mark.slow
 def test_another_network_diverges(
     workers: dict[str, Worker], require_backend: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

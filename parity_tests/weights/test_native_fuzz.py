@@ -64,6 +64,7 @@ def test_random_instructions(tmp_path, codes, argument):
 @pytest.mark.parametrize("name", BACKENDS)
 @SHORT
 @given(data=st.data())
+@pytest.mark.slow
 def test_mutated_files(name, tmp_path, data):
     content = bytearray(written(name, tmp_path).read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):

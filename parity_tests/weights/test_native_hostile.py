@@ -217,6 +217,7 @@ def test_the_hostile_files_differ_from_good_ones_in_one_point_each(tmp_path):
         assert native_weights(name).read(path)["w"].reshape(-1)[:2].tolist() == [1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BACKENDS)
 def test_a_file_cut_short_anywhere_is_refused(name, tmp_path):
     whole = written(name, tmp_path).read_bytes()

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "checkpoints.md"
 # weights that are initialised, or computed from those of the file
 CHANGED = ("--num-classes", "--in-channels")
 
 
+@pytest.mark.slow
 def test_the_table_is_what_comes_out(
     run_program: Callable[..., Any], require_package: Callable[[str], None], require_backend: Callable[[str], None]
 ) -> None:

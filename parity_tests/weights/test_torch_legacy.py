@@ -162,6 +162,7 @@ def test_hostile_files_are_refused(case: str, tmp_path: Path, monkeypatch: pytes
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_a_file_cut_short_anywhere_is_refused(tmp_path: Path) -> None:
     whole, path = legacy_file(tensor_program()), tmp_path / "a.pth"
     for length in range(len(whole)):
@@ -170,6 +171,7 @@ def test_a_file_cut_short_anywhere_is_refused(tmp_path: Path) -> None:
             read(path)
 
 
+@pytest.mark.slow
 def test_a_changed_byte_is_an_error_or_another_array(tmp_path: Path) -> None:
     whole, path = legacy_file(tensor_program()), tmp_path / "a.pth"
     for at in range(len(whole)):

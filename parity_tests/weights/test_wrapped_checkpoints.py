@@ -161,6 +161,7 @@ def test_averaged_model_of_torch(tmp_path: Path, run_program: Run, require_backe
     assert sum(name.startswith("ema/") for name in names) == len(WEIGHTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("package", "name", "model"),
     [
