@@ -13,6 +13,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, amp, nn, ops
 
 from backends.mindspore.dropout import draw_dropout_masks, dropout_hooks
+from backends.mindspore.inference import Evaluation
 from backends.mindspore.model import execution_mode, export_weights, load_weights
 from backends.mindspore.native_weights import NAMES
 from backends.mindspore.optimizers import FlatWeights, Optimizer, create_optimizer, zeros
@@ -135,6 +136,7 @@ class Trainer:
         self.statistics = [tensors[name] for name in NAMES.native_statistics(model.spec.weights, frozen)]
         if settings.precision == "float16":
             self.network = amp.auto_mixed_precision(model, "O2", mindspore.float16)  # normalisation stays float32
+        self.evaluation = Evaluation(self.network, compiled=settings.compiled)
         self.settings = settings
         canonical = {NAMES.name(name, model.spec.weights[name]): name for name in settings.trained_shapes(model.spec)}
         trained = [parameter for parameter in model.trainable_params() if parameter.name in canonical]
@@ -197,9 +199,11 @@ class Trainer:
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return logits in evaluation mode."""
-        with execution_mode(self._mode):
-            self.network.set_train(False)
-            return self.network(Tensor(images)).asnumpy()
+        return self.evaluation(images)
+
+    def predict_modules(self, images: np.ndarray) -> Arrays:
+        """Return what every cell computes in evaluation mode; nothing of a compiled network, which hides it."""
+        return self.evaluation.modules(images)
 
     def weights(self) -> Arrays:
         """Return copies of the canonical weights."""

@@ -13,7 +13,6 @@ from repro.interface.contract import Feed
 from repro.interface.module_outputs import (
     Images,
     first_output,
-    image_size,
     input_arrays,
     output_tensors,
     unique_name,
@@ -24,6 +23,7 @@ LAYER_TYPES: dict[str, tuple[type, ...]] = {
     "norm": (nn.layer.norm._BatchNormBase, nn.BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.layer.norm._InstanceNormBase),
     "linear": (nn.Linear,),
 }
+TENSORS = (paddle.Tensor, paddle.pir.Value)
 
 
 def layer_type(layer: Any) -> str:
@@ -37,13 +37,23 @@ def forward(model: Any, images: Images, *, train: bool = False, every_module: bo
     train: run in training mode; every_module: return every layer's input and output instead. The names are those of
     repro.interface.Backend.forward.
     """
-    outputs: Arrays = {}
+    (model.train if train else model.eval)()
+    with paddle.no_grad():
+        tensors = module_tensors(model, *map(paddle.to_tensor, input_arrays(images)), every_module=every_module)
+        return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+def module_tensors(model: Any, *inputs: Any, every_module: bool) -> dict[str, Any]:
+    """Return the tensors of `forward` in the model's present mode: values, or variables of a graph that is recorded."""
+    outputs: dict[str, Any] = {}
     layers = dict(model.named_sublayers())
-    names = {layers[name]: name for name in (layers if every_module else model.spec.trace(image_size(images)).stages)}
+    size = inputs[0].shape[2] if len(inputs) == 1 and inputs[0].ndim == 4 else None
+    names = {layers[name]: name for name in (layers if every_module else model.spec.trace(size).stages)}
 
     def record(name: str, value: Any) -> None:
-        if isinstance(first_output(value), paddle.Tensor):
-            outputs[unique_name(name, outputs)] = first_output(value).numpy().copy()
+        tensor = first_output(value)
+        if isinstance(tensor, TENSORS):  # a copy, since a later layer may change it in place
+            outputs[unique_name(name, outputs)] = tensor.clone()
 
     hooks = [
         layer.register_forward_post_hook(lambda layer, _inputs, output: record(names[layer], output)) for layer in names
@@ -54,14 +64,10 @@ def forward(model: Any, images: Images, *, train: bool = False, every_module: bo
             for layer in names
         ]
     try:
-        (model.train if train else model.eval)()
-        with paddle.no_grad():
-            results = output_tensors(model(*map(paddle.to_tensor, input_arrays(images))), paddle.is_tensor)
-            outputs |= {name: value.numpy() for name, value in results.items()}
+        return outputs | output_tensors(model(*inputs), lambda value: isinstance(value, TENSORS))
     finally:
         for hook in hooks:
             hook.remove()
-    return outputs
 
 
 def feed_modules(model: Any, images: np.ndarray, feed: Feed) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 from paddle.nn import functional as F
 
+from backends.paddle.inference import Evaluation
 from backends.paddle.model import export_weights, load_weights
 from backends.paddle.native_weights import NAMES
 from backends.paddle.optimizers import create_optimizer, slot_key
@@ -66,6 +67,7 @@ class Trainer:
         self.frozen_norms = [layer for name, layer in model.named_sublayers() if name in frozen]
         tensors = model.state_dict()
         self.statistics = [tensors[name] for name in NAMES.native_statistics(weights, frozen)]
+        self.evaluation = Evaluation(model, fused=settings.fused_evaluation)
         self._reset_optimizer()
         self._reset_ema()
 
@@ -80,6 +82,7 @@ class Trainer:
 
     def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
         """Make one training step. Returns the mean cross-entropy and the logits before the update."""
+        self.evaluation.forget_weights()
         self.model.train()
         for norm in self.frozen_norms:
             norm.eval()
@@ -115,6 +118,7 @@ class Trainer:
 
     def _update(self, lr: float) -> None:
         """Clip the gradients that the parameters hold, and update weights and EMA."""
+        self.evaluation.forget_weights()
         self.optimizer.set_lr(lr)
         if self.settings.clip_norm is not None:
             # the grad_clip of Paddle's optimizers lacks the 1e-6 of TrainSettings
@@ -127,9 +131,11 @@ class Trainer:
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return logits in evaluation mode."""
-        self.model.eval()
-        with paddle.no_grad():
-            return self.model(paddle.to_tensor(images)).numpy()
+        return self.evaluation(images)
+
+    def predict_modules(self, images: np.ndarray) -> Arrays:
+        """Return what every layer computes in evaluation mode, where a graph is used, in one that returns all of it."""
+        return self.evaluation.modules(images)
 
     def weights(self) -> Arrays:
         """Return copies of the canonical weights."""
@@ -138,6 +144,7 @@ class Trainer:
     def load_weights(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Load canonical weights. The EMA restarts from them."""
         load_weights(self.model, arrays)
+        self.evaluation.forget_weights()
         self._reset_ema()
 
     def _to_canonical(self, tensor: paddle.Tensor, name: str) -> np.ndarray:

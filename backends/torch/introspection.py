@@ -47,7 +47,7 @@ def forward(model: Any, images: Images, *, train: bool = False, every_module: bo
 
     def record(name: str, value: Any) -> None:
         if isinstance(first_output(value), torch.Tensor):
-            outputs[unique_name(name, outputs)] = first_output(value).numpy(force=True).copy()
+            outputs[unique_name(name, outputs)] = as_array(first_output(value)).copy()
 
     hooks = [
         module.register_forward_hook(lambda module, _inputs, output: record(names[module], output)) for module in names
@@ -61,11 +61,16 @@ def forward(model: Any, images: Images, *, train: bool = False, every_module: bo
         model.train(train)
         with torch.no_grad():
             results = output_tensors(model(*map(torch.as_tensor, input_arrays(images))), torch.is_tensor)
-            outputs |= {name: value.numpy(force=True) for name, value in results.items()}
+            outputs |= {name: as_array(value) for name, value in results.items()}
     finally:
         for hook in hooks:
             hook.remove()
     return outputs
+
+
+def as_array(tensor: torch.Tensor) -> np.ndarray:
+    """Return a tensor's values; those of bfloat16, which NumPy lacks, in float32."""
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy(force=True)
 
 
 def feed_modules(model: Any, images: np.ndarray, feed: Feed) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from backends.torch.introspection import forward
 from backends.torch.model import export_weights, load_weights, native_tensors
 from backends.torch.native_weights import NAMES
 from backends.torch.optimizers import SLOTS, create_optimizer
@@ -60,8 +61,12 @@ class Trainer:
         """Run the model in the precision of the settings. Returns float32 logits."""
         if self.settings.precision == "float32":
             return self.model(torch.as_tensor(images))
-        with torch.autocast(torch.get_default_device().type, getattr(torch, self.settings.precision)):
+        with self._autocast():
             return self.model(torch.as_tensor(images)).float()
+
+    def _autocast(self) -> torch.autocast:
+        precision = getattr(torch, self.settings.precision)
+        return torch.autocast(torch.get_default_device().type, precision, enabled=precision != torch.float32)
 
     def _cross_entropy(self, logits: torch.Tensor, targets: np.ndarray) -> torch.Tensor:
         return F.cross_entropy(logits, torch.as_tensor(targets), label_smoothing=self.settings.label_smoothing)
@@ -104,6 +109,11 @@ class Trainer:
         self.model.eval()
         with torch.inference_mode():
             return self._logits(images).numpy(force=True)
+
+    def predict_modules(self, images: np.ndarray) -> Arrays:
+        """Return what every module computes in evaluation mode."""
+        with self._autocast():
+            return forward(self.model, images, every_module=True)
 
     def weights(self) -> Arrays:
         """Return copies of the canonical weights."""

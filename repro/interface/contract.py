@@ -61,6 +61,12 @@ class Trainer(Protocol):
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Logits in evaluation mode. Repeated calls with the same shape are fast."""
 
+    def predict_modules(self, images: np.ndarray) -> Arrays:
+        """The inputs and outputs of all modules in `predict`, named as by Backend.forward with every_module.
+
+        Empty where a compiled network does not show it.
+        """
+
     def weights(self) -> Arrays:
         """Copies of the canonical weights, running statistics included."""
 

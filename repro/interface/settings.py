@@ -67,6 +67,7 @@ class TrainSettings:
     train_only: str = ""
     precision: str = "float32"
     world_size: int = 1
+    fused_evaluation: bool | None = None  # Trainer.predict by fewer, larger operators; None: where it pays off
     compiled: bool = True  # MindSpore: compile the step as a graph, with equal results; pays off after tens of steps
 
     def __post_init__(self) -> None:

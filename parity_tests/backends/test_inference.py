@@ -1,0 +1,29 @@
+"""backends.paddle.inference: predictions by a graph of paddle.inference instead of in eager mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+
+@pytest.mark.parametrize(("model", "height", "width"), [("shufflenet_v1_g3_x0_25", 65, 47)])
+def test_graphs_follow_the_weights(
+    run_program: Callable[..., Any], require_backend: Callable[[str], None], model: str, height: int, width: int
+) -> None:
+    """After each change of weights, for other batch and image sizes, after failures and on a GPU."""
+    require_backend("paddle")
+    result = run_program("paddle", "inference:predictions", model, height, width)
+    assert set(result["errors"]) == {
+        "initial weights", "another batch size", "after a step", "after an update", "other weights",
+        "another image size",
+    }  # fmt: skip
+    assert 0 < max(result["errors"].values()) < 1e-4, result["errors"]
+    # eager until twice the pixels of a batch were predicted, and again after new weights
+    assert result["paths"] == [0, 0, 1, 1, 0, 0, 1]
+    assert result["fallbacks"] == [True] * 4
+    assert result["messages"] == "paddle.inference fails (division by zero); predictions are eager\n"
+    assert result["on a GPU"]
+    assert result["device"] == "cpu"
+    assert result["left behind"] == []
