@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 import pytest
 
 from parity_tests.support import made_up
-from repro.interface import discovery
+from repro.interface import discovery, threads
 from repro.interface.discovery import SHIPPED
 from repro.workers.client import Worker, interpreter
 
@@ -228,5 +228,7 @@ def run_program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunProgram
 def made_up_backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Replace every backend by parity_tests.support.made_up, and start the test in an empty folder."""
     monkeypatch.setattr(discovery, "load_backend", lambda name: made_up.Backend)
+    for name in (threads.VARIABLE, threads.SPIN_VARIABLE):  # which a run sets, and the end of the test restores
+        monkeypatch.setenv(name, "1")
     monkeypatch.setattr(made_up.SoftmaxRegression, "steps_taken", 0)
     monkeypatch.chdir(tmp_path)

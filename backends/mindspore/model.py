@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
-from pathlib import Path
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import mindspore
@@ -17,6 +15,7 @@ from backends.mindspore.native_weights import NAMES
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.interface.module_outputs import Images, input_arrays, output_tensors
+from repro.interface.threads import pinned, some_cores
 from repro.specs import Spec, find_spec
 from repro.weights.strict import check_weights
 
@@ -69,41 +68,16 @@ def execution_mode(mode: int, hooks: Iterable[Any] = ()) -> Iterator[None]:
     """
     previous = {name: mindspore.get_context(name) for name in ("mode", "pynative_synchronize", "max_call_depth")}
     # asynchronous calls would busy-wait ten times as long as they compute; a training step of DenseNet-121 nests more
-    # than 1,000 calls
+    # than 1,000 calls; threads of the eager mode busy-wait for each other, which takes no longer on a shared core, and
+    # leaves the other cores to other processes
     mindspore.set_context(mode=mode, pynative_synchronize=True, max_call_depth=100_000)
-    with on_one_core() if mode == mindspore.PYNATIVE_MODE else nullcontext():
+    with pinned(some_cores(1)) if mode == mindspore.PYNATIVE_MODE else nullcontext():
         try:
             yield
         finally:
             mindspore.set_context(**previous)
             for handle in hooks:
                 handle.remove()
-
-
-@contextmanager
-def on_one_core() -> Iterator[None]:
-    """Pin all threads of this process to one core for the block, where the system allows it.
-
-    The threads of the eager mode busy-wait for each other: on a shared core they take no longer, and leave the other
-    cores to other processes. MindSpore 2.8 has no setting for this.
-    """
-    threads = Path("/proc/self/task")
-    if not threads.is_dir():  # not Linux
-        yield
-        return
-    cores = os.sched_getaffinity(0)
-    core = sorted(cores)[os.getpid() % len(cores)]  # varies between processes
-
-    def pin(to: set[int]) -> None:
-        for thread in threads.iterdir():
-            with suppress(ProcessLookupError):  # the thread has ended
-                os.sched_setaffinity(int(thread.name), to)
-
-    pin({core})
-    try:
-        yield
-    finally:
-        pin(cores)
 
 
 def run_eagerly(model: Any, images: Images, hooks: Iterable[Any], *, train: bool = False) -> Arrays:

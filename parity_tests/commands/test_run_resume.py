@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 from pathlib import Path
 
@@ -120,3 +121,19 @@ def test_a_disk_that_fills_up_keeps_the_previous_epoch(monkeypatch) -> None:
     monkeypatch.setattr(Path, "replace", replace)
     main(["--resume", "--out", "parts"])
     assert_equal_runs("whole", "parts")
+
+
+def test_a_resumed_run_keeps_its_threads(monkeypatch, capsys) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    main([*QUICK, "--epochs", "1", "--out", "a"])
+    assert "\nthreads: 3\n" in Path("a/config.yaml").read_text() and os.environ["OMP_NUM_THREADS"] == "3"
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    main(["--resume", "--out", "a", "--epochs", "2"])
+    assert os.environ["OMP_NUM_THREADS"] == "3"
+    main(["--resume", "--out", "a", "--epochs", "3", "--threads", "2"])
+    assert os.environ["OMP_NUM_THREADS"] == "2" and "\nthreads: 2\n" in Path("a/config.yaml").read_text()
+    assert capsys.readouterr().err.splitlines() == [
+        "computing with 3 threads: OMP_NUM_THREADS says so",
+        "computing with 3 threads: the recipe says so",
+        "computing with 2 threads: the recipe says so",
+    ]

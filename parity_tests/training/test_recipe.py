@@ -44,7 +44,8 @@ def test_every_field_has_a_flag_and_survives_a_file(tmp_path: Path) -> None:
         "--weight-decay", "1e-5",
         "--spare-bias-and-norm", "true",
         "--clip-norm", "1", "--label-smoothing", "0.1", "--ema-decay", "0.99", "--ema-warmup", "true",
-        "--precision", "float16", "--device", "gpu", "--seed", "7", "--workers", "2", "--logs", "tensorboard",
+        "--precision", "float16", "--device", "gpu", "--seed", "7", "--workers", "2", "--threads", "3",
+        "--logs", "tensorboard",
     )  # fmt: skip
     assert list(changed) == list(FIELDS)
     recipe = build_recipe({}, changed)

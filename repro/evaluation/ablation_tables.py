@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from repro.training.shipped_recipes import configs_folder
 
 LARGEST_FILE = 1 << 16  # bytes
 FAILED = "fail"  # as the paper prints a run that did not converge
-FREE_VALUES = ("data", "device", "workers")  # recipe values that may differ without changing an error
+FREE_VALUES = ("data", "device", "workers", "threads")  # recipe values that may differ without changing an error
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,9 @@ def _measure_error(recipe: Recipe, path: Path) -> str:
 
     started = (path / LAST).is_file()
     if started:
-        _check_same_recipe(recipe, read_recipe(path), path)
+        stored = read_recipe(path)
+        _check_same_recipe(recipe, stored, path)
+        recipe = replace(recipe, threads=recipe.threads or stored.threads)
         if (path / DIVERGED_BATCH).is_file():
             return FAILED
     if not (path / "summary.json").is_file():

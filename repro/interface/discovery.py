@@ -11,6 +11,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
 from repro.errors import ReproError, unknown
+from repro.interface.memory import keep_freed_memory
+from repro.interface.threads import choose_threads, threads_in_environment
 
 if TYPE_CHECKING:
     from repro.interface.contract import Backend, NativeWeights
@@ -44,11 +46,14 @@ def module_name(name: str) -> str:
 
 
 def load_backend(name: str) -> Backend:
-    """Return a backend's package, after checking that its framework can be imported.
+    """Return a backend's package, after checking that its framework can be imported, with its threads and memory set.
 
     Raises ReproError where the framework is missing, and where the package cannot be found.
     """
     module = _import_module(module_name(name))
+    if threads_in_environment() is None:
+        choose_threads(name).apply()
+    keep_freed_memory()
     if not hasattr(module, "version"):
         raise _shadowed(module.__name__)
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from repro.choices import CHANNELS, DEVICES, INTERPOLATIONS, MIX_MODES, OPTIMIZERS, PRECISIONS, RANGES, RESIZES, Range
+from repro.interface.threads import MOST_THREADS
 from repro.training.loggers import WRITERS
 from repro.training.schedules import SCHEDULES
 from repro.training.value_types import (
@@ -214,6 +215,10 @@ class Recipe:
     workers: int = recipe_field(
         "run", number(Range(0, 256, integer=True)), "processes that load images; 0 loads them in the main process", 0
     )
+    threads: int | None = recipe_field(
+        "run", number(Range(1, MOST_THREADS, integer=True)), "threads that compute; another number changes rounding",
+        None, default_text="OMP_NUM_THREADS, or else one for each core that is idle at the start",
+    )  # fmt: skip
     logs: str | None = recipe_field(
         "run", one_of(*WRITERS), "write logs for this viewer into the run folder", None, default_text="no logs"
     )

@@ -79,12 +79,12 @@ def _check_consistency(recipe: Recipe) -> None:
 def recipe_differences(requested: Recipe, completed: Recipe) -> dict[str, tuple[Any, Any]]:
     """Return the values in which a completed recipe differs from the requested one, as (requested, completed) by key.
 
-    Values that complete_recipe filled in do not count.
+    Values that complete_recipe or the training session filled in do not count.
     """
 
     def is_filled_in(value: Any, name: str) -> bool:
         final = getattr(completed, name)
-        if name == "image_size":
+        if name in ("image_size", "threads"):
             return value is None
         return name in ("mean", "std") and values_per_channel(value, len(final)) == final
 

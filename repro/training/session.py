@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from repro.training.recipe import Recipe
     from repro.training.run_folder import RunFolder, TrainingProgress
 
-CHANGEABLE_AT_RESUME = ("backend", "data", "device", "workers")
+CHANGEABLE_AT_RESUME = ("backend", "data", "device", "workers", "threads")
 """The keys that may change when a run is resumed: weights fit every backend, and a digest identifies the data set."""
 
 
@@ -101,6 +102,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
     if dataset.ignored and processes.is_main:
         print(f"ignored in {recipe.data}: {'; '.join(dataset.ignored)}")
     progress, weights, state = initial_state(recipe, spec, dataset, path, resume=resume)
+    recipe = with_threads(recipe, processes)
     backend, device = start_backend(recipe)
     with console.bar("checking images", len(dataset.train) + len(dataset.val)) as bar:
         check_images(dataset, lambda done, total: bar.update())
@@ -163,6 +165,17 @@ def initial_state(
     return run_folder.TrainingProgress(dataset.digest), initial_weights(recipe, spec), {}
 
 
+def with_threads(recipe: Recipe, processes: ProcessGroup) -> Recipe:
+    """Return the recipe with the number of threads that the framework will compute with, once it is imported."""
+    from repro.interface.threads import choose_threads
+
+    threads = choose_threads(recipe.backend, recipe.threads, processes.world_size)
+    threads.apply()
+    if processes.is_main:
+        print(threads, file=sys.stderr)
+    return replace(recipe, threads=threads.count)
+
+
 def start_backend(recipe: Recipe) -> tuple[Backend, str]:
     """Return the backend, and the framework's name of the device that it computes on.
 
@@ -172,8 +185,6 @@ def start_backend(recipe: Recipe) -> tuple[Backend, str]:
 
     # full float32 precision on a GPU; the variable is read when the GPU is initialised
     os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
-    if recipe.workers:  # PyTorch's threads would wait in busy loops, on the cores that the loading processes need
-        os.environ.setdefault("GOMP_SPINCOUNT", "0")
     backend = load_backend(recipe.backend)
     try:
         device = backend.use_device(recipe.device)
