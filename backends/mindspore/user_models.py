@@ -9,7 +9,7 @@ from typing import Any
 import mindspore
 from mindspore import Tensor, nn, ops
 
-from backends.mindspore.dropout import draws_from_source, drop_rate, dropout_hooks
+from backends.mindspore.dropout import CHANNEL_DROPOUTS, draws_from_source, drop_rate, dropout_hooks
 from backends.mindspore.introspection import forward, layer_type
 from backends.mindspore.model import execution_mode, outputs_of
 from backends.mindspore.native_weights import NAMES
@@ -84,7 +84,8 @@ def _special_settings(cell: nn.Cell) -> dict[str, Setting]:
         statistics = {None: "running", True: "of the batch", False: "always running"}[cell.use_batch_statistics]
         return {"momentum": cell.momentum, "statistics": statistics}
     if draws_from_source(cell):
-        return {"rate": drop_rate(cell), "mode": "upscale_in_train"}
+        part = "a channel" if isinstance(cell, CHANNEL_DROPOUTS) else "an element"
+        return {"rate": drop_rate(cell), "mode": "upscale_in_train", "dropped part": part}
     if isinstance(cell, nn.LeakyReLU):
         return {"negative slope": cell.alpha, "alpha": None}
     if isinstance(cell, nn.Hardtanh):

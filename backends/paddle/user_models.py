@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from backends.paddle.dropout import draws_from_source
+from backends.paddle.dropout import CHANNEL_DROPOUTS, draws_from_source
 from backends.paddle.introspection import forward, layer_type
 from backends.paddle.native_weights import NAMES
 from repro.arrays import Arrays
@@ -95,9 +95,10 @@ def _special_settings(layer: nn.Layer) -> dict[str, Setting]:
             settings[RUNNING_VARIANCE] = "biased"
         return settings
     if isinstance(layer, nn.Dropout):
-        return {"rate": layer.p, "mode": layer.mode}
+        part = "an element" if layer.axis is None else f"a slice along axis {layer.axis}"
+        return {"rate": layer.p, "mode": layer.mode, "dropped part": part}
     if draws_from_source(layer) and hasattr(layer, "p"):
-        return {"rate": layer.p}
+        return {"rate": layer.p, "dropped part": "a channel" if isinstance(layer, CHANNEL_DROPOUTS) else "an element"}
     if isinstance(layer, (nn.AvgPool1D, nn.AvgPool2D, nn.AvgPool3D)):
         return {"count_include_pad": not layer.exclusive if np.any(layer.padding) else None}
     if isinstance(layer, nn.Hardtanh):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from backends.torch.dropout import draws_from_source
+from backends.torch.dropout import CHANNEL_DROPOUTS, draws_from_source
 from backends.torch.introspection import forward, layer_type
 from backends.torch.native_weights import NAMES
 from repro.arrays import Arrays
@@ -84,7 +84,8 @@ def _special_settings(module: nn.Module) -> dict[str, Setting]:
         statistics = "running" if module.track_running_stats else "of the batch"
         return {"momentum": momentum if module.track_running_stats else None, "statistics": statistics}
     if isinstance(module, nn.modules.dropout._DropoutNd):
-        return {"rate": module.p, "mode": "upscale_in_train"}
+        part = "a channel" if isinstance(module, CHANNEL_DROPOUTS) else "an element"
+        return {"rate": module.p, "mode": "upscale_in_train", "dropped part": part}
     if isinstance(module, nn.modules.pooling._AvgPoolNd):
         return {"count_include_pad": module.count_include_pad if np.any(module.padding) else None}
     if isinstance(module, nn.Hardtanh):

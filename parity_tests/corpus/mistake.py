@@ -20,6 +20,11 @@ class Mistake(NamedTuple):
     place: str
     cause: str
 
+    @property
+    def title(self) -> str:
+        """The network, the framework and the name, as in a row of the table."""
+        return f"{self.network} {self.framework} {self.name}"
+
 
 def planted(network: str, framework: str, *rows: tuple[str, str, str, str, str]) -> list[Mistake]:
     """Mistakes in one file, from rows (name, old, new, place, cause)."""

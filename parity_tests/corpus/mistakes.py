@@ -90,8 +90,8 @@ def compare(workers: dict[str, Worker], mistake: Mistake, folder: Path, number: 
 
 
 def outcomes(*, core: bool, text: str) -> Iterator[Outcome]:
-    """Yield the outcome of each mistake with `text` in its name, in one process per framework."""
-    mistakes = [mistake for mistake in MISTAKES[:: CORE if core else 1] if text in mistake.name]
+    """Yield the outcome of each mistake with `text` in its title, in one process per framework."""
+    mistakes = [mistake for mistake in MISTAKES[:: CORE if core else 1] if text in mistake.title]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         backends = sorted({"torch", "paddle"} | {mistake.framework for mistake in mistakes}, reverse=True)

@@ -67,9 +67,23 @@ PAIRS = [
     Pair("timm:densenet121 paddleclas:DenseNet121", side=32),
     Pair("timm:dla46_c paddleclas:DLA46_c", side=32),
     Pair("timm:dla46x_c paddleclas:DLA46x_c", side=32),
-    Pair("timm:edgenext_xx_small mindcv:edgenext_xx_small"),
-    Pair("timm:efficientnet_b0 mindcv:efficientnet_b0", side=32),
-    Pair("timm:efficientnet_b0 paddleclas:EfficientNetB0", side=32),
+    Pair(
+        "timm:edgenext_xx_small mindcv:edgenext_xx_small",
+        differs={"mindspore": (1, "input of stages.1.blocks.1.xca.proj")},
+        cause="L2Normalize's epsilon 1e-4 for 1e-12, which small signals show",
+    ),
+    Pair(
+        "timm:efficientnet_b0 mindcv:efficientnet_b0",
+        side=32,
+        differs={"mindspore": (1, "conv_stem")},
+        cause="MindCV pads as TensorFlow does",
+    ),
+    Pair(
+        "timm:efficientnet_b0 paddleclas:EfficientNetB0",
+        side=32,
+        differs={"paddle": (0, "bn1")},
+        cause="epsilon 1e-5 for 0.001, momentum 0.1 for 0.01, and padding as in TensorFlow",
+    ),
     Pair(
         "timm:fasternet_t0 paddleclas:FasterNet_T0",
         side=32,
@@ -97,7 +111,12 @@ PAIRS = [
     Pair("timm:starnet_s1 paddleclas:StarNet_S1", side=32),
     Pair("torchvision:densenet121 mindcv:densenet121", side=32),
     Pair("torchvision:densenet121 paddle_vision:densenet121", side=32),
-    Pair("torchvision:efficientnet_b0 mindcv:efficientnet_b0", side=32),
+    Pair(
+        "torchvision:efficientnet_b0 mindcv:efficientnet_b0",
+        side=32,
+        differs={"mindspore": (1, "features.0.0")},
+        cause="MindCV pads as TensorFlow does",
+    ),
     Pair(
         "torchvision:mnasnet0_5 mindcv:mnasnet_050",
         side=32,

@@ -11,6 +11,9 @@ from repro.parity.causes.operations import explain_operations, find_formula
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((2, 8, 6, 6)), RNG.standard_normal((2, 8, 6, 6))
 V = RNG.standard_normal((2, 8))
+UP, WIDE = X.repeat(2, 2).repeat(2, 3), RNG.standard_normal((2, 8, 12, 12))
+HALF = RNG.standard_normal((2, 4, 6, 6))
+SHUFFLED = np.stack([X[:, :4], np.maximum(HALF, 0)], 2).reshape(X.shape)
 Q, K, T = (RNG.standard_normal((2, 5, 8)) for _ in range(3))
 
 
@@ -51,6 +54,12 @@ FORMULAS = {
     "pad(x; rows (1, 1), columns (1, 1), reflect)": np.pad(X, ((0, 0), (0, 0), (1, 1), (1, 1)), "reflect"),
     "max_pool(x; kernel 2, stride 2, padding 0)": X.reshape(2, 8, 3, 2, 3, 2).max((3, 5)),
     "resize(x; nearest)": X.repeat(2, 2).repeat(2, 3),
+    "resize(x; nearest) / (L2 norm along axis 1)": UP / np.sqrt((UP * UP).sum(1, keepdims=True)),
+    "x up to index 4 of axis 1": X[:, :5],
+    "x from index 1 of axis 3": X[..., 1:],
+    "max(x; axes 2, 3) * softmax(mean(x; axes 2, 3), axis 1)": X.max((2, 3)) * softmax(X.mean((2, 3)), 1),
+    "x * sigmoid(mean(x; axes 2, 3))": X * sigmoid(X.mean((2, 3), keepdims=True)),
+    "concatenate(mean(x; axes 2, 3), max(x; axes 2, 3); axis 1)": np.concatenate([X.mean((2, 3)), X.max((2, 3))], 1),
 }
 
 
@@ -69,14 +78,35 @@ PAIRS = {
     "x + (a factor for each channel) * y": X + V[0][:, None, None] * Y,
     "relu(y)": np.maximum(Y, 0),
     "x * sigmoid(y)": X * sigmoid(Y),
+    "x + x * sigmoid(y)": X + X * sigmoid(Y),
     "concatenate(y, relu(x); axis 1)": np.concatenate([Y, np.maximum(X, 0)], 1),
     "mean(concatenate(x, y; axis 1); axes 2, 3)": np.concatenate([X, Y], 1).mean((2, 3)),
+    "mean(relu(x + y); axes 2, 3)": np.maximum(X + Y, 0).mean((2, 3)),
+    "resize(x + silu(y); nearest)": (X + Y * sigmoid(Y)).repeat(2, 2).repeat(2, 3),
+    "flatten(x * sigmoid(y); from axis 1)": (X * sigmoid(Y)).reshape(2, -1),
 }
 
 
 @pytest.mark.parametrize("formula", PAIRS)
 def test_formulas_of_two_values(formula: str) -> None:
     assert find_formula({"x": X, "y": Y}, PAIRS[formula]) == formula
+
+
+def test_a_half_is_joined_with_another_value_and_shuffled() -> None:
+    text = "shuffle(concatenate(first half of x along axis 1, relu(y); axis 1); 2 groups along axis 1)"
+    assert find_formula({"x": X, "y": HALF}, SHUFFLED) == text
+
+
+def test_a_resized_value_is_joined_or_added() -> None:
+    half, tripled = X[:, :, ::2, ::2], {"x": X, "y": Y, "z": WIDE}
+    joined = np.concatenate([np.maximum(WIDE, 0), (X + np.tanh(Y)).repeat(2, 2).repeat(2, 3)], 1)
+    assert find_formula(tripled, joined) == "concatenate(relu(z), resize(x + tanh(y); nearest); axis 1)"
+    assert find_formula({"x": X, "y": half}, np.maximum(X, 0) + half.repeat(2, 2).repeat(2, 3)) == (
+        "relu(x) + resize(y; nearest)"
+    )
+    assert find_formula({"x": X, "y": half}, X * sigmoid(half.repeat(2, 2).repeat(2, 3))) == (
+        "x * sigmoid(resize(y; nearest))"
+    )
 
 
 def test_a_gate_per_channel_is_recognised() -> None:
@@ -86,22 +116,42 @@ def test_a_gate_per_channel_is_recognised() -> None:
 def test_attention_is_recognised_with_its_heads_scale_and_axis() -> None:
     sources = {"q": Q, "k": K, "v": T}
     assert find_formula(sources, attention(0.5, -1)) == "attention(q, k, v; 2 heads, scale 4^-0.5)"
+    q, k, v = (array.reshape(2, 5, 2, 4).transpose(0, 2, 1, 3) for array in (Q, K, T))
+    unscaled = ((q @ k.swapaxes(-1, -2)) @ v).transpose(0, 2, 1, 3).reshape(2, 5, 8)
+    assert find_formula(sources, unscaled) == "attention(q, k, v; 2 heads, scale 1, no softmax)"
     text = "attention(q, k, v; 2 heads, scale 1, softmax along axis -2)"
     assert find_formula(sources, attention(1.0, -2)) == text
+
+
+def test_weights_that_belong_to_no_layer_are_part_of_a_formula() -> None:
+    token, position, scale = RNG.standard_normal((1, 1, 8)), RNG.standard_normal((1, 37, 8)), RNG.standard_normal(8)
+    tokens = np.concatenate([np.broadcast_to(token, (2, 1, 8)), X.reshape(2, 8, 36).swapaxes(1, 2)], 1)
+    weights = {"token": token, "position": position, "scale": scale}
+    joined = "concatenate(token, reshape(transpose(x, [0, 2, 3, 1]), [2, 36, 8]); axis 1)"
+    assert find_formula({"x": X}, tokens, weights) == joined
+    assert find_formula({"x": X}, tokens + position, weights) == f"{joined} + position"
+    assert find_formula({"q": Q}, scale * sigmoid(Q), weights) == "scale * (sigmoid(q))"
 
 
 def test_both_formulas_are_returned() -> None:
     sources = {"x": X}
     right, wrong = ELEMENTWISE["gelu({})"](X), ELEMENTWISE["gelu({}, tanh approximation)"](X)
-    assert explain_operations(sources, sources, right, wrong) == ("gelu(x)", "gelu(x, tanh approximation)")
-    assert explain_operations(sources, sources, right, RNG.standard_normal(X.shape)) == ("gelu(x)", "")
+    assert explain_operations(sources, sources, {}, right, wrong) == ("gelu(x)", "gelu(x, tanh approximation)")
+    assert explain_operations(sources, sources, {}, right, RNG.standard_normal(X.shape)) == ("gelu(x)", "")
     unknown = RNG.standard_normal(X.shape)
-    assert explain_operations(sources, sources, unknown, np.maximum(unknown, 0)) == ("a value", "relu(that value)")
+    assert explain_operations(sources, sources, {}, unknown, np.maximum(unknown, 0)) == ("a value", "relu(that value)")
+
+
+def test_sums_of_three_values_have_a_factor_for_each() -> None:
+    sources = {"q": Q, "k": K, "v": T}
+    assert find_formula(sources, 2 * Q + K - T) == "2 * q + k + -1 * v"
+    assert find_formula(sources, Q + V[0] * K + T) == "q + (a factor for each channel) * k + v"
+    assert find_formula({"q": Q}, V[0] * Q) == "(a factor for each channel) * q"
 
 
 def test_noise_has_no_formula() -> None:
     assert not find_formula({"x": X, "y": Y}, RNG.standard_normal(X.shape))
     assert not find_formula({}, X)
     assert not find_formula({"x": X}, np.full_like(X, np.nan))
-    assert explain_operations({"x": X}, {"x": X}, Y, RNG.standard_normal(X.shape)) is None
-    assert explain_operations({"x": X}, {"x": X}, X, X * (1 + 1e-7)) is None
+    assert explain_operations({"x": X}, {"x": X}, {}, Y, RNG.standard_normal(X.shape)) is None
+    assert explain_operations({"x": X}, {"x": X}, {}, X, X * (1 + 1e-7)) is None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -235,6 +237,8 @@ def test_the_report_has_the_calls_and_the_reason() -> None:
         (["--operator", "batch_norm", "--set", "running_variance=biased"], "cannot be set"),
         (["--operator", "relu", "--rungs", "1"], "--rungs is a flag for models"),
         (["--operator", "relu", "--torch", "m:f"], "--torch is a flag for models"),
+        (["--operator", "list", "--json", "list.json"], "--json writes a finding"),
+        (["--operator", "relu", "--script", "torch", "--json", "relu.json"], "--json writes a finding"),
         (["--operator", "relu", "--backends", "torch,jax"], "unknown framework 'jax'"),
         (["--set", "x=1"], "need --operator NAME"),
         (["--script", "torch"], "need --operator NAME"),
@@ -249,11 +253,17 @@ def test_mistakes_of_the_user_are_one_line(arguments: list[str], message: str) -
 
 @pytest.mark.slow
 def test_the_command_prints_a_verdict_and_exits_with_1_for_a_difference(
-    capsys: pytest.CaptureFixture[str], require_backend: Callable[[str], None]
+    capsys: pytest.CaptureFixture[str], require_backend: Callable[[str], None], tmp_path: Path
 ) -> None:
     require_backend("torch")
-    assert main(["--operator", "relu", "--backends", "torch"]) == 0
+    file = tmp_path / "relu.json"
+    assert main(["--operator", "relu", "--set", "x=-1,2", "--backends", "torch", "--json", str(file)]) == 0
     assert "EQUAL: as documented" in capsys.readouterr().out
+    finding = json.loads(file.read_text())
+    assert (finding["operator"], finding["verdict"], finding["culprits"]) == ("relu", "equal", [])
+    assert finding["settings"] == {"x": "-1.0,2.0"}
+    assert finding["frameworks"]["torch"]["call"] == "F.relu(x)"
+    assert finding["frameworks"]["torch"]["documented"] is True
     require_backend("paddle")
     assert main(["--operator", "avg_pool2d", "--set", "padding=1", "--backends", "torch,paddle"]) == 1
     output = capsys.readouterr().out

@@ -56,7 +56,9 @@ def _create_parser() -> argparse.ArgumentParser:
     )
     comparison.add_argument("--fresh", action="store_true", help="compute everything, without results of earlier runs")
     output = parser.add_argument_group("output")
-    output.add_argument("--json", metavar="FILE", help="write the records to FILE as a JSON list")
+    output.add_argument(
+        "--json", metavar="FILE", help="write the records to FILE as a JSON list, or the finding of --operator"
+    )
     output.add_argument("--html", metavar="FILE", help="write an interactive page with every verdict to FILE")
     return parser
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from repro.interface.module_settings import ModuleDescription
 from repro.parity.causes.hints import explain_error
-from repro.parity.causes.operations import explain_operations, readable
+from repro.parity.causes.operations import explain_operations, find_formula, readable
 from repro.parity.tolerance import root_mean_square
 from repro.parity.user_models.structure import geometry_differences, setting_differences
 
@@ -23,9 +23,10 @@ class Evidence:
 
     names: the two models; stopped: the result from which no gradient comes in each, or ""; modules: the erring module
     in both models, or None where code between modules errs; between: the unpaired modules that run there, as text;
-    sources, other_sources: the values from which each model computes the result, by name; right, wrong: the results of
-    the first model and of the other one; result: the weight or value of a wrong gradient, or a wrong statistic, by
-    name; tolerance: relative to the result; momentum, initial: of a statistic.
+    sources, other_sources: the values from which each model computes the result, by name; weights: those of the
+    modules around it, such as a class token; right, wrong: the results of the first model and of the other one; result:
+    the weight or value of a wrong gradient, or a wrong statistic, by name; tolerance: relative to the result; momentum,
+    initial: of a statistic.
     """
 
     names: tuple[str, str]
@@ -34,6 +35,7 @@ class Evidence:
     between: tuple[str, str]
     sources: Mapping[str, np.ndarray]
     other_sources: Mapping[str, np.ndarray]
+    weights: Mapping[str, np.ndarray]
     right: np.ndarray
     wrong: np.ndarray
     result: str
@@ -55,17 +57,24 @@ def _causes(evidence: Evidence) -> Iterator[str]:
         subject = f"{evidence.result.rpartition('.')[2]}: "
     yield from _certain_causes(evidence)
     if not evidence.result and (
-        operations := explain_operations(evidence.sources, evidence.other_sources, evidence.right, evidence.wrong)
+        operations := explain_operations(
+            evidence.sources, evidence.other_sources, evidence.weights, evidence.right, evidence.wrong
+        )
     ):
-        if operations[1] or not (explanation := _explain_array(evidence)):
+        if operations[1]:
             yield _contrast(evidence.names, *operations)
-        yield f"{explanation} ({first} computes {operations[0]})"
+        if explanation := _explain_array(evidence):
+            yield f"{explanation} ({first} computes {operations[0]})"
+        if relation := find_formula({"that value": evidence.right}, evidence.wrong):
+            yield _contrast(evidence.names, operations[0], relation)
     if evidence.sources.keys() != evidence.other_sources.keys():
         lists = [", ".join(map(readable, names)) or "nothing" for names in (evidence.sources, evidence.other_sources)]
         yield f"{first} computes it from {lists[0]}, and {second} from {lists[1]}"
     if any(evidence.between) and evidence.between[0] != evidence.between[1]:
         ran, other_ran = (text or "no module" for text in evidence.between)
         yield f"{first} runs {ran} there, and {second} {other_ran}"
+    if not evidence.result and operations:
+        yield _contrast(evidence.names, *operations)
     if evidence.right.shape != evidence.wrong.shape:
         yield f"{subject}its shape is {_shape(evidence.right)} in {first} and {_shape(evidence.wrong)} in {second}"
         return

@@ -76,13 +76,13 @@ GATES: dict[str, Function] = {
 def along_axes(rank: int) -> Iterator[tuple[str, Function]]:
     """Softmax and normalisations along each axis of an array."""
     for axis in range(rank):
-        yield f"softmax({{}}, axis {axis})", partial(_softmax, axis=axis)
+        yield f"softmax({{}}, axis {axis})", partial(softmax, axis=axis)
         yield f"log_softmax({{}}, axis {axis})", partial(_log_softmax, axis=axis)
         for order in (2, 1):
             yield f"{{}} / (L{order} norm along axis {axis})", partial(_normalise, axis=axis, order=order)
 
 
-def _softmax(x: np.ndarray, *, axis: int) -> np.ndarray:
+def softmax(x: np.ndarray, *, axis: int) -> np.ndarray:
     exponentials = np.exp(x - x.max(axis, keepdims=True))
     return exponentials / exponentials.sum(axis, keepdims=True)
 

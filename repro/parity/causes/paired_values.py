@@ -19,7 +19,7 @@ def pair_values(models: UserModels, first: str, other: str) -> dict[str, str]:
     """The first model's name of each value -> the other's, in the order in which the first model computes them.
 
     Paired are the modules with weights that are counterparts, and between them the modules of one type that run equally
-    often behind the same layer in both models.
+    often in both models, behind the same layer or at all.
     """
     modules, own_modules = models.modules[first], models.modules[other]
     layers = {
@@ -39,6 +39,11 @@ def pair_values(models: UserModels, first: str, other: str) -> dict[str, str]:
     for place, values in places.items():
         own_values = own_places.get(place, [])
         if len(values) == len(own_values):
+            pairs |= dict(zip(values, own_values, strict=True))
+    rest, own_rest = _by_type(places, pairs.keys()), _by_type(own_places, pairs.values())
+    for kind, values in rest.items():
+        own_values = own_rest.get(kind, [])
+        if len(values) == len(own_values):  # they run behind other layers, or in another order
             pairs |= dict(zip(values, own_values, strict=True))
     with_inputs = {
         f"{prefix}{value}": f"{prefix}{own_value}"
@@ -93,3 +98,11 @@ def _values_behind_layers(
         elif path in modules and (kind := modules[path].type.lower()) not in CONTAINERS:
             places.setdefault((layer, SYNONYMS.get(kind, kind)), []).append(value)
     return places
+
+
+def _by_type(places: Mapping[tuple[str, str], list[str]], paired: Collection[str]) -> dict[str, list[str]]:
+    """The values of modules of each type that are not paired."""
+    values: dict[str, list[str]] = {}
+    for (_, kind), of_place in places.items():
+        values.setdefault(kind, []).extend(value for value in of_place if value not in paired)
+    return values

@@ -16,15 +16,28 @@ Shape = tuple[int, ...]
 
 def rearrangements(shape: Shape, target: Shape) -> Iterator[tuple[str, Function]]:
     """Yield formulas with functions that turn an array of one shape into one of another."""
-    yield from _reductions(shape, target)
+    yield from parts(shape, target)
     if np.prod(shape) == np.prod(target):
         yield from _reorderings(shape, target)
-    yield from _selections(shape, target)
     if len(shape) == 4 and len(target) == 2 and shape[0] == target[0]:
         sides = [(side, side) for side in range(1, 8) if shape[1] * side * side == target[1]]
         for side in sides:
             for text, pool in pools(shape[2:], side):
                 yield f"flatten({text})", partial(_reshaped, function=pool, target=target)
+
+
+def all_rearrangements(shape: Shape, target: Shape) -> Iterator[tuple[str, Function]]:
+    """Yield `rearrangements`, and `map_operations` between maps (N, C, H, W) with equally many channels."""
+    yield from rearrangements(shape, target)
+    if len(shape) == len(target) == 4 and shape[:2] == target[:2]:
+        yield from map_operations(shape[2:], target[2:])
+
+
+def parts(shape: Shape, target: Shape) -> Iterator[tuple[str, Function]]:
+    """Yield reductions along axes, and selections of an index or of a part along an axis."""
+    yield from _reductions(shape, target)
+    yield from _index_of_mean(shape, target)
+    yield from _selections(shape, target)
 
 
 def map_operations(sides: Shape, target: Shape) -> Iterator[tuple[str, Function]]:
@@ -45,6 +58,13 @@ def _reductions(shape: Shape, target: Shape) -> Iterator[tuple[str, Function]]:
                     axes_text = ", ".join(map(str, axes))
                     text = f"{name}({{}}; {'axis' if count == 1 else 'axes'} {axes_text})"
                     yield text, partial(_reshaped, function=partial(reduce, axis=axes), target=target)
+
+
+def _index_of_mean(shape: Shape, target: Shape) -> Iterator[tuple[str, Function]]:
+    """The mean of maps along one of their axes, at the first index of the other."""
+    if len(shape) == 4 and target == shape[:2]:
+        for axis, other in ((2, 3), (3, 2)):
+            yield f"mean({{}}; axis {axis}) at index 0 of axis {other}", partial(_first_mean, axis=axis)
 
 
 def _reorderings(shape: Shape, target: Shape) -> Iterator[tuple[str, Function]]:
@@ -101,13 +121,15 @@ def _pixel_shuffles(shape: Shape, target: Shape) -> Iterator[tuple[str, Function
 
 
 def _selections(shape: Shape, target: Shape) -> Iterator[tuple[str, Function]]:
-    """One index, or one half, along an axis."""
+    """One index, one half, or one end along an axis."""
     for axis in range(1, len(shape)):
         size, rest = shape[axis], shape[:axis] + shape[axis + 1 :]
         if target == rest:
             for index in sorted({0, 1, size // 2, size - 1} & set(range(size))):
                 yield f"{{}}[index {index} of axis {axis}]", partial(np.take, indices=index, axis=axis)
-            yield f"mean({{}}[from index 1 of axis {axis}])", partial(_mean_without_first, axis=axis)
+            for name, reduce in (("mean", np.mean), ("max", np.max)):
+                text = f"{name}({{}}[from index 1 of axis {axis}])"
+                yield text, partial(_without_first, axis=axis, reduce=reduce)
         if size % 2 == 0 and target == (*shape[:axis], size // 2, *shape[axis + 1 :]):
             half = size // 2
             for text, indices in (
@@ -117,6 +139,16 @@ def _selections(shape: Shape, target: Shape) -> Iterator[tuple[str, Function]]:
                 ("every other of {}, from 1,", range(1, size, 2)),
             ):
                 yield f"{text} along axis {axis}", partial(np.take, indices=list(indices), axis=axis)
+        elif (
+            len(target) == len(shape)
+            and (count := target[axis]) < size
+            and target == (*shape[:axis], count, *shape[axis + 1 :])
+        ):
+            yield f"{{}} up to index {count - 1} of axis {axis}", partial(np.take, indices=range(count), axis=axis)
+            yield (
+                f"{{}} from index {size - count} of axis {axis}",
+                partial(np.take, indices=range(size - count, size), axis=axis),
+            )
 
 
 def _paddings(shape: Shape, target: Shape) -> Iterator[tuple[str, Function]]:
@@ -143,8 +175,12 @@ def _reshaped(array: np.ndarray, *, function: Function, target: Shape) -> np.nda
     return function(array).reshape(target)
 
 
-def _mean_without_first(array: np.ndarray, *, axis: int) -> np.ndarray:
-    return np.delete(array, 0, axis).mean(axis)
+def _without_first(array: np.ndarray, *, axis: int, reduce: Callable[..., np.ndarray]) -> np.ndarray:
+    return reduce(np.delete(array, 0, axis), axis)
+
+
+def _first_mean(array: np.ndarray, *, axis: int) -> np.ndarray:
+    return array.mean(axis)[:, :, 0]
 
 
 def _crop(array: np.ndarray, *, rows: slice, columns: slice) -> np.ndarray:

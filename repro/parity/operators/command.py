@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from repro.errors import ReproError, unknown
 
 FRAMEWORKS = ("torch", "paddle", "mindspore")
-OTHER_FLAGS = (*FRAMEWORKS, "input", "mapping", "strict", "rungs", "json", "html", "fresh")  # for models
+OTHER_FLAGS = (*FRAMEWORKS, "input", "mapping", "strict", "rungs", "html", "fresh")  # for models
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -41,13 +41,16 @@ def compare_operator(arguments: argparse.Namespace) -> int:
     if other := [name for name in OTHER_FLAGS if getattr(arguments, name, None)]:
         raise ReproError(f"--{other[0]} is a flag for models; leave it out with --operator")
 
+    from repro.files import write_text
     from repro.parity.operators.definition import define
-    from repro.parity.operators.report import list_operators, report_finding
+    from repro.parity.operators.report import finding_as_json, list_operators, report_finding
     from repro.parity.operators.script import standalone_script
     from repro.parity.operators.table import OPERATORS, find_operator
     from repro.parity.operators.verdict import examine
     from repro.parity.variants import start_workers
 
+    if arguments.json and (arguments.script or arguments.operator == "list"):
+        raise ReproError("--json writes a finding; leave it out with --script and with --operator list")
     if arguments.operator == "list":
         print(list_operators(OPERATORS.values()))
         return 0
@@ -64,7 +67,10 @@ def compare_operator(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
         workers = start_workers(backends if arguments.backends else None, stack)
         workers = {name: worker for name, worker in workers.items() if name in FRAMEWORKS}
-        print(", ".join(f"{name} {worker.version}" for name, worker in workers.items()), flush=True)
+        versions = {name: worker.version for name, worker in workers.items()}
+        print(", ".join(f"{name} {version}" for name, version in versions.items()), flush=True)
         finding = examine(operator, chosen, workers)
     print(report_finding(operator, finding))
+    if arguments.json:
+        write_text(arguments.json, finding_as_json(operator, finding, versions))
     return int(finding.verdict not in ("equal", "rounding"))

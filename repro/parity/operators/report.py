@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from textwrap import fill
 
 from repro.parity.operators.operator import FRAMEWORKS, Operator, Setting, describe, to_text
@@ -33,15 +34,40 @@ def _describe_setting(setting: Setting) -> str:
 def report_finding(operator: Operator, finding: Finding) -> str:
     """The calls of the frameworks, each with how near it is to its documentation, and the verdict with its reason."""
     lines = [f"{operator.name} {describe(finding.chosen)}".rstrip(), ""]
-    calls = {result.framework: operator.code(result.framework, finding.chosen) for result in finding.frameworks}
     for result in finding.frameworks:
-        code = calls[result.framework]
-        created = [line for line in code.setup if line.startswith("layer = ")]
-        text = code.y.replace("layer", created[0].removeprefix("layer = ")) if created else code.y
-        lines.append(f"{result.framework:10}{text}")
+        lines.append(f"{result.framework:10}{_call(operator, finding, result.framework)}")
         lines.append(fill(_describe_result(result), WIDTH, initial_indent=" " * 10, subsequent_indent=" " * 10))
     reason = f"not as documented in {' and '.join(finding.culprits)}" if finding.culprits else finding.reason
     return "\n".join([*lines, "", fill(f"{finding.verdict.upper()}: {reason}", WIDTH)])
+
+
+def finding_as_json(operator: Operator, finding: Finding, versions: Mapping[str, str]) -> str:
+    """The finding as a JSON object, with the call of each framework. versions: of the frameworks."""
+    content = {
+        "operator": operator.name,
+        "settings": {name: to_text(value) for name, value in finding.chosen.items()},
+        "verdict": finding.verdict,
+        "reason": finding.reason,
+        "culprits": finding.culprits,
+        "frameworks": {
+            result.framework: {
+                "version": versions[result.framework],
+                "call": _call(operator, finding, result.framework),
+                "settings": {name: to_text(value) for name, value in result.settings.items()},
+                "documented": not (result.is_wrong or result.refusal),
+                "description": _describe_result(result),
+            }
+            for result in finding.frameworks
+        },
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
+def _call(operator: Operator, finding: Finding, framework: str) -> str:
+    """The call of the operator in a framework, with the layer in place of its name."""
+    code = operator.code(framework, finding.chosen)
+    created = [line for line in code.setup if line.startswith("layer = ")]
+    return code.y.replace("layer", created[0].removeprefix("layer = ")) if created else code.y
 
 
 def _describe_result(result: FrameworkResult) -> str:

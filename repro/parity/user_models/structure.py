@@ -85,6 +85,14 @@ def geometry_differences(names: tuple[str, str], module: ModuleDescription, othe
             yield f"its {setting} is {value} in {names[0]} and {other_value} in {names[1]}"
 
 
+def is_same_layer(module: ModuleDescription, other: ModuleDescription) -> bool:
+    """Return whether two modules are of one type and have no different setting."""
+    names, differences = ("", ""), (setting_differences, geometry_differences)
+    return module.type.lower() == other.type.lower() and not any(
+        next(iter(find(names, module, other)), "") for find in differences
+    )
+
+
 def describe_differences(differences: Sequence[Difference], limit: int) -> str:
     """All differences, at most `limit` of them, as the reason of a record whose place is that of the first."""
     others = [f"{place}: {text}" for place, text in differences[1:limit]]

@@ -1,0 +1,188 @@
+"""Formulas that compute a value from several others: sums, products, gates, and values that are joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import permutations, product
+
+import numpy as np
+
+from repro.arrays import Arrays
+from repro.parity.causes.attention import attention_matches
+from repro.parity.causes.elementwise import ELEMENTWISE, GATES
+from repro.parity.causes.one_source import INNER, combined_views, single_matches
+from repro.parity.causes.rearrangements import all_rearrangements
+from repro.parity.causes.target import CLOSE, Target
+
+FORMS = ("{}", *INNER)
+SAMPLES_PER_FACTOR = 3  # numbers of a channel, at least, for each factor that is fitted to them
+MAX_COMBINED = 1 << 16  # elements of values that are combined and then rearranged
+
+
+def computed_matches(sources: Arrays, target: Target) -> Iterator[str]:
+    """Formulas that compute a value as a whole, not joined from parts."""
+    for name, array in sources.items():
+        yield from single_matches(name, array, target)
+    yield from combined_matches(sources, target)
+
+
+def combined_matches(sources: Arrays, target: Target) -> Iterator[str]:
+    """Formulas that combine all sources, or two functions of the only one."""
+    if len(sources) == 1:
+        for name, array in sources.items():
+            yield from combined_views(name, array, target)
+        yield from _scaled_sums(sources, target)
+    if len(sources) == 2:
+        (a, left), (b, right) = sources.items()
+        yield from _pair_matches(a, left, b, right, target)
+        yield from _scaled_sums(sources, target)
+        for pair in ((a, left, b, right), (b, right, a, left)):
+            yield from _residual_gates(*pair, target)
+            yield from _sums_with_rearranged(*pair, target)
+        yield from _rearranged_pairs(a, left, b, right, target)
+    if len(sources) == 3:
+        yield from attention_matches(sources, target)
+        yield from _triple_matches(sources, target)
+        yield from _scaled_sums(sources, target)
+
+
+def _residual_gates(a: str, left: np.ndarray, b: str, right: np.ndarray, target: Target) -> Iterator[str]:
+    """Formulas of a value to which its product with a gate is added."""
+    left, right = _same_rank(left, right)
+    if left.shape != target.shape or right.shape[:2] != left.shape[:2]:
+        return
+    if right.shape[2:] not in (left.shape[2:], (1,) * (left.ndim - 2)):
+        return
+    gates = np.broadcast_to(right, left.shape)
+    for gate, function in GATES.items():
+        if target.fits(lambda x, y, function=function: x + x * function(y), [left, gates]):
+            yield f"{a} + {a} * {gate.format(b)}"
+
+
+def _pair_matches(a: str, left: np.ndarray, b: str, right: np.ndarray, target: Target) -> Iterator[str]:
+    left, right = _same_rank(left, right)
+    try:
+        shape = np.broadcast_shapes(left.shape, right.shape)
+    except ValueError:
+        return
+    if shape != target.shape:
+        return
+    left, right = np.broadcast_to(left, shape), np.broadcast_to(right, shape)
+    operations: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+        "{} + {}": np.add, "{} * {}": np.multiply, "{} - {}": np.subtract,
+        "-{} + {}": lambda x, y: y - x, "max({}, {})": np.maximum,
+    }  # fmt: skip
+    for operation, combine in operations.items():
+        combined = combine(left, right)
+        for outer, function in ELEMENTWISE.items():
+            if target.fits(function, [combined]):
+                text = operation.format(a, b)
+                yield outer.format(f"({text})" if "-{" in outer else text)
+    for operation, combine in operations.items():
+        for f, g in product(GATES, GATES):
+            if (f, g) != ("{}", "{}") and target.fits(
+                lambda x, y, c=combine, f=f, g=g: c(GATES[f](x), GATES[g](y)), [left, right]
+            ):
+                yield operation.format(f.format(a), g.format(b))
+    for operation, combine in operations.items():
+        for f, g in product(FORMS, FORMS):
+            if (f, g) != ("{}", "{}") and target.fits(
+                lambda x, y, c=combine, f=f, g=g: np.maximum(c(ELEMENTWISE[f](x), ELEMENTWISE[g](y)), 0), [left, right]
+            ):
+                yield f"relu({operation.format(f.format(a), g.format(b))})"
+
+
+def _scaled_sums(sources: Arrays, target: Target) -> Iterator[str]:
+    """Sums of sources, each of which has one factor, or one for each channel."""
+    same = {name: array for name, array in sources.items() if array.shape == target.shape}
+    if not same:
+        return
+    for outer in ("{}", "relu({})"):
+        passed = target.array.reshape(-1) > 0 if outer != "{}" else slice(None)
+        columns = np.stack([array.reshape(-1)[passed] for array in same.values()], 1)
+        factors = np.linalg.lstsq(columns, target.array.reshape(-1)[passed], rcond=None)[0]
+        total = sum(factor * array for factor, array in zip(factors, same.values(), strict=True))
+        if target.equals(ELEMENTWISE[outer](total)):
+            yield outer.format(_sum(same, [float(factor) for factor in factors]))
+    for axis in {1, target.ndim - 1} - {0}:
+        columns = np.stack([np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1) for array in same.values()], 2)
+        right = np.moveaxis(target.array, axis, 0).reshape(target.shape[axis], -1, 1)
+        if columns.shape[1] < SAMPLES_PER_FACTOR * len(same):
+            continue
+        factors = np.linalg.pinv(columns) @ right
+        if np.abs(columns @ factors - right).max() <= target.tolerance:
+            spread = np.ptp(factors[..., 0], 0)
+            means = factors[..., 0].mean(0)
+            is_one = spread <= CLOSE * np.abs(means).max()
+            yield _sum(same, [float(mean) if one else None for mean, one in zip(means, is_one, strict=True)])
+
+
+def _sum(names: Iterable[str], factors: Sequence[float | None]) -> str:
+    """The sum of values with factors, None being one for each channel."""
+    terms = []
+    for name, factor in zip(names, factors, strict=True):
+        if factor is None:
+            terms.append(f"(a factor for each channel) * {name}")
+        elif abs(factor) > CLOSE:
+            terms.append(name if abs(factor - 1) <= 1e-4 else f"{factor:.4g} * {name}")
+    return " + ".join(terms)
+
+
+def _sums_with_rearranged(a: str, left: np.ndarray, b: str, right: np.ndarray, target: Target) -> Iterator[str]:
+    """Formulas of two values of which the second one is pooled, resized or otherwise rearranged first."""
+    if left.shape != target.shape or right.shape == target.shape or not right.ndim == target.ndim > 2:
+        return
+    for form in FORMS:
+        for formula in single_matches(b, right, Target(target.array - ELEMENTWISE[form](left))):
+            yield f"{form.format(a)} + {formula}"
+    if left.all():
+        for formula in single_matches(b, right, Target(target.array / left)):
+            yield f"{a} * {formula}"
+
+
+def _rearranged_pairs(a: str, left: np.ndarray, b: str, right: np.ndarray, target: Target) -> Iterator[str]:
+    """Formulas that pool, resize or otherwise rearrange a sum or a product of two values.
+
+    All sums and products are tried at once on the first image, as the images of one batch.
+    """
+    if not left.shape == right.shape != target.shape or len(left) != len(target.array) or left.ndim < 3:
+        return
+    if max(left.size, target.array.size) > MAX_COMBINED:
+        return
+    forms = list(product((("{} + {}", np.add), ("{} * {}", np.multiply)), FORMS, FORMS, ("{}", "relu({})")))
+
+    def compute(index: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        (_, combine), f, g, outer = forms[index]
+        return ELEMENTWISE[outer](combine(ELEMENTWISE[f](x), ELEMENTWISE[g](y)))
+
+    images = np.stack([compute(index, left[0], right[0]) for index in range(len(forms))])
+    of_batch = all_rearrangements(images.shape, (len(forms), *target.shape[1:]))
+    of_sources = all_rearrangements(left.shape, target.shape)
+    for (pattern, rearrange_batch), (_, rearrange) in zip(of_batch, of_sources, strict=True):
+        moved = rearrange_batch(images)
+        if moved.shape[1:] != target.shape[1:]:
+            continue
+        errors = np.abs(moved - target.array[0]).reshape(len(forms), -1).max(1)
+        for index in np.flatnonzero(errors <= target.tolerance):
+            if target.equals(rearrange(compute(index, left, right))):
+                (operation, _), f, g, outer = forms[index]
+                yield pattern.format(outer.format(operation.format(f.format(a), g.format(b))))
+
+
+def _triple_matches(sources: Arrays, target: Target) -> Iterator[str]:
+    """Formulas of three values: two are multiplied or added, and then the third."""
+    for a, b, c in permutations(sources):
+        x, y, z = sources[a], sources[b], sources[c]
+        if a < b and x.shape == y.shape == z.shape == target.shape:
+            if target.equals(x * y + z):
+                yield f"{a} * {b} + {c}"
+            if target.equals((x + y) * z):
+                yield f"({a} + {b}) * {c}"
+            if target.equals(np.maximum(x + y, 0) + z):
+                yield f"relu({a} + {b}) + {c}"
+
+
+def _same_rank(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two arrays (N, C, ...) of which the one with fewer axes gets further ones."""
+    rank = max(left.ndim, right.ndim)
+    return tuple(array.reshape(array.shape + (1,) * (rank - array.ndim)) for array in (left, right))  # type: ignore[return-value]
