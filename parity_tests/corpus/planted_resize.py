@@ -19,7 +19,7 @@ MISTAKES: list[Mistake] = [
         ("resized before the sum", "wide = F.interpolate(coarse,", "wide = F.interpolate(coarse - F.mish(self.deep(coarse)) * 0.5,", "fuse|deep", "once in torch and 2 times"),
         ("ReLU for Mish", "F.mish(", "F.relu(", "deep|fuse", "mish.*relu"),
         ("SiLU for Mish", "F.mish(", "F.silu(", "deep|fuse", "mish.*silu"),
-        ("dropped residual", "F.mish(self.deep(coarse)) + coarse", "F.mish(self.deep(coarse))", "fuse|deep", "from enter_norm, prelu, deep, and paddle from enter_norm, deep"),
+        ("dropped residual", "F.mish(self.deep(coarse)) + coarse", "F.mish(self.deep(coarse))", "fuse|deep", r"prelu \+ mish\(deep\).*, and paddle .*resize\(mish\(deep\)"),
         ("zeros at the border", ', padding_mode="replicate"', "", "deep", "padding mode is replicate in torch and zeros"),
         ("reflected border", 'padding_mode="replicate"', 'padding_mode="reflect"', "deep", "padding mode is replicate in torch and reflect"),
         ("groups of a normalisation", "self.enter_norm = nn.GroupNorm(4, 8)", "self.enter_norm = nn.GroupNorm(2, 8)", "enter_norm", "number of groups"),

@@ -149,7 +149,8 @@ def _rearranged_pairs(a: str, left: np.ndarray, b: str, right: np.ndarray, targe
         return
     if max(left.size, target.array.size) > MAX_COMBINED:
         return
-    forms = list(product((("{} + {}", np.add), ("{} * {}", np.multiply)), FORMS, FORMS, ("{}", "relu({})")))
+    operations: list[tuple[str, Callable[..., np.ndarray]]] = [("{} + {}", np.add), ("{} * {}", np.multiply)]
+    forms = list(product(operations, FORMS, FORMS, ("{}", "relu({})")))
 
     def compute(index: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         (_, combine), f, g, outer = forms[index]
