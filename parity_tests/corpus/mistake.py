@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 
 class Mistake(NamedTuple):
-    """An edit that makes a port wrong.
+    """An edit that makes a port wrong, or none of a sound port.
 
     network: cnn, attention or resize; framework: whose file is edited, and compared with a sound one of another; old,
-    new: text, where `old` occurs once; place, cause: regular expressions for what is said about the first culprit.
+    new: text, where `old` occurs once, and "" in a sound port; place, cause: regular expressions for what is said about
+    the first culprit.
     """
 
     name: str
@@ -21,9 +22,19 @@ class Mistake(NamedTuple):
     cause: str
 
     @property
+    def is_sound(self) -> bool:
+        """Return whether nothing is edited."""
+        return not self.old
+
+    @property
     def title(self) -> str:
         """The network, the framework and the name, as in a row of the table."""
         return f"{self.network} {self.framework} {self.name}"
+
+
+def sound(network: str, framework: str) -> Mistake:
+    """A port without a mistake."""
+    return Mistake("no mistake", network, framework, "", "", "", "")
 
 
 def planted(network: str, framework: str, *rows: tuple[str, str, str, str, str]) -> list[Mistake]:

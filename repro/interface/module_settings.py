@@ -97,8 +97,8 @@ def read_geometry(module: Any) -> dict[str, str]:
 def _plain(value: Any) -> str:
     """A number, or several as "2" where all are equal and as "2x3" otherwise."""
     if not isinstance(value, (tuple, list)):
-        return str(value)
-    numbers = list(map(str, value))
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    numbers = list(map(_plain, value))
     return numbers[0] if numbers and len(set(numbers)) == 1 else "x".join(numbers)
 
 

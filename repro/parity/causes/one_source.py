@@ -37,12 +37,8 @@ def single_matches(name: str, array: np.ndarray, target: Target) -> Iterator[str
                 yield pattern.format(name)
         if (slope := leaky_slope(array, target.array)) is not None:
             yield f"leaky_relu({name}, {slope:.4g})"
-        factor = float((array * target.array).sum()) / (float((array * array).sum()) or 1.0)
-        if target.equals(factor * array):
-            yield f"{factor:.4g} * {name}"
-        shift = float((target.array - array).mean())
-        if target.equals(array + shift):
-            yield f"{name} + {shift:.4g}"
+        for pattern, function in GATES.items():
+            yield from _fitted(pattern.format(name), function(array), target)
     for pattern, rearrange in rearrangements(array.shape, target.shape):
         yield from _check_rearranged(name, array, target, pattern, rearrange)
     if array.ndim == target.ndim == 4 and array.shape[:2] == target.shape[:2]:
@@ -69,6 +65,8 @@ def combined_views(name: str, array: np.ndarray, target: Target) -> Iterator[str
             for outer in ("{}", "sigmoid({})", "relu({})"):
                 errors = np.abs(ELEMENTWISE[outer](combined) - target.sample).max(1)
                 for other in np.flatnonzero(errors <= target.tolerance):
+                    if other == index:
+                        continue
                     value = ELEMENTWISE[outer](combine(views[title], views[titles[other]]))
                     if target.equals(np.broadcast_to(value, target.shape)):
                         yield outer.format(operation.format(title, titles[other]))
@@ -89,6 +87,23 @@ def _views(name: str, array: np.ndarray, shape: tuple[int, ...]) -> Iterator[tup
             yield pattern.format(title), function(base)
 
 
+def _fitted(title: str, array: np.ndarray, target: Target) -> Iterator[str]:
+    """An array that is multiplied by a number, to which one is added, or that is clipped."""
+    if array.shape != target.shape:
+        return
+    factor = float((array * target.array).sum()) / (float((array * array).sum()) or 1.0)
+    if target.equals(factor * array):
+        yield f"{factor:.4g} * {title}"
+    shift = float((target.array - array).mean())
+    if target.equals(array + shift):
+        yield f"{title} + {shift:.4g}"
+    if array.size > 1:
+        low, high = target.array.min(), target.array.max()
+        if target.equals(array.clip(low, high)):
+            limits = [f"from {low:.4g}"] * bool(array.min() < low) + [f"to {high:.4g}"] * bool(array.max() > high)
+            yield f"clip({title}; {' '.join(limits)})"
+
+
 def _check_rearranged(
     name: str, array: np.ndarray, target: Target, pattern: str, rearrange: Callable[[np.ndarray], np.ndarray]
 ) -> Iterator[str]:
@@ -101,6 +116,7 @@ def _check_rearranged(
             yield outer.format(pattern.format(name))
     if (slope := leaky_slope(moved, target.array)) is not None:
         yield f"leaky_relu({pattern.format(name)}, {slope:.4g})"
+    yield from _fitted(pattern.format(name), moved, target)
     for outer, function in along_axes(moved.ndim):
         if target.equals(function(moved)):
             yield outer.format(pattern.format(name))
