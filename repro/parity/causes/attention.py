@@ -11,7 +11,7 @@ from repro.parity.causes.target import Target
 
 
 def attention_matches(sources: Arrays, target: Target) -> Iterator[str]:
-    """Formulas of attention with sources (N, T, C) as query, key and value in this order."""
+    """Yield formulas of attention with sources (N, T, C) as query, key and value in this order."""
     shapes = {array.shape for array in sources.values()}
     if len(shapes) != 1 or target.shape not in shapes or target.ndim != 3:
         return

@@ -83,6 +83,7 @@ def along_axes(rank: int) -> Iterator[tuple[str, Function]]:
 
 
 def softmax(x: np.ndarray, *, axis: int) -> np.ndarray:
+    """The softmax of an array along an axis."""
     exponentials = np.exp(x - x.max(axis, keepdims=True))
     return exponentials / exponentials.sum(axis, keepdims=True)
 

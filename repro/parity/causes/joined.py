@@ -18,7 +18,7 @@ Explain = Callable[[Arrays, np.ndarray], str]
 
 
 def joined_matches(sources: Arrays, target: Target) -> Iterator[str]:
-    """Formulas of a value that is joined from parts, and perhaps rearranged."""
+    """Yield formulas of a value that is joined from parts, and perhaps rearranged."""
     if len(sources) > 1:
         for axis, order in product(_axes(max(array.ndim for array in sources.values())), permutations(sources)):
             shapes = {(*sources[name].shape[:axis], *sources[name].shape[axis + 1 :]) for name in order}

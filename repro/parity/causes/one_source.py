@@ -27,7 +27,7 @@ INNER = (
 
 
 def single_matches(name: str, array: np.ndarray, target: Target) -> Iterator[str]:
-    """Formulas of one source: an elementwise function before or after a rearrangement."""
+    """Yield formulas of one source: an elementwise function before or after a rearrangement."""
     if array.shape == target.shape:
         for pattern, function in ELEMENTWISE.items():
             if target.fits(function, [array]):
@@ -50,7 +50,7 @@ def single_matches(name: str, array: np.ndarray, target: Target) -> Iterator[str
 
 
 def combined_views(name: str, array: np.ndarray, target: Target) -> Iterator[str]:
-    """Formulas that multiply or add two functions of one value, such as a gate from its own mean."""
+    """Yield formulas that multiply or add two functions of one value, such as a gate from its own mean."""
     if max(array.size, target.array.size) > MAX_VIEWED:
         return
     views = dict(sorted(_views(name, array, target.shape), key=lambda view: len(view[0])))
@@ -88,7 +88,7 @@ def _views(name: str, array: np.ndarray, shape: tuple[int, ...]) -> Iterator[tup
 
 
 def _fitted(title: str, array: np.ndarray, target: Target) -> Iterator[str]:
-    """An array that is multiplied by a number, to which one is added, or that is clipped."""
+    """Yield formulas that multiply an array by a number, add one to it, or clip it."""
     if array.shape != target.shape:
         return
     factor = float((array * target.array).sum()) / (float((array * array).sum()) or 1.0)
@@ -107,7 +107,7 @@ def _fitted(title: str, array: np.ndarray, target: Target) -> Iterator[str]:
 def _check_rearranged(
     name: str, array: np.ndarray, target: Target, pattern: str, rearrange: Callable[[np.ndarray], np.ndarray]
 ) -> Iterator[str]:
-    """The rearrangement before and behind an elementwise function."""
+    """Yield formulas of a rearrangement before and behind an elementwise function."""
     moved = rearrange(array)
     if moved.shape != target.shape:
         return
@@ -127,7 +127,7 @@ def _check_rearranged(
 
 
 def _gated_halves(name: str, array: np.ndarray, target: Target) -> Iterator[str]:
-    """Formulas of the two halves of a source, of which one gates the other."""
+    """Yield formulas of the two halves of a source, of which one gates the other."""
     for axis in {1, array.ndim - 1} - {0}:
         count = array.shape[axis]
         if count % 2 or target.shape != (*array.shape[:axis], count // 2, *array.shape[axis + 1 :]):

@@ -61,7 +61,7 @@ def _reductions(shape: Shape, target: Shape) -> Iterator[tuple[str, Function]]:
 
 
 def _index_of_mean(shape: Shape, target: Shape) -> Iterator[tuple[str, Function]]:
-    """The mean of maps along one of their axes, at the first index of the other."""
+    """Yield the mean of maps along one of their axes, at the first index of the other."""
     if len(shape) == 4 and target == shape[:2]:
         for axis, other in ((2, 3), (3, 2)):
             yield f"mean({{}}; axis {axis}) at index 0 of axis {other}", partial(_first_mean, axis=axis)
@@ -121,7 +121,7 @@ def _pixel_shuffles(shape: Shape, target: Shape) -> Iterator[tuple[str, Function
 
 
 def _selections(shape: Shape, target: Shape) -> Iterator[tuple[str, Function]]:
-    """One index, one half, or one end along an axis."""
+    """Yield one index, one half, or one end along an axis."""
     for axis in range(1, len(shape)):
         size, rest = shape[axis], shape[:axis] + shape[axis + 1 :]
         if target == rest:

@@ -20,14 +20,14 @@ MAX_COMBINED = 1 << 16  # elements of values that are combined and then rearrang
 
 
 def computed_matches(sources: Arrays, target: Target) -> Iterator[str]:
-    """Formulas that compute a value as a whole, not joined from parts."""
+    """Yield formulas that compute a value as a whole, not joined from parts."""
     for name, array in sources.items():
         yield from single_matches(name, array, target)
     yield from combined_matches(sources, target)
 
 
 def combined_matches(sources: Arrays, target: Target) -> Iterator[str]:
-    """Formulas that combine all sources, or two functions of the only one."""
+    """Yield formulas that combine all sources, or two functions of the only one."""
     if len(sources) == 1:
         for name, array in sources.items():
             yield from combined_views(name, array, target)
@@ -47,7 +47,7 @@ def combined_matches(sources: Arrays, target: Target) -> Iterator[str]:
 
 
 def _residual_gates(a: str, left: np.ndarray, b: str, right: np.ndarray, target: Target) -> Iterator[str]:
-    """Formulas of a value to which its product with a gate is added."""
+    """Yield formulas of a value to which its product with a gate is added."""
     left, right = _same_rank(left, right)
     if left.shape != target.shape or right.shape[:2] != left.shape[:2]:
         return
@@ -93,7 +93,7 @@ def _pair_matches(a: str, left: np.ndarray, b: str, right: np.ndarray, target: T
 
 
 def _scaled_sums(sources: Arrays, target: Target) -> Iterator[str]:
-    """Sums of sources, each of which has one factor, or one for each channel."""
+    """Yield sums of sources, each of which has one factor, or one for each channel."""
     same = {name: array for name, array in sources.items() if array.shape == target.shape}
     if not same:
         return
@@ -129,7 +129,7 @@ def _sum(names: Iterable[str], factors: Sequence[float | None]) -> str:
 
 
 def _sums_with_rearranged(a: str, left: np.ndarray, b: str, right: np.ndarray, target: Target) -> Iterator[str]:
-    """Formulas of two values of which the second one is pooled, resized or otherwise rearranged first."""
+    """Yield formulas of two values of which the second one is pooled, resized or otherwise rearranged first."""
     if left.shape != target.shape or right.shape == target.shape or not right.ndim == target.ndim > 2:
         return
     for form in FORMS:
@@ -141,7 +141,7 @@ def _sums_with_rearranged(a: str, left: np.ndarray, b: str, right: np.ndarray, t
 
 
 def _rearranged_pairs(a: str, left: np.ndarray, b: str, right: np.ndarray, target: Target) -> Iterator[str]:
-    """Formulas that pool, resize or otherwise rearrange a sum or a product of two values.
+    """Yield formulas that pool, resize or otherwise rearrange a sum or a product of two values.
 
     All sums and products are tried at once on the first image, as the images of one batch.
     """
@@ -171,7 +171,7 @@ def _rearranged_pairs(a: str, left: np.ndarray, b: str, right: np.ndarray, targe
 
 
 def _triple_matches(sources: Arrays, target: Target) -> Iterator[str]:
-    """Formulas of three values: two are multiplied or added, and then the third."""
+    """Yield formulas of three values: two are multiplied or added, and then the third."""
     for a, b, c in permutations(sources):
         x, y, z = sources[a], sources[b], sources[c]
         if a < b and x.shape == y.shape == z.shape == target.shape:

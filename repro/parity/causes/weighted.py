@@ -14,7 +14,7 @@ from repro.parity.causes.target import Target
 
 
 def weighted_matches(sources: Arrays, weights: Arrays, target: Target) -> Iterator[str]:
-    """Formulas in which weights are joined with the sources, added to them, or multiplied by them."""
+    """Yield formulas in which weights are joined with the sources, added to them, or multiplied by them."""
     yield from _with_tokens(sources, weights, target)
     for name, weight in weights.items():
         if (array := _broadcast(weight, target.shape)) is None:
@@ -34,7 +34,7 @@ def weighted_matches(sources: Arrays, weights: Arrays, target: Target) -> Iterat
 
 
 def _with_tokens(sources: Arrays, weights: Arrays, target: Target) -> Iterator[str]:
-    """Formulas that join the sources with weights of one image, the same for all."""
+    """Yield formulas that join the sources with weights of one image, the same for all."""
     count = len(target.array)
     tokens = {
         name: np.broadcast_to(weight, (count, *weight.shape[1:]))
