@@ -35,7 +35,7 @@ MISTAKES: list[Mistake] = [
         ("SiLU in a gate", "F.gelu(left)", "F.silu(left)", "gate and project", "gelu.*silu"),
         ("halves of a gate exchanged", "left, right = self.gate(x)", "right, left = self.gate(x)", "gate and project", r"gelu\(first half.*gelu\(second half"),
         ("no sigmoid in a gate", GATE, "F.gelu(left) * right", "gate and project", r"sigmoid\(.*, and paddle second half of gate \*"),
-        ("gate is added", GATE, "F.gelu(left) + F.sigmoid(right)", "gate and project", r"sigmoid\(.*\*.*, and paddle .*half of gate.* \+ "),
+        ("gate is added", GATE, "F.gelu(left) + F.sigmoid(right)", "gate and project", r"\* sigmoid\(.*, and paddle .*half of gate.* \+ "),
         ("halves interleaved", "left, right = self.gate(x).chunk(2, -1)", "y = self.gate(x)\n        left, right = y[:, :, 0::2], y[:, :, 1::2]", "gate and project", "half of gate.*(even|odd) of gate"),
         ("halves along the tokens", "x = x + self.project(F.gelu(left) * F.sigmoid(right))", "right = right.flip([1])\n        x = x + self.project(F.gelu(left) * F.sigmoid(right))", "gate and project", r", and paddle .*flip\("),
         ("epsilon of layer normalisation", "self.norm1 = nn.LayerNorm(width, epsilon=1e-6)", "self.norm1 = nn.LayerNorm(width)", "block.norm1", "epsilon"),

@@ -32,7 +32,7 @@ class Pass:
 
 
 class Substitution:
-    """What two models compute on one rung, the other one from the first one's values.
+    """The passes of two models on one rung, of which the other one works on the first one's values.
 
     pairs: the first model's name of each paired value -> the other's; expected: the pass of the first model; forced:
     its paired values, from which the other model computes `actual`.
