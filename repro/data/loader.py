@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from repro.data.dataset import Dataset
-from repro.data.mixing import Mixing
+from repro.data.mixing import Mixing, mix_pairs
 from repro.data.rng import random_stream
 from repro.data.transform import Transform
 from repro.errors import ReproError
@@ -39,21 +39,35 @@ class Request(NamedTuple):
 class Loader:
     """A source of batches: images float32 (N, channels, S, S), labels int64 (N,).
 
-    The batches are the same for any number of processes. Processes start at the first batch and end with the `with`
-    block. They import the main module, as multiprocessing does: a user's script needs `if __name__ == "__main__":`, and
-    should not import a framework outside it.
+    The global batches are the same for any number of ranks and of processes. A rank reads and yields its share only: of
+    each training batch an equal part, and of the validation batches every `world_size`-th. Processes start at the first
+    batch and end with the `with` block. They import the main module, as multiprocessing does: a user's script needs
+    `if __name__ == "__main__":`, and should not import a framework outside it.
 
-    batch_size: images in a batch, at least 1.
+    batch_size: images in a global batch, at least 1.
     workers: processes that load images; 0 loads them in this process.
+    rank, world_size: this process among those that train together. Each must have as many images of a batch.
     Raises ReproError for values out of range.
     """
 
-    def __init__(self, dataset: Dataset, *, batch_size: int, seed: int = 0, workers: int = 0) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        workers: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
         if batch_size < 1:
             raise ReproError(f"batch size must be at least 1, not {batch_size}")
         if workers < 0:
             raise ReproError(f"workers must be 0 (load in this process) or more, not {workers}")
         self.dataset, self.batch_size, self.seed, self.workers = dataset, batch_size, seed, workers
+        self.rank, self.world_size = rank, world_size
+        if self._train_size % world_size:
+            raise ReproError(f"a batch of {self._train_size} images has no equal parts for {world_size} processes")
         self._pool = None
         if workers:
             spawn = multiprocessing.get_context("spawn")  # a fork would copy a framework's locks without their threads
@@ -74,8 +88,23 @@ class Loader:
         """Return the number of batches in a training epoch."""
         return max(1, len(self.dataset.train) // self.batch_size)
 
+    @property
+    def _train_size(self) -> int:
+        """Return the number of images in a global training batch."""
+        return min(self.batch_size, len(self.dataset.train))
+
+    @property
+    def _val_starts(self) -> range:
+        """Return the position of the first image of each validation batch of this rank."""
+        return range(0, len(self.dataset.val), self.batch_size)[self.rank :: self.world_size]
+
+    @property
+    def val_steps(self) -> int:
+        """Return the number of validation batches of this rank."""
+        return len(self._val_starts)
+
     def names(self, epoch: int, step: int) -> list[str]:
-        """Return the names of the images in a training batch. Steps are counted from 1."""
+        """Return the names of the images in a global training batch. Steps are counted from 1."""
         indices = self._order(epoch)[(step - 1) * self.batch_size : step * self.batch_size]
         return [self.dataset.train.names[index] for index in indices]
 
@@ -83,33 +112,44 @@ class Loader:
         return random_stream(self.seed, epoch).permutation(len(self.dataset.train))[: self.steps * self.batch_size]
 
     def train(self, epoch: int, transform: Transform, mixing: Mixing | None = None) -> Iterator[Batch]:
-        """Yield `steps` batches of augmented training images in the order of `epoch`, counted from 0.
+        """Yield this rank's share of `steps` batches of augmented training images in the order of `epoch`, from 0.
 
         The incomplete last batch is dropped; fewer images than a batch are one batch.
-        mixing: mixes the images of every batch, with soft targets float32 (N, classes) in place of the labels.
+        mixing: mixes the images of every batch, with soft targets float32 (N, classes) in place of the labels. A rank
+        then also reads the images that it mixes with its own.
         Raises ReproError for an image that cannot be decoded.
         """
-        return self._batches(self._order(epoch), transform, (self.seed, epoch), mixing)
+        order, size = self._order(epoch), self._train_size
+        count = size // self.world_size
+        share = slice(self.rank * count, (self.rank + 1) * count)
+        positions = np.arange(size)[share]  # of the images to read, in the global batch
+        if mixing:
+            positions = np.union1d(positions, size - 1 - positions)
+        requests = (
+            Request(order[step * size + positions], transform, (self.seed, epoch)) for step in range(self.steps)
+        )
+        first, first_partner = np.searchsorted(positions, [share.start, size - share.stop])
+        own, partners = slice(first, first + count), slice(first_partner, first_partner + count)
+        for step, (images, labels) in enumerate(self._load(requests, transform)):
+            if mixing:
+                draws = mixing.draw(size, images.shape[2:], random_stream(self.seed, epoch, step, 0)).of(share)
+                reversed_partners = images[partners][::-1], labels[partners][::-1]
+                yield mix_pairs((images[own], labels[own]), reversed_partners, draws, len(self.dataset.classes))
+            else:
+                yield images, labels
 
     def val(self, transform: Transform) -> Iterator[Batch]:
-        """Yield every validation image once and in order; the last batch may be smaller."""
-        return self._batches(np.arange(len(self.dataset.val)), transform, None)
+        """Yield this rank's batches of the validation images, which are in order; the last batch may be smaller."""
+        indices = np.arange(len(self.dataset.val))
+        requests = (Request(indices[start : start + self.batch_size], transform, None) for start in self._val_starts)
+        return self._load(requests, transform)
 
-    def _batches(
-        self, order: np.ndarray, transform: Transform, draw: tuple[int, int] | None, mixing: Mixing | None = None
-    ) -> Iterator[Batch]:
-        requests = (
-            Request(order[start : start + self.batch_size], transform, draw)
-            for start in range(0, len(order), self.batch_size)
-        )
+    def _load(self, requests: Iterator[Request], transform: Transform) -> Iterator[Batch]:
+        """Yield the images of each request, normalised, and their labels."""
         in_process = (load(self.dataset, request) for request in requests)
         with closing(_ahead(self._pool, requests, AHEAD * self.workers) if self._pool else in_process) as loaded:
-            for step, (pixels, labels) in enumerate(loaded):
-                images = transform.normalise(pixels)
-                if draw and mixing:
-                    yield mixing.mix(images, labels, len(self.dataset.classes), random_stream(*draw, step, 0))
-                else:
-                    yield images, labels
+            for pixels, labels in loaded:
+                yield transform.normalise(pixels), labels
 
 
 def load(dataset: Dataset, request: Request) -> Batch:

@@ -19,6 +19,10 @@ class MixDraws(NamedTuple):
     top_left: np.ndarray  # int64 (N, 2): the first row and column of CutMix's rectangle
     bottom_right: np.ndarray  # int64 (N, 2): the row and column after its last
 
+    def of(self, part: slice) -> MixDraws:
+        """Return the draws for a part of the images."""
+        return MixDraws(*(values[part] for values in self))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Mixing:
@@ -54,28 +58,13 @@ class Mixing:
     def mix(
         self, images: np.ndarray, labels: np.ndarray, num_classes: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return mixed images float32 (N, C, H, W) and soft targets float32 (N, num_classes) that sum to 1.
+        """Return a whole batch mixed, as mix_pairs returns it, by the draws of `rng`."""
+        draws = self.draw(len(images), images.shape[2:], rng)
+        return mix_pairs((images, labels), (images[::-1], labels[::-1]), draws, num_classes)
 
-        images: float32 (N, C, H, W); labels: int64 (N,). The target of an image that is not mixed is one-hot.
-        """
-        count = len(images)
-        draws = self._draw(images.shape, rng)
-        one_hot = np.zeros((count, num_classes), np.float32)
-        one_hot[np.arange(count), labels] = 1
-        partner_share = 1 - draws.share
-        targets = draws.share[:, None] * one_hot + partner_share[:, None] * one_hot[::-1]
-        mixed = images.copy()
-        for i, partner in enumerate(images[::-1]):
-            if draws.is_cutmix[i]:
-                (top, left), (bottom, right) = draws.top_left[i], draws.bottom_right[i]
-                mixed[i, :, top:bottom, left:right] = partner[:, top:bottom, left:right]
-            elif partner_share[i]:
-                mixed[i] *= draws.share[i]
-                mixed[i] += partner * partner_share[i]
-        return mixed, targets
-
-    def _draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> MixDraws:
-        count, sides = shape[0], np.array(shape[2:])
+    def draw(self, count: int, size: tuple[int, ...], rng: np.random.Generator) -> MixDraws:
+        """Return the draws for a batch of `count` images of this height and width."""
+        sides = np.array(size)
         index = np.arange(count)
         draw_of_image = {"batch": 0 * index, "pair": np.minimum(index, index[::-1]), "elem": index}[self.mode]
         draws = draw_of_image.max() + 1
@@ -83,11 +72,37 @@ class Mixing:
         alpha = np.where(is_cutmix, self.cutmix, self.mixup)
         share = np.where(rng.random(draws) < self.probability, rng.beta(alpha, alpha), 1.0)
         centre = rng.integers(sides, size=(draws, 2))
-        size = (sides * np.sqrt(1 - share)[:, None]).astype(np.int64)
-        top_left = np.clip(centre - size // 2, 0, sides)
-        bottom_right = np.clip(centre + (size + 1) // 2, 0, sides)
+        cut = (sides * np.sqrt(1 - share)[:, None]).astype(np.int64)
+        top_left = np.clip(centre - cut // 2, 0, sides)
+        bottom_right = np.clip(centre + (cut + 1) // 2, 0, sides)
         kept_area = 1 - (bottom_right - top_left).prod(axis=1) / sides.prod()
         share = np.where(is_cutmix, kept_area, share).astype(np.float32)
         return MixDraws(
             share[draw_of_image], is_cutmix[draw_of_image], top_left[draw_of_image], bottom_right[draw_of_image]
         )
+
+
+def mix_pairs(
+    batch: tuple[np.ndarray, np.ndarray],
+    partners: tuple[np.ndarray, np.ndarray],
+    draws: MixDraws,
+    num_classes: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mixed images float32 (N, C, H, W) and soft targets float32 (N, num_classes) that sum to 1.
+
+    batch, partners: images float32 (N, C, H, W) and labels int64 (N,): each image is mixed with the partner at its
+    position. draws: those for the images of `batch`. The target of an image that is not mixed is one-hot.
+    """
+    (images, labels), (partner_images, partner_labels) = batch, partners
+    one_hot = np.eye(num_classes, dtype=np.float32)
+    partner_share = 1 - draws.share
+    targets = draws.share[:, None] * one_hot[labels] + partner_share[:, None] * one_hot[partner_labels]
+    mixed = images.copy()
+    for i, partner in enumerate(partner_images):
+        if draws.is_cutmix[i]:
+            (top, left), (bottom, right) = draws.top_left[i], draws.bottom_right[i]
+            mixed[i, :, top:bottom, left:right] = partner[:, top:bottom, left:right]
+        elif partner_share[i]:
+            mixed[i] *= draws.share[i]
+            mixed[i] += partner * partner_share[i]
+    return mixed, targets

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
@@ -70,7 +69,7 @@ def run_epoch(run: Run, trainer: Trainer, ema_trainer: Trainer | None, current: 
     """
     recipe, loader, progress = run.recipe, run.loader, run.progress
     title = f"epoch {epoch}/{recipe.epochs}"
-    steps, val_steps = loader.steps, math.ceil(len(loader.dataset.val) / recipe.batch_size)
+    steps = loader.steps
     rates = [
         learning_rate(
             recipe.schedule, recipe.lr, (epoch - 1) * steps + step, steps, recipe.epochs, recipe.warmup, recipe.lr_end
@@ -85,7 +84,7 @@ def run_epoch(run: Run, trainer: Trainer, ema_trainer: Trainer | None, current: 
         training_end = time.perf_counter()
         if ema_trainer:
             ema_trainer.load_weights(trainer.ema_weights())
-        val_batches = console.bar(f"{title} validation", val_steps, loader.val(build_transform(recipe)))
+        val_batches = console.bar(f"{title} validation", loader.val_steps, loader.val(build_transform(recipe)))
         val = validate(ema_trainer or trainer, val_batches, recipe, epoch, run.processes)
     except Diverged as error:
         names = loader.names(epoch - 1, error.step or steps)
@@ -116,21 +115,20 @@ def run_epoch(run: Run, trainer: Trainer, ema_trainer: Trainer | None, current: 
 def train_epoch(
     trainer: Trainer, batches: Iterable[Batch], rates: Sequence[float], epoch: int, processes: ProcessGroup
 ) -> Meter:
-    """Make one training step per batch, on this rank's slice of it, and return the mean loss and the accuracies.
+    """Make one training step per batch, and return the mean loss and the accuracies over all ranks.
 
     Loss and logits are those before the update. With mixed labels, the label of the larger weight counts for accuracy.
     Raises Diverged if a loss is not finite.
 
     Args:
         trainer: The trainer.
-        batches: The global batches.
+        batches: This rank's share of the global batches.
         rates: The learning rate of each step.
         epoch: The epoch, counted from 1, for errors.
         processes: The processes that train together.
     """
     meter = Meter()
-    for step, (batch, lr) in enumerate(zip(batches, rates, strict=True), 1):
-        images, targets = (array[processes.local_slice(len(array))] for array in batch)
+    for step, ((images, targets), lr) in enumerate(zip(batches, rates, strict=True), 1):
         loss, logits = trainer.step(images, targets, lr)
         if not math.isfinite(loss):
             raise Diverged(f"the loss became {loss} at step {step} of epoch {epoch}", step)
@@ -164,12 +162,12 @@ def _trainer_of_epoch(run: Run, trainer: Trainer, previous: Recipe, current: Rec
 def validate(
     trainer: Trainer, batches: Iterable[Batch], recipe: Recipe, epoch: int, processes: ProcessGroup = SINGLE_PROCESS
 ) -> Meter:
-    """Return the mean loss and the accuracies of batches, which are distributed over the processes one by one.
+    """Return the mean loss and the accuracies of the batches of all ranks; `batches` are those of this rank.
 
     Raises Diverged if the mean loss is not finite.
     """
     meter = Meter()
-    for images, labels in islice(batches, processes.rank, None, processes.world_size):
+    for images, labels in batches:
         logits = predict_padded(trainer, images, recipe.batch_size)
         meter.add(cross_entropy(logits, labels), logits, labels)
     meter = meter.all_reduced(processes)

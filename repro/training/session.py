@@ -114,7 +114,14 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
     trainer.load_state(state)
 
     folder = make_run_folder(path, recipe, spec, dataset, backend, processes)
-    with Loader(dataset, batch_size=recipe.batch_size, seed=recipe.seed, workers=recipe.workers) as loader:
+    with Loader(
+        dataset,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        workers=recipe.workers,
+        rank=processes.rank,
+        world_size=processes.world_size,
+    ) as loader:
         if resume:
             folder.remove_partial_files()
         else:
