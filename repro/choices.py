@@ -14,6 +14,8 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 DEVICES = ("cpu", "gpu")
 RESIZES = ("squash", "crop")
 INTERPOLATIONS = ("bilinear", "bicubic")
+CHECKS = ("start", "first-epoch")
+"""The times at which images are checked."""
 MIX_MODES = ("batch", "pair", "elem")
 CHANNELS = (3, 1)
 """Numbers of channels of an image: RGB or grey."""

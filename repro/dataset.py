@@ -87,14 +87,14 @@ def grid(arguments: argparse.Namespace) -> int:
 
 def check(arguments: argparse.Namespace) -> int:
     """Print the images that cannot be decoded; the exit code is 1 if there are any."""
-    from repro.data import open_dataset
-    from repro.data.image_check import unreadable_images
+    from repro.data import ImageCheck, open_dataset
     from repro.training import console
 
     dataset = open_dataset(arguments.data)
     total = len(dataset.train) + len(dataset.val)
-    with console.bar("checking images", total) as bar:
-        broken = unreadable_images(dataset, lambda done, total: bar.update())
+    images = ImageCheck(dataset, fresh=True)
+    with console.bar("checking images", images.images) as bar:
+        broken = images.unreadable(lambda done, total: bar.update())
     for line in broken:
         print(line)
     if dataset.ignored:

@@ -16,6 +16,12 @@ UMASK = os.umask(0o077)  # the mask can only be read by setting it, which is uns
 os.umask(UMASK)
 
 
+def user_cache(name: str) -> Path:
+    """Return the folder of this name in the user's cache, which need not exist."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".cache") / "repro" / name
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path to write to, which replaces `path` when the block ends without an error.

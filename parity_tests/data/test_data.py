@@ -1,5 +1,7 @@
 """Data sets: their images and splits, and the messages about unusable images."""
 
+import hashlib
+import json
 import os
 import shutil
 import struct
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from repro.data import Dataset, Loader, Transform, check_images, open_dataset
+from repro.data import Dataset, ImageCheck, Loader, Transform, check_images, open_dataset
 from repro.data.decode import decode
 from repro.errors import ReproError
 
@@ -104,6 +106,16 @@ def test_a_validation_folder_comes_before_test(name: str, pets: Path, tmp_path: 
     assert (len(data.train), len(data.val)) == (18, 17)
     assert data.split == f"folders train and {name}"
     assert data.ignored == ("folder test",)
+
+
+def test_digest_is_that_of_the_whole_json(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints hold it, so that it must stay the same."""
+    data = open_dataset(pets)
+    subsets = [[subset.names, subset.labels.tolist()] for subset in (data.train, data.val)]
+    expected = hashlib.sha256(json.dumps([data.classes, subsets]).encode()).hexdigest()[:12]
+    for piece in (1, 3, 13, 1000):
+        monkeypatch.setattr("repro.data.dataset.PIECE", piece)
+        assert data.digest == expected
 
 
 def test_digest_depends_only_on_the_split(pets: Path, tmp_path: Path) -> None:
@@ -278,16 +290,16 @@ def test_nothing_is_printed_about_odd_images(tmp_path: Path) -> None:
 
 def test_check_images_lists_all_that_are_unreadable(pets: Path) -> None:
     seen: list[tuple[int, int]] = []
-    check_images(open_dataset(pets), lambda done, total: seen.append((done, total)))
+    check_images(ImageCheck(open_dataset(pets)), lambda done, total: seen.append((done, total)))
     assert seen == [(number, 18) for number in range(1, 19)]
 
     (pets / "dog" / "07.png").write_bytes(b"")
     with pytest.raises(ReproError, match=r"^cannot read .*dog/07\.png \(not an image .*; replace or remove it"):
-        check_images(open_dataset(pets))
+        check_images(ImageCheck(open_dataset(pets)))
     for number in range(6):
         (pets / "cat" / f"{number:02d}.png").write_bytes(b"")
     with pytest.raises(ReproError, match=r"^cannot read 7 of 18 images: .*, \.\.\.; replace or remove them") as caught:
-        check_images(open_dataset(pets))
+        check_images(ImageCheck(open_dataset(pets)))
     assert str(caught.value).count(".png") == 5
 
 
@@ -298,7 +310,7 @@ def test_real_photographs(photographs: Path) -> None:
     data = open_dataset(photographs / "caltech16")
     assert len(data.classes) == 16
     assert (len(data.train), len(data.val)) == (1447, 370)
-    check_images(data)
+    check_images(ImageCheck(data))
     with Loader(data, batch_size=16) as loader:
         images, labels = next(loader.train(0, Transform(image_size=64, rotation=10)))
     assert len(set(labels.tolist())) > 4

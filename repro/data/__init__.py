@@ -5,10 +5,10 @@ bits.
 """
 
 from repro.data.dataset import Dataset, open_dataset
-from repro.data.image_check import check_images
+from repro.data.image_check import ImageCheck, check_images
 from repro.data.loader import Batch, Loader
 from repro.data.mixing import Mixing
 from repro.data.subset import Subset
 from repro.data.transform import Transform
 
-__all__ = ["Batch", "Dataset", "Loader", "Mixing", "Subset", "Transform", "check_images", "open_dataset"]
+__all__ = ["Batch", "Dataset", "ImageCheck", "Loader", "Mixing", "Subset", "Transform", "check_images", "open_dataset"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from repro.data.tar import tar_source
 from repro.errors import ReproError
 
 EVERY_FIFTH = "every-fifth"
+PIECE = 10_000  # elements of a list that become JSON at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +36,22 @@ class Dataset:
     @property
     def digest(self) -> str:
         """12 hex digits of the SHA-256 over classes, names and labels (not pixels): equal where the split is equal."""
-        subsets = [[subset.names, subset.labels.tolist()] for subset in (self.train, self.val)]
-        return hashlib.sha256(json.dumps([self.classes, subsets]).encode()).hexdigest()[:12]
+        digest = hashlib.sha256()
+        for piece in self._json():
+            digest.update(piece.encode())
+        return digest.hexdigest()[:12]
+
+    def _json(self) -> Iterator[str]:
+        """Yield [classes, [[names, labels], [names, labels]]] in pieces, since a million names are long."""
+        yield f"[{json.dumps(self.classes)}, [["
+        yield from _json_list(self.train.names)
+        yield ", "
+        yield from _json_list(self.train.labels.tolist())
+        yield "], ["
+        yield from _json_list(self.val.names)
+        yield ", "
+        yield from _json_list(self.val.labels.tolist())
+        yield "]]]"
 
 
 def open_dataset(source: str | Path, *, split: str | float = EVERY_FIFTH, seed: int = 0) -> Dataset:
@@ -97,3 +113,11 @@ def _draw(members: np.ndarray, fraction: float, rng: np.random.Generator) -> np.
     """Return a random selection of this fraction of `members`, rounded, but at least one and not all of them."""
     count = min(max(round(fraction * len(members)), 1), len(members) - 1)
     return rng.permutation(members)[:count]
+
+
+def _json_list(values: Sequence[object]) -> Iterator[str]:
+    """Yield the JSON of a list in pieces."""
+    yield "["
+    for start in range(0, len(values), PIECE):
+        yield (", " if start else "") + json.dumps(values[start : start + PIECE])[1:-1]
+    yield "]"

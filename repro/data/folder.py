@@ -125,7 +125,7 @@ def _subset(root: Path, prefix: str, list_folder: Lister, read: Read) -> tuple[t
             raise ReproError(f"{folder / name} holds no images ({' '.join(EXTENSIONS)}); {LAYOUT}")
         names += [f"{prefix}{name}/{image}" for image in images]
         labels += [label] * len(images)
-    return classes, Subset(tuple(names), np.array(labels, np.int64), read)
+    return classes, Subset(tuple(names), np.array(labels, np.int64), read, root)
 
 
 def _list_folder(root: Path, prefix: str) -> Listing:

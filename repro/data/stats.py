@@ -28,7 +28,7 @@ def statistics(
         return (Image.fromarray(transform.pixels(image)) if transform else image).histogram()
 
     counts = np.zeros(3 * 256, np.int64)
-    for image_counts in map_images([images], histogram, progress):
+    for image_counts in map_images([(images, range(len(images)))], histogram, progress):
         counts += image_counts
     mean, std = [], []
     for channel in counts.reshape(3, 256).tolist():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ class Subset:
     names: tuple[str, ...]
     labels: np.ndarray  # int64 (N,), positions in the data set's classes
     read: Read
+    root: Path | None = None  # the folder or archive that holds the images; None: they are in memory
 
     def __len__(self) -> int:
         return len(self.names)
@@ -29,7 +31,8 @@ class Subset:
 
     def select(self, mask: np.ndarray) -> Subset:
         """Return the images for which `mask`, bool (N,), is true."""
-        return Subset(tuple(self.names[i] for i in np.flatnonzero(mask)), self.labels[mask], self.read)
+        names = tuple(self.names[i] for i in np.flatnonzero(mask))
+        return replace(self, names=names, labels=self.labels[mask])
 
 
 class ImageSource(NamedTuple):

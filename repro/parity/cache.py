@@ -12,7 +12,6 @@ import hashlib
 import importlib.util
 import json
 import math
-import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ import numpy as np
 
 import repro
 from repro.errors import ReproError
-from repro.files import write_text
+from repro.files import user_cache, write_text
 from repro.interface.discovery import module_name
 from repro.parity.record import Record
 from repro.specs import CATALOGUE, Spec, find_spec
@@ -44,8 +43,7 @@ UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, Overflow
 
 def cache_folder() -> Path:
     """The folder of the records, in the user's cache."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".cache") / "repro" / "parity"
+    return user_cache("parity")
 
 
 class RecordCache:

@@ -7,7 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from repro.choices import CHANNELS, DEVICES, INTERPOLATIONS, MIX_MODES, OPTIMIZERS, PRECISIONS, RANGES, RESIZES, Range
+from repro.choices import (
+    CHANNELS,
+    CHECKS,
+    DEVICES,
+    INTERPOLATIONS,
+    MIX_MODES,
+    OPTIMIZERS,
+    PRECISIONS,
+    RANGES,
+    RESIZES,
+    Range,
+)
 from repro.interface.threads import MOST_THREADS
 from repro.training.loggers import WRITERS
 from repro.training.schedules import SCHEDULES
@@ -218,6 +229,12 @@ class Recipe:
     threads: int | None = recipe_field(
         "run", number(Range(1, MOST_THREADS, integer=True)), "threads that compute; another number changes rounding",
         None, default_text="OMP_NUM_THREADS, or else one for each core that is idle at the start",
+    )  # fmt: skip
+    check: str = recipe_field(
+        "run", one_of(*CHECKS),
+        "decode images that have not been checked yet at the start, or leave it to the first epoch, which then ends at "
+        "an image that cannot be read",
+        "start",
     )  # fmt: skip
     logs: str | None = recipe_field(
         "run", one_of(*WRITERS), "write logs for this viewer into the run folder", None, default_text="no logs"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from repro.training.recipe import Recipe
     from repro.training.run_folder import RunFolder, TrainingProgress
 
-CHANGEABLE_AT_RESUME = ("backend", "data", "device", "workers", "threads")
+CHANGEABLE_AT_RESUME = ("backend", "check", "data", "device", "threads", "workers")
 """The keys that may change when a run is resumed: weights fit every backend, and a digest identifies the data set."""
 
 
@@ -95,7 +95,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
         resume: Whether to continue from the checkpoint in `path`.
         processes: The processes that train together.
     """
-    from repro.data import Loader, check_images
+    from repro.data import ImageCheck, Loader, check_images
     from repro.training import console, loop, resolve
 
     recipe, spec, dataset = resolve_recipe(recipe, processes)
@@ -104,8 +104,12 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
     progress, weights, state = initial_state(recipe, spec, dataset, path, resume=resume)
     recipe = with_threads(recipe, processes)
     backend, device = start_backend(recipe)
-    with console.bar("checking images", len(dataset.train) + len(dataset.val)) as bar:
-        check_images(dataset, lambda done, total: bar.update())
+    if recipe.check == "start":
+        images = ImageCheck(dataset, rank=processes.rank, world_size=processes.world_size)
+        with console.bar("checking images", images.images) as bar:
+            check_images(images, lambda done, total: bar.update())
+        if images.failure:
+            print(f"the images will be checked again at the next start: cannot write {images.failure}")
     processes = processes.initialised(backend)
 
     make_trainer, drops = trainer_factory(backend, recipe, spec, processes)
