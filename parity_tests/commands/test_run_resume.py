@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import errno
+import itertools
+import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
 from parity_tests.support.image_folders import write_photos
-from parity_tests.support.made_up import QUICK
+from parity_tests.support.made_up import QUICK, SoftmaxRegression
 from parity_tests.support.runs import assert_equal_runs, assert_refused, stop_at
 from repro.cli import run_command
 from repro.errors import ReproError
 from repro.run import main
+from repro.training.run_folder import RunFolder
+from repro.weights import safetensors_file
 
 pytestmark = pytest.mark.usefixtures("made_up_backend")
 
@@ -32,6 +37,94 @@ def test_a_resumed_run_ends_like_one_that_never_stopped(monkeypatch, capsys, ste
     main(["--resume", "--out", "parts"])
     assert_equal_runs("whole", "parts")
     assert Path("parts/config.yaml").read_text() == Path("whole/config.yaml").read_text()
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize("step", [2, 5, 6, 13])  # the first three are around the end of the first epoch
+def test_a_run_resumes_in_the_middle_of_an_epoch(monkeypatch, capsys, step, workers) -> None:
+    flags = ["--rotation", "10", "--mixup", "0.5", "--cutmix", "1", "--workers", workers]
+    argv = [*QUICK, "--epochs", "3", "--checkpoint-steps", "1", *flags]
+    main([*argv, "--out", "whole"])
+    stop_at(monkeypatch, step, lambda trainer: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt) as end:
+        main([*argv, "--out", "parts"])
+    epoch, steps = divmod(step - 1, 5)
+    assert f"{epoch} of 3 epochs{f' and {steps} steps' if steps else ''} are saved" in str(end.value)
+    SoftmaxRegression.steps_taken = 0
+    monkeypatch.setattr(SoftmaxRegression, "stop", None)
+    main(["--resume", "--out", "parts"])
+    assert SoftmaxRegression.steps_taken == 15 - (step - 1)
+    assert_equal_runs("whole", "parts")
+
+
+def test_a_run_that_is_stopped_at_every_step_ends_like_one_that_never_stopped(monkeypatch) -> None:
+    argv = [*QUICK, "--epochs", "3", "--checkpoint-steps", "2"]
+    main([*argv, "--out", "whole"])
+    stops = 0
+    resume = [*argv, "--out", "parts"]
+    while True:
+        stop_at(monkeypatch, 4, lambda trainer: signal.raise_signal(signal.SIGINT))  # saved: 2 steps more
+        try:
+            main(resume)
+            break
+        except KeyboardInterrupt:
+            stops += 1
+            resume = ["--resume", "--out", "parts"]
+    assert stops == 5
+    assert_equal_runs("whole", "parts")
+    assert json.loads(Path("parts/summary.json").read_text())["epochs"] == 3
+
+
+def test_checkpoints_by_time(monkeypatch) -> None:
+    """The clock goes on by 30 seconds at each look."""
+    saved: list[tuple[int, int]] = []
+    write = RunFolder.write_checkpoint
+
+    def record(self, recipe, progress, trainer) -> None:
+        saved.append((progress.epoch, progress.partial.step))
+        write(self, recipe, progress, trainer)
+
+    ticks = itertools.count(0, 30)
+    monkeypatch.setattr("repro.training.loop.time.monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr(RunFolder, "write_checkpoint", record)
+    main([*QUICK, "--epochs", "2", "--checkpoint-minutes", "1", "--out", "a"])
+    assert saved == [(0, 0), (0, 2), (0, 4), (1, 0), (1, 2), (1, 4), (2, 0)]
+
+
+def test_the_last_checkpoints_are_kept_and_a_run_resumes_from_each(monkeypatch) -> None:
+    argv = [*QUICK, "--epochs", "2", "--checkpoint-steps", "2", "--keep", "3"]
+    main([*argv, "--out", "whole"])
+    names = ["epoch-0001-step-000002", "epoch-0001-step-000004", "epoch-0002-step-000000"]
+    kept = sorted(Path("whole/last").glob("epoch-*"))
+    assert [path.stem for path in kept] == names
+    assert kept[-1].samefile("whole/last/checkpoint.safetensors")
+    for number, checkpoint in enumerate(kept):
+        shutil.copytree("whole", f"parts{number}")
+        shutil.copy(checkpoint, f"parts{number}/last/checkpoint.safetensors")
+        main(["--resume", "--out", f"parts{number}"])
+        assert_equal_runs("whole", f"parts{number}")
+        assert sorted(path.stem for path in Path(f"parts{number}/last").glob("epoch-*")) == names
+
+    def no_links(*paths: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", no_links)
+    main([*argv, "--out", "copies"])
+    assert sorted(path.stem for path in Path("copies/last").glob("epoch-*")) == names
+    main([*QUICK, "--epochs", "1", "--out", "single"])
+    assert [path.name for path in Path("single/last").iterdir()] == ["checkpoint.safetensors"]
+
+
+def test_a_damaged_progress_is_refused() -> None:
+    main([*QUICK, "--epochs", "1", "--checkpoint-steps", "2", "--out", "a"])
+    path = Path("a/last/checkpoint.safetensors")
+    arrays, metadata = safetensors_file.load(path)
+    progress = json.loads(metadata["progress"])
+    assert progress["partial"] == {"step": 0, "meters": [], "dropout_calls": {}, "seconds": 0.0}
+    for partial in ({"step": "1"}, {"step": 1, "meters": [[1, 2, 3]]}, {"steps": 1}, [], {"dropout_calls": 3}, None):
+        text = json.dumps({**progress, "partial": partial})
+        safetensors_file.save(path, arrays, {**metadata, "progress": text})
+        assert_refused(main, ["--resume", "--out", "a"], "was not written by a training run")
 
 
 @pytest.mark.slow

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from repro.data import Batch
-from repro.interface import Trainer, TrainSettings
-from repro.interface.processes import ProcessGroup
+from repro.data import Batch, Loader, Mixing, Transform
+from repro.interface import TrainSettings
 from repro.run import main
-from repro.training import loop, resolve
-from repro.training.meters import Meter
+from repro.training import resolve
 from repro.training.recipe import Recipe
 from repro.training.recipe_sources import read_recipe_file
 
@@ -56,18 +54,15 @@ def train_all_recipes(name: str, configs: str, data: str, out: str) -> None:
 
 def train_until_killed(*argv: str) -> None:
     """Run the command repro.run, and kill this process before the second step of epoch 3."""
-    train_epoch = loop.train_epoch
+    train = Loader.train
 
-    def train_epoch_until_killed(
-        trainer: Trainer, batches: Iterable[Batch], rates: Sequence[float], epoch: int, processes: ProcessGroup
-    ) -> Meter:
-        def batches_until_killed() -> Iterator[Batch]:
-            for step, batch in enumerate(batches):
-                if (epoch, step) == (3, 1):
-                    os.kill(os.getpid(), signal.SIGKILL)
-                yield batch
+    def train_until(
+        self: Loader, epoch: int, transform: Transform, mixing: Mixing | None = None, *, start: int = 0
+    ) -> Iterator[Batch]:
+        for step, batch in enumerate(train(self, epoch, transform, mixing, start=start), start):
+            if (epoch, step) == (2, 1):
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield batch
 
-        return train_epoch(trainer, batches_until_killed(), rates, epoch, processes)
-
-    loop.train_epoch = train_epoch_until_killed
+    Loader.train = train_until  # type: ignore[method-assign]
     main(list(argv))

@@ -111,10 +111,13 @@ class Loader:
     def _order(self, epoch: int) -> np.ndarray:
         return random_stream(self.seed, epoch).permutation(len(self.dataset.train))[: self.steps * self.batch_size]
 
-    def train(self, epoch: int, transform: Transform, mixing: Mixing | None = None) -> Iterator[Batch]:
+    def train(
+        self, epoch: int, transform: Transform, mixing: Mixing | None = None, *, start: int = 0
+    ) -> Iterator[Batch]:
         """Yield this rank's share of `steps` batches of augmented training images in the order of `epoch`, from 0.
 
         The incomplete last batch is dropped; fewer images than a batch are one batch.
+        start: the number of batches to leave out at the beginning of the epoch.
         mixing: mixes the images of every batch, with soft targets float32 (N, classes) in place of the labels. A rank
         then also reads the images that it mixes with its own.
         Raises ReproError for an image that cannot be decoded.
@@ -126,11 +129,11 @@ class Loader:
         if mixing:
             positions = np.union1d(positions, size - 1 - positions)
         requests = (
-            Request(order[step * size + positions], transform, (self.seed, epoch)) for step in range(self.steps)
+            Request(order[step * size + positions], transform, (self.seed, epoch)) for step in range(start, self.steps)
         )
         first, first_partner = np.searchsorted(positions, [share.start, size - share.stop])
         own, partners = slice(first, first + count), slice(first_partner, first_partner + count)
-        for step, (images, labels) in enumerate(self._load(requests, transform)):
+        for step, (images, labels) in enumerate(self._load(requests, transform), start):
             if mixing:
                 draws = mixing.draw(size, images.shape[2:], random_stream(self.seed, epoch, step, 0)).of(share)
                 reversed_partners = images[partners][::-1], labels[partners][::-1]

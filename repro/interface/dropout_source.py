@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -27,18 +28,18 @@ class SeededDropout:
     """A repro.interface.contract.DropoutSource.
 
     Its numbers are a function of the seed, the epoch, the name of the layer and how often the layer has asked in this
-    epoch. A run that is resumed after an epoch therefore drops what it would have dropped, and every rank drops from
-    its slice of the global batch what a single process would drop there.
+    epoch, so that a resumed run drops what it would have dropped, and every rank drops from its slice of the global
+    batch what a single process would drop there.
     """
 
     def __init__(self, seed: int, processes: ProcessGroup = SINGLE_PROCESS):
         self.seed, self.processes = seed, processes
         self.begin_epoch(0)
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Start the numbers of an epoch."""
+    def begin_epoch(self, epoch: int, calls: Mapping[str, int] | None = None) -> None:
+        """Start the numbers of an epoch. calls: how often each layer has asked in it before the run was resumed."""
         self.epoch = epoch
-        self.calls: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter(calls)
 
     def __call__(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """Uniform float32 numbers in [0, 1) of this shape, whose first axis is the rank's images."""

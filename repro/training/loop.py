@@ -18,8 +18,33 @@ from repro.training import console
 from repro.training.meters import Meter, cross_entropy
 from repro.training.recipe import Recipe
 from repro.training.resolve import build_mixing, build_transform, recipe_at_epoch
-from repro.training.run_folder import DIVERGED_BATCH, LAST, RunFolder, TrainingProgress
+from repro.training.run_folder import DIVERGED_BATCH, LAST, PartialEpoch, RunFolder, TrainingProgress
 from repro.training.schedules import learning_rate
+
+
+class CheckpointSchedule:
+    """The decision after which steps of an epoch a checkpoint is saved: every `steps`, and after `minutes` without one.
+
+    None: not for this reason.
+    """
+
+    def __init__(self, steps: int | None, minutes: float | None) -> None:
+        self.steps, self.minutes = steps, minutes
+        self.saved()
+
+    def saved(self) -> None:
+        """Start the time anew."""
+        self.start = time.monotonic()
+
+    def is_due(self, step: int, processes: ProcessGroup) -> bool:
+        """Return whether to save after this step, the same on every rank. Collective: every rank must call it."""
+        due = self.steps is not None and step % self.steps == 0
+        if self.minutes is not None:
+            elapsed = time.monotonic() - self.start >= 60 * self.minutes and processes.is_main
+            due = bool(processes.all_reduce_sum(np.array([float(elapsed)]))[0]) or due  # the clock of the main process
+        if due:
+            self.saved()
+        return due
 
 
 @dataclass(frozen=True)
@@ -33,34 +58,36 @@ class Run:
     drops: SeededDropout  # the source of dropout of all models that make_trainer creates
     folder: RunFolder
     progress: TrainingProgress  # grows by a row with each epoch
+    schedule: CheckpointSchedule
     processes: ProcessGroup = SINGLE_PROCESS
 
 
 def fit(run: Run) -> None:
-    """Train from the epoch after `run.progress` to the recipe's last epoch, and save after each epoch.
+    """Train from the step after `run.progress` to the recipe's last epoch, and save after each epoch.
 
-    With an EMA of the weights, the EMA is validated and saved as the best weights. An epoch depends only on the recipe,
+    With an EMA of the weights, the EMA is validated and saved as the best weights. A step depends only on the recipe,
     its number, the trainer's arrays and the world size, so that a resumed run ends bit-identical to an uninterrupted
-    one. Raises Diverged if a loss is not finite; the run folder then keeps the state of the previous epoch.
+    one. Raises Diverged if a loss is not finite; the run folder then keeps the last checkpoint.
     """
     recipe, progress, trainer = run.recipe, run.progress, run.trainer
-    previous = recipe_at_epoch(recipe, max(progress.epoch, 1))
+    previous = recipe_at_epoch(recipe, progress.trainer_epoch)
     ema_trainer = None if recipe.ema_decay is None else run.make_trainer(recipe)
     for epoch in range(progress.epoch + 1, recipe.epochs + 1):
         current = recipe_at_epoch(recipe, epoch)
         trainer = _trainer_of_epoch(run, trainer, previous, current)
         previous = current
         row = run_epoch(run, trainer, ema_trainer, current, epoch)
+        run.schedule.saved()
         run.folder.save(recipe, progress, trainer, validated=ema_trainer or trainer)
         print(console.epoch_line(row, recipe.epochs), flush=True)
 
 
 def run_epoch(run: Run, trainer: Trainer, ema_trainer: Trainer | None, current: Recipe, epoch: int) -> dict[str, float]:
-    """Train and validate one epoch; append its row of metrics to the progress, and return the row.
+    """Train and validate one epoch or the rest of it; append its row of metrics to the progress, and return the row.
 
     Args:
         run: The run.
-        trainer: The trainer, with the weights of the previous epoch.
+        trainer: The trainer, with the weights that the progress describes.
         ema_trainer: Another trainer, which validates the EMA of the weights; None to validate the weights themselves.
         current: The recipe as it is in this epoch.
         epoch: The epoch, counted from 1.
@@ -76,11 +103,27 @@ def run_epoch(run: Run, trainer: Trainer, ema_trainer: Trainer | None, current: 
         )
         for step in range(steps)
     ]
-    start = time.perf_counter()
-    run.drops.begin_epoch(epoch)
-    batches = loader.train(epoch - 1, build_transform(current), build_mixing(current))
+    partial = progress.partial
+    start = time.perf_counter() - partial.seconds
+    run.drops.begin_epoch(epoch, partial.dropout_calls)
+    batches = loader.train(epoch - 1, build_transform(current), build_mixing(current), start=partial.step)
+
+    def after_step(step: int, meter: Meter) -> None:
+        if run.schedule.is_due(step, run.processes):
+            meters, seconds = meter.gathered(run.processes), time.perf_counter() - start
+            progress.partial = PartialEpoch(step, meters, dict(run.drops.calls), seconds)
+            run.folder.write_checkpoint(recipe, progress, trainer)
+
     try:
-        train = train_epoch(trainer, console.bar(title, steps, batches), rates, epoch, run.processes)
+        train = train_epoch(
+            trainer,
+            console.bar(title, steps - partial.step, batches),
+            rates,
+            epoch,
+            run.processes,
+            partial=partial,
+            after_step=after_step,
+        )
         training_end = time.perf_counter()
         if ema_trainer:
             ema_trainer.load_weights(trainer.ema_weights())
@@ -89,7 +132,7 @@ def run_epoch(run: Run, trainer: Trainer, ema_trainer: Trainer | None, current: 
     except Diverged as error:
         names = loader.names(epoch - 1, error.step or steps)
         run.folder.write_diverged_batch(names)
-        saved = f"epoch {epoch - 1}" if epoch > 1 else "the weights it began with"
+        saved = (f"epoch {epoch - 1}" if epoch > 1 else "the weights it began with") + progress.steps_text
         raise Diverged(
             f"{error}, on {', '.join(names[:3])}{', ...' * (len(names) > 3)} (all {len(names)} "
             f"in {run.folder.path / DIVERGED_BATCH}; {run.folder.path / LAST} holds {saved}); "
@@ -109,11 +152,19 @@ def run_epoch(run: Run, trainer: Trainer, ema_trainer: Trainer | None, current: 
     progress.history.append(row)
     progress.images += train.images
     progress.seconds += training_end - start
+    progress.partial = PartialEpoch()
     return row
 
 
 def train_epoch(
-    trainer: Trainer, batches: Iterable[Batch], rates: Sequence[float], epoch: int, processes: ProcessGroup
+    trainer: Trainer,
+    batches: Iterable[Batch],
+    rates: Sequence[float],
+    epoch: int,
+    processes: ProcessGroup,
+    *,
+    partial: PartialEpoch,
+    after_step: Callable[[int, Meter], object],
 ) -> Meter:
     """Make one training step per batch, and return the mean loss and the accuracies over all ranks.
 
@@ -122,17 +173,21 @@ def train_epoch(
 
     Args:
         trainer: The trainer.
-        batches: This rank's share of the global batches.
-        rates: The learning rate of each step.
+        batches: This rank's share of the global batches that remain.
+        rates: The learning rate of each step of the epoch.
         epoch: The epoch, counted from 1, for errors.
         processes: The processes that train together.
+        partial: The steps of the epoch that are finished.
+        after_step: Called with the number of finished steps and the meter of this rank.
     """
-    meter = Meter()
-    for step, ((images, targets), lr) in enumerate(zip(batches, rates, strict=True), 1):
+    meter = Meter.restored(partial.meters, processes)
+    remaining = zip(batches, rates[partial.step :], strict=True)
+    for step, ((images, targets), lr) in enumerate(remaining, partial.step + 1):
         loss, logits = trainer.step(images, targets, lr)
         if not math.isfinite(loss):
             raise Diverged(f"the loss became {loss} at step {step} of epoch {epoch}", step)
         meter.add(loss, logits, targets if targets.ndim == 1 else targets.argmax(1))
+        after_step(step, meter)
     return meter.all_reduced(processes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
 import numpy as np
@@ -48,6 +49,24 @@ class Meter:
         self.total_loss += loss * len(labels)
         self.top1_count += correct(logits, labels, 1)
         self.top5_count += correct(logits, labels, 5)
+
+    def gathered(self, processes: ProcessGroup) -> list[list[float]]:
+        """Return the values of every rank's meter. Collective: every rank must call it."""
+        rows = np.zeros((processes.world_size, 4))
+        rows[processes.rank] = astuple(self)
+        return processes.all_reduce_sum(rows.ravel()).reshape(rows.shape).tolist()
+
+    @classmethod
+    def restored(cls, rows: Sequence[Sequence[float]], processes: ProcessGroup) -> Meter:
+        """Return this rank's meter from the rows that `gathered` returned, perhaps at another world size."""
+        if len(rows) == processes.world_size:
+            values = list(rows[processes.rank])
+        elif rows and processes.is_main:
+            values = [sum(column) for column in zip(*rows, strict=True)]
+        else:
+            return cls()
+        images, total_loss, top1_count, top5_count = values
+        return cls(int(images), total_loss, int(top1_count), int(top5_count))
 
     def all_reduced(self, processes: ProcessGroup) -> Meter:
         """Return the sum of every rank's meter. Collective: every rank must call it."""

@@ -236,6 +236,18 @@ class Recipe:
         "an image that cannot be read",
         "start",
     )  # fmt: skip
+    checkpoint_steps: int | None = recipe_field(
+        "run", number(Range(1, 10**9, integer=True)), "save a checkpoint every N steps, too", None,
+        default_text="after each epoch only",
+    )  # fmt: skip
+    checkpoint_minutes: float | None = recipe_field(
+        "run", number(Range(0, 10**6, above=True)), "save a checkpoint after X minutes without one, too", None,
+        default_text="after each epoch only",
+    )  # fmt: skip
+    keep: int = recipe_field(
+        "run", number(Range(1, 1000, integer=True)),
+        "number of checkpoints to keep, besides the best weights; see docs/recipes.md", 1,
+    )  # fmt: skip
     logs: str | None = recipe_field(
         "run", one_of(*WRITERS), "write logs for this viewer into the run folder", None, default_text="no logs"
     )

@@ -6,7 +6,8 @@ metrics.jsonl                one line per epoch
 curves.png                   loss and accuracy over the epochs
 best.safetensors             the canonical weights of the first epoch with the highest validation top-1; with an
                              ema_decay, the EMA of the weights, which was validated
-last/checkpoint.safetensors  everything that the next epoch depends on, in one file, so that it is replaced atomically
+last/checkpoint.safetensors  everything that the next step depends on, in one file, so that it is replaced atomically
+last/epoch-*-step-*          the last checkpoints, if the recipe keeps several: finished epochs, and steps after them
 logs/                        logs for TensorBoard or VisualDL, if the recipe has `logs`
 diverged.txt                 the images of the batch whose loss was not finite, one per line, if the run diverged
 summary.json                 the result of the run, written after the last epoch
@@ -15,6 +16,7 @@ summary.json                 the result of the run, written after the last epoch
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -27,7 +29,7 @@ import numpy as np
 from repro.arrays import Arrays
 from repro.data import Dataset
 from repro.errors import ReproError
-from repro.files import write_text
+from repro.files import replacing, write_text
 from repro.interface import Trainer
 from repro.plots import curves
 from repro.specs import Spec
@@ -41,7 +43,18 @@ CONFIG, CLASSES = "config.yaml", "class_indices.json"
 METRICS_FILE, CURVES = "metrics.jsonl", "curves.png"
 DIVERGED_BATCH = "diverged.txt"
 BEST, LAST = "best.safetensors", "last/checkpoint.safetensors"
+KEPT = "epoch-*-step-*.safetensors"
 METRICS = ("epoch", "train_loss", "train_top1", "train_top5", "val_loss", "val_top1", "val_top5", "lr", "seconds")
+
+
+@dataclass(frozen=True)
+class PartialEpoch:
+    """The progress in an epoch that is not finished."""
+
+    step: int = 0  # number of finished steps
+    meters: list[list[float]] = field(default_factory=list)  # see Meter.gathered
+    dropout_calls: dict[str, int] = field(default_factory=dict)  # see SeededDropout.begin_epoch
+    seconds: float = 0.0  # time spent on these steps
 
 
 @dataclass
@@ -52,11 +65,22 @@ class TrainingProgress:
     history: list[dict[str, float]] = field(default_factory=list)  # the rows of metrics.jsonl
     images: int = 0  # number of images trained on, in all epochs
     seconds: float = 0.0  # time spent on training, without validation
+    partial: PartialEpoch = PartialEpoch()  # the epoch after the last finished one
 
     @property
     def epoch(self) -> int:
         """The last finished epoch, counted from 1; 0 if no epoch is finished."""
         return len(self.history)
+
+    @property
+    def trainer_epoch(self) -> int:
+        """The epoch in which the trainer's state arose, counted from 1."""
+        return max(self.epoch + (self.partial.step > 0), 1)
+
+    @property
+    def steps_text(self) -> str:
+        """The steps after the last finished epoch in words, such as " and 30 steps", or ""."""
+        return f" and {self.partial.step} steps" if self.partial.step else ""
 
     @property
     def best(self) -> dict[str, float]:
@@ -124,13 +148,29 @@ class RunFolder:
             if progress.best is progress.history[-1]:
                 best = {"epoch": str(progress.epoch), "val_top1": str(progress.best["val_top1"])}
                 safetensors_file.save(self.path / BEST, validated.weights(), {**self.provenance, **best})
-        arrays = {f"weights/{name}": array for name, array in trainer.weights().items()}
-        arrays |= {f"optimizer/{name}": array for name, array in trainer.state().items()}
         if recipe.logs and progress.history:
             if self.log_writer is None:
                 self.log_writer = loggers.log_writer_class(recipe.logs)(logdir=str(self.path / "logs"))
             loggers.log_metrics(self.log_writer, progress.history[-1])
-        safetensors_file.save(self.path / LAST, arrays, {**self.provenance, "progress": json.dumps(asdict(progress))})
+        self.write_checkpoint(recipe, progress, trainer)
+
+    def write_checkpoint(self, recipe: Recipe, progress: TrainingProgress, trainer: Trainer) -> None:
+        """Replace the checkpoint, and keep as many of the last ones under names of their own as the recipe says."""
+        arrays = {f"weights/{name}": array for name, array in trainer.weights().items()}
+        arrays |= {f"optimizer/{name}": array for name, array in trainer.state().items()}
+        last = self.path / LAST
+        safetensors_file.save(last, arrays, {**self.provenance, "progress": json.dumps(asdict(progress))})
+        if recipe.keep > 1:
+            copy = last.with_name(f"epoch-{progress.epoch:04d}-step-{progress.partial.step:06d}.safetensors")
+            copy.unlink(missing_ok=True)  # of a run that was resumed from an earlier checkpoint
+            try:
+                os.link(last, copy)
+            except OSError:  # a file system without hard links
+                with replacing(copy) as temporary:
+                    shutil.copyfile(last, temporary)
+            kept = sorted(last.parent.glob(KEPT), key=lambda path: path.stat().st_mtime_ns)
+            for path in kept[: -recipe.keep]:
+                path.unlink()
 
     def summarise(self, recipe: Recipe, progress: TrainingProgress, dataset: Dataset) -> dict[str, Any]:
         """Write summary.json, and return its values. Its `seconds` are those of all epochs, including validation."""
@@ -164,6 +204,9 @@ class SilentRunFolder(RunFolder):
         """Write nothing."""
 
     def save(self, recipe: Recipe, progress: TrainingProgress, trainer: Trainer, *, validated: Trainer) -> None:
+        """Write nothing."""
+
+    def write_checkpoint(self, recipe: Recipe, progress: TrainingProgress, trainer: Trainer) -> None:
         """Write nothing."""
 
 
@@ -203,8 +246,12 @@ def parse_progress(metadata: Mapping[str, str], path: Path) -> TrainingProgress:
     Raises ReproError if the metadata has no valid progress.
     """
     try:
-        progress = TrainingProgress(**json.loads(metadata["progress"]))
+        values = json.loads(metadata["progress"])
+        partial = PartialEpoch(**values.pop("partial", {}))  # absent in runs before checkpoints within epochs
+        progress = TrainingProgress(**values, partial=partial)
         numbers = [progress.images, progress.seconds, *(row[key] for row in progress.history for key in METRICS)]
+        numbers += [partial.step, partial.seconds, *partial.dropout_calls.values()]
+        numbers += [number for images, loss, top1, top5 in partial.meters for number in (images, loss, top1, top5)]
         if not isinstance(progress.digest, str) or not all(isinstance(value, (int, float)) for value in numbers):
             raise ValueError
         return progress

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from repro.training.recipe import Recipe
     from repro.training.run_folder import RunFolder, TrainingProgress
 
-CHANGEABLE_AT_RESUME = ("backend", "check", "data", "device", "threads", "workers")
+CHANGEABLE_AT_RESUME = (
+    "backend", "check", "checkpoint_minutes", "checkpoint_steps", "data", "device", "keep", "threads",
+    "workers",
+)  # fmt: skip
 """The keys that may change when a run is resumed: weights fit every backend, and a digest identifies the data set."""
 
 
@@ -113,7 +116,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
     processes = processes.initialised(backend)
 
     make_trainer, drops = trainer_factory(backend, recipe, spec, processes)
-    trainer = make_trainer(resolve.recipe_at_epoch(recipe, max(progress.epoch, 1)))
+    trainer = make_trainer(resolve.recipe_at_epoch(recipe, progress.trainer_epoch))
     trainer.load_weights(weights)
     trainer.load_state(state)
 
@@ -130,12 +133,13 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
             folder.remove_partial_files()
         else:
             folder.create(recipe, progress, trainer)
-        run = loop.Run(recipe, loader, trainer, make_trainer, drops, folder, progress, processes)
+        schedule = loop.CheckpointSchedule(recipe.checkpoint_steps, recipe.checkpoint_minutes)
+        run = loop.Run(recipe, loader, trainer, make_trainer, drops, folder, progress, schedule, processes)
         print(_headline(run, spec, backend, device))
         try:
             loop.fit(run)
         except KeyboardInterrupt:
-            saved = f"{progress.epoch} of {recipe.epochs} epochs are saved"
+            saved = f"{progress.epoch} of {recipe.epochs} epochs{progress.steps_text} are saved"
             raise KeyboardInterrupt(f"{saved}; resume with: python -m repro.run --resume --out {path}") from None
     if processes.is_main:
         summary = folder.summarise(recipe, progress, dataset)
