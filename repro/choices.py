@@ -16,6 +16,8 @@ RESIZES = ("squash", "crop")
 INTERPOLATIONS = ("bilinear", "bicubic")
 CHECKS = ("start", "first-epoch")
 """The times at which images are checked."""
+BALANCES = ("sampling", "loss")
+"""The ways in which all classes count the same in training."""
 MIX_MODES = ("batch", "pair", "elem")
 CHANNELS = (3, 1)
 """Numbers of channels of an image: RGB or grey."""
@@ -65,6 +67,7 @@ RANGES = {
     "rotation": Range(0, 180),
     "flip": FRACTION,
     "rand_augment": Range(0, 10, integer=True),
+    "jitter": FRACTION,
     "magnitude": Range(0, 10),
     "cutout": FRACTION,
     "mixup": Range(0, 1000),

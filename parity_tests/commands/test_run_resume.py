@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from parity_tests.support.image_folders import write_photos
-from parity_tests.support.made_up import QUICK, SoftmaxRegression
+from parity_tests.support.made_up import QUICK, SoftmaxRegression, metrics
 from parity_tests.support.runs import assert_equal_runs, assert_refused, stop_at
 from repro.cli import run_command
 from repro.errors import ReproError
@@ -113,6 +113,20 @@ def test_the_last_checkpoints_are_kept_and_a_run_resumes_from_each(monkeypatch) 
     assert sorted(path.stem for path in Path("copies/last").glob("epoch-*")) == names
     main([*QUICK, "--epochs", "1", "--out", "single"])
     assert [path.name for path in Path("single/last").iterdir()] == ["checkpoint.safetensors"]
+
+
+def test_a_run_ends_without_improvement_and_may_go_on(capsys) -> None:
+    argv = [*QUICK, "--lr", "1e-9", "--schedule", "constant", "--epochs", "5"]
+    main([*argv, "--patience", "2", "--out", "a"])
+    assert "no better validation top-1 in 2 epochs: the run ends after 3 epochs" in capsys.readouterr().out
+    assert json.loads(Path("a/summary.json").read_text())["epochs"] == len(metrics("a")) == 3
+    main(["--resume", "--out", "a"])
+    assert len(metrics("a")) == 3
+    main(["--resume", "--out", "a", "--patience", "3"])
+    assert len(metrics("a")) == 4
+    main(["--resume", "--out", "a", "--patience", "none"])
+    main([*argv, "--out", "whole"])
+    assert_equal_runs("a", "whole")
 
 
 def test_a_damaged_progress_is_refused() -> None:

@@ -152,7 +152,8 @@ def test_grey_is_one_channel() -> None:
 # All steps
 
 
-ALL: dict[str, Any] = {"resize": "crop", "pad": 3, "rotation": 20, "flip": 0.5, "rand_augment": 2, "cutout": 0.5}
+ALL: dict[str, Any] = {"resize": "crop", "pad": 3, "rotation": 20, "flip": 0.5, "jitter": 0.4}
+ALL |= {"rand_augment": 2, "cutout": 0.5}
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -183,6 +184,7 @@ def test_a_step_that_is_off_draws_nothing(name: str) -> None:
         ({"pad": -1}, "pad must be a whole number from 0 to 64"), ({"pad": 9}, "pad must be at most the image size, 8"),
         ({"pad": 1.5}, "pad must be"), ({"cutout": 1.1}, "cutout must be a number from 0 to 1, not 1.1"),
         ({"cutout": float("nan")}, "cutout must be"), ({"rand_augment": -1}, "rand_augment must be a whole number"),
+        ({"jitter": 1.5}, "jitter must be a number from 0 to 1"),
         ({"rand_augment": 1.0}, "rand_augment must be"), ({"magnitude": 11}, "magnitude must be a number from 0 to 10"),
         ({"magnitude": float("nan")}, "magnitude must be"), ({"channels": 4}, r"channels must be 3 \(RGB\) or 1"),
         ({"channels": 1}, "mean and std must be one number each"),
@@ -193,6 +195,16 @@ def test_a_step_that_is_off_draws_nothing(name: str) -> None:
 def test_transforms_out_of_range_are_refused(wrong: dict, message: str) -> None:
     with pytest.raises(ReproError, match=message):
         Transform(**{"image_size": 8, **wrong})
+
+
+# Colour jitter
+
+
+def test_jitter_of_a_single_grey_changes_only_its_brightness() -> None:
+    values = np.array([pixels[0, 0] for pixels in drawn(Transform(image_size=2, jitter=0.4), grey([100, 100]))])
+    assert (values == values[:, :1]).all()
+    assert values.min() >= 60 and values.max() <= 140
+    assert values.min() < 62 and values.max() > 138 and abs(values.mean() - 100) < 3
 
 
 # RandAugment
@@ -236,6 +248,11 @@ def test_magnitude_0_changes_little_and_10_much() -> None:
 def test_operations_are_those_of_torchvision(run_program: Run, require_backend: Require) -> None:
     require_backend("torch")
     assert run_program("torch", "transforms:compare_operations") == 4 * 31 * (14 + 9)
+
+
+def test_jitter_is_that_of_torchvision(run_program: Run, require_backend: Require) -> None:
+    require_backend("torch")
+    assert run_program("torch", "transforms:compare_jitter") == 6  # orders
 
 
 def test_crops_are_those_of_torchvision(run_program: Run, require_backend: Require) -> None:

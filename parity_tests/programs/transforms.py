@@ -11,6 +11,7 @@ from PIL import Image
 from repro.data import Transform
 from repro.data.rand_augment import OPERATIONS
 from repro.data.rng import random_stream
+from repro.data.transform import colour_jitter
 
 TORCHVISION_NAMES = {
     "identity": "Identity", "autocontrast": "AutoContrast", "equalize": "Equalize", "rotate": "Rotate",
@@ -55,6 +56,25 @@ def compare_operations() -> int:
                     assert actual.tobytes() == expected.tobytes(), (name, level, sign, image.mode)
                     compared += 1
     return compared
+
+
+def compare_jitter() -> int:
+    """Compare colour jitter with torchvision's, and return the number of orders of the changes that occurred."""
+    from torchvision.transforms import functional
+
+    changes = functional.adjust_brightness, functional.adjust_contrast, functional.adjust_saturation
+    orders = set()
+    for image in _images():
+        for index in range(60):
+            rng = random_stream(0, 0, index)
+            factors, order = rng.uniform(0.2, 1.8, 3), rng.permutation(3)
+            expected = image
+            for number in order:
+                expected = changes[number](expected, factors[number])
+            actual = colour_jitter(image, 0.8, random_stream(0, 0, index))
+            assert actual.tobytes() == expected.tobytes(), (index, image.mode)
+            orders.add(tuple(order.tolist()))
+    return len(orders)
 
 
 class Recorded(np.random.Generator):

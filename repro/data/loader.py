@@ -31,7 +31,7 @@ Batch = tuple[np.ndarray, np.ndarray]  # images, labels or soft targets
 class Request(NamedTuple):
     """The description of a batch that a loading process receives."""
 
-    indices: np.ndarray  # int64 (N,)
+    indices: np.ndarray  # int64 (N,); those of repetitions in an epoch are larger by multiples of the number of images
     transform: Transform
     draw: tuple[int, int] | None  # (seed, epoch) of a training batch; None: validation images, not augmented
 
@@ -47,6 +47,8 @@ class Loader:
     batch_size: images in a global batch, at least 1.
     workers: processes that load images; 0 loads them in this process.
     rank, world_size: this process among those that train together. Each must have as many images of a batch.
+    balance: makes all classes count the same in training: "sampling" draws as many images of each class, repeats those
+    of small classes, and "loss" gives each class's images a weight in the targets, with a mean of 1 over all images.
     Raises ReproError for values out of range.
     """
 
@@ -59,13 +61,14 @@ class Loader:
         workers: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        balance: str | None = None,
     ) -> None:
         if batch_size < 1:
             raise ReproError(f"batch size must be at least 1, not {batch_size}")
         if workers < 0:
             raise ReproError(f"workers must be 0 (load in this process) or more, not {workers}")
         self.dataset, self.batch_size, self.seed, self.workers = dataset, batch_size, seed, workers
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.balance = rank, world_size, balance
         if self._train_size % world_size:
             raise ReproError(f"a batch of {self._train_size} images has no equal parts for {world_size} processes")
         self._pool = None
@@ -106,10 +109,23 @@ class Loader:
     def names(self, epoch: int, step: int) -> list[str]:
         """Return the names of the images in a global training batch. Steps are counted from 1."""
         indices = self._order(epoch)[(step - 1) * self.batch_size : step * self.batch_size]
-        return [self.dataset.train.names[index] for index in indices]
+        return [self.dataset.train.names[index % len(self.dataset.train)] for index in indices]
 
     def _order(self, epoch: int) -> np.ndarray:
-        return random_stream(self.seed, epoch).permutation(len(self.dataset.train))[: self.steps * self.batch_size]
+        rng, images = random_stream(self.seed, epoch), len(self.dataset.train)
+        if self.balance == "sampling":
+            return balanced_order(
+                self.dataset.train.labels, len(self.dataset.classes), self.steps * self._train_size, rng
+            )
+        return rng.permutation(images)[: self.steps * self.batch_size]
+
+    @property
+    def _class_targets(self) -> np.ndarray | None:
+        """Return the target of each class, float32 (classes, classes), if the loss is balanced."""
+        if self.balance != "loss":
+            return None
+        counts = np.bincount(self.dataset.train.labels, minlength=len(self.dataset.classes))
+        return np.diag(counts.sum() / (len(counts) * counts)).astype(np.float32)
 
     def train(
         self, epoch: int, transform: Transform, mixing: Mixing | None = None, *, start: int = 0
@@ -118,8 +134,8 @@ class Loader:
 
         The incomplete last batch is dropped; fewer images than a batch are one batch.
         start: the number of batches to leave out at the beginning of the epoch.
-        mixing: mixes the images of every batch, with soft targets float32 (N, classes) in place of the labels. A rank
-        then also reads the images that it mixes with its own.
+        mixing: mixes the images of every batch. A rank then also reads the images that it mixes with its own. With
+        mixing or a balanced loss, soft targets float32 (N, classes) are in place of the labels.
         Raises ReproError for an image that cannot be decoded.
         """
         order, size = self._order(epoch), self._train_size
@@ -131,15 +147,19 @@ class Loader:
         requests = (
             Request(order[step * size + positions], transform, (self.seed, epoch)) for step in range(start, self.steps)
         )
+        class_targets = self._class_targets
         first, first_partner = np.searchsorted(positions, [share.start, size - share.stop])
         own, partners = slice(first, first + count), slice(first_partner, first_partner + count)
         for step, (images, labels) in enumerate(self._load(requests, transform), start):
             if mixing:
                 draws = mixing.draw(size, images.shape[2:], random_stream(self.seed, epoch, step, 0)).of(share)
                 reversed_partners = images[partners][::-1], labels[partners][::-1]
-                yield mix_pairs((images[own], labels[own]), reversed_partners, draws, len(self.dataset.classes))
+                one_hot = (
+                    np.eye(len(self.dataset.classes), dtype=np.float32) if class_targets is None else class_targets
+                )
+                yield mix_pairs((images[own], labels[own]), reversed_partners, draws, one_hot)
             else:
-                yield images, labels
+                yield images, labels if class_targets is None else class_targets[labels]
 
     def val(self, transform: Transform) -> Iterator[Batch]:
         """Yield this rank's batches of the validation images, which are in order; the last batch may be smaller."""
@@ -163,10 +183,27 @@ def load(dataset: Dataset, request: Request) -> Batch:
     indices, transform, draw = request
     subset = dataset.val if draw is None else dataset.train
     images = []
-    for index in indices.tolist():
-        rng = None if draw is None else random_stream(*draw, index)
+    for number in indices.tolist():
+        repetition, index = divmod(number, len(subset))
+        key = (index, repetition) if repetition else (index,)
+        rng = None if draw is None else random_stream(*draw, *key)
         images.append(transform.pixels(subset.image(index), rng))
-    return np.stack(images), subset.labels[indices]
+    return np.stack(images), subset.labels[indices % len(subset)]
+
+
+def balanced_order(labels: np.ndarray, classes: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return `size` images in random order, as many of each class as of the others, or one more.
+
+    Images are repeated once all of their class were drawn. The result, int64 (size,), is index + repetition * images.
+    """
+    counts = np.full(classes, size // classes)
+    counts[rng.permutation(classes)[: size % classes]] += 1
+    drawn = []
+    for label, count in enumerate(counts.tolist()):
+        members = np.flatnonzero(labels == label)
+        rounds = [rng.permutation(members) + n * len(labels) for n in range(-(-count // len(members)))]
+        drawn.append(np.concatenate([*rounds, members[:0]])[:count])
+    return rng.permutation(np.concatenate(drawn))
 
 
 def _ahead(pool: ProcessPoolExecutor, requests: Iterator[Request], ahead: int) -> Generator[Batch, None, None]:

@@ -60,7 +60,8 @@ class Mixing:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return a whole batch mixed, as mix_pairs returns it, by the draws of `rng`."""
         draws = self.draw(len(images), images.shape[2:], rng)
-        return mix_pairs((images, labels), (images[::-1], labels[::-1]), draws, num_classes)
+        one_hot = np.eye(num_classes, dtype=np.float32)
+        return mix_pairs((images, labels), (images[::-1], labels[::-1]), draws, one_hot)
 
     def draw(self, count: int, size: tuple[int, ...], rng: np.random.Generator) -> MixDraws:
         """Return the draws for a batch of `count` images of this height and width."""
@@ -86,17 +87,17 @@ def mix_pairs(
     batch: tuple[np.ndarray, np.ndarray],
     partners: tuple[np.ndarray, np.ndarray],
     draws: MixDraws,
-    num_classes: int,
+    class_targets: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return mixed images float32 (N, C, H, W) and soft targets float32 (N, num_classes) that sum to 1.
+    """Return mixed images float32 (N, C, H, W) and soft targets float32 (N, classes).
 
     batch, partners: images float32 (N, C, H, W) and labels int64 (N,): each image is mixed with the partner at its
-    position. draws: those for the images of `batch`. The target of an image that is not mixed is one-hot.
+    position. draws: those for the images of `batch`. class_targets: the target of each class, float32 (classes,
+    classes), such as the identity matrix, with which targets sum to 1.
     """
     (images, labels), (partner_images, partner_labels) = batch, partners
-    one_hot = np.eye(num_classes, dtype=np.float32)
     partner_share = 1 - draws.share
-    targets = draws.share[:, None] * one_hot[labels] + partner_share[:, None] * one_hot[partner_labels]
+    targets = draws.share[:, None] * class_targets[labels] + partner_share[:, None] * class_targets[partner_labels]
     mixed = images.copy()
     for i, partner in enumerate(partner_images):
         if draws.is_cutmix[i]:

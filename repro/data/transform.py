@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageEnhance, ImageOps
 
 from repro.choices import CHANNELS, INTERPOLATIONS, RANGES, RESIZES, check_range
 from repro.data import rand_augment
@@ -24,7 +24,7 @@ CUTOUT_AREA, CUTOUT_RATIO = (0.02, 0.4), (0.4, 2.5)
 
 @dataclass(frozen=True, kw_only=True)
 class Transform:
-    """The steps grey -> resize -> (in training: pad -> rotate -> flip -> RandAugment -> cutout) -> normalise.
+    """The steps grey -> resize -> (in training: pad -> rotate -> flip -> jitter -> RandAugment -> cutout) -> normalise.
 
     All steps except the last are applied where the image is loaded, and the last one to batches, since bytes travel
     between processes several times as fast as float32. Random numbers are drawn in the order of the steps, and a step
@@ -45,6 +45,9 @@ class Transform:
     pad: int = 0  # black pixels added on each side before a random crop (He et al., arXiv:1512.03385, section 4.2: 4)
     rotation: float = 0.0  # degrees: the angle is uniform(-rotation, rotation); corners become black
     flip: float = 0.0  # probability of mirroring left to right
+    jitter: float = (
+        0.0  # brightness, contrast and saturation change by factors that are uniform(1 - jitter, 1 + jitter)
+    )
     rand_augment: int = 0  # number of operations drawn from rand_augment.OPERATIONS
     magnitude: float = 9.0  # magnitude of these operations, from 0 to 10
     cutout: float = 0.0  # probability of erasing a rectangle
@@ -53,7 +56,17 @@ class Transform:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "crop_fraction", "pad", "rotation", "flip", "rand_augment", "magnitude", "cutout"):
+        for name in (
+            "image_size",
+            "crop_fraction",
+            "pad",
+            "rotation",
+            "flip",
+            "jitter",
+            "rand_augment",
+            "magnitude",
+            "cutout",
+        ):
             check_range(name, getattr(self, name))
         if self.pad > self.image_size:
             raise ReproError(f"pad must be at most the image size, {self.image_size}, not {self.pad}")
@@ -97,6 +110,8 @@ class Transform:
             image = image.rotate(rng.uniform(-self.rotation, self.rotation))  # nearest pixel, as the frameworks do
         if self.flip and rng.random() < self.flip:
             image = ImageOps.mirror(image)
+        if self.jitter:
+            image = colour_jitter(image, self.jitter, rng)
         if self.rand_augment:
             image = rand_augment.rand_augment(image, self.rand_augment, self.magnitude, rng)
         if self.cutout and rng.random() < self.cutout:
@@ -150,6 +165,18 @@ def crop_middle(image: Image.Image, width: int, height: int) -> Image.Image:
     width, height = min(width, image.width), min(height, image.height)
     left, top = round((image.width - width) / 2), round((image.height - height) / 2)
     return image.crop((left, top, left + width, top + height))
+
+
+def colour_jitter(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
+    """Return an image with another brightness, contrast and saturation, changed in random order by random factors.
+
+    The operations are those of torchvision's ColorJitter (brightness, contrast, saturation) on Pillow's images.
+    """
+    enhancers = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
+    factors = rng.uniform(1 - strength, 1 + strength, 3)
+    for number in rng.permutation(3).tolist():
+        image = enhancers[number](image).enhance(float(factors[number]))
+    return image
 
 
 def cutout_box(size: int, rng: np.random.Generator) -> Box:

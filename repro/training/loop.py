@@ -73,6 +73,9 @@ def fit(run: Run) -> None:
     previous = recipe_at_epoch(recipe, progress.trainer_epoch)
     ema_trainer = None if recipe.ema_decay is None else run.make_trainer(recipe)
     for epoch in range(progress.epoch + 1, recipe.epochs + 1):
+        if recipe.patience and progress.history and progress.epoch - progress.best["epoch"] >= recipe.patience:
+            print(f"no better validation top-1 in {recipe.patience} epochs: the run ends after {progress.epoch} epochs")
+            break
         current = recipe_at_epoch(recipe, epoch)
         trainer = _trainer_of_epoch(run, trainer, previous, current)
         previous = current

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from repro.choices import (
+    BALANCES,
     CHANNELS,
     CHECKS,
     DEVICES,
@@ -95,6 +96,11 @@ class Recipe:
         "validation images: every fifth of each class, or a fraction of each class drawn with --seed",
         "every-fifth",
     )  # fmt: skip
+    balance: str | None = recipe_field(
+        "data", one_of(*BALANCES),
+        "make all classes count the same in training: draw as many images of each class, or weight their losses", None,
+        default_text="no balance",
+    )  # fmt: skip
     channels: int = recipe_field("data", one_of_integers(*CHANNELS), "image channels: 3 (RGB) or 1 (grey)", 3)
     image_size: int | None = recipe_field(
         "data", number(RANGES["image_size"]), "height and width in pixels to which images are resized", None,
@@ -127,6 +133,10 @@ class Recipe:
     flip: float = recipe_field(
         "augmentation", number(RANGES["flip"]), "probability of mirroring a training image left to right", 0.0
     )
+    jitter: float = recipe_field(
+        "augmentation", number(RANGES["jitter"]),
+        "change brightness, contrast and saturation of a training image, each by a random factor from 1-X to 1+X", 0.0,
+    )  # fmt: skip
     rand_augment: int = recipe_field(
         "augmentation", number(RANGES["rand_augment"]), "number of RandAugment operations on each training image", 0
     )
@@ -159,6 +169,10 @@ class Recipe:
     epochs: int = recipe_field(
         "optimisation", number(Range(1, 100_000, integer=True)), "passes over the training images", 12
     )
+    patience: int | None = recipe_field(
+        "optimisation", number(Range(1, 100_000, integer=True)),
+        "end the run after N epochs without a better validation top-1", None, default_text="train all epochs",
+    )  # fmt: skip
     stages: int = recipe_field(
         "optimisation", number(Range(1, 100, integer=True)),
         "stages of equal length of progressive learning; 1 is off", 1,

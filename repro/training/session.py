@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from repro.training.run_folder import RunFolder, TrainingProgress
 
 CHANGEABLE_AT_RESUME = (
-    "backend", "check", "checkpoint_minutes", "checkpoint_steps", "data", "device", "keep", "threads",
+    "backend", "check", "checkpoint_minutes", "checkpoint_steps", "data", "device", "keep", "patience", "threads",
     "workers",
 )  # fmt: skip
 """The keys that may change when a run is resumed: weights fit every backend, and a digest identifies the data set."""
@@ -128,6 +128,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
         workers=recipe.workers,
         rank=processes.rank,
         world_size=processes.world_size,
+        balance=recipe.balance,
     ) as loader:
         if resume:
             folder.remove_partial_files()
