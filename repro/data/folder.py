@@ -14,6 +14,7 @@ from PIL import Image
 
 from repro.data.decode import EXTENSIONS, decode
 from repro.data.subset import ImageSource, Read, Subset
+from repro.data.val_list import listed_subset
 from repro.errors import ReproError
 
 LAYOUT = (
@@ -36,7 +37,7 @@ Lister = Callable[[str], Listing]  # path of a folder in the data set ("", "trai
 
 
 @dataclass(frozen=True)
-class _Images:
+class FolderImages:
     """Reads the images of a folder by their paths in it."""
 
     root: Path
@@ -52,7 +53,7 @@ def folder_source(root: Path) -> ImageSource:
     """
     if not root.is_dir():
         raise ReproError(f"{root} is not a folder; {LAYOUT}" if root.exists() else f"no such folder: {root}; {LAYOUT}")
-    return source_in_layout(root, partial(_list_folder, root), _Images(root))
+    return source_in_layout(root, partial(_list_folder, root), FolderImages(root))
 
 
 def source_in_layout(root: Path, list_folder: Lister, read: Read) -> ImageSource:
@@ -69,9 +70,14 @@ def source_in_layout(root: Path, list_folder: Lister, read: Read) -> ImageSource
     if "train" not in folders or validation is None:
         classes, images = _subset(root, "", list_folder, read)
         return ImageSource(classes, (images,), ignored=_ignored([""], classes, list_folder))
-    (classes, train), (val_classes, val) = (
-        _subset(root, f"{name}/", list_folder, read) for name in ("train", validation)
-    )
+    classes, train = _subset(root, "train/", list_folder, read)
+    listing = list_folder(f"{validation}/")
+    if listing.images and not listing.folders and root.is_dir():
+        val = listed_subset(root, validation, listing.images, classes, read)
+        ignored = tuple(f"folder {name}" for name in folders if name not in ("train", validation))
+        ignored += _ignored(["train/"], classes, list_folder)
+        return ImageSource(classes, (train, val), f"folder train, and {validation} by its list", ignored)
+    val_classes, val = _subset(root, f"{validation}/", list_folder, read)
     check_same_classes(root, {"train": classes, validation: val_classes})
     ignored = tuple(f"folder {name}" for name in folders if name not in ("train", validation))
     ignored += _ignored(["train/", f"{validation}/"], classes, list_folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +33,13 @@ class Subset:
         """Return the images for which `mask`, bool (N,), is true."""
         names = tuple(self.names[i] for i in np.flatnonzero(mask))
         return replace(self, names=names, labels=self.labels[mask])
+
+
+def labelled(labels: Mapping[str, str], classes: Sequence[str], read: Read, root: Path) -> Subset:
+    """Return images sorted by name. labels: name of an image -> name of its class."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    names = tuple(sorted(labels))
+    return Subset(names, np.array([numbers[labels[name]] for name in names], np.int64), read, root)
 
 
 class ImageSource(NamedTuple):
