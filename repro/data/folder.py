@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +32,26 @@ class Listing(NamedTuple):
     folders: list[str]
     images: list[str]
     others: list[str]
+
+
+@dataclass
+class Ignored:
+    """The paths of what is ignored."""
+
+    outside: list[str]  # images outside class folders
+    nested: list[str]  # folders inside class folders
+    others: list[str]  # files in class folders that are no images
+
+    def __add__(self, more: Ignored) -> Ignored:
+        return Ignored(self.outside + more.outside, self.nested + more.nested, self.others + more.others)
+
+    def in_words(self) -> tuple[str, ...]:
+        """Return a text for each kind that occurs."""
+        return (
+            *in_words("images outside class folders", self.outside),
+            *in_words("folders inside class folders", self.nested),
+            *in_words(NO_IMAGES, self.others),
+        )
 
 
 Lister = Callable[[str], Listing]  # path of a folder in the data set ("", "train/", "train/cat/") -> its listing
@@ -64,37 +85,24 @@ def source_in_layout(root: Path, list_folder: Lister, read: Read) -> ImageSource
     image's extension, images outside class folders and folders inside them are ignored, and listed as such.
     Raises ReproError for another layout than LAYOUT describes.
     """
-    list_folder = cache(list_folder)
     folders = list_folder("").folders
     validation = next((name for name in VALIDATION_FOLDERS if name in folders), None)
     if "train" not in folders or validation is None:
-        classes, images = _subset(root, "", list_folder, read)
-        return ImageSource(classes, (images,), ignored=_ignored([""], classes, list_folder))
-    classes, train = _subset(root, "train/", list_folder, read)
+        classes, images, ignored = _subset(root, "", list_folder, read)
+        return ImageSource(classes, (images,), ignored=ignored.in_words())
+    classes, train, ignored = _subset(root, "train/", list_folder, read)
     listing = list_folder(f"{validation}/")
     if listing.images and not listing.folders and root.is_dir():
         val = listed_subset(root, validation, listing.images, classes, read)
-        ignored = tuple(f"folder {name}" for name in folders if name not in ("train", validation))
-        ignored += _ignored(["train/"], classes, list_folder)
-        return ImageSource(classes, (train, val), f"folder train, and {validation} by its list", ignored)
-    val_classes, val = _subset(root, f"{validation}/", list_folder, read)
-    check_same_classes(root, {"train": classes, validation: val_classes})
-    ignored = tuple(f"folder {name}" for name in folders if name not in ("train", validation))
-    ignored += _ignored(["train/", f"{validation}/"], classes, list_folder)
-    return ImageSource(classes, (train, val), f"folders train and {validation}", ignored)
-
-
-def _ignored(prefixes: list[str], classes: tuple[str, ...], list_folder: Lister) -> tuple[str, ...]:
-    """Return in words what the folders of the subsets hold besides the images in class folders."""
-    class_folders = [f"{prefix}{name}/" for prefix in prefixes for name in classes]
-    outside = [prefix + image for prefix in {"", *prefixes} for image in list_folder(prefix).images]
-    nested = [folder + name for folder in class_folders for name in list_folder(folder).folders]
-    others = [folder + name for folder in class_folders for name in list_folder(folder).others]
-    return (
-        *in_words("images outside class folders", outside),
-        *in_words("folders inside class folders", nested),
-        *in_words(NO_IMAGES, others),
-    )
+        split = f"folder train, and {validation} by its list"
+    else:
+        val_classes, val, val_ignored = _subset(root, f"{validation}/", list_folder, read)
+        check_same_classes(root, {"train": classes, validation: val_classes})
+        ignored += val_ignored
+        split = f"folders train and {validation}"
+    ignored.outside += list_folder("").images
+    others = tuple(f"folder {name}" for name in folders if name not in ("train", validation))
+    return ImageSource(classes, (train, val), split, others + ignored.in_words())
 
 
 def in_words(kind: str, names: list[str]) -> tuple[str, ...]:
@@ -116,22 +124,27 @@ def check_same_classes(root: Path, classes: dict[str, tuple[str, ...]]) -> None:
         )
 
 
-def _subset(root: Path, prefix: str, list_folder: Lister, read: Read) -> tuple[tuple[str, ...], Subset]:
-    """Return the classes and the images in the class folders below `prefix`."""
+def _subset(root: Path, prefix: str, list_folder: Lister, read: Read) -> tuple[tuple[str, ...], Subset, Ignored]:
+    """Return the classes and the images in the class folders below `prefix`, and what is ignored there."""
     folder = root / prefix
-    classes = tuple(list_folder(prefix).folders)
+    listing = list_folder(prefix)
+    classes = tuple(listing.folders)
     if not classes:
         raise ReproError(f"{folder} has no class folders; {LAYOUT}")
     if len(classes) == 1:
         raise ReproError(f"{folder} has only one class folder, {classes[0]}; a classifier needs two; {LAYOUT}")
-    names, labels = [], []
+    ignored = Ignored([prefix + image for image in listing.images], [], [])
+    names, labels = [], array("q")
     for label, name in enumerate(classes):
-        images = list_folder(f"{prefix}{name}/").images
-        if not images:
+        path = f"{prefix}{name}/"
+        listing = list_folder(path)
+        if not listing.images:
             raise ReproError(f"{folder / name} holds no images ({' '.join(EXTENSIONS)}); {LAYOUT}")
-        names += [f"{prefix}{name}/{image}" for image in images]
-        labels += [label] * len(images)
-    return classes, Subset(tuple(names), np.array(labels, np.int64), read, root)
+        names += [path + image for image in listing.images]
+        labels.extend([label] * len(listing.images))
+        ignored.nested += [path + nested for nested in listing.folders]
+        ignored.others += [path + other for other in listing.others]
+    return classes, Subset(tuple(names), np.array(labels, np.int64), read, root), ignored
 
 
 def _list_folder(root: Path, prefix: str) -> Listing:
