@@ -58,7 +58,7 @@ def test_repetitions_are_augmented_anew(data: Dataset) -> None:
         names = loader.names(0, 1)
     smallest = [image.tobytes() for image, label in zip(images, labels, strict=True) if label == 2]
     assert len({name for name in names if name.startswith("c/")}) == 3
-    assert len(set(smallest)) > 9  # of 26 or 27: three images, whose corners become black by the angle
+    assert len(set(smallest)) > 3  # of three images, whose corners become black by the angle
 
 
 @pytest.mark.parametrize("balance", ["sampling", "loss"])

@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 
 from parity_tests.support.made_up import QUICK
-from repro.data import ImageCheck, check_images, open_dataset
-from repro.data.image_check import record_folder
+from repro.data import ImageCheck, check_images, image_check, open_dataset
 from repro.dataset import main as dataset_command
 from repro.errors import ReproError
 from repro.run import main
@@ -124,7 +123,7 @@ def test_both_subsets_and_archives_are_checked(pets: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"0" * 64 + b"\n"])
 def test_a_foreign_record_says_nothing(pets: Path, content: bytes) -> None:
     check(pets)
-    (record,) = record_folder().iterdir()
+    (record,) = image_check.record_folder().iterdir()
     record.write_bytes(content)
     assert pending(pets) == 30
 

@@ -100,14 +100,14 @@ def test_images_that_a_csv_lists_and_do_not_exist_are_named(images: Path) -> Non
 
 @pytest.fixture
 def imagenet(tmp_path: Path) -> Path:
-    """A folder like ImageNet's with three classes, of which class number n has red n, and 2 images each in val."""
+    """A folder like ImageNet's with three classes, of which class number n has red 100 n, and 2 images each in val."""
     for number, name in enumerate(("n02", "n10", "n07")):
         (tmp_path / "train" / name).mkdir(parents=True)
         for index in range(2):
-            Image.new("RGB", (4, 4), (number, 0, 0)).save(tmp_path / "train" / name / f"{name}_{index}.JPEG")
+            Image.new("RGB", (4, 4), (100 * number, 0, 0)).save(tmp_path / "train" / name / f"{name}_{index}.JPEG")
     (tmp_path / "val").mkdir()
     for index in range(6):
-        Image.new("RGB", (4, 4), (index % 3, 0, 0)).save(tmp_path / "val" / f"ILSVRC2012_val_{index:08d}.JPEG")
+        Image.new("RGB", (4, 4), (100 * (index % 3), 0, 0)).save(tmp_path / "val" / f"ILSVRC2012_val_{index:08d}.JPEG")
     return tmp_path
 
 
@@ -126,7 +126,7 @@ def test_the_validation_images_of_imagenet_are_in_one_folder(imagenet: Path, kin
         write(imagenet / "val.txt", *(f"val/{name}.JPEG {texts[label]}" for name, label in files), "")
     data = open_dataset(imagenet)
     assert data.classes == ("n02", "n07", "n10")
-    assert labels(data.val) == [(index % 3, ORDER[index % 3]) for index in range(6)]
+    assert [(round(red / 100), label) for red, label in labels(data.val)] == [(n, ORDER[n]) for n in (0, 1, 2, 0, 1, 2)]
     assert data.split == "folder train, and val by its list"
     check = ImageCheck(data)
     assert check.images == 12
@@ -136,7 +136,7 @@ def test_the_validation_images_of_imagenet_are_in_one_folder(imagenet: Path, kin
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (None, r"val has images, but no class folders; give a list of their labels as .*val\.txt, with lines of"),
+        (None, r"val has images, but no class folders; give the list of their labels as .*val\.txt, with lines of"),
         ([], r"lacks the labels of 6 images, such as val/ILSVRC2012_val_00000000\.JPEG; add them"),
         (["ILSVRC2012_val_00000000.JPEG"], "line 1 is not an image and a label"),
         (["ILSVRC2012_val_00000000.JPEG 3"], "the label 3, which is not a class of train"),
