@@ -134,7 +134,8 @@ def test_a_damaged_progress_is_refused() -> None:
     arrays, metadata = safetensors_file.load(path)
     progress = json.loads(metadata["progress"])
     assert progress["partial"] == {"step": 0, "meters": [], "dropout_calls": {}, "seconds": 0.0}
-    for partial in ({"step": "1"}, {"step": 1, "meters": [[1, 2, 3]]}, {"steps": 1}, [], {"dropout_calls": 3}, None):
+    damaged: list[object] = [{"step": "1"}, {"step": 1, "meters": [[1, 2, 3]]}, {"steps": 1}, [], {"dropout_calls": 3}]
+    for partial in (*damaged, None):
         text = json.dumps({**progress, "partial": partial})
         safetensors_file.save(path, arrays, {**metadata, "progress": text})
         assert_refused(main, ["--resume", "--out", "a"], "was not written by a training run")
