@@ -48,7 +48,7 @@ MISTAKES: list[Mistake] = [
         ("dropped residual of attention", FIRST, "x = self.gamma * self.attention(self.norm1(x))", "norm2", r"block's input \+.*, and paddle \(a factor for each channel\) \* block.attention"),
         ("layer scale left out", FIRST, "x = x + self.attention(self.norm1(x)) + 0 * self.gamma", "norm2|attention", r"factor for each channel.*, and paddle block's input \+ block.attention"),
         ("layer scale of the sum", FIRST, "x = self.gamma * (x + self.attention(self.norm1(x)))", "norm2|attention", r"and paddle \(a factor for each channel\) \* block's input \+ \(a factor for each channel\)"),
-        ("dropped residual of the second part", SUM, SUM.replace("x + ", ""), "block", "from block's input, block.attention, block.dropout, and paddle from block.dropout"),
+        ("dropped residual of the second part", SUM, SUM.replace("x + ", ""), "block", r"block's input .*\+ block.dropout, and paddle block.dropout$"),
         ("residual twice", SUM, SUM.replace("x + ", "2 * x + "), "block", r"and paddle 2 \* block's input"),
         ("dropout before the linear layer", SUM, "return x + self.shrink(self.dropout(self.gelu(self.expand(self.norm2(x)))))", "block", "(?i)dropout|shrink|from"),
         ("rate of dropout", "nn.Dropout(0.1)", "nn.Dropout(0.2)", "dropout", "rate"),
@@ -79,7 +79,7 @@ MISTAKES: list[Mistake] = [
         ("mindspore: softmax along the queries", "* self.scale, -1)", "* self.scale, -2)", INSIDE, "softmax along axis -2"),
         ("mindspore: halves exchanged", "left, right = ops.chunk", "right, left = ops.chunk", "gate and project", r"gelu\(first half.*gelu\(second half"),
         ("mindspore: tanh GELU in a gate", 'approximate="none"', 'approximate="tanh"', "gate and project", "tanh approximation"),
-        ("mindspore: dropped residual", "return x + self.dropout(", "return self.dropout(", "block", "from block's input, block.attention, block.dropout, and mindspore from block.dropout"),
+        ("mindspore: dropped residual", "return x + self.dropout(", "return self.dropout(", "block", r"block's input .*\+ block.dropout, and mindspore block.dropout$"),
     ),
     *planted(
         "attention", "torch",

@@ -128,13 +128,14 @@ def test_attention_is_recognised_with_its_heads_scale_and_axis() -> None:
 
 
 def test_weights_that_belong_to_no_layer_are_part_of_a_formula() -> None:
-    token, position, scale = RNG.standard_normal((1, 1, 8)), RNG.standard_normal((1, 37, 8)), RNG.standard_normal(8)
-    tokens = np.concatenate([np.broadcast_to(token, (2, 1, 8)), X.reshape(2, 8, 36).swapaxes(1, 2)], 1)
-    weights = {"token": token, "position": position, "scale": scale}
-    joined = "concatenate(token, reshape(transpose(x, [0, 2, 3, 1]), [2, 36, 8]); axis 1)"
-    assert find_formula({"x": X}, tokens, weights) == joined
-    assert find_formula({"x": X}, tokens + position, weights) == f"{joined} + position"
-    assert find_formula({"q": Q}, scale * sigmoid(Q), weights) == "scale * (sigmoid(q))"
+    maps = RNG.standard_normal((2, 4, 2, 3))
+    token, position, scale = RNG.standard_normal((1, 1, 4)), RNG.standard_normal((1, 7, 4)), RNG.standard_normal(8)
+    tokens = np.concatenate([np.broadcast_to(token, (2, 1, 4)), maps.reshape(2, 4, 6).swapaxes(1, 2)], 1)
+    weights = {"token": token, "position": position}
+    joined = "concatenate(token, reshape(transpose(x, [0, 2, 3, 1]), [2, 6, 4]); axis 1)"
+    assert find_formula({"x": maps}, tokens, weights) == joined
+    assert find_formula({"x": maps}, tokens + position, weights) == f"{joined} + position"
+    assert find_formula({"q": Q}, scale * sigmoid(Q), {"scale": scale}) == "scale * (sigmoid(q))"
 
 
 def test_both_formulas_are_returned() -> None:
