@@ -37,7 +37,8 @@ def single_matches(name: str, array: np.ndarray, target: Target) -> Iterator[str
                 yield pattern.format(name)
         if (slope := leaky_slope(array, target.array)) is not None:
             yield f"leaky_relu({name}, {slope:.4g})"
-        for pattern, function in GATES.items():
+        gates = GATES if array.size <= MAX_VIEWED else {"{}": GATES["{}"]}
+        for pattern, function in gates.items():
             yield from _fitted(pattern.format(name), function(array), target)
     for pattern, rearrange in rearrangements(array.shape, target.shape):
         yield from _check_rearranged(name, array, target, pattern, rearrange)
@@ -46,6 +47,8 @@ def single_matches(name: str, array: np.ndarray, target: Target) -> Iterator[str
         for pattern, rearrange in map_operations(array.shape[2:], target.shape[2:]):
             if next(_check_rearranged(name, few, few_of_target, pattern, rearrange), ""):
                 yield from _check_rearranged(name, array, target, pattern, rearrange)
+    for pattern, rearrange in parts(array.shape, target.shape):
+        yield from _fitted(pattern.format(name), rearrange(array), target)
     yield from _gated_halves(name, array, target)
 
 
@@ -116,7 +119,6 @@ def _check_rearranged(
             yield outer.format(pattern.format(name))
     if (slope := leaky_slope(moved, target.array)) is not None:
         yield f"leaky_relu({pattern.format(name)}, {slope:.4g})"
-    yield from _fitted(pattern.format(name), moved, target)
     for outer, function in along_axes(moved.ndim):
         if target.equals(function(moved)):
             yield outer.format(pattern.format(name))
