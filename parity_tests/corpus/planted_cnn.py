@@ -86,7 +86,7 @@ MISTAKES: list[Mistake] = [
         ("mode of dropout", "nn.Dropout(0.2)", 'nn.Dropout(0.2, mode="downscale_in_infer")', "dropout", "mode"),
         ("dropout in evaluation", "self.dropout(x)", "F.dropout(x, 0.2, training=True)", "model|mix", "draws random numbers in evaluation"),
         ("alpha dropout", "nn.Dropout(0.2)", "nn.AlphaDropout(0.2)", "dropout|mix|hidden", "Dropout.*AlphaDropout"),
-        ("dropout at another place", "paddle.tanh(self.mix(self.dropout(x)))", "self.dropout(paddle.tanh(self.mix(x)))", "dropout|mix|head", "(?i)dropout|source|computes it from"),
+        ("dropout at another place", "paddle.tanh(self.mix(self.dropout(x)))", "self.dropout(paddle.tanh(self.mix(x)))", "dropout|mix|head", r"softsign\(hidden\), and paddle tanh\(mix\)"),
         ("frozen layer", "self.head = nn.Linear(32, 10)", "self.head = nn.Linear(32, 10)\n        self.head.weight.stop_gradient = True", "head", "frozen"),
         ("frozen bias", "self.mix = nn.Linear(32, 32)", "self.mix = nn.Linear(32, 32)\n        self.mix.bias.stop_gradient = True", "mix", "frozen"),
         ("normalisation in evaluation mode", "self.norm2 = nn.BatchNorm2D(width)", "self.norm2 = nn.BatchNorm2D(width)\n        self.norm2.eval()", "block.norm2", "evaluation mode"),
