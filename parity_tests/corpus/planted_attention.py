@@ -42,7 +42,7 @@ MISTAKES: list[Mistake] = [
         ("smaller epsilon of layer normalisation", "self.norm2 = nn.LayerNorm(width, epsilon=1e-6)", "self.norm2 = nn.LayerNorm(width, epsilon=1e-7)", "block.norm2", "epsilon"),
         ("epsilon left at the default", "self.norm = nn.LayerNorm(16)", "self.norm = nn.LayerNorm(16, epsilon=1e-6)", "norm", "epsilon"),
         ("normalised tokens and channels", "x = self.norm(x)", "x = self.norm(x.transpose([0, 2, 1])[:, :16].transpose([0, 2, 1])[:, :16])", "norm", "up to index 15 of axis 1"),
-        ("normalisation left out", "x = self.norm(x)", "x = x + 0 * self.norm(x)", "norm", "from norm, and paddle from block, project"),
+        ("normalisation left out", "x = self.norm(x)", "x = x + 0 * self.norm(x)", "norm", r"concatenate\(norm\[index 0.*, and paddle concatenate\(\(block \+ project\)\[index 0"),
         ("normalisation behind the sum", FIRST, "x = self.norm1(x + self.gamma * self.attention(x))", "norm1|attention", r"block's input, and paddle block's input \+ \(a factor for each channel\)"),
         ("residual around the normalised", FIRST, "y = self.norm1(x)\n        x = y + self.gamma * self.attention(y)", "norm2", r"and paddle block.norm1 \+"),
         ("dropped residual of attention", FIRST, "x = self.gamma * self.attention(self.norm1(x))", "norm2", r"block's input \+.*, and paddle \(a factor for each channel\) \* block.attention"),

@@ -87,6 +87,7 @@ PAIRS = {
     "mean(concatenate(x, y; axis 1); axes 2, 3)": np.concatenate([X, Y], 1).mean((2, 3)),
     "mean(relu(x + y); axes 2, 3)": np.maximum(X + Y, 0).mean((2, 3)),
     "resize(x + silu(y); nearest)": (X + Y * sigmoid(Y)).repeat(2, 2).repeat(2, 3),
+    "(x + y)[index 0 of axis 1]": (X + Y)[:, 0],
     "flatten(x * sigmoid(y); from axis 1)": (X * sigmoid(Y)).reshape(2, -1),
 }
 

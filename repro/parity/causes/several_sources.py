@@ -167,7 +167,9 @@ def _rearranged_pairs(a: str, left: np.ndarray, b: str, right: np.ndarray, targe
         for index in np.flatnonzero(errors <= target.tolerance):
             if target.equals(rearrange(compute(index, left, right))):
                 (operation, _), f, g, outer = forms[index]
-                yield pattern.format(outer.format(operation.format(f.format(a), g.format(b))))
+                text = outer.format(operation.format(f.format(a), g.format(b)))
+                is_enclosed = outer != "{}" or any(mark in pattern for mark in ("({})", "({};", "({},"))
+                yield pattern.format(text if is_enclosed else f"({text})")
 
 
 def _triple_matches(sources: Arrays, target: Target) -> Iterator[str]:
