@@ -21,10 +21,14 @@ LARGEST_OUTPUT = 16  # pixels; above 4x4, PyTorch's kernels are as fast as the m
 class SameConv2d(nn.Conv2d):
     """A convolution padded as in TensorFlow: ceil(size / stride) outputs, an odd pixel of padding at the end."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def pad(self, x: Tensor) -> Tensor:
+        """Return the input with its border of zeros."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         rows, columns = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[2:])
-        return super().forward(F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)))
+        return F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.pad(x))
 
 
 def grouped_conv_by_matmul(conv: nn.Conv2d) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from backends.torch.inference import Evaluation, on_cpu
 from backends.torch.introspection import forward
 from backends.torch.model import export_weights, load_weights, native_tensors
 from backends.torch.native_weights import NAMES
@@ -32,6 +33,11 @@ class Trainer:
         self.frozen_norms = [module for name, module in model.named_modules() if name in frozen]
         tensors = native_tensors(model)
         self.statistics = [tensors[name] for name in NAMES.native_statistics(model.spec.weights, frozen)]
+        # on a CPU, convolutions are faster where the channels of a pixel lie side by side
+        self.layout = torch.channels_last if on_cpu(model) else torch.contiguous_format
+        model.to(memory_format=self.layout)
+        is_fused = settings.fused_evaluation if settings.precision == "float32" else False
+        self.evaluation = Evaluation(model, is_fused=is_fused)
         self.optimizer = create_optimizer(list(self.parameters.values()), settings)
         self.steps = 0
         self._reset_ema()
@@ -45,7 +51,7 @@ class Trainer:
         self.model.train()
         for norm in self.frozen_norms:
             norm.eval()
-        logits = self._logits(images)
+        logits = self._logits(self.model, images)
         loss = self._cross_entropy(logits, targets)
         (loss * self.settings.loss_scale).backward()
         if self.settings.loss_scale != 1:
@@ -57,12 +63,13 @@ class Trainer:
         self._update(lr)
         return loss.item(), logits.numpy(force=True)
 
-    def _logits(self, images: np.ndarray) -> torch.Tensor:
-        """Run the model in the precision of the settings. Returns float32 logits."""
+    def _logits(self, network: Any, images: np.ndarray) -> torch.Tensor:
+        """Run a network in the precision of the settings. Returns float32 logits."""
+        tensor = torch.as_tensor(images).contiguous(memory_format=self.layout)
         if self.settings.precision == "float32":
-            return self.model(torch.as_tensor(images))
+            return network(tensor)
         with self._autocast():
-            return self.model(torch.as_tensor(images)).float()
+            return network(tensor).float()
 
     def _autocast(self) -> torch.autocast:
         precision = getattr(torch, self.settings.precision)
@@ -89,7 +96,7 @@ class Trainer:
     def update(self, gradients: Mapping[str, np.ndarray], lr: float) -> None:
         """Clip the given gradients, by canonical name, and update weights and EMA."""
         for name, parameter in self.parameters.items():
-            parameter.grad = torch.as_tensor(gradients[name]).to(parameter.dtype, copy=True)
+            parameter.grad = torch.empty_like(parameter).copy_(torch.as_tensor(gradients[name]))
         self._update(lr)
 
     def _update(self, lr: float) -> None:
@@ -106,14 +113,13 @@ class Trainer:
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return logits in evaluation mode."""
-        self.model.eval()
         with torch.inference_mode():
-            return self._logits(images).numpy(force=True)
+            return self._logits(self.evaluation.network(), images).numpy(force=True)
 
     def predict_modules(self, images: np.ndarray) -> Arrays:
         """Return what every module computes in evaluation mode."""
         with self._autocast():
-            return forward(self.model, images, every_module=True)
+            return forward(self.evaluation.network(), images, every_module=True)
 
     def weights(self) -> Arrays:
         """Return copies of the canonical weights."""
@@ -146,7 +152,10 @@ class Trainer:
         tensors = {name: torch.as_tensor(np.array(array)) for name, array in arrays.items()}
         self.steps = int(arrays.get("steps", 0))
         for name, parameter in self.parameters.items():
-            slots = {SLOTS[slot]: tensors[f"{slot}/{name}"] for slot in self.settings.slots}
+            slots = {
+                SLOTS[slot]: torch.empty_like(parameter).copy_(tensors[f"{slot}/{name}"])
+                for slot in self.settings.slots
+            }
             self.optimizer.state[parameter] = {"step": torch.tensor(float(self.steps), device="cpu"), **slots}
         self.ema |= {name: tensors[key] for name in self.ema if (key := f"ema/{name}") in tensors}
 
