@@ -29,19 +29,27 @@ EAGER_PIXELS = 1 << 20
 
 
 class Traced(nn.Layer):
-    """A model whose call is recorded as a graph. `names` are those of the outputs, in their order."""
+    """A model whose call is recorded as a graph. `names` are the names of each output: a variable may have several."""
 
     def __init__(self, model: Any, record: Callable[[Any, Any], dict[str, Any]]):
         """record: (model, images) -> the tensors to return, by name."""
         super().__init__()
         self.model, self.record = model, record
-        self.names: list[str] = []
+        self.names: list[list[str]] = []
 
     @paddle.jit.not_to_static  # translating the networks' source, which has no branches by value, would take 10 s
     def forward(self, images: Any) -> list[Any]:
-        outputs = self.record(self.model, images)
-        self.names = list(outputs)
-        return list(outputs.values())
+        outputs: list[Any] = []
+        self.names = []
+        for name, variable in self.record(self.model, images).items():
+            if variable.is_same(images):  # an input cannot be an output
+                continue
+            place = next((place for place, other in enumerate(outputs) if variable.is_same(other)), len(outputs))
+            if place == len(outputs):
+                outputs.append(variable)
+                self.names.append([])
+            self.names[place].append(name)
+        return outputs
 
 
 def logits_only(model: Any, images: Any) -> dict[str, Any]:
@@ -82,7 +90,8 @@ class Inference:
         predictor.get_input_handle(predictor.get_input_names()[0]).copy_from_cpu(np.ascontiguousarray(images))
         predictor.run()
         outputs = (predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names())
-        return dict(zip(self.traced[shape].names, outputs, strict=True))
+        arrays = zip(self.traced[shape].names, outputs, strict=True)
+        return {name: array for names, array in arrays for name in names}
 
     def _create_predictor(self, shape: tuple[int, ...]) -> Any:
         if shape not in self.traced:

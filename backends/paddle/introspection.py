@@ -52,8 +52,9 @@ def module_tensors(model: Any, *inputs: Any, every_module: bool) -> dict[str, An
 
     def record(name: str, value: Any) -> None:
         tensor = first_output(value)
-        if isinstance(tensor, TENSORS):  # a copy, since a later layer may change it in place
-            outputs[unique_name(name, outputs)] = tensor.clone()
+        if isinstance(tensor, TENSORS):
+            # a later layer may change values in place, but not the variables of a graph
+            outputs[unique_name(name, outputs)] = tensor.clone() if isinstance(tensor, paddle.Tensor) else tensor
 
     hooks = [
         layer.register_forward_post_hook(lambda layer, _inputs, output: record(names[layer], output)) for layer in names

@@ -13,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from parity_tests.conftest import RunProgram
 from repro.arrays import Arrays
 from repro.errors import ReproError
-from repro.evaluation.onnx_check import normalise_graph
 from repro.export import main
+from repro.interface.onnx_graph import normalise_graph
 from repro.specs import Spec, find_spec
 from repro.weights import safetensors_file
 from repro.weights.init import random_weights

@@ -38,7 +38,7 @@ def ladder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeLadder:
     ladder = FakeLadder()
     workers = {name: SimpleNamespace(version="1.0") for name in BACKENDS}
     monkeypatch.setattr("repro.parity.variants.run_rungs", ladder)
-    monkeypatch.setattr("repro.parity.variants.start_workers", lambda backends, stack: workers)
+    monkeypatch.setattr("repro.parity.variants.start_workers", lambda backends, stack, modes: workers)
     monkeypatch.setattr(cache_module, "cache_folder", lambda: tmp_path / "cache")
     return ladder
 

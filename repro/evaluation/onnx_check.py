@@ -12,6 +12,7 @@ import numpy as np
 
 from repro.errors import ReproError, first_line
 from repro.interface.discovery import backend_names, load_backend
+from repro.interface.onnx_graph import normalise_graph, onnxruntime_logits
 from repro.parity.comparison import ArrayComparison, compare_arrays
 from repro.parity.tolerance import measure_tolerances, perturb_last_bits
 from repro.untrusted import printable
@@ -44,7 +45,7 @@ def export_checked(path: Path, checkpoint: Checkpoint, backend_name: str, image_
     advice = f"the network is the same in every backend: try --backend {other_backends}"
     try:
         _write_onnx(path, backend, model, image_size, checkpoint.metadata | {"image_size": str(image_size)})
-        logits = _onnxruntime_logits(path, images)
+        logits = np.concatenate([onnxruntime_logits(path, batch) for batch in (images[:1], images[1:])])
     except ImportError as error:
         raise ReproError(
             f"--backend {backend_name} cannot export ({error}); install what is missing with: "
@@ -73,40 +74,6 @@ def _write_onnx(path: Path, backend: Backend, model: Any, image_size: int, metad
     onnx.helper.set_model_props(proto, dict(metadata))
     onnx.save(proto, path)
     onnx.checker.check_model(path, full_check=True)
-
-
-def normalise_graph(proto: Any) -> None:
-    """Make graphs of all exporters alike: an input "images" and an output "logits", each with a free batch axis.
-
-    Max pooling without padding gets auto_pad="VALID" instead of pads of zero. Otherwise, onnxruntime merges a Pad
-    operator in front of it into the pooling, which then ignores the border instead of reading zeros
-    (onnxruntime#24737).
-    """
-    import onnx
-
-    new_names = {}
-    for name, values in {"images": proto.graph.input, "logits": proto.graph.output}.items():
-        (value,) = values
-        new_names[value.name] = value.name = name
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    for node in proto.graph.node:
-        for names in (node.input, node.output):
-            names[:] = [new_names.get(name, name) for name in names]
-        attributes = {attribute.name: attribute for attribute in node.attribute}
-        if node.op_type == "MaxPool" and "pads" in attributes and not any(attributes["pads"].ints):
-            for name in attributes.keys() & {"pads", "auto_pad"}:
-                node.attribute.remove(attributes[name])
-            node.attribute.append(onnx.helper.make_attribute("auto_pad", "VALID"))
-
-
-def _onnxruntime_logits(path: Path, images: np.ndarray) -> np.ndarray:
-    """Return onnxruntime's logits (N, classes) of images (N, C, H, W), in batches of 1 and N - 1 images."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # only fatal errors; other errors are raised anyway, and warnings are for exporters
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return np.concatenate([session.run(["logits"], {"images": batch})[0] for batch in (images[:1], images[1:])])
 
 
 def choose_image_size(requested: int | None, checkpoint: Checkpoint) -> int:

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 
 from repro.cli import command_name, run_command
 from repro.errors import ReproError, unknown
+from repro.parity.modes import MODES
 from repro.parity.operators import command as operator_command
 from repro.parity.user_models import command as user_command
 
@@ -42,6 +43,11 @@ def _create_parser() -> argparse.ArgumentParser:
         "--backends",
         metavar="NAMES",
         help="comma-separated backends, each of which must be installed (default: all installed backends)",
+    )
+    models.add_argument(
+        "--modes",
+        metavar="NAMES",
+        help=f"comma-separated modes to compare too: other ways in which a backend computes ({', '.join(MODES)})",
     )
     user_command.add_flags(parser)
     operator_command.add_flags(parser)
@@ -81,16 +87,19 @@ def _compare_catalogue(arguments: argparse.Namespace, argv: Sequence[str]) -> in
     numbers = {str(rung): rung for rung in RUNGS} | {name: rung for rung, (name, _) in RUNGS.items()}
     rungs = sorted({numbers[name] for name in _parse_names("rung", arguments.rungs or "0,1", list(numbers))})
     backends = _parse_names("backend", arguments.backends, backend_names()) if arguments.backends else None
+    modes = _parse_names("mode", arguments.modes, list(MODES)) if arguments.modes else []
     if arguments.seeds < 1:
         raise ReproError(f"--seeds is {arguments.seeds}; give a number above 0")
     rung_names = {rung: RUNGS[rung][0] for rung in rungs}
     start = time.monotonic()
     with ExitStack() as stack:
-        workers = start_workers(backends, stack)
+        workers = start_workers(backends, stack, modes)
         versions = {backend: worker.version for backend, worker in workers.items()}
         cache = RecordCache(versions, fresh=arguments.fresh)
         table = VerdictTable(models, rung_names, list(workers))
-        print(", ".join(f"{backend} {version}" for backend, version in versions.items()))
+        print(", ".join(f"{backend} {version}" for backend, version in versions.items() if backend not in MODES))
+        marks = [f"{table.marks[mode]} {mode}" for mode in versions if mode in MODES]
+        print(f"modes: {', '.join(marks)}\n" if marks else "", end="")
         print(f"{LEGEND}\n\n{table.heading}", flush=True)
         records, cached = compare_variants(models, rungs, arguments.seeds, workers, cache, table)
     totals = summary.summarise(records, time.monotonic() - start, cached)

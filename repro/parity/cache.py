@@ -27,6 +27,7 @@ import repro
 from repro.errors import ReproError
 from repro.files import user_cache, write_text
 from repro.interface.discovery import module_name
+from repro.parity.modes import backend_of_column, columns_on
 from repro.parity.record import Record
 from repro.specs import CATALOGUE, Spec, find_spec
 from repro.workers.client import interpreter
@@ -63,7 +64,7 @@ class RecordCache:
         try:
             entry = json.loads(self._path(model, rung, seed).read_bytes())
             if entry["digest"] == digest:
-                return _parse_records(entry["records"], model, rung, list(self.versions))
+                return _parse_records(entry["records"], model, rung, columns_on(rung, self.versions))
         except UNREADABLE:
             pass  # the records are computed and stored again
         return []
@@ -93,11 +94,12 @@ class RecordCache:
 
     def _compute_digest(self, model: str) -> str | None:
         spec = find_spec(model)
-        files = [code_digests(module_name(backend), _family_file(spec)) for backend in self.versions]
+        backends = {column: backend_of_column(column) for column in self.versions}
+        files = [code_digests(module_name(backend), _family_file(spec)) for backend in backends.values()]
         if not all(files):
             return None
         inputs: list[Any] = [repr(spec), sys.version, np.__version__, platform.machine(), files]
-        inputs += [[backend, version, interpreter(backend)] for backend, version in self.versions.items()]
+        inputs += [[column, version, interpreter(backends[column])] for column, version in self.versions.items()]
         return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
 

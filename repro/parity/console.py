@@ -8,6 +8,7 @@ from functools import cache
 
 from tqdm import tqdm
 
+from repro.parity.modes import MODES
 from repro.parity.record import Record, worst_record
 from repro.specs import find_spec
 
@@ -23,6 +24,8 @@ class VerdictTable:
     def __init__(self, models: Sequence[str], rungs: Mapping[int, str], backends: Sequence[str]):
         """rungs: number -> name."""
         self.rungs, self.backends = rungs, backends
+        modes = [name for name in backends if name in MODES]
+        self.marks = {name: f"m{modes.index(name) + 1}" if name in modes else _abbreviation(name) for name in backends}
         self.name_width = max(map(len, models))
         self.titles = [f"{number} {name}" for number, name in rungs.items()]
         marks_width = 3 * len(backends) - 1
@@ -32,10 +35,10 @@ class VerdictTable:
 
     @property
     def heading(self) -> str:
-        """Two lines: the rungs, and under each of them the first two letters of every backend."""
+        """Two lines: the rungs, and under each of them the first two letters of every backend, or a mode's number."""
         width = self.cell_width
         titles = [title if len(title) <= width else f"{title[: width - 1]}." for title in self.titles]
-        letters = " ".join(f"{_abbreviation(name):2}" for name in self.backends)
+        letters = " ".join(f"{mark:2}" for mark in self.marks.values())
         return f"{self._row('', titles)}\n{self._row('', [letters] * len(titles))}"
 
     def line(self, model: str, records: Iterable[Record]) -> str:

@@ -24,8 +24,17 @@ from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.parity.causes.hints import explain_error
 from repro.parity.comparison import AGREEMENT, ArrayComparison, compare_arrays, most_critical
+from repro.parity.modes import MODES, precision_of
 from repro.parity.record import ProfilePoint, Record
-from repro.parity.tolerance import measure_ceilings, measure_tolerances, perturb_last_bits
+from repro.parity.tolerance import (
+    CEILING,
+    PRECISION_ERROR_FACTOR,
+    cancelled_rounding,
+    measure_ceilings,
+    measure_tolerances,
+    perturb_last_bits,
+    round_to,
+)
 from repro.parity.user_models.constants import settle_precisions
 from repro.parity.user_models.cuts import accept_other_cuts
 from repro.specs import Spec
@@ -80,13 +89,15 @@ def judge(
     reference = ""
     is_large = sum(array.size for array in weights.values()) > LARGE_MODEL_PARAMS
     with _BackendQueues(workers, parallel=1 if is_large else len(workers)) as queues:
-        for computation, attempt in zip(computations, queues.first_attempts(computations), strict=True):
-            reference, comparisons_of = _compare_with_retries(computation, workers, queues, attempt)
+        for computation, attempt in zip(computations, queues.first_attempts(computations, weights), strict=True):
+            reference, comparisons_of = _compare_with_retries(computation, workers, queues, attempt, weights)
             for backend, comparisons in comparisons_of.items():
+                if not comparisons:  # a mode that cannot compute with these inputs
+                    continue
                 critical = most_critical(comparisons)
                 if critical.verdict == "diverges":
                     pair = {name: worker for name, worker in workers.items() if name in {reference, backend}}
-                    detailed = _Attempt(computation, pair, queues, ATTEMPTS - 1, every_module=True)
+                    detailed = _Attempt(computation, pair, queues, ATTEMPTS - 1, weights, every_module=True)
                     critical = _first_divergence(detailed, backend, spec, weights) or critical
                 suffix = f" ({computation.name})" if computation.name else ""
                 criticals[backend].append(replace(critical, where=critical.where + suffix))
@@ -107,7 +118,7 @@ def run_all_attempts(workers: Workers, computations: Iterable[Computation]) -> N
     with _BackendQueues(workers, parallel=1) as queues:
         for computation in computations:
             for number, every_module in attempts:
-                _Attempt(computation, workers, queues, number, every_module=every_module)
+                _Attempt(computation, workers, queues, number, {}, every_module=every_module)
 
 
 class _BackendQueues:
@@ -132,10 +143,11 @@ class _BackendQueues:
 
         return self.queues[backend].submit(compute)
 
-    def first_attempts(self, computations: list[Computation]) -> Iterator[_Attempt]:
+    def first_attempts(self, computations: list[Computation], weights: Arrays) -> Iterator[_Attempt]:
         """The first attempt of each computation. While one is being compared, the next is being computed."""
         return self.attempts.map(
-            lambda computation: _Attempt(computation, self.workers, self, 0, every_module=False), computations
+            lambda computation: _Attempt(computation, self.workers, self, 0, weights, every_module=False),
+            computations,
         )
 
     def __enter__(self) -> _BackendQueues:
@@ -150,8 +162,9 @@ class _Attempt:
     """The results of all backends for the inputs of one attempt, and the tolerance of each array."""
 
     def __init__(
-        self, computation: Computation, workers: Workers, queues: _BackendQueues, number: int, *, every_module: bool
-    ):
+        self, computation: Computation, workers: Workers, queues: _BackendQueues, number: int, weights: Arrays, *,
+        every_module: bool,
+    ):  # fmt: skip
         inputs = computation.make_inputs(number)
         perturbed_input = inputs[computation.perturbed_input]
         perturbed = [
@@ -168,6 +181,14 @@ class _Attempt:
         if not self.reference:
             raise ReproError("no float64 reference available: add torch or paddle")
         perturbed_runs = [submit(self.reference, other, float64=False) for other in perturbed]
+        precisions = {precision_of(backend) for backend in workers} - {"float32"}
+        rounded_runs = {
+            precision: [
+                submit(self.reference, _rounded_inputs(inputs, computation, weights, precision, seed), float64=False)
+                for seed in range(computation.perturbations)
+            ]
+            for precision in precisions
+        }
         self.computation = computation
         self.float64_results = _merge(float64_runs.values())
         self.float32_results = _merge(float32_runs.values())
@@ -176,26 +197,52 @@ class _Attempt:
             self.float32_results[self.reference],
             *(run.result()[self.reference] for run in perturbed_runs),
         ]
-        self.tolerances = measure_tolerances(reference_runs, self.exact)
-        self.ceilings = measure_ceilings(self.exact, computation.ceiling)
+        self.tolerances = {"float32": measure_tolerances(reference_runs, self.exact)}
+        self.ceilings = {"float32": measure_ceilings(self.exact, computation.ceiling)}
+        for precision, runs in rounded_runs.items():
+            results = [run.result()[self.reference] for run in runs]
+            floors = cancelled_rounding(precision, self.exact)
+            measured = measure_tolerances(results, self.exact, PRECISION_ERROR_FACTOR)
+            self.tolerances[precision] = {name: max(limit, floors[name]) for name, limit in measured.items()}
+            ceilings = measure_ceilings(self.exact, CEILING)
+            self.ceilings[precision] = {name: max(limit, floors[name]) for name, limit in ceilings.items()}
 
     def comparisons(self, backend: str) -> list[ArrayComparison]:
         """A comparison of each array of the reference, in the order of computation."""
-        float32 = self._compare(self.float32_results[backend], np.float32, 1.0)
+        float32 = self._compare(backend, self.float32_results, np.float32, 1.0)
         if backend not in self.float64_results or backend == self.reference:
             return float32
-        float64 = self._compare(self.float64_results[backend], np.float64, self.computation.float64_factor)
+        float64 = self._compare(backend, self.float64_results, np.float64, self.computation.float64_factor)
         if self.computation.constant_share:
             return settle_precisions(self.exact, float32, float64, self.computation.constant_share)
         return [most_critical(pair) for pair in zip(float32, float64, strict=True)]
 
-    def _compare(self, results: Arrays, dtype: type, factor: float) -> list[ArrayComparison]:
-        """The comparisons in one precision. factor: of the tolerances."""
+    def names(self, backend: str) -> list[str]:
+        """The arrays of the reference that are compared: of a mode, those that it shows."""
+        return [name for name in self.exact if backend not in MODES or name in self.float32_results.get(backend, {})]
+
+    def _compare(
+        self, backend: str, results_of: Mapping[str, Arrays], dtype: type, factor: float
+    ) -> list[ArrayComparison]:
+        """The comparisons of one of the backend's runs. factor: of the tolerances."""
+        results = results_of.get(backend, {})
+        tolerances, ceilings = (limits[precision_of(backend)] for limits in (self.tolerances, self.ceilings))
         comparisons = [
-            _compare_result(name, results, exact, factor * self.tolerances[name], self.ceilings[name], dtype)
-            for name, exact in self.exact.items()
+            _compare_result(name, results, self.exact[name], factor * tolerances[name], ceilings[name], dtype)
+            for name in self.names(backend)
         ]
         return accept_other_cuts(self.exact, results, comparisons) if self.computation.compares_modules else comparisons
+
+
+def _rounded_inputs(
+    inputs: Arrays, computation: Computation, weights: Arrays, precision: str, seed: int
+) -> Arrays:  # fmt: skip
+    """The inputs with weights of convolutions and matrix products, all rounded to a precision, up or down by chance."""
+    name = computation.perturbed_input
+    changed = {f"weights/{weight}": array for weight, array in weights.items() if array.ndim > 1}
+    changed[name] = inputs[name]
+    rng = np.random.default_rng(seed)
+    return inputs | {key: round_to(precision, array, rng) for key, array in changed.items()}
 
 
 def _merge(futures: Iterable[Future[dict[str, Arrays]]]) -> dict[str, Arrays]:
@@ -212,7 +259,7 @@ def _compare_result(
 
 
 def _compare_with_retries(
-    computation: Computation, workers: Workers, queues: _BackendQueues, first_attempt: _Attempt
+    computation: Computation, workers: Workers, queues: _BackendQueues, first_attempt: _Attempt, weights: Arrays
 ) -> tuple[str, dict[str, list[ArrayComparison]]]:
     """Return the reference, and the comparisons of each backend.
 
@@ -224,7 +271,7 @@ def _compare_with_retries(
     for number in range(ATTEMPTS):
         if number:
             chosen = {name: worker for name, worker in workers.items() if name in suspects | {attempt.reference}}
-            attempt = _Attempt(computation, chosen, queues, number, every_module=False)
+            attempt = _Attempt(computation, chosen, queues, number, weights, every_module=False)
         for backend in suspects:
             history[backend].append(attempt.comparisons(backend))
         suspects = {
@@ -259,7 +306,7 @@ def _clearness(comparison: ArrayComparison) -> int:
 
 def _first_divergence(attempt: _Attempt, backend: str, spec: Spec, weights: Arrays) -> ArrayComparison | None:
     """The first comparison that diverges, with a description of its place and its error; None if there is none."""
-    names = list(attempt.exact)
+    names = attempt.names(backend)
     for index, comparison in enumerate(attempt.comparisons(backend)):
         if comparison.verdict == "diverges":
             name = names[index]

@@ -10,6 +10,7 @@ from typing import TypeVar
 from repro.parity.exact_rung import compare_exactly
 from repro.parity.forward_rungs import compare_evaluation, compare_structure, compare_training_mode
 from repro.parity.judge import Arrays, Workers
+from repro.parity.modes import applies
 from repro.parity.record import Record
 from repro.parity.training_rungs import (
     compare_gradients,
@@ -44,7 +45,7 @@ RUNGS: dict[int, tuple[str, Rung]] = {
 
 
 def run_rungs(model: str, rungs: list[int], workers: Workers, seed: int = 0) -> Iterator[Record]:
-    """Yield the records of one variant, rung by rung, with a record of each backend per rung.
+    """Yield the records of one variant, rung by rung, with a record of each backend and mode that a rung applies to.
 
     All workers get the same random weights. A backend that fails diverges on that rung, and the others are compared
     without it. seed: of weights, inputs, dropout and drop path.
@@ -70,8 +71,9 @@ def run_rungs(model: str, rungs: list[int], workers: Workers, seed: int = 0) -> 
         if rung >= FIRST_LARGE_MEMORY_RUNG and rung != min(rungs) and spec.params > LARGE_MODEL_PARAMS:
             build_models()
         failed = dict(failed_to_build)
-        records = _collect_failures(partial(_run_rung, rung, spec, weights, seed), workers, failed)
-        for backend in workers:
+        compared = {column: worker for column, worker in workers.items() if applies(column, rung)}
+        records = _collect_failures(partial(_run_rung, rung, spec, weights, seed), compared, failed)
+        for backend in compared:
             if backend in failed:
                 yield Record(model, rung, backend, "", "diverges", None, 0.0, "", str(failed[backend]))
             else:

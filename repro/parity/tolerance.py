@@ -13,6 +13,11 @@ import numpy as np
 # Tolerance as a multiple of the reference's largest float32 error. The largest multiple seen in a sound backend was
 # 7.6, in Paddle's sums of 25,088 products (VGG's first linear layer)
 LARGEST_ERROR_FACTOR = 16.0
+# Tolerance of a mode of lower precision, as a multiple of the reference's largest error with weights and inputs rounded
+# to it. The mode rounds every result, too; beside that, sums in another order add little
+PRECISION_ERROR_FACTOR = 4.0
+# Bits of the significand after the leading one
+FRACTION_BITS = {"bfloat16": 7, "float16": 10}
 # Tolerance as a multiple of the root mean square of the float32 errors, where there is only one float32 run: the
 # largest error of many elements, added up in another order, stays within it
 RMS_ERROR_FACTOR = 64.0
@@ -35,6 +40,14 @@ def perturb_last_bits(array: np.ndarray, seed: int) -> np.ndarray:
     return np.nextafter(array, np.where(up, np.inf, -np.inf).astype(array.dtype))
 
 
+def round_to(precision: str, array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The array, float32, with as many bits as a precision of FRACTION_BITS has, rounded up or down by chance."""
+    dropped = np.uint32(1 << (np.finfo(np.float32).nmant - FRACTION_BITS[precision]))
+    bits = np.asarray(array, np.float32).view(np.uint32)
+    noise = rng.integers(0, dropped, array.shape, np.uint32)
+    return ((bits + noise) & ~(dropped - np.uint32(1))).view(np.float32)
+
+
 def single_run_tolerance(float32_run: np.ndarray, float64_run: np.ndarray) -> float:
     """The tolerance of one array, from a single float32 run of the reference; 0 where that run is broken."""
     if float32_run.shape != float64_run.shape:
@@ -45,14 +58,18 @@ def single_run_tolerance(float32_run: np.ndarray, float64_run: np.ndarray) -> fl
 
 
 def measure_tolerances(
-    float32_runs: Sequence[Mapping[str, np.ndarray]], float64_run: Mapping[str, np.ndarray]
-) -> dict[str, float]:
-    """The tolerance of each array by name, from several float32 runs of the reference; 0 where a run is broken."""
+    float32_runs: Sequence[Mapping[str, np.ndarray]], float64_run: Mapping[str, np.ndarray],
+    factor: float = LARGEST_ERROR_FACTOR,
+) -> dict[str, float]:  # fmt: skip
+    """The tolerance of each array by name, from several float32 runs of the reference; 0 where a run is broken.
+
+    factor: the tolerance as a multiple of their largest error.
+    """
     tolerances = {}
     for name, exact in float64_run.items():
         largest = float(max(np.abs(run[name] - exact).max(initial=0.0) for run in float32_runs))
         least = LEAST_RELATIVE_TOLERANCE * root_mean_square(exact)
-        tolerances[name] = max(LARGEST_ERROR_FACTOR * largest, least) if np.isfinite(largest) else 0.0
+        tolerances[name] = max(factor * largest, least) if np.isfinite(largest) else 0.0
     return tolerances
 
 
@@ -61,6 +78,17 @@ def measure_ceilings(float64_run: Mapping[str, np.ndarray], share: float) -> dic
     sizes = {name: root_mean_square(array) for name, array in float64_run.items()}
     largest = max(sizes.values(), default=0.0)
     return {name: share * max(size, CANCELLED_SHARE * largest) for name, size in sizes.items()}
+
+
+def cancelled_rounding(precision: str, float64_run: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The largest rest that a precision may leave of each array by name that is 0 but for cancelled rounding.
+
+    It is 0 for the other arrays.
+    """
+    sizes = {name: root_mean_square(array) for name, array in float64_run.items()}
+    largest = max(sizes.values(), default=0.0)
+    rounding = PRECISION_ERROR_FACTOR * 2.0 ** -FRACTION_BITS[precision] * largest
+    return {name: rounding if size < CANCELLED_SHARE * largest else 0.0 for name, size in sizes.items()}
 
 
 def root_mean_square(array: np.ndarray) -> float:

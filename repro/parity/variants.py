@@ -12,14 +12,18 @@ from repro.interface.discovery import backend_names
 from repro.parity.cache import RecordCache
 from repro.parity.console import ProgressBar, VerdictTable, estimate_cost
 from repro.parity.ladder import run_rungs
+from repro.parity.modes import MODES, columns_on
 from repro.parity.record import Record
 from repro.workers.client import Worker, WorkerError
 
 
-def start_workers(backends: Sequence[str] | None, stack: ExitStack) -> dict[str, Worker]:
-    """Start a worker for each backend, and close it with the stack.
+def start_workers(
+    backends: Sequence[str] | None, stack: ExitStack, modes: Sequence[str] = ()
+) -> dict[str, Worker]:  # fmt: skip
+    """Start a worker for each backend and each mode, and close it with the stack.
 
-    backends: names that must start, or None for all backends that do; a warning names the others.
+    backends: names that must start, or None for all backends that do; a warning names the others, and the modes that
+    do not start.
 
     Raises ReproError if no backend could be started.
     """
@@ -31,6 +35,12 @@ def start_workers(backends: Sequence[str] | None, stack: ExitStack) -> dict[str,
         except WorkerError as error:
             if backends:
                 raise
+            print(f"NOT COMPARED: {error}", file=sys.stderr)
+    for name in modes:
+        mode = MODES[name]
+        try:
+            workers[name] = stack.enter_context(Worker(mode.backend, label=name, niceness=10, mode=mode.request))
+        except WorkerError as error:
             print(f"NOT COMPARED: {error}", file=sys.stderr)
     if not workers:
         raise ReproError("no backend could be started; install one with: pip install -e '.[torch]' in repro's folder")
@@ -61,7 +71,7 @@ def compare_variants(
                 missing = [rung for rung in rungs if (model, seed, rung) in costs]
                 new_records = run_rungs(model, missing, workers, seed) if missing else iter(())
                 for rung in missing:
-                    records[model, seed, rung] = list(islice(new_records, len(workers)))
+                    records[model, seed, rung] = list(islice(new_records, len(columns_on(rung, workers))))
                     cache.store(records[model, seed, rung], seed)
                     progress.update(costs[model, seed, rung])
             line = table.line(model, [record for cell in cells if cell[0] == model for record in records[cell]])

@@ -50,13 +50,22 @@ class Worker:
 
     answers_everything = True  # any request, with any arrays
 
-    def __init__(self, backend: str, *, label: str = "", timeout: float = 300.0, niceness: int = 0):
+    def __init__(
+        self,
+        backend: str,
+        *,
+        label: str = "",
+        timeout: float = 300.0,
+        niceness: int = 0,
+        mode: Mapping[str, Any] | None = None,
+    ):
         """Start the process.
 
         label: what messages call the worker, where there are several of a backend; timeout: seconds that one request,
-        or the start, may take; niceness: increment from 0 to 19 by which other processes go first.
+        or the start, may take; niceness: increment from 0 to 19 by which other processes go first; mode: the details
+        of ModelSession.use_mode, for a worker that computes in a mode.
         """
-        self.backend, self.timeout, self.niceness = backend, timeout, niceness
+        self.backend, self.timeout, self.niceness, self.mode = backend, timeout, niceness, mode
         self.label = label or backend
         self.threads = 1  # several workers compute at once, and threads of frameworks wait for each other in busy loops
         self._start()
@@ -94,6 +103,8 @@ class Worker:
         worker_connection.close()
         try:
             self.version: str = self._receive("start")[0]["version"]
+            if self.mode is not None:
+                self.request("use_mode", **self.mode)
         except BaseException:
             self.close()
             raise

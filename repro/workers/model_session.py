@@ -14,6 +14,7 @@ from repro.errors import ReproError
 from repro.interface import Backend, Trainer, TrainSettings
 from repro.interface.contract import DropoutSource
 from repro.interface.dropout_source import SeededDropout
+from repro.interface.onnx_graph import exported_logits
 from repro.specs import STATISTICS, find_spec
 from repro.weights.truncate import corner, sample, truncated_spec
 from repro.weights.weight_pairs import Pair, convert
@@ -49,6 +50,8 @@ class ModelSession:
         self.pairs: list[Pair] = []  # of shared names of weights, and a user model's own
         self.shared_shapes: dict[str, tuple[int, ...]] = {}  # of weights under shared names
         self.shared_names: dict[str, str] = {}  # a user model's own name of a module -> the shared name
+        self.mode: dict[str, Any] | None = None  # settings of every trainer, which then computes the forward pass too
+        self.runtime = ""  # "onnxruntime" where that computes the forward pass
         self.shared_results: set[str] = set()  # the results of `forward` that all user models have
 
     def create_model(
@@ -69,6 +72,11 @@ class ModelSession:
         self.initial_weights, self.dropout = arrays, SeededDropout(seed)
         self.dropout_source, self.pairs = self.dropout, []
         self.backend.load_weights(self._rebuild(), arrays)
+        return None, {}
+
+    def use_mode(self, arrays: Arrays, settings: dict[str, Any], runtime: str) -> Answer:
+        """Compute by a trainer with these settings, or by a runtime, from now on, and nothing in float64."""
+        self.mode, self.runtime = settings, runtime
         return None, {}
 
     def run_script(self, arrays: Arrays, script: str) -> Answer:
@@ -105,7 +113,12 @@ class ModelSession:
             return None, {}
         self._initialise(model, self._changes(arrays))
         images = model_inputs(arrays, float64=float64)
-        results = self.backend.forward(model, images, train=train, every_module=every_module)
+        if self.runtime and len(set(arrays["images"].shape[2:])) > 1:
+            return None, {}  # exporters write networks for square images
+        if self.mode is None:
+            results = self.backend.forward(model, images, train=train, every_module=every_module)
+        else:
+            results = self._forward_by_trainer(model, images, train=train, every_module=every_module)
         weights = self.backend.export_weights(model)
         statistics = {name: weights[name] for name, weight in model.spec.weights.items() if weight.kind in STATISTICS}
         if not self.pairs:
@@ -119,6 +132,21 @@ class ModelSession:
             if name in self.shared_results
         }
         return list(results), results
+
+    def _forward_by_trainer(self, model: Any, images: Any, *, train: bool, every_module: bool) -> Arrays:
+        """The logits in the mode, and for a prediction the results of modules as far as they can be seen there."""
+        if self.runtime:
+            return {"logits": exported_logits(self.backend, model, images)}
+        trainer = self.backend.create_trainer(model, self._settings({"momentum": 0.0, "compiled": False}))
+        if train:
+            return {"logits": trainer.step(images, np.zeros(len(images), np.int64), 0.0)[1]}
+        results = trainer.predict_modules(images) if every_module else {}
+        results |= {"logits": trainer.predict(images)}
+        return {name: as_float(array, float64=False) for name, array in results.items()}
+
+    def _settings(self, settings: dict[str, Any]) -> TrainSettings:
+        """The settings of a trainer, in the mode."""
+        return TrainSettings(**settings | (self.mode or {}))
 
     def _changes(self, arrays: Arrays) -> Arrays:
         """The weights among the arrays of a request, under the model's own names."""
@@ -168,7 +196,7 @@ class ModelSession:
         of the optimizer's state after the last step; and where there are "val_images" (V, C, H, W), their "logits" in
         evaluation mode after the last step. Weights and states of more than SAMPLE_SIZE elements are sampled.
         """
-        trainer = self._trainer(settings, float64=float64)
+        trainer = self._trainer(settings, float64=float64, changes=self._changes(arrays))
         if trainer is None:
             return None, {}
         results: Arrays = {}
@@ -219,7 +247,7 @@ class ModelSession:
 
     def _model(self, *, float64: bool, truncate: bool = False) -> Any:
         """The model, built when it is first needed; None where the framework cannot compute it in float64."""
-        if float64 and not self.float64_works:
+        if float64 and (self.mode is not None or not self.float64_works):
             return None
         if (float64, truncate) not in self.models:
             if sum(array.size for array in self.initial_weights.values()) > LARGE_MODEL_PARAMS:
@@ -239,11 +267,13 @@ class ModelSession:
             self.models[float64, truncate] = model
         return self.models[float64, truncate]
 
-    def _initial_model(self, *, float64: bool, truncate: bool = False) -> Any:
-        """The model with its initial weights and the first draws of dropout; None as in _model."""
+    def _initial_model(
+        self, *, float64: bool, truncate: bool = False, changes: Mapping[str, np.ndarray] | None = None
+    ) -> Any:
+        """The model with its initial weights, or changes of some, and the first draws of dropout; None as in _model."""
         model = self._model(float64=float64, truncate=truncate)
         if model is not None:
-            self._initialise(model)
+            self._initialise(model, changes)
         return model
 
     def _initialise(self, model: Any, changes: Mapping[str, np.ndarray] | None = None) -> None:
@@ -253,10 +283,13 @@ class ModelSession:
         shapes = {name: weight.shape for name, weight in model.spec.weights.items()}
         self.backend.load_weights(model, {name: corner(initial[name], shape) for name, shape in shapes.items()})
 
-    def _trainer(self, settings: dict[str, Any], *, float64: bool, truncate: bool = False) -> Trainer | None:
-        """A trainer of the model with its initial weights; None as in _model."""
-        model = self._initial_model(float64=float64, truncate=truncate)
-        return None if model is None else self.backend.create_trainer(model, TrainSettings(**settings))
+    def _trainer(
+        self, settings: dict[str, Any], *, float64: bool, truncate: bool = False,
+        changes: Mapping[str, np.ndarray] | None = None,
+    ) -> Trainer | None:  # fmt: skip
+        """A trainer of the model with its initial weights, some of them changed; None as in _model."""
+        model = self._initial_model(float64=float64, truncate=truncate, changes=changes)
+        return None if model is None else self.backend.create_trainer(model, self._settings(settings))
 
 
 def model_inputs(arrays: Arrays, *, float64: bool) -> np.ndarray | list[np.ndarray]:
