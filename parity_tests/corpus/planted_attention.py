@@ -59,7 +59,7 @@ MISTAKES: list[Mistake] = [
         ("position left out", TOKENS, "paddle.concat([self.token.expand([x.shape[0], -1, -1]), x], 1) + 0 * self.position", "block|patch", r"\+ position, and paddle concatenate\(token, [^+]*$"),
         ("position shifted", TOKENS, TOKENS.replace("self.position", "self.position.roll(1, 1)"), "block|patch", r"\+ position, and paddle"),
         ("patches by columns", "self.patch(x).flatten(2)", "self.patch(x).transpose([0, 1, 3, 2]).flatten(2)", "block|patch", r"transpose\(patch, \[0, 2, 3, 1\]\).*transpose\(patch, \[0, 3, 2, 1\]\)"),
-        ("patches of channels", "self.patch(x).flatten(2).transpose([0, 2, 1])", "self.patch(x).reshape([x.shape[0], 16, 16])", "block|patch", r"transpose\(patch, \[0, 2, 3, 1\]\).*reshape\(patch"),
+        ("patches of channels", "self.patch(x).flatten(2).transpose([0, 2, 1])", "self.patch(x).reshape([x.shape[0], 16, 16])", "block|patch", r"transpose\(patch, \[0, 2, 3, 1\]\).*, and paddle .*flatten\(patch"),
         ("patches overlap", "nn.Conv2D(3, 16, 8, stride=8)", "nn.Conv2D(3, 16, 8, stride=8, padding=2)", "patch", "padding"),
         ("mean of all tokens", POOLED, "paddle.concat([x[:, 0], x.mean(1)], 1)", "norm and head", r"mean\(norm\[from index 1.*mean\(norm; axis 1\)"),
         ("last token for the first", POOLED, "paddle.concat([x[:, -1], x[:, 1:].mean(1)], 1)", "norm and head", "index 0 of axis 1.*index 16 of axis 1"),
