@@ -95,6 +95,12 @@ def faulty_mode(mode: str, fault: Fault) -> Iterator[dict[str, Worker]]:
     ("mode", "target", "code", "where"),
     [
         ("paddle:inference", "", "model.stages[1][1].expand.norm._epsilon = 9.0", "stages.1.1.expand.norm (64x64)"),
+        (
+            "torch:fused",
+            "",
+            "model.stages[1][1].expand.norm.eps = 9.0",
+            "stages.1.1.expand (after stages.1.1.shuffle) (64x64)",
+        ),
         ("torch:bfloat16", "stages.1.1.expand.norm", "target.eps = 9.0", "stages.1.1.expand.norm (64x64)"),
     ],
 )
