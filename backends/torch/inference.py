@@ -56,6 +56,12 @@ def fused(module: nn.Module) -> nn.Module:
     return successor
 
 
+def fused_convolutions(network: nn.Module, model: nn.Module) -> set[str]:
+    """Return the names of the model's convolutions that compute a normalisation as well in the fused network."""
+    names = {name for name, module in network.named_modules() if isinstance(module, FusedConv)}
+    return {name for name in names if isinstance(model.get_submodule(name), nn.Conv2d)}
+
+
 class Evaluation:
     """The network that computes a model's logits in evaluation mode.
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from backends.torch.inference import Evaluation, on_cpu
+from backends.torch.inference import Evaluation, fused_convolutions, on_cpu
 from backends.torch.introspection import forward
 from backends.torch.model import export_weights, load_weights, native_tensors
 from backends.torch.native_weights import NAMES
@@ -118,8 +118,11 @@ class Trainer:
 
     def predict_modules(self, images: np.ndarray) -> Arrays:
         """Return what every module computes in evaluation mode."""
+        network = self.evaluation.network()
         with self._autocast():
-            return forward(self.evaluation.network(), images, every_module=True)
+            results = forward(network, images, every_module=True)
+        hidden = fused_convolutions(network, self.model)
+        return {name: array for name, array in results.items() if name not in hidden}
 
     def weights(self) -> Arrays:
         """Return copies of the canonical weights."""

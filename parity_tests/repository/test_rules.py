@@ -88,8 +88,7 @@ def test_families_do_not_import_each_other() -> None:
 
 
 def test_same_files_in_every_backend() -> None:
-    names = [{path.relative_to(ROOT / "backends" / backend) for path in files("backends", backend)
-              if path.name != "inference.py"}
+    names = [{path.relative_to(ROOT / "backends" / backend) for path in files("backends", backend)}
              for backend in ("torch", "paddle", "mindspore")]  # fmt: skip
     assert names[0] == names[1] == names[2]
 

@@ -42,9 +42,10 @@ class Mode:
 
 
 MODES = {
+    "torch:channels_last": Mode("torch", {"fused_evaluation": False}),
+    "torch:fused": Mode("torch", {"fused_evaluation": True}, INFERENCE_RUNGS),
     "torch:bfloat16": Mode("torch", {"precision": "bfloat16"}),
     "torch:float16": Mode("torch", {"precision": "float16"}),
-    "torch:fused": Mode("torch", {"fused_evaluation": True}, INFERENCE_RUNGS),
     "paddle:inference": Mode("paddle", {"fused_evaluation": True}, INFERENCE_RUNGS),
     "mindspore:graph": Mode("mindspore", {"compiled": True}),
     "mindspore:float16": Mode("mindspore", {"precision": "float16"}),
