@@ -99,14 +99,19 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
         processes: The processes that train together.
     """
     from repro.data import ImageCheck, Loader, check_images
+    from repro.interface.threads import choose_threads
     from repro.training import console, loop, resolve
 
     recipe, spec, dataset = resolve_recipe(recipe, processes)
     if dataset.ignored and processes.is_main:
         print(f"ignored in {recipe.data}: {'; '.join(dataset.ignored)}")
     progress, weights, state = initial_state(recipe, spec, dataset, path, resume=resume)
-    recipe = with_threads(recipe, processes)
+    threads = choose_threads(recipe.backend, recipe.threads, processes.world_size)
+    threads.apply()
     backend, device = start_backend(recipe)
+    recipe = replace(recipe, threads=threads.count)
+    if processes.is_main:  # after the errors of start_backend, which are one line
+        print(threads, file=sys.stderr)
     if recipe.check == "start":
         images = ImageCheck(dataset, rank=processes.rank, world_size=processes.world_size)
         with console.bar("checking images", images.images) as bar:
@@ -179,17 +184,6 @@ def initial_state(
     if resume:
         return run_folder.load(path / run_folder.LAST, spec, dataset)
     return run_folder.TrainingProgress(dataset.digest), initial_weights(recipe, spec), {}
-
-
-def with_threads(recipe: Recipe, processes: ProcessGroup) -> Recipe:
-    """Return the recipe with the number of threads that the framework will compute with, once it is imported."""
-    from repro.interface.threads import choose_threads
-
-    threads = choose_threads(recipe.backend, recipe.threads, processes.world_size)
-    threads.apply()
-    if processes.is_main:
-        print(threads, file=sys.stderr)
-    return replace(recipe, threads=threads.count)
 
 
 def start_backend(recipe: Recipe) -> tuple[Backend, str]:
