@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from parity_tests.support.image_folders import write_photos
 from parity_tests.support.made_up import metrics
@@ -18,11 +19,13 @@ from repro.weights.init import initialise
 Run = Callable[..., Any]
 
 
+@pytest.mark.slow
 def test_no_gradients_are_computed_of_frozen_layers(backend: str, run_program: Run) -> None:
     """A step of the classifier costs what the forward pass of the network costs."""
     assert run_program(backend, "fine_tuning:features_with_gradients", backend) == {"classifier": False, "": True}
 
 
+@pytest.mark.slow
 def test_the_classifier_is_trained_before_all_weights(backend: str, run_program: Run, tmp_path: Path) -> None:
     """Frozen weights and statistics keep every bit until then; a run resumed there ends like one without a break."""
     write_photos(tmp_path / "photos", count=8)

@@ -22,6 +22,7 @@ NETWORKS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "size", "channels", "fused", "norms"), NETWORKS)
 def test_fused_predictions_are_as_exact(
     run_program: Callable[..., Any], require_backend: Callable[[str], None], name, size, channels, fused, norms

@@ -56,6 +56,7 @@ def error(arrays: Arrays, expected: Arrays) -> float:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
 def test_every_update_follows_its_formula(backend: str, name: str, record: Record) -> None:
     arrays, options = record(backend), SETTINGS[name]

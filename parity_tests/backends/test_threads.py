@@ -181,6 +181,7 @@ def run_python(code: str, **environment: str) -> str:
     ).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
 @pytest.mark.parametrize(
     ("name", "count"),

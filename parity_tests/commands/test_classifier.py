@@ -138,6 +138,7 @@ def test_the_default_backend_is_that_of_the_training_or_an_installed_one(monkeyp
         choose_backend(None, "torch")
 
 
+@pytest.mark.slow
 def test_torch_and_paddle_agree(
     require_backend: Callable[[str], None], run_program: RunProgram, tmp_path: Path
 ) -> None:

@@ -39,6 +39,7 @@ def test_a_resumed_run_ends_like_one_that_never_stopped(monkeypatch, capsys, ste
     assert Path("parts/config.yaml").read_text() == Path("whole/config.yaml").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "workers"), [(2, "0"), (6, "0"), (13, "1")])  # 6: the first step of an epoch
 def test_a_run_resumes_in_the_middle_of_an_epoch(monkeypatch, capsys, step, workers) -> None:
     argv = [*QUICK, "--epochs", "3", "--checkpoint-steps", "1", "--rotation", "10", "--workers", workers]
@@ -114,6 +115,7 @@ def test_the_last_checkpoints_are_kept_and_a_run_resumes_from_each(monkeypatch) 
     assert [path.name for path in Path("single/last").iterdir()] == ["checkpoint.safetensors"]
 
 
+@pytest.mark.slow
 def test_a_run_ends_without_improvement_and_may_go_on(capsys) -> None:
     argv = [*QUICK, "--lr", "1e-9", "--schedule", "constant", "--epochs", "5"]
     main([*argv, "--patience", "2", "--out", "a"])

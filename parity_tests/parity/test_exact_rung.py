@@ -169,6 +169,7 @@ def planted_changes() -> dict[str, Fault]:
 CHANGES = planted_changes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_change_within_the_tolerance_of_rounding_is_seen_and_named(name: str, planted: Garden) -> None:
     fault = CHANGES[name]

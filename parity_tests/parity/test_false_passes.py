@@ -45,6 +45,7 @@ def compare(
 SHARED = ("dropout", "dropout2d", "alpha_dropout", "feature_alpha_dropout", "drop_everything")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rungs", "torch", "other", "backend"),
     [

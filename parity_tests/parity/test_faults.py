@@ -107,6 +107,7 @@ FAULTS_OF_OTHER_BACKENDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", FAULTS_OF_OTHER_BACKENDS)
 def test_fault_of_another_backend(backend: str, require_backend: Callable[[str], None]) -> None:
     require_backend("torch")

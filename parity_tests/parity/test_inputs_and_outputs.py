@@ -63,6 +63,7 @@ def places(record: Record) -> set[str]:
     return {where for where, _, _ in record.profile}
 
 
+@pytest.mark.slow
 def test_dictionaries_in_all_frameworks(compare: Compare) -> None:
     records = compare([0, 1, 2, 4], "torch dictionary", "paddle dictionary", "mindspore dictionary")
     assert all(record.agrees for record in records.values())
@@ -108,6 +109,7 @@ def test_models_without_fractions_in_their_inputs(compare: Compare) -> None:
     assert records[1, "torch#2"].where == "logits"
 
 
+@pytest.mark.slow
 def test_one_framework_twice_is_bit_identical(compare: Compare, tmp_path: Path) -> None:
     file = tmp_path / "names.yaml"
     records = compare([0, 1, 2, 4], "torch build", "torch#2 dictionary", file=file)

@@ -54,6 +54,7 @@ def test_modes_are_numbered_in_the_table() -> None:
     assert table.marks["onnxruntime"] == "m2"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "rungs"),
     [
@@ -91,6 +92,7 @@ def faulty_mode(mode: str, fault: Fault) -> Iterator[dict[str, Worker]]:
             yield {"torch": sound, mode: faulty}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "target", "code", "where"),
     [
@@ -114,6 +116,7 @@ def test_a_fault_in_a_mode_is_named(
     assert (record.backend, record.verdict, record.where) == (mode, "diverges", where)
 
 
+@pytest.mark.slow
 def test_the_command(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,

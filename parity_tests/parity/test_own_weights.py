@@ -50,6 +50,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_bad_conversion_is_named_by_its_weights(fault: str, compare: Compare) -> None:
     place, text, count = FAULTS[fault]

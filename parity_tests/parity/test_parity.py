@@ -10,7 +10,6 @@ import pytest
 
 from parity_tests.faults.fault import Fault
 from parity_tests.faults.garden import plant, registered
-from parity_tests.support.sizes import slow_if_large
 from repro.errors import ReproError
 from repro.parity.__main__ import main
 from repro.parity.forward_rungs import compare_evaluation, compare_structure
@@ -37,7 +36,8 @@ UNITS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("model", [pytest.param(model, marks=slow_if_large(model)) for model in MODELS])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
 def test_rungs_0_and_1(model: str, judged_workers: dict[str, Worker]) -> None:
     assert_equal(list(run_rungs(model, [0, 1], judged_workers)), judged_workers)
 
@@ -72,6 +72,7 @@ def test_command_writes_records(tmp_path: Path, backend: str, capsys: pytest.Cap
     assert "0 diverge" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_command_exits_with_1(
     capsys: pytest.CaptureFixture[str], require_backend: Callable[[str], None]
 ) -> None:  # fmt: skip

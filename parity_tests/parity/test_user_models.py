@@ -89,6 +89,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_named_in_both_models(fault: str, compare: Compare) -> None:
     rung, place = FAULTS[fault]
@@ -104,6 +105,7 @@ def test_modules_that_are_cut_elsewhere_agree(compare: Compare) -> None:
     assert [record.sentence for record in records.values() if not record.agrees] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mistake", "place"),
     [
@@ -232,6 +234,7 @@ def test_bad_models(source: str, message: str, compare: Compare) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_command_with_another_interpreter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     require_backend: Callable[[str], None],

@@ -38,6 +38,7 @@ def test_imagenet_has_a_thousand_distinct_class_names() -> None:
     assert imagenet_classes()[985] == "daisy"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", ONE_OF_EACH)
 def test_the_table_says_what_the_installed_package_says(
     reference: str, require_backend: Callable[[str], None], monkeypatch: pytest.MonkeyPatch

@@ -127,6 +127,7 @@ def test_plain_users_load_and_save_checkpoints(
     assert_complete(saved)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", SHIPPED)
 def test_frameworks_load_safetensors(
     backend: str, tmp_path: Path, run_program: Run, require_backend: Callable[[str], None]

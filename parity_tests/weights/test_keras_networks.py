@@ -70,6 +70,7 @@ def test_every_kind_of_file_gives_kerass_logits(name: str, folder: Path, torch_w
     assert verdict.verdict != "diverges", verdict
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_file_without_a_head_gets_a_new_one(ending: str, folder: Path, tmp_path: Path, capsys: Capture) -> None:
     source = folder / f"headless{ending}"
@@ -122,12 +123,11 @@ def test_a_layer_that_is_no_classifier_is_not_taken(kernel: tuple[int, ...], bia
     assert layout.with_classifier(two, spec, keras_file.NAMES) is two
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
-    [MODEL, "mobilenet_v3_small_x0_75_keras", *(pytest.param(name, marks=pytest.mark.slow) for name in (
-        "efficientnet_v2_b0_same", "densenet121", "resnet50_keras"
-    ))],
-)  # fmt: skip
+    [MODEL, "mobilenet_v3_small_x0_75_keras", "efficientnet_v2_b0_same", "densenet121", "resnet50_keras"],
+)
 def test_keras_loads_what_is_written(model: str, tmp_path: Path, require_keras: None, run_program: Run) -> None:
     spec = find_spec(model, num_classes=5)
     layout = write_checkpoint(tmp_path / "w.h5", Checkpoint(spec, random_weights(spec, 0)))
@@ -135,6 +135,7 @@ def test_keras_loads_what_is_written(model: str, tmp_path: Path, require_keras: 
     assert run_program("torch", "keras_networks:load", str(tmp_path), layout.models[model], "w.h5") == []
 
 
+@pytest.mark.slow
 def test_vggs_first_linear_layer_sees_the_map_in_kerass_order() -> None:
     """Keras flattens (height, width, channels), and the networks here flatten (channels, height, width)."""
     spec = find_spec("vgg16")

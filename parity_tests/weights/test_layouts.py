@@ -10,7 +10,6 @@ import pytest
 
 from parity_tests.support.layouts import cases, compare_with_package
 from parity_tests.support.packages import Package, packages
-from parity_tests.support.sizes import slow_if_large
 from repro.errors import ReproError
 from repro.interface.discovery import SHIPPED, native_weights
 from repro.port import main
@@ -45,9 +44,10 @@ def package() -> Iterator[Callable[[str], Package]]:
         yield start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "model"),
-    [pytest.param(*case, marks=slow_if_large(case[1])) for case in smallest_variants()],
+    smallest_variants(),
     ids=ids,
 )
 def test_package_and_backends_agree_on_logits(

@@ -13,6 +13,7 @@ import pytest
 
 from parity_tests.support import round_trips
 from parity_tests.support.round_trips import EXPONENTS, draw, formats, main
+from parity_tests.support.sizes import slow_if_large
 from repro.specs import CATALOGUE, find_spec, vgg
 from repro.weights import porting
 
@@ -23,7 +24,10 @@ MODELS = [
 ]  # fmt: skip
 # large variants in one dtype only, because the encoding of a dtype does not depend on the family
 CASES = [
-    (model, dtype) for model in MODELS for dtype in EXPONENTS if dtype == "float16" or find_spec(model).params < 1e7
+    pytest.param(model, dtype, marks=slow_if_large(model))
+    for model in MODELS
+    for dtype in EXPONENTS
+    if dtype == "float16" or find_spec(model).params < 1e7
 ]
 
 

@@ -204,6 +204,7 @@ def test_a_tar_archive_is_named(tmp_path: Path) -> None:
         read(path)
 
 
+@pytest.mark.slow
 def test_a_published_file_computes_what_its_publisher_computes(
     require_torch: None, mobilenet_file: Path, backend: str, run_program: RunProgram, tmp_path: Path
 ) -> None:
