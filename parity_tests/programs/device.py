@@ -22,7 +22,7 @@ def _use_meta_device() -> None:
         assert force, "tensors on a GPU must be copied to the CPU"
         return np.zeros(tensor.shape, str(tensor.dtype).removeprefix("torch."))
 
-    def autocast(device: str, dtype: Any) -> AbstractContextManager[None]:  # meta has no mixed precision
+    def autocast(device: str, dtype: Any, enabled: bool) -> AbstractContextManager[None]:  # meta has no mixed precision
         assert device == "meta"
         return nullcontext()
 
