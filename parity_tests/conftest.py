@@ -73,6 +73,17 @@ def require_backend() -> Callable[[str], None]:
 
 
 @pytest.fixture(scope="session")
+def require_machine() -> Callable[[bool, str], None]:
+    """A function of a condition and its name that skips the test if the condition is false, and fails it in CI."""
+
+    def require(is_met: bool, condition: str) -> None:
+        if not is_met:
+            _skip_or_fail(f"NOT TESTED ON THIS MACHINE: {condition}")
+
+    return require
+
+
+@pytest.fixture(scope="session")
 def require_package() -> Callable[[str], None]:
     """A function of a publisher's name that skips the test if its package is missing, and fails it in CI."""
 

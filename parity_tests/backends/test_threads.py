@@ -119,8 +119,9 @@ def test_times_of_the_cores(tmp_path) -> None:
 
 
 @pytest.fixture
-def busy_core() -> Iterator[int]:
+def busy_core(require_machine) -> Iterator[int]:
     """A core that another process keeps busy."""
+    require_machine(Path("/proc/stat").is_file(), "the load is read on Linux only")
     core = max(os.sched_getaffinity(0))
     code = f"import os; os.sched_setaffinity(0, {{{core}}}); print(flush=True)\nwhile True: pass"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
@@ -130,7 +131,6 @@ def busy_core() -> Iterator[int]:
         process.kill()
 
 
-@pytest.mark.skipif(not Path("/proc/stat").is_file(), reason="needs Linux")
 def test_a_busy_process_costs_a_thread(busy_core, monkeypatch) -> None:
     monkeypatch.delenv(threads.VARIABLE, raising=False)
     monkeypatch.setattr(threads, "SAMPLE_SECONDS", 0.3)
@@ -182,13 +182,13 @@ def run_python(code: str, **environment: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
 @pytest.mark.parametrize(
     ("name", "count"),
     [("torch", "__import__('torch').get_num_threads()"), ("mindspore", "len(os.listdir('/proc/self/task'))")],
 )
-def test_frameworks_compute_with_the_number(require_backend, name, count) -> None:
+def test_frameworks_compute_with_the_number(require_backend, require_machine, name, count) -> None:
     require_backend(name)
+    require_machine((os.cpu_count() or 1) > 1, "two threads need two cores")
     code = (
         "import os; from repro.interface.discovery import load_backend; cores = os.sched_getaffinity(0)\n"
         f"load_backend({name!r}); assert os.sched_getaffinity(0) == cores; print({count})"
@@ -197,8 +197,8 @@ def test_frameworks_compute_with_the_number(require_backend, name, count) -> Non
     assert one == 1 and two >= 2  # MindSpore's pool has a thread more
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs glibc")
-def test_freed_memory_is_kept() -> None:
+def test_freed_memory_is_kept(require_machine) -> None:
+    require_machine(sys.platform.startswith("linux"), "freed memory is kept by glibc only")
     code = """
 import resource
 from repro.interface.memory import keep_freed_memory
