@@ -22,6 +22,7 @@ from paddle.static import InputSpec
 from backends.paddle.introspection import forward, module_tensors
 from repro.arrays import Arrays
 from repro.errors import first_line
+from repro.interface.threads import threads_in_environment
 
 # The images after a change of weights that eager mode predicts, in pixels (21 of 224 x 224, 1,024 of 32 x 32). A graph
 # is made in 1.2 s (ShuffleNetV2) to 4 s (ResNet-50), which it saves within 0.5 to 5 million pixels
@@ -62,12 +63,6 @@ def can_infer() -> bool:
     return paddle.get_device() == "cpu"
 
 
-def thread_count() -> int:
-    """Return the number of threads of eager mode: OMP_NUM_THREADS, which Paddle sets to 1 where it is unset."""
-    text = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return max(1, int(text)) if text.isdecimal() else 1
-
-
 class Inference:
     """The graphs of a model in evaluation mode, by the shape (C, H, W) of their images."""
 
@@ -105,7 +100,7 @@ class Inference:
             config.disable_gpu()
             config.enable_mkldnn()
             config.disable_glog_info()
-            config.set_cpu_math_library_num_threads(thread_count())
+            config.set_cpu_math_library_num_threads(threads_in_environment() or 1)  # as eager mode
             return inference.create_predictor(config)
 
 

@@ -82,7 +82,6 @@ class Trainer:
 
     def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
         """Make one training step. Returns the mean cross-entropy and the logits before the update."""
-        self.evaluation.forget_weights()
         self.model.train()
         for norm in self.frozen_norms:
             norm.eval()

@@ -148,16 +148,14 @@ class Loader:
             Request(order[step * size + positions], transform, (self.seed, epoch)) for step in range(start, self.steps)
         )
         class_targets = self._class_targets
+        soft_targets = np.eye(len(self.dataset.classes), dtype=np.float32) if class_targets is None else class_targets
         first, first_partner = np.searchsorted(positions, [share.start, size - share.stop])
         own, partners = slice(first, first + count), slice(first_partner, first_partner + count)
         for step, (images, labels) in enumerate(self._load(requests, transform), start):
             if mixing:
                 draws = mixing.draw(size, images.shape[2:], random_stream(self.seed, epoch, step, 0)).of(share)
                 reversed_partners = images[partners][::-1], labels[partners][::-1]
-                one_hot = (
-                    np.eye(len(self.dataset.classes), dtype=np.float32) if class_targets is None else class_targets
-                )
-                yield mix_pairs((images[own], labels[own]), reversed_partners, draws, one_hot)
+                yield mix_pairs((images[own], labels[own]), reversed_partners, draws, soft_targets)
             else:
                 yield images, labels if class_targets is None else class_targets[labels]
 

@@ -45,9 +45,7 @@ class Transform:
     pad: int = 0  # black pixels added on each side before a random crop (He et al., arXiv:1512.03385, section 4.2: 4)
     rotation: float = 0.0  # degrees: the angle is uniform(-rotation, rotation); corners become black
     flip: float = 0.0  # probability of mirroring left to right
-    jitter: float = (
-        0.0  # brightness, contrast and saturation change by factors that are uniform(1 - jitter, 1 + jitter)
-    )
+    jitter: float = 0.0  # brightness, contrast and saturation change by factors uniform(1 - jitter, 1 + jitter)
     rand_augment: int = 0  # number of operations drawn from rand_augment.OPERATIONS
     magnitude: float = 9.0  # magnitude of these operations, from 0 to 10
     cutout: float = 0.0  # probability of erasing a rectangle
