@@ -237,6 +237,7 @@ def test_the_report_has_the_calls_and_the_reason() -> None:
         (["--operator", "batch_norm", "--set", "running_variance=biased"], "cannot be set"),
         (["--operator", "relu", "--rungs", "1"], "--rungs is a flag for models"),
         (["--operator", "relu", "--torch", "m:f"], "--torch is a flag for models"),
+        (["--operator", "relu", "--modes", "torch:fused"], "--modes is a flag for models"),
         (["--operator", "list", "--json", "list.json"], "--json writes a finding"),
         (["--operator", "relu", "--script", "torch", "--json", "relu.json"], "--json writes a finding"),
         (["--operator", "relu", "--backends", "torch,jax"], "unknown framework 'jax'"),

@@ -271,9 +271,9 @@ def test_command_with_another_interpreter(
         (["--torch", "a.b", "--paddle", "a:b"], r"--torch is 'a\.b'; give MODULE:FUNCTION"),
         (["--torch", "a:b", "--paddle", "a:b", "--input", "2,3,x"], "--input is '2,3,x'; give a shape"),
         (["--torch", "a:b", "--paddle", "a:b", "--rungs", "1,5"], "rung '5' does not exist for user models"),
-        (
-            ["--torch", "a:b", "--paddle", "a:b", "--models", "resnet50"],
-            "--models and --backends choose models of this repository",
+        *(
+            (["--torch", "a:b", "--paddle", "a:b", *flag], "--models, --backends and --modes are for models of this")
+            for flag in (["--models", "resnet50"], ["--backends", "torch"], ["--modes", "torch:fused"])
         ),
     ],
 )

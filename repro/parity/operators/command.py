@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from repro.errors import ReproError, unknown
 
 FRAMEWORKS = ("torch", "paddle", "mindspore")
-OTHER_FLAGS = (*FRAMEWORKS, "input", "mapping", "strict", "rungs", "html", "fresh")  # for models
+OTHER_FLAGS = (*FRAMEWORKS, "modes", "input", "mapping", "strict", "rungs", "html", "fresh")  # for models
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

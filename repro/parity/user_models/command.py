@@ -84,8 +84,8 @@ def compare_user_models(arguments: argparse.Namespace, argv: Sequence[str]) -> i
     if dump:  # it is the first model
         functions = {dump.label: [dump.source, *functions.pop(dump.label)]} | functions
     sources = name_sources(functions, 1 if arguments.dump else 2)
-    if arguments.models != "all" or arguments.backends:
-        raise ReproError("--models and --backends choose models of this repository; leave them out with user models")
+    if arguments.models != "all" or arguments.backends or arguments.modes:
+        raise ReproError("--models, --backends and --modes are for models of this repository; leave them out here")
     inputs = parse_inputs(arguments.input or [DEFAULT_INPUT])
     if arguments.seeds < 1:
         raise ReproError(f"--seeds is {arguments.seeds}; give a number above 0")
