@@ -239,8 +239,12 @@ def run_program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunProgram
 
 @pytest.fixture
 def made_up_backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Replace every backend by parity_tests.support.made_up, and start the test in an empty folder."""
+    """Replace every backend by parity_tests.support.made_up, and start the test in an empty folder.
+
+    Curves are empty files: drawing them takes longer than everything else in such a run.
+    """
     monkeypatch.setattr(discovery, "load_backend", lambda name: made_up.Backend)
+    monkeypatch.setattr("repro.plots.curves.draw_run", lambda history, title, path: path.touch())
     for name in (threads.VARIABLE, threads.SPIN_VARIABLE):  # which a run sets, and the end of the test restores
         monkeypatch.setenv(name, "1")
     monkeypatch.setattr(made_up.SoftmaxRegression, "steps_taken", 0)
