@@ -116,7 +116,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
         images = ImageCheck(dataset, rank=processes.rank, world_size=processes.world_size)
         with console.bar("checking images", images.images) as bar:
             check_images(images, lambda done, total: bar.update())
-        if images.failure:
+        if images.failure and processes.is_main:
             print(f"the images will be checked again at the next start: cannot write {images.failure}")
     processes = processes.initialised(backend)
 

@@ -1,0 +1,138 @@
+"""Measure the tables of docs/performance.md. Nothing else should compute on the machine meanwhile:
+
+python -m parity_tests.speed zoo --backend torch      # beside the framework's own networks
+python -m parity_tests.speed load --backend torch     # numbers of threads, beside busy programs
+python -m parity_tests.speed memory --backend torch   # with and without freed memory that is kept
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from repro.interface.discovery import SHIPPED
+from repro.workers.client import interpreter
+
+ROOT = Path(__file__).resolve().parent.parent
+# The networks of each backend, and their names in the framework's zoo: torchvision or timm, paddle.vision, MindCV
+ZOO = {
+    "torch": {
+        "shufflenet_v2_x1_0_torchvision": "shufflenet_v2_x1_0", "mobilenet_v3_large": "mobilenet_v3_large",
+        "mobilenet_v2": "mobilenet_v2", "densenet121": "densenet121", "efficientnet_v2_s": "efficientnet_v2_s",
+        "resnet50": "resnet50", "rdnet_tiny": "rdnet_tiny",
+    },
+    "paddle": {
+        "shufflenet_v2_x1_0_torchvision": "shufflenet_v2_x1_0", "mobilenet_v3_large": "mobilenet_v3_large",
+        "mobilenet_v2": "mobilenet_v2", "resnet50": "resnet50",
+    },
+    "mindspore": {
+        "shufflenet_v2_x1_0": "shufflenet_v2_x1_0", "mobilenet_v3_large": "mobilenet_v3_large_100",
+        "mobilenet_v2": "mobilenet_v2_100", "resnet50": "resnet50",
+    },
+}  # fmt: skip
+LOADED = ("asymmnet_small_x0_35_r0", 32, 64)  # model, image size, batch
+WAITING = {
+    "torch": ("2 GOMP_SPINCOUNT=300000", "2 GOMP_SPINCOUNT=0", "2 GOMP_SPINCOUNT=1000", "1"),
+    "paddle": ("2 KMP_BLOCKTIME=200", "2 KMP_BLOCKTIME=0", "1"),
+    "mindspore": ("2", "1"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command, and return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m parity_tests.speed", description=__doc__.partition("\n")[0])
+    parser.add_argument("table", choices=["zoo", "load", "memory"])
+    parser.add_argument("--backend", choices=SHIPPED, default="torch", help="default: torch")
+    parser.add_argument("--models", nargs="+", metavar="NAME", help="variants (zoo; default: all)")
+    parser.add_argument("--image-size", type=int, default=224, metavar="PIXELS", help="zoo (default: 224)")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="zoo (default: 8)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default: 3")
+    parser.add_argument("--busy", type=int, nargs="+", default=[0, 1, 4], metavar="N", help="load (default: 0 1 4)")
+    arguments = parser.parse_args(argv)
+    if unknown := {*(arguments.models or ())} - ZOO[arguments.backend].keys():
+        parser.error(f"{', '.join(sorted(unknown))} has no peer; choose among {', '.join(ZOO[arguments.backend])}")
+    {"zoo": print_zoo, "load": print_load, "memory": print_memory}[arguments.table](arguments)
+    return 0
+
+
+def print_zoo(arguments: argparse.Namespace) -> None:
+    """Print the medians in milliseconds, and in brackets how many times as fast as the zoo."""
+    heading_printed = False
+    for model in arguments.models or ZOO[arguments.backend]:
+        sizes = (arguments.image_size, arguments.batch_size, arguments.rounds)
+        peer = ZOO[arguments.backend][model]
+        times = measure(arguments.backend, "compare_with_zoo", arguments.backend, model, peer, *sizes)
+        if not heading_printed:
+            columns = [f"{task}: {name}" for task, rounds in times.items() for name in rounds]
+            print(f"| network | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}")
+            heading_printed = True
+        cells = []
+        for rounds in times.values():
+            zoo = median(rounds["zoo"])
+            cells += [f"{median(values):.0f} ({zoo / median(values):.2f})" for values in rounds.values()]
+        print(f"| {model} | {' | '.join(cells)} |", flush=True)
+
+
+def print_load(arguments: argparse.Namespace) -> None:
+    """Print the medians of a training step in milliseconds for each number of threads and way of waiting."""
+    model, size, batch = LOADED
+    print(f"| threads | {' | '.join(f'beside {count}' for count in arguments.busy)} |")
+    print("|---|" + "---|" * len(arguments.busy))
+    for setting in WAITING[arguments.backend]:
+        threads, *variables = setting.split()
+        environment = {"OMP_NUM_THREADS": threads} | dict(variable.split("=") for variable in variables)
+        cells = []
+        for count in arguments.busy:
+            with busy_programs(count):
+                request = (arguments.backend, model, size, batch, 5 * arguments.rounds)
+                cells.append(f"{measure(arguments.backend, 'step_time', *request, environment=environment):.0f}")
+        print(f"| {setting} | {' | '.join(cells)} |", flush=True)
+
+
+def print_memory(arguments: argparse.Namespace) -> None:
+    """Print time, page faults and peak memory of an evaluation without and with freed memory that is kept."""
+    print("| freed memory | ms | page faults | peak MiB |\n|---|---|---|---|")
+    # settings of the user's own leave glibc's behaviour alone: this one is its default
+    for title, environment in (("returned", {"GLIBC_TUNABLES": "glibc.malloc.perturb=0"}), ("kept", {})):
+        request = (arguments.backend, "mobilenet_v2", 160, 16, 5 * arguments.rounds)
+        row = measure(arguments.backend, "evaluation_memory", *request, environment=environment)
+        print(f"| {title} | {row['ms']:.0f} | {row['faults']:,.0f} | {row['MiB']:,.0f} |", flush=True)
+
+
+def measure(backend: str, function: str, *arguments: object, environment: Mapping[str, str] | None = None) -> Any:
+    """Return the result of a function of parity_tests.programs.speed in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        code = (
+            f"import json; from parity_tests.programs import speed\n"
+            f"json.dump(speed.{function}(*{arguments!r}), open('{folder}/result.json', 'w'))"
+        )
+        variables = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
+        done = subprocess.run([interpreter(backend), "-c", code], env=variables, check=False, capture_output=True)
+        if done.returncode:
+            sys.exit(f"{backend} failed: {done.stderr.decode(errors='replace')[-2000:]}")
+        return json.loads(Path(folder, "result.json").read_text())
+
+
+@contextmanager
+def busy_programs(count: int) -> Iterator[None]:
+    """Let this many programs loop for the block."""
+    programs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
