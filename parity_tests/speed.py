@@ -1,6 +1,7 @@
 """Measure the tables of docs/performance.md. Nothing else should compute on the machine meanwhile:
 
 python -m parity_tests.speed zoo --backend torch      # beside the framework's own networks
+python -m parity_tests.speed frozen --backend torch   # steps of the classifier, beside a forward pass
 python -m parity_tests.speed load --backend torch     # numbers of threads, beside busy programs
 python -m parity_tests.speed memory --backend torch   # with and without freed memory that is kept
 """
@@ -50,17 +51,17 @@ WAITING = {
 def main(argv: list[str] | None = None) -> int:
     """Run the command, and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m parity_tests.speed", description=__doc__.partition("\n")[0])
-    parser.add_argument("table", choices=["zoo", "load", "memory"])
+    parser.add_argument("table", choices=["zoo", "frozen", "load", "memory"])
     parser.add_argument("--backend", choices=SHIPPED, default="torch", help="default: torch")
     parser.add_argument("--models", nargs="+", metavar="NAME", help="variants (zoo; default: all)")
-    parser.add_argument("--image-size", type=int, default=224, metavar="PIXELS", help="zoo (default: 224)")
-    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="zoo (default: 8)")
+    parser.add_argument("--image-size", type=int, default=224, metavar="PIXELS", help="zoo and frozen (default: 224)")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="zoo and frozen (default: 8)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default: 3")
     parser.add_argument("--busy", type=int, nargs="+", default=[0, 1, 4], metavar="N", help="load (default: 0 1 4)")
     arguments = parser.parse_args(argv)
     if unknown := {*(arguments.models or ())} - ZOO[arguments.backend].keys():
         parser.error(f"{', '.join(sorted(unknown))} has no peer; choose among {', '.join(ZOO[arguments.backend])}")
-    {"zoo": print_zoo, "load": print_load, "memory": print_memory}[arguments.table](arguments)
+    {"zoo": print_zoo, "frozen": print_frozen, "load": print_load, "memory": print_memory}[arguments.table](arguments)
     return 0
 
 
@@ -80,6 +81,15 @@ def print_zoo(arguments: argparse.Namespace) -> None:
             zoo = median(rounds["zoo"])
             cells += [f"{median(values):.0f} ({zoo / median(values):.2f})" for values in rounds.values()]
         print(f"| {model} | {' | '.join(cells)} |", flush=True)
+
+
+def print_frozen(arguments: argparse.Namespace) -> None:
+    """Print the medians in milliseconds, and in brackets how many times as long as the forward pass."""
+    sizes = (arguments.image_size, arguments.batch_size, arguments.rounds)
+    times = measure(arguments.backend, "compare_frozen", arguments.backend, "mobilenet_v2", *sizes)
+    forward = median(times["forward pass"])
+    cells = [f"{median(values):.0f} ({median(values) / forward:.2f})" for values in times.values()]
+    print(f"| backend | {' | '.join(times)} |\n|---|---|---|---|\n| {arguments.backend} | {' | '.join(cells)} |")
 
 
 def print_load(arguments: argparse.Namespace) -> None:

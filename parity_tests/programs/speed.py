@@ -48,6 +48,29 @@ def compare_with_zoo(
     return times
 
 
+def compare_frozen(backend: str, model: str, size: int, batch: int, rounds: int) -> dict[str, list[float]]:
+    """Return the milliseconds of a forward pass, and of steps that train the classifier or all weights."""
+    images = np.random.default_rng(0).standard_normal((batch, 3, size, size), np.float32)
+    labels = np.arange(batch)
+    package = load_backend(backend)
+    spec = find_spec(model)
+    frozen, whole = (
+        package.create_trainer(package.create_model(spec), TrainSettings(train_only=prefix, fused_evaluation=False))
+        for prefix in (spec.classifier.rpartition(".")[0], "")
+    )
+    tasks: dict[str, Callable[[], Any]] = {
+        "forward pass": lambda: frozen.predict(images),
+        "step of the classifier": lambda: frozen.step(images, labels, 1e-3),
+        "step of all weights": lambda: whole.step(images, labels, 1e-3),
+    }
+    times: dict[str, list[float]] = {task: [] for task in tasks}
+    for number in range(rounds + 1):
+        for task, function in tasks.items():
+            seconds = _seconds(function)
+            times[task] += [1000 * seconds] if number else []
+    return times
+
+
 def step_time(backend: str, model: str, size: int, batch: int, steps: int) -> float:
     """Return the median of the milliseconds of a training step."""
     images = np.random.default_rng(0).standard_normal((batch, 3, size, size), np.float32)
