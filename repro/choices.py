@@ -82,6 +82,8 @@ RANGES = {
     "clip_norm": Range(0, 1e6, above=True),
     "label_smoothing": Range(0, 0.99),
     "ema_decay": DECAY,
+    "accumulate": Range(1, 4096, integer=True),
+    "deterministic_shards": Range(1, 4096, integer=True),
 }
 """The range of each value that more than one room checks, under its key in a recipe."""
 

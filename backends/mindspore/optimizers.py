@@ -1,4 +1,4 @@
-"""The optimizers of repro.interface.TrainSettings, each in a few operations on all weights as one vector.
+"""The update of the weights: the optimizers of repro.interface.TrainSettings, on all weights as one vector.
 
 Of MindSpore's own optimizers, only momentum follows PyTorch's formula; and operations for each weight take long to
 compile, and to call in eager mode.
@@ -13,7 +13,10 @@ import mindspore
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, mint, nn, ops
 
+from backends.mindspore.processes import AllReduceMean
 from repro.interface import TrainSettings
+
+ROW = 4096  # elements that deterministic_sum adds one after the other
 
 
 def create_optimizer(shapes: Sequence[tuple[int, ...]], settings: TrainSettings) -> Optimizer:
@@ -151,3 +154,49 @@ class RMSProp(Optimizer):
         if self.tensorflow:
             return weight - self.accumulate(self.lr * g / ops.sqrt(square + self.eps))
         return weight - self.lr * self.accumulate(g / (ops.sqrt(square) + self.eps))
+
+
+class Update(nn.Cell):
+    """All-reduce (unless parts have been added already), clipping, optimizer and EMA, on all weights as one vector."""
+
+    def __init__(self, weights: FlatWeights, optimizer: Optimizer, settings: TrainSettings, ema: Parameter | None):
+        super().__init__(auto_prefix=False)
+        self.weights, self.optimizer, self.ema = weights, optimizer, ema
+        self.settings, self.ema_weight = settings, zeros("ema_weight")
+        self.clip_norm = settings.clip_norm
+        is_reduced = settings.in_parts or settings.world_size == 1
+        self.all_reduce_mean = None if is_reduced else AllReduceMean(settings.world_size)
+
+    def prepare(self, lr: float, steps: int) -> None:
+        """Set the scalars that the next step depends on. steps: the number of steps before it."""
+        self.optimizer.prepare(lr, steps)
+        if self.ema is not None:
+            self.ema_weight.set_data(Tensor(self.settings.ema_weight(steps), mindspore.float32))
+
+    def construct(self, loss: Tensor, gradient: Tensor) -> Tensor:
+        """Return the loss, with the writing of the weights as its dependency.
+
+        The writing depends on the whole gradient, so that no weight changes before all layers have read theirs.
+        """
+        if self.all_reduce_mean is not None:
+            means = self.all_reduce_mean(ops.cat((gradient, loss.reshape(1))))
+            gradient, loss = means[:-1], means[-1]
+        if self.clip_norm is not None:  # ops.clip_by_global_norm lacks the 1e-6 of TrainSettings
+            norm = ops.sqrt(deterministic_sum(gradient * gradient))
+            gradient = gradient * ops.minimum(self.clip_norm / (norm + 1e-6), 1.0)
+        weight = self.optimizer(self.weights(ops.depend(self.weights.parameters, gradient)), gradient)
+        if self.ema is not None:
+            loss = ops.depend(loss, ops.assign(self.ema, self.ema + self.ema_weight * (weight - self.ema)))
+        return ops.depend(loss, self.weights.write(weight))
+
+
+def deterministic_sum(vector: Tensor) -> Tensor:
+    """Return the sum of a vector, bit-identical in every call.
+
+    MindSpore tunes how it splits more than 200,000 elements among its threads, which changes the last bits of its sum.
+    """
+    in_rows = vector.shape[0] // ROW * ROW
+    if not in_rows:
+        return vector.sum()
+    rows_sum = vector[:in_rows].reshape(-1, ROW).sum(1).sum()
+    return rows_sum + vector[in_rows:].sum() if in_rows < vector.shape[0] else rows_sum  # an empty sum is not 0

@@ -6,6 +6,8 @@ import mindspore
 import numpy as np
 from mindspore import Tensor, communication, nn, ops
 
+from repro.interface.parts import tree_sum
+
 
 def use_device(device: str) -> str:
     """Compute on the "cpu" or the "gpu" from now on, and return MindSpore's name of the device.
@@ -37,3 +39,10 @@ class AllReduceMean(nn.Cell):
 def all_reduce_sum(numbers: np.ndarray) -> np.ndarray:
     """All-reduce sum of a vector (K,). Collective: every process must call it."""
     return ops.AllReduce()(Tensor(numbers)).asnumpy()
+
+
+def ordered_sum(numbers: np.ndarray, world_size: int) -> np.ndarray:
+    """Return the tree_sum of every rank's vector, in the order of ranks. Collective: every process must call it."""
+    if world_size == 1:
+        return numbers
+    return tree_sum(np.split(ops.AllGather()(Tensor(numbers)).asnumpy(), world_size))

@@ -1,11 +1,11 @@
-"""The training step: forward pass, loss, gradients, all-reduce, clipping, optimizer, EMA.
+"""The training step: forward pass, loss, gradients, and the update of optimizers.py.
 
 It is compiled as a graph, which on the CPU is twice as fast as eager mode, with bit-identical results.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import mindspore
@@ -16,79 +16,45 @@ from backends.mindspore.dropout import draw_dropout_masks, dropout_hooks
 from backends.mindspore.inference import Evaluation
 from backends.mindspore.model import execution_mode, export_weights, load_weights
 from backends.mindspore.native_weights import NAMES
-from backends.mindspore.optimizers import FlatWeights, Optimizer, create_optimizer, zeros
-from backends.mindspore.processes import AllReduceMean, all_reduce_sum
+from backends.mindspore.optimizers import FlatWeights, Update, create_optimizer, zeros
+from backends.mindspore.processes import all_reduce_sum, ordered_sum
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.interface import TrainSettings
-
-ROW = 4096  # elements that deterministic_sum adds one after the other
-
-
-class Update(nn.Cell):
-    """All-reduce, clipping, optimizer and EMA, on all weights as one vector."""
-
-    def __init__(self, weights: FlatWeights, optimizer: Optimizer, settings: TrainSettings, ema: Parameter | None):
-        super().__init__(auto_prefix=False)
-        self.weights, self.optimizer, self.ema = weights, optimizer, ema
-        self.settings, self.ema_weight = settings, zeros("ema_weight")
-        self.clip_norm = settings.clip_norm
-        self.all_reduce_mean = AllReduceMean(settings.world_size) if settings.world_size > 1 else None
-
-    def prepare(self, lr: float, steps: int) -> None:
-        """Set the scalars that the next step depends on. steps: the number of steps before it."""
-        self.optimizer.prepare(lr, steps)
-        if self.ema is not None:
-            self.ema_weight.set_data(Tensor(self.settings.ema_weight(steps), mindspore.float32))
-
-    def construct(self, loss: Tensor, gradients: tuple[Tensor, ...]) -> Tensor:
-        """Return the loss, with the writing of the weights as its dependency.
-
-        The writing depends on every gradient, so that no weight changes before all layers have read theirs.
-        """
-        gradient = self.weights(gradients)
-        if self.all_reduce_mean is not None:
-            means = self.all_reduce_mean(ops.cat((gradient, loss.reshape(1))))
-            gradient, loss = means[:-1], means[-1]
-        if self.clip_norm is not None:  # ops.clip_by_global_norm lacks the 1e-6 of TrainSettings
-            norm = ops.sqrt(deterministic_sum(gradient * gradient))
-            gradient = gradient * ops.minimum(self.clip_norm / (norm + 1e-6), 1.0)
-        weight = self.optimizer(self.weights(ops.depend(self.weights.parameters, gradient)), gradient)
-        if self.ema is not None:
-            loss = ops.depend(loss, ops.assign(self.ema, self.ema + self.ema_weight * (weight - self.ema)))
-        return ops.depend(loss, self.weights.write(weight))
+from repro.interface.parts import split_batch, tree_sum
 
 
-class Step(nn.Cell):
-    """Forward pass, loss, gradients and update."""
+class Gradients(nn.Cell):
+    """Forward pass, loss, and the gradients of all weights as one vector."""
 
-    def __init__(self, model: nn.Cell, loss: nn.Cell, update: Update, loss_scale: float):
+    def __init__(self, model: nn.Cell, loss: nn.Cell, weights: FlatWeights, loss_scale: float):
         super().__init__(auto_prefix=False)  # the model's parameters keep their names
-        self.model, self.loss, self.update, self.loss_scale = model, loss, update, loss_scale
-        self.gradients = ops.value_and_grad(self.compute, None, update.weights.parameters, has_aux=True)
+        self.model, self.loss, self.weights, self.loss_scale = model, loss, weights, loss_scale
+        self.gradients = ops.value_and_grad(self.compute, None, weights.parameters, has_aux=True)
 
     def compute(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the scaled loss and the logits."""
         logits = self.model(images)
         return self.loss(logits, targets) * self.loss_scale, logits
 
-    def construct(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def construct(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         (loss, logits), gradients = self.gradients(images, targets)
+        gradient = self.weights(gradients)
         if self.loss_scale != 1:
-            loss, gradients = loss / self.loss_scale, [gradient / self.loss_scale for gradient in gradients]
-        return self.update(loss, gradients), logits
+            loss, gradient = loss / self.loss_scale, gradient / self.loss_scale
+        return loss, logits, gradient
 
 
-def deterministic_sum(vector: Tensor) -> Tensor:
-    """Return the sum of a vector, bit-identical in every call.
+class Step(nn.Cell):
+    """Forward pass, loss, gradients and update."""
 
-    MindSpore tunes how it splits more than 200,000 elements among its threads, which changes the last bits of its sum.
-    """
-    in_rows = vector.shape[0] // ROW * ROW
-    if not in_rows:
-        return vector.sum()
-    rows_sum = vector[:in_rows].reshape(-1, ROW).sum(1).sum()
-    return rows_sum + vector[in_rows:].sum() if in_rows < vector.shape[0] else rows_sum  # an empty sum is not 0
+    def __init__(self, gradients: Gradients, update: Update):
+        super().__init__(auto_prefix=False)
+        self.gradients, self.update = gradients, update
+
+    def construct(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        loss, logits, gradient = self.gradients(images, targets)
+        return self.update(loss, gradient), logits
 
 
 class CrossEntropy(nn.Cell):
@@ -147,7 +113,8 @@ class Trainer:
         self._reset_ema()
         self.cross_entropy = CrossEntropy(float(settings.label_smoothing))
         self.update_cell = Update(self.flat, self.optimizer, settings, self.ema)
-        self.step_cell = Step(self.network, self.cross_entropy, self.update_cell, settings.loss_scale)
+        self.gradients_cell = Gradients(self.network, self.cross_entropy, self.flat, settings.loss_scale)
+        self.step_cell = Step(self.gradients_cell, self.update_cell)
         self.steps = 0
 
     def _reset_ema(self) -> None:
@@ -161,19 +128,52 @@ class Trainer:
 
     def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
         """Make one training step. Returns the mean cross-entropy and the logits before the update."""
+        if self.settings.in_parts:
+            return self._step_in_parts(images, targets, lr)
         self.update_cell.prepare(lr, self.steps)
+        loss, logits = self._run(self.step_cell, images, targets)
+        self.steps += 1
+        if self.settings.world_size > 1:
+            self._all_reduce_statistics()
+        return float(loss), logits
+
+    def _run(self, cell: nn.Cell, images: np.ndarray, targets: np.ndarray) -> list[np.ndarray]:
+        """Run a step or its first half in training mode."""
         if self.settings.compiled:
             draw_dropout_masks(self.model, images)
         hooks = [] if self.settings.compiled else dropout_hooks(self.model)
         with execution_mode(self._mode, hooks):
-            self.step_cell.set_train(True)
+            cell.set_train(True)
             for norm in self.frozen_norms:
                 norm.set_train(False)
-            loss, logits = self.step_cell(Tensor(images), target_tensor(targets))
-            self.steps += 1
-            if self.settings.world_size > 1:
-                self._all_reduce_statistics()
-            return float(loss.asnumpy()), logits.asnumpy()
+            return [result.asnumpy() for result in cell(Tensor(images), target_tensor(targets))]
+
+    def _step_in_parts(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
+        """Make one training step with the means of gradients and running statistics over the parts of all ranks."""
+        before = [statistic.asnumpy().copy() for statistic in self.statistics]
+        logits = []
+
+        def results() -> Iterator[np.ndarray]:
+            """Yield the loss, gradients and running statistics of each part as one vector, for a single message."""
+            for part in split_batch(images, targets, self.settings.parts):
+                for statistic, value in zip(self.statistics, before, strict=True):
+                    statistic.set_data(Tensor(value))
+                loss, part_logits, gradient = self._run(self.gradients_cell, *part)
+                logits.append(part_logits)
+                yield np.concatenate([loss.reshape(1), gradient, *(value.asnumpy() for value in self.statistics)])
+
+        total = tree_sum(results())
+        if self.settings.deterministic_shards is not None:
+            total = ordered_sum(total, self.settings.world_size)
+        elif self.settings.world_size > 1:
+            total = all_reduce_sum(total)
+        mean = total / np.float32(self.settings.world_size * self.settings.parts)
+        sizes = [sum(self.flat.sizes), *(statistic.size for statistic in self.statistics)]
+        gradient, *values = np.split(mean[1:], np.cumsum(sizes)[:-1])
+        for statistic, value in zip(self.statistics, values, strict=True):
+            statistic.set_data(Tensor(value))
+        self._update(gradient, lr)
+        return float(mean[0]), np.concatenate(logits)
 
     def _all_reduce_statistics(self) -> None:
         """Replace the running statistics by their means over all ranks."""
@@ -192,9 +192,13 @@ class Trainer:
 
     def update(self, gradients: Mapping[str, np.ndarray], lr: float) -> None:
         """Clip the given gradients, by canonical name, and update weights and EMA."""
+        self._update(np.concatenate([gradients[name].ravel() for name in self.names]), lr)
+
+    def _update(self, gradient: np.ndarray, lr: float) -> None:
+        """Clip the gradients, one vector, and update weights and EMA."""
         self.update_cell.prepare(lr, self.steps)
         with execution_mode(self._mode):
-            self.update_cell(Tensor(0.0), tuple(Tensor(gradients[name]) for name in self.names))
+            self.update_cell(Tensor(0.0, mindspore.float32), Tensor(gradient))
         self.steps += 1
 
     def predict(self, images: np.ndarray) -> np.ndarray:

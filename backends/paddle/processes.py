@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import paddle
 from paddle import distributed
+
+from repro.interface.parts import tree_sum
 
 
 def use_device(device: str) -> str:
@@ -33,19 +33,21 @@ def init_distributed() -> None:
         )
 
 
-def _all_reduce(tensor: paddle.Tensor) -> paddle.Tensor:
-    """Sum a tensor over all ranks, in place."""
+def all_reduce_sum_in_place(tensor: paddle.Tensor) -> paddle.Tensor:
+    """Replace a tensor by its sum over all ranks, and return it. Collective: every process must call it."""
     distributed.all_reduce(tensor)
     return tensor
 
 
 def all_reduce_sum(numbers: np.ndarray) -> np.ndarray:
     """All-reduce sum of a float64 vector (K,). Collective: every process must call it."""
-    return _all_reduce(paddle.to_tensor(numbers)).numpy()
+    return all_reduce_sum_in_place(paddle.to_tensor(numbers)).numpy()
 
 
-def all_reduce_mean(tensors: Sequence[paddle.Tensor]) -> list[paddle.Tensor]:
-    """All-reduce means of several tensors, by a single message. Collective: every process must call it."""
-    sums = _all_reduce(paddle.concat([tensor.detach().reshape([-1]) for tensor in tensors]))
-    means = (sums / distributed.get_world_size()).split([tensor.size for tensor in tensors])
-    return [mean.reshape(tensor.shape) for mean, tensor in zip(means, tensors, strict=True)]
+def ordered_sum(vector: paddle.Tensor, world_size: int) -> paddle.Tensor:
+    """Return the tree_sum of every rank's vector, in the order of ranks. Collective: every process must call it."""
+    if world_size == 1:
+        return vector
+    vectors: list[paddle.Tensor] = []
+    distributed.all_gather(vectors, vector)
+    return tree_sum(vectors)

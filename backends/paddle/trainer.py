@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,11 @@ from backends.paddle.inference import Evaluation
 from backends.paddle.model import export_weights, load_weights
 from backends.paddle.native_weights import NAMES
 from backends.paddle.optimizers import create_optimizer, slot_key
-from backends.paddle.processes import all_reduce_mean
+from backends.paddle.processes import all_reduce_sum_in_place, ordered_sum
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.interface import TrainSettings
+from repro.interface.parts import split_batch, tree_sum
 
 
 def cross_entropy(logits: paddle.Tensor, targets: paddle.Tensor, label_smoothing: float) -> paddle.Tensor:
@@ -85,23 +86,53 @@ class Trainer:
         self.model.train()
         for norm in self.frozen_norms:
             norm.eval()
-        logits = self.model(paddle.to_tensor(images))
-        loss = cross_entropy(logits, paddle.to_tensor(targets), self.settings.label_smoothing)
-        loss.backward()
-        if self.settings.world_size > 1:
-            loss = self._all_reduce_mean(loss)
+        if self.settings.in_parts or self.settings.world_size > 1:
+            loss, logits = self._backward_in_parts(images, targets)
+        else:
+            loss, logits = self._backward(images, targets)
         self._update(lr)
         return float(loss), logits.numpy()
 
-    def _all_reduce_mean(self, loss: paddle.Tensor) -> paddle.Tensor:
-        """Replace gradients and running statistics by their means over all ranks. Returns the mean loss."""
-        parameters = [parameter for parameter in self.parameters.values() if parameter.grad is not None]
-        loss, *means = all_reduce_mean([loss, *(parameter.grad for parameter in parameters), *self.statistics])
-        for parameter, mean in zip(parameters, means, strict=False):
-            parameter.grad = mean
-        for statistic, mean in zip(self.statistics, means[len(parameters) :], strict=True):
-            statistic.set_value(mean)
-        return loss
+    def _backward(self, images: np.ndarray, targets: np.ndarray) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Compute the gradients. Returns the mean cross-entropy and the logits."""
+        logits = self.model(paddle.to_tensor(images))
+        loss = cross_entropy(logits, paddle.to_tensor(targets), self.settings.label_smoothing)
+        loss.backward()
+        return loss.detach(), logits.detach()
+
+    def _backward_in_parts(self, images: np.ndarray, targets: np.ndarray) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Average gradients and running statistics over the parts of all ranks.
+
+        Returns the mean cross-entropy of all ranks and the logits of this one.
+        """
+        before = [statistic.clone() for statistic in self.statistics]
+        logits = []
+        parameters: list[paddle.Tensor] = []
+
+        def results() -> Iterator[paddle.Tensor]:
+            """Yield the loss, gradients and running statistics of each part as one vector, for a single message."""
+            for part in split_batch(images, targets, self.settings.parts):
+                self.optimizer.clear_grad(set_to_zero=False)
+                for statistic, value in zip(self.statistics, before, strict=True):
+                    statistic.set_value(value)
+                loss, part_logits = self._backward(*part)
+                logits.append(part_logits)
+                parameters[:] = [parameter for parameter in self.parameters.values() if parameter.grad is not None]
+                tensors = [loss, *(parameter.grad for parameter in parameters), *self.statistics]
+                yield paddle.concat([tensor.reshape([-1]) for tensor in tensors])
+
+        total = tree_sum(results())
+        if self.settings.deterministic_shards is not None:
+            total = ordered_sum(total, self.settings.world_size)
+        elif self.settings.world_size > 1:
+            total = all_reduce_sum_in_place(total)
+        mean = total / (self.settings.world_size * self.settings.parts)
+        loss, *means = mean.split([1, *(tensor.size for tensor in [*parameters, *self.statistics])])
+        for parameter, values in zip(parameters, means, strict=False):
+            parameter.grad = values.reshape(parameter.shape)
+        for statistic, values in zip(self.statistics, means[len(parameters) :], strict=True):
+            statistic.set_value(values.reshape(statistic.shape))
+        return loss, paddle.concat(logits)
 
     def loss(self, logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the mean cross-entropy, and its gradient with respect to the logits."""

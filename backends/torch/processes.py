@@ -5,13 +5,14 @@ from __future__ import annotations
 import atexit
 import os
 import time
-from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import distributed
 
-_last_reduced: list[torch.Tensor] = []  # at most one
+from repro.interface.parts import tree_sum
+
+_last_reduced: list[torch.Tensor] = []  # of the last message
 
 
 def use_device(device: str) -> str:
@@ -43,8 +44,8 @@ def _leave_process_group() -> None:
     distributed.destroy_process_group()
 
 
-def _all_reduce(tensor: torch.Tensor) -> torch.Tensor:
-    """Sum a tensor over all ranks, in place."""
+def all_reduce_sum_in_place(tensor: torch.Tensor) -> torch.Tensor:
+    """Replace a tensor by its sum over all ranks, and return it. Collective: every process must call it."""
     distributed.all_reduce(tensor)
     _last_reduced[:] = [tensor]
     return tensor
@@ -52,11 +53,14 @@ def _all_reduce(tensor: torch.Tensor) -> torch.Tensor:
 
 def all_reduce_sum(numbers: np.ndarray) -> np.ndarray:
     """All-reduce sum of a float64 vector (K,). Collective: every process must call it."""
-    return _all_reduce(torch.tensor(numbers)).numpy(force=True).copy()
+    return all_reduce_sum_in_place(torch.tensor(numbers)).numpy(force=True).copy()
 
 
-def all_reduce_mean(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """All-reduce means of several tensors, by a single message. Collective: every process must call it."""
-    sums = _all_reduce(torch.cat([tensor.detach().reshape(-1) for tensor in tensors]))
-    means = (sums / distributed.get_world_size()).split([tensor.numel() for tensor in tensors])
-    return [mean.view_as(tensor) for mean, tensor in zip(means, tensors, strict=True)]
+def ordered_sum(vector: torch.Tensor, world_size: int) -> torch.Tensor:
+    """Return the tree_sum of every rank's vector, in the order of ranks. Collective: every process must call it."""
+    if world_size == 1:
+        return vector
+    vectors = [torch.empty_like(vector) for _ in range(world_size)]
+    distributed.all_gather(vectors, vector)
+    _last_reduced[:] = vectors
+    return tree_sum(vectors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ from backends.torch.introspection import forward
 from backends.torch.model import export_weights, load_weights, native_tensors
 from backends.torch.native_weights import NAMES
 from backends.torch.optimizers import SLOTS, create_optimizer
-from backends.torch.processes import all_reduce_mean
+from backends.torch.processes import all_reduce_sum_in_place, ordered_sum
 from repro.arrays import Arrays
 from repro.interface import TrainSettings
+from repro.interface.parts import split_batch, tree_sum
 
 
 class Trainer:
@@ -51,17 +52,58 @@ class Trainer:
         self.model.train()
         for norm in self.frozen_norms:
             norm.eval()
+        if self.settings.in_parts or self.settings.world_size > 1:
+            loss, logits = self._backward_in_parts(images, targets)
+        else:
+            loss, logits = self._backward(images, targets)
+        self._update(lr)
+        return loss.item(), logits.numpy(force=True)
+
+    def _backward(self, images: np.ndarray, targets: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute the gradients. Returns the mean cross-entropy and the logits."""
         logits = self._logits(self.model, images)
         loss = self._cross_entropy(logits, targets)
         (loss * self.settings.loss_scale).backward()
         if self.settings.loss_scale != 1:
-            for parameter in self.parameters.values():
-                if parameter.grad is not None:
-                    parameter.grad /= self.settings.loss_scale
-        if self.settings.world_size > 1:
-            loss = self._all_reduce_mean(loss)
-        self._update(lr)
-        return loss.item(), logits.numpy(force=True)
+            for parameter in self._with_gradient:
+                parameter.grad /= self.settings.loss_scale
+        return loss.detach(), logits.detach()
+
+    @property
+    def _with_gradient(self) -> list[Any]:
+        """Return the parameters that have influenced the loss."""
+        return [parameter for parameter in self.parameters.values() if parameter.grad is not None]
+
+    def _backward_in_parts(self, images: np.ndarray, targets: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Average gradients and running statistics over the parts of all ranks.
+
+        Returns the mean cross-entropy of all ranks and the logits of this one.
+        """
+        before = [statistic.clone() for statistic in self.statistics]
+        logits = []
+
+        def results() -> Iterator[torch.Tensor]:
+            """Yield the loss, gradients and running statistics of each part as one vector, for a single message."""
+            for part in split_batch(images, targets, self.settings.parts):
+                self.optimizer.zero_grad()
+                for statistic, value in zip(self.statistics, before, strict=True):
+                    statistic.copy_(value)
+                loss, part_logits = self._backward(*part)
+                logits.append(part_logits)
+                tensors = [loss, *(parameter.grad for parameter in self._with_gradient), *self.statistics]
+                yield torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+        total = tree_sum(results())
+        if self.settings.deterministic_shards is not None:
+            total = ordered_sum(total, self.settings.world_size)
+        elif self.settings.world_size > 1:
+            total = all_reduce_sum_in_place(total)
+        mean = total / (self.settings.world_size * self.settings.parts)
+        averaged = [parameter.grad for parameter in self._with_gradient] + self.statistics
+        loss, *means = mean.split([1, *(tensor.numel() for tensor in averaged)])
+        for tensor, values in zip(averaged, means, strict=True):
+            tensor.copy_(values.view(tensor.shape))
+        return loss, torch.cat(logits)
 
     def _logits(self, network: Any, images: np.ndarray) -> torch.Tensor:
         """Run a network in the precision of the settings. Returns float32 logits."""
@@ -77,15 +119,6 @@ class Trainer:
 
     def _cross_entropy(self, logits: torch.Tensor, targets: np.ndarray) -> torch.Tensor:
         return F.cross_entropy(logits, torch.as_tensor(targets), label_smoothing=self.settings.label_smoothing)
-
-    def _all_reduce_mean(self, loss: torch.Tensor) -> torch.Tensor:
-        """Replace gradients and running statistics by their means over all ranks. Returns the mean loss."""
-        tensors = [parameter.grad for parameter in self.parameters.values() if parameter.grad is not None]
-        tensors += self.statistics
-        loss, *means = all_reduce_mean([loss, *tensors])
-        for tensor, mean in zip(tensors, means, strict=True):
-            tensor.copy_(mean)
-        return loss
 
     def loss(self, logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the mean cross-entropy, and its gradient with respect to the logits."""

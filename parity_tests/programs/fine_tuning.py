@@ -61,8 +61,8 @@ def train_eagerly(argv: list[str], epochs: int | None) -> None:
     """Run the command repro.run without compiling steps; stop it after some epochs, as Ctrl-C does, unless None."""
     train_settings, run_epoch = resolve.train_settings, loop.run_epoch
 
-    def eager_settings(recipe: Recipe) -> TrainSettings:
-        return replace(train_settings(recipe), compiled=False)
+    def eager_settings(recipe: Recipe, world_size: int = 1) -> TrainSettings:
+        return replace(train_settings(recipe, world_size), compiled=False)
 
     def run_epoch_until_stopped(
         run: loop.Run, trainer: Trainer, ema_trainer: Trainer | None, current: Recipe, epoch: int

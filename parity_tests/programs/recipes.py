@@ -37,8 +37,8 @@ def train_all_recipes(name: str, configs: str, data: str, out: str) -> None:
     """
     train_settings = resolve.train_settings
 
-    def eager_settings(recipe: Recipe) -> TrainSettings:
-        return replace(train_settings(recipe), compiled=False)
+    def eager_settings(recipe: Recipe, world_size: int = 1) -> TrainSettings:
+        return replace(train_settings(recipe, world_size), compiled=False)
 
     resolve.train_settings = eager_settings
     for path in sorted(Path(configs).glob("*.yaml")):

@@ -73,7 +73,7 @@ def compiled_sums() -> dict[str, tuple[list[float], float]]:
     """The sums of a vector in 60 calls of a compiled MindSpore function, and its sum in float64, by its length."""
     import mindspore
 
-    from backends.mindspore.trainer import deterministic_sum
+    from backends.mindspore.optimizers import deterministic_sum
 
     compiled = mindspore.jit(deterministic_sum)
     results = {}

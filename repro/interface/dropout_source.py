@@ -27,24 +27,33 @@ def alpha_dropout_map(rate: float) -> tuple[float, float]:
 class SeededDropout:
     """A repro.interface.contract.DropoutSource.
 
-    Its numbers are a function of the seed, the epoch, the name of the layer and how often the layer has asked in this
-    epoch, so that a resumed run drops what it would have dropped, and every rank drops from its slice of the global
-    batch what a single process would drop there.
+    Its numbers are a function of the seed, the epoch, the name of the layer and in how many steps of this epoch the
+    layer has asked, so that a resumed run drops what it would have dropped, and every rank drops from its slice of the
+    global batch what a single process would drop there.
+
+    parts: the number of parts in which a rank computes its slice, one after the other.
     """
 
-    def __init__(self, seed: int, processes: ProcessGroup = SINGLE_PROCESS):
-        self.seed, self.processes = seed, processes
+    def __init__(self, seed: int, processes: ProcessGroup = SINGLE_PROCESS, parts: int = 1):
+        self.seed, self.processes, self.parts = seed, processes, parts
         self.begin_epoch(0)
 
-    def begin_epoch(self, epoch: int, calls: Mapping[str, int] | None = None) -> None:
-        """Start the numbers of an epoch. calls: how often each layer has asked in it before the run was resumed."""
+    def begin_epoch(self, epoch: int, steps: Mapping[str, int] | None = None) -> None:
+        """Start the numbers of an epoch. steps: those in which each layer has asked before the run was resumed."""
         self.epoch = epoch
-        self.calls: Counter[str] = Counter(calls)
+        self._calls = Counter({name: self.parts * count for name, count in (steps or {}).items()})
+
+    @property
+    def steps(self) -> dict[str, int]:
+        """Return in how many steps of this epoch each layer has asked. Read it between steps."""
+        return {name: calls // self.parts for name, calls in self._calls.items()}
 
     def __call__(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """Uniform float32 numbers in [0, 1) of this shape, whose first axis is the rank's images."""
-        self.calls[name] += 1
-        key = [self.seed, self.epoch, zlib.crc32(name.encode()), self.calls[name]]
-        images = shape[0] * self.processes.world_size
-        whole = np.random.default_rng(key).random((images, *shape[1:]), np.float32)
-        return whole[self.processes.local_slice(images)]
+        """Uniform float32 numbers in [0, 1) of this shape, whose first axis is the images of the rank's next part."""
+        step, part = divmod(self._calls[name], self.parts)
+        self._calls[name] += 1
+        key = [self.seed, self.epoch, zlib.crc32(name.encode()), step + 1]
+        images = shape[0]
+        start = (self.processes.rank * self.parts + part) * images
+        whole = (images * self.parts * self.processes.world_size, *shape[1:])
+        return np.random.default_rng(key).random(whole, np.float32)[start : start + images]

@@ -46,18 +46,20 @@ class ProcessGroup:
         """Return whether this is the process that writes files and prints."""
         return self.rank == 0
 
-    def local_slice(self, batch_size: int) -> slice:
-        """The slice of the global batch that this rank computes.
+    def local_slice(self, batch_size: int, parts: int = 1) -> slice:
+        """The slice of the global batch that this rank computes, in one or several parts.
 
-        Raises ReproError where the batch cannot be split evenly, or leaves fewer than two images for a rank.
+        Raises ReproError where the batch cannot be split evenly, or leaves fewer than two images for a part.
         """
-        size, rest = divmod(batch_size, self.world_size)
-        if rest or (size < 2 and self.world_size > 1):
+        size, rest = divmod(batch_size, self.world_size * parts)
+        if rest or (size < 2 and self.world_size * parts > 1):
+            in_parts = f" in {parts} parts" if parts > 1 else ""
             raise ReproError(
-                f"batch size {batch_size} cannot be split evenly over {self.world_size} processes (at least 2 images "
-                "each); change --batch-size or the number of processes"
+                f"batch size {batch_size} cannot be split evenly over {self.world_size} "
+                f"process{'es' * (self.world_size > 1)}{in_parts} (at least 2 images each); change --batch-size or the "
+                f"number of {'parts' if parts > 1 else 'processes'}"
             )
-        return slice(self.rank * size, (self.rank + 1) * size)
+        return slice(self.rank * size * parts, (self.rank + 1) * size * parts)
 
     def initialised(self, backend: Backend) -> ProcessGroup:
         """Return the same group, able to communicate. Raises ReproError where the other ranks cannot be reached."""

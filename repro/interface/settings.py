@@ -48,6 +48,12 @@ class TrainSettings:
     world_size: the number of processes that make every step together, each on its slice of the global batch (see
     Backend.init_distributed). Gradients and running statistics are averaged over all ranks before anything else. Batch
     normalisation sees the local slice only.
+    accumulate: the number of parts in which a rank computes its slice, one after the other. Each part is normalised by
+    itself and starts from the running statistics before the step; gradients and running statistics are averaged over
+    all parts of all ranks, so that 2 parts in 2 processes are 4 parts.
+    deterministic_shards: the number of parts of the global batch, each of which one rank computes. Their gradients are
+    added in an order that is the same for any world size (repro.interface.parts.tree_sum), so that the weights are
+    bit-identical, too. A power of two, and so is the world size.
 
     Raises ReproError for a value out of range and for settings that exclude each other.
     """
@@ -67,6 +73,8 @@ class TrainSettings:
     train_only: str = ""
     precision: str = "float32"
     world_size: int = 1
+    accumulate: int = 1
+    deterministic_shards: int | None = None
     fused_evaluation: bool | None = None  # Trainer.predict by fewer, larger operators; None: where it pays off
     compiled: bool = True  # MindSpore: compile the step as a graph, with equal results; pays off after tens of steps
 
@@ -86,11 +94,42 @@ class TrainSettings:
                 check_range(name, getattr(self, name))
         if type(self.world_size) is not int or self.world_size < 1:
             raise ReproError(f"world_size is {self.world_size!r}; give the number of processes, at least 1")
+        check_range("accumulate", self.accumulate)
+        if self.deterministic_shards is not None:
+            self._check_shards(self.deterministic_shards)
         if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
             raise ReproError(
                 f"nesterov is set with optimizer {self.optimizer} and momentum {self.momentum}; "
                 "it needs sgd with momentum, so leave it out"
             )
+
+    def _check_shards(self, shards: int) -> None:
+        check_range("deterministic_shards", shards)
+        if shards.bit_count() > 1:
+            raise ReproError(
+                f"deterministic_shards is {shards}; give a power of two, such as {1 << shards.bit_length()}"
+            )
+        if shards % self.world_size:
+            raise ReproError(
+                f"{shards} deterministic shards cannot be shared evenly by {self.world_size} processes; start "
+                f"{' or '.join(str(1 << n) for n in range(shards.bit_length()))} processes"
+            )
+        if self.accumulate > 1:
+            raise ReproError(
+                f"accumulate is {self.accumulate}, but deterministic_shards is {shards}, which already decides the "
+                "parts of a batch; leave accumulate out"
+            )
+
+    @property
+    def parts(self) -> int:
+        """The number of parts in which a rank computes its slice of the batch."""
+        shards = self.deterministic_shards
+        return self.accumulate if shards is None else shards // self.world_size
+
+    @property
+    def in_parts(self) -> bool:
+        """True if gradients of parts are added, or those of ranks in a certain order."""
+        return self.parts > 1 or self.deterministic_shards is not None
 
     @property
     def loss_scale(self) -> float:

@@ -60,7 +60,14 @@ class Machine:
     quota: float | None
 
 
-def choose_threads(backend: str, stored: int | None = None, processes: int = 1, root: Path = Path("/")) -> Threads:
+def choose_threads(
+    backend: str,
+    stored: int | None = None,
+    processes: int = 1,
+    root: Path = Path("/"),
+    *,
+    is_deterministic: bool = False,
+) -> Threads:
     """Return the number of threads to compute with.
 
     Args:
@@ -68,9 +75,12 @@ def choose_threads(backend: str, stored: int | None = None, processes: int = 1, 
         stored: The number that the recipe gives, or the run that is resumed: other numbers would change rounding.
         processes: The number of processes that train together on this machine.
         root: The folder that holds proc/ and sys/.
+        is_deterministic: Whether the number must not depend on the machine and its launcher.
     """
     if stored is not None:
         return Threads(stored, "the recipe says so")
+    if is_deterministic:
+        return Threads(1, "the same on every machine, for deterministic shards; --threads sets another number")
     if (variable := threads_in_environment()) is not None:
         return Threads(variable, f"{VARIABLE} says so")
     if backend in MOST_OF_BACKEND:

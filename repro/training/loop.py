@@ -114,7 +114,7 @@ def run_epoch(run: Run, trainer: Trainer, ema_trainer: Trainer | None, current: 
     def after_step(step: int, meter: Meter) -> None:
         if run.schedule.is_due(step, run.processes):
             meters, seconds = meter.gathered(run.processes), time.perf_counter() - start
-            progress.partial = PartialEpoch(step, meters, dict(run.drops.calls), seconds)
+            progress.partial = PartialEpoch(step, meters, run.drops.steps, seconds)
             run.folder.write_checkpoint(recipe, progress, trainer)
 
     try:

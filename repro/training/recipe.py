@@ -166,6 +166,16 @@ class Recipe:
     batch_size: int = recipe_field(
         "optimisation", number(Range(2, 65536, integer=True)), "images per step", 64
     )  # a single image has no batch statistics
+    accumulate: int = recipe_field(
+        "optimisation", number(RANGES["accumulate"]),
+        "cut the batch of each process into N parts, computed one after the other to need less memory; each is "
+        "normalised by itself", 1,
+    )  # fmt: skip
+    deterministic_shards: int | None = recipe_field(
+        "optimisation", number(RANGES["deterministic_shards"]),
+        "cut the batch into N parts, a power of two, whose gradients are added in the same order whichever process "
+        "computes them, so that weights are bit-identical for any number of processes", None, default_text="off",
+    )  # fmt: skip
     epochs: int = recipe_field(
         "optimisation", number(Range(1, 100_000, integer=True)), "passes over the training images", 12
     )

@@ -106,7 +106,8 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
     if dataset.ignored and processes.is_main:
         print(f"ignored in {recipe.data}: {'; '.join(dataset.ignored)}")
     progress, weights, state = initial_state(recipe, spec, dataset, path, resume=resume)
-    threads = choose_threads(recipe.backend, recipe.threads, processes.world_size)
+    is_deterministic = recipe.deterministic_shards is not None
+    threads = choose_threads(recipe.backend, recipe.threads, processes.world_size, is_deterministic=is_deterministic)
     threads.apply()
     backend, device = start_backend(recipe)
     recipe = replace(recipe, threads=threads.count)
@@ -171,7 +172,8 @@ def resolve_recipe(recipe: Recipe, processes: ProcessGroup) -> tuple[Recipe, Spe
     dataset = open_dataset(recipe.data, split=recipe.split, seed=recipe.seed)
     spec = resolve.build_spec(recipe, len(dataset.classes))
     recipe = resolve.complete_recipe(recipe, spec)
-    processes.local_slice(min(recipe.batch_size, len(dataset.train)))  # raises if the batch cannot be split evenly
+    parts = resolve.train_settings(recipe, processes.world_size).parts
+    processes.local_slice(min(recipe.batch_size, len(dataset.train)), parts)  # raises if it cannot be split evenly
     return recipe, spec, dataset
 
 
@@ -213,12 +215,12 @@ def trainer_factory(
     from repro.interface.dropout_source import SeededDropout
     from repro.training import resolve
 
-    drops = SeededDropout(recipe.seed, processes)
+    drops = SeededDropout(recipe.seed, processes, resolve.train_settings(recipe, processes.world_size).parts)
 
     def make_trainer(current: Recipe) -> Trainer:
         model = backend.create_model(resolve.build_spec(current, spec.num_classes))
         backend.set_dropout_source(model, drops)
-        return backend.create_trainer(model, replace(resolve.train_settings(current), world_size=processes.world_size))
+        return backend.create_trainer(model, resolve.train_settings(current, processes.world_size))
 
     return make_trainer, drops
 
