@@ -8,12 +8,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import repro.parity
 from parity_tests.corpus.mistakes import MISTAKES, NETWORKS, Outcome, outcomes
 from repro.errors import ReproError
 from repro.parity.causes.culprit import Culprit
+from repro.parity.causes.substitution import find_layout
 from repro.parity.record import Record
 from repro.parity.user_models.report import describe_mapping, describe_verdicts, unexplained
 from repro.workers.client import Worker
@@ -159,3 +161,28 @@ def test_only_doubtful_rows_of_the_mapping_are_printed() -> None:
     assert len(shown) == 10
     assert list(describe_mapping(rows, show_all=True)) == rows
     assert list(describe_mapping(rows[:2], show_all=False)) == []
+
+
+def test_a_mistake_among_modules_of_another_layout_is_the_only_cause(
+    workers: dict[str, Worker], require_backend: Callable[[str], None]
+) -> None:
+    for backend in ("torch", "paddle"):
+        require_backend(backend)
+    causes = {}
+    for model in ("Inverted", "Approximate"):
+        comparison = repro.parity.check(
+            torch="torch_cuts:Inverted", paddle=f"paddle_cuts:{model}", inputs=[(2, 3, 9, 7)], rungs=[1, 4],
+            folder=FOLDER, workers=dict(workers),
+        )  # fmt: skip
+        causes[model] = [cause.sentence for cause in comparison.causes]
+        assert comparison.agrees == (model == "Inverted")
+    assert causes == {"Inverted": [], "Approximate": ["act: its tanh approximation is 0 in torch and 1 in paddle"]}
+
+
+def test_layouts_are_turned_and_turned_back() -> None:
+    array = np.random.default_rng(0).standard_normal((2, 6, 4, 4))
+    for axes, shape in (((0, 2, 3, 1), (2, 4, 4, 6)), ((0, 2, 3, 1), (2, 16, 6)), ((0, 3, 2, 1), (2, 4, 4, 6))):
+        other = array.transpose(axes).reshape(shape)
+        layout = find_layout(array, other + 0.01)
+        assert np.array_equal(layout.turn(array), other)
+        assert np.array_equal(layout.turn_back(other), array)

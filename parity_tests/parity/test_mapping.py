@@ -8,8 +8,9 @@ from typing import cast
 import numpy as np
 import pytest
 
-from repro.parity.user_models.mapping import WeightEntry, align_weights, order_by_execution
+from repro.parity.user_models.mapping import align_weights
 from repro.parity.user_models.packing import pair_weights
+from repro.parity.user_models.weight_entry import WeightEntry, order_by_execution
 from repro.specs import Weight, WeightKind
 from repro.weights.weight_pairs import Pair, convert, pair_errors
 
@@ -104,6 +105,43 @@ def test_the_size_of_the_output_decides_among_equal_shapes() -> None:
     right = [replace(entry, output=(4, 4, 8) if entry.layer == "y" else (8, 8, 8))
              for entry in [*layer("x", "w"), *layer("y", "w")]]  # fmt: skip
     assert names(left, right) == {"a.w": "y.w"}
+
+
+def with_output(entries: list[WeightEntry], *sides: int) -> list[WeightEntry]:
+    return [replace(entry, output=sides) for entry in entries]
+
+
+def test_the_size_of_the_output_decides_among_equally_many() -> None:
+    """A shortcut has the shape of the first convolution, but a stride."""
+    shortcut, first = with_output(layer("shortcut", "w"), 4, 4, 8), with_output(layer("first", "w"), 8, 8, 8)
+    pairs = names([*shortcut, *first], [*first, *shortcut])
+    assert pairs == {"shortcut.w": "shortcut.w", "first.w": "first.w"}
+    left = [*with_output(layer("a", "w"), 8, 8, 8), *with_output(layer("b", "w"), 4, 4, 8)]
+    right = [*with_output(layer("x", "w"), 4, 4, 8), *with_output(layer("y", "w"), 8, 8, 8)]
+    assert names(left, right) == {"a.w": "y.w", "b.w": "x.w"}
+    without_stride = [*with_output(layer("x", "w"), 16, 16, 8), *with_output(layer("y", "w"), 8, 8, 8)]
+    assert names(left, without_stride) == {"a.w": "x.w", "b.w": "y.w"}
+
+
+def pre_norm_blocks(prefix: str, *, owns_scales: bool) -> list[WeightEntry]:
+    """Two blocks that normalise first, and a last normalisation. Layer scales are modules, or belong to the blocks."""
+    entries = layer(f"{prefix}stem", "conv", "bias", shape=(8, 3))
+    for block in (f"{prefix}block0", f"{prefix}block1"):
+        first, second = layer(f"{block}.scale1", "other"), layer(f"{block}.scale2", "other")
+        if owns_scales:
+            entries += [WeightEntry(entry.name, entry.shape, entry.kind, 1, block) for entry in (*first, *second)]
+            first, second = [], []
+        entries += [*layer(f"{block}.norm1", "norm_scale", "norm_shift"), *first]
+        entries += layer(f"{block}.norm2", "norm_scale", "norm_shift")
+        entries += [*layer(f"{block}.mlp", "conv", "bias", shape=(8, 8)), *second]
+    return [*entries, *layer(f"{prefix}norm", "norm_scale", "norm_shift")]
+
+
+def test_normalisations_before_a_block_do_not_belong_to_the_layer_before_it() -> None:
+    for owns_scales in (False, True):
+        left, right = pre_norm_blocks("", owns_scales=owns_scales), pre_norm_blocks("net.", owns_scales=not owns_scales)
+        assert names(left, right) == {entry.name: f"net.{entry.name}" for entry in left}
+        assert not any(counterpart.doubt for counterpart in align_weights(left, right).values())
 
 
 def test_only_a_missing_bias_has_no_counterpart() -> None:

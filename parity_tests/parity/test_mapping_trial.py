@@ -9,8 +9,8 @@ import pytest
 
 from repro.errors import ReproError
 from repro.parity.user_models.inputs import parse_inputs
-from repro.parity.user_models.mapping import WeightEntry
 from repro.parity.user_models.mapping_trial import MAX_TRIALS, MappingTrial
+from repro.parity.user_models.weight_entry import WeightEntry
 from repro.weights.weight_pairs import Pair
 
 INPUTS = parse_inputs(["2,3,4,4"])

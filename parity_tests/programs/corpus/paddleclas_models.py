@@ -24,8 +24,12 @@ logger.init_logger()  # the networks log while they are built
 
 
 def build(name: str) -> Any:
-    """Return a model with 10 classes, and without connections that are dropped at random."""
-    settings = {"override_params": {"drop_connect_rate": 0.0}} if name.startswith("EfficientNetB") else {}
+    """Return a model with 10 classes, and without values and connections that functions drop at random."""
+    settings: dict[str, Any] = {}
+    if name.startswith("EfficientNetB"):
+        settings = {"override_params": {"drop_connect_rate": 0.0}}
+    elif name == "PeleeNet":
+        settings = {"drop_rate": 0.0}
     with paddle.utils.unique_name.guard():  # two networks have parameters of the same names
         return getattr(networks, name)(class_num=10, **settings)
 

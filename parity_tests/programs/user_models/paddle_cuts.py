@@ -33,3 +33,23 @@ class Unnormalised(Net):
         x = self.b_norm(self.b(x)[:, :, 1:-1, 1:-1])
         x = self.mix(self.norm(x.flatten(2).transpose([0, 2, 1])))
         return self.head(self.last(paddle.nn.functional.relu(x.mean(1))))
+
+
+class Inverted(nn.Layer):
+    """The block of torch_cuts.py with linear layers, whose maps are (N, H, W, C)."""
+
+    approximate = False
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.up, self.down = nn.Conv2D(3, 8, 3), nn.Linear(8, 16), nn.Linear(16, 8)
+        self.act, self.fc = nn.GELU(approximate=self.approximate), nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.stem(x)
+        y = self.down(self.act(self.up(x.transpose([0, 2, 3, 1])))).transpose([0, 3, 1, 2])
+        return self.fc((x + y).mean([2, 3]))
+
+
+class Approximate(Inverted):
+    approximate = True

@@ -17,3 +17,21 @@ class Net(nn.Module):
         x = self.act(self.bn2(self.conv2(x)))
         x = self.mix(self.norm(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
         return self.fc(self.last(self.mean(x)).flatten(1))
+
+
+class Inverted(nn.Module):
+    """A block of 1x1 convolutions, whose maps are (N, C, H, W)."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.up, self.act, self.down = (
+            nn.Conv2d(3, 8, 3),
+            nn.Conv2d(8, 16, 1),
+            nn.GELU(),
+            nn.Conv2d(16, 8, 1),
+        )
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.stem(x)
+        return self.fc((x + self.down(self.act(self.up(x)))).mean((2, 3)))

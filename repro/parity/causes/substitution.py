@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from repro.parity.causes.paired_values import pair_values
 from repro.parity.forward_rungs import TRAIN_BATCH
 from repro.parity.tolerance import CANCELLED_SHARE, root_mean_square
 from repro.parity.user_models.constants import with_unbiased_variances
+from repro.parity.user_models.cuts import MAX_TURNED_AXES
 from repro.parity.user_models.inputs import random_inputs, small_signals, with_batch
 from repro.parity.user_models.models import UserModels
 from repro.specs import STATISTICS
@@ -21,6 +23,43 @@ from repro.specs import STATISTICS
 # that a framework keeps in float32
 TOLERANCES = {True: 2e-5, False: 1e-4}
 GRADIENT_PREFIX = "gradient of "
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The axes of an array of the first model in the order of the other one, and the shape that the other one has.
+
+    axes: those of the first model; sides: their lengths, in the other order; shape: in the other model, which may join
+    axes, such as (N, L, C) for (N, C, H, W).
+    """
+
+    axes: tuple[int, ...]
+    sides: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    def turn(self, array: np.ndarray) -> np.ndarray:
+        """Return an array of the first model in the other one's layout."""
+        return np.ascontiguousarray(array.transpose(self.axes).reshape(self.shape))
+
+    def turn_back(self, array: np.ndarray) -> np.ndarray:
+        """Return an array of the other model in the first one's layout."""
+        return np.ascontiguousarray(array.reshape(self.sides).transpose(np.argsort(self.axes)))
+
+
+def find_layout(array: np.ndarray, other: np.ndarray) -> Layout:
+    """The layout in which the array is closest to that of the other model, which has as many elements."""
+    last = range(1, array.ndim)
+    layouts = [
+        Layout(axes, tuple(array.shape[axis] for axis in axes), other.shape)
+        for axes in ((0, *order) for order in permutations(last))
+    ]
+    return min(layouts, key=lambda layout: float(np.abs(layout.turn(array) - other).sum()))
+
+
+def _has_other_layout(array: np.ndarray, other: np.ndarray | None) -> bool:
+    if other is None or other.shape == array.shape or other.size != array.size:
+        return False
+    return array.ndim <= MAX_TURNED_AXES and array.shape[0] == other.shape[0]
 
 
 @dataclass(frozen=True)
@@ -50,6 +89,7 @@ class Substitution:
         compared = {name: weights[name] for name in models.compared_weights}
         self.inputs = small_signals(inputs, compared, models.spec, seed, 0) if small else random_inputs(inputs, seed, 0)
         self.outputs = [name for name in models.results if is_output(name)]
+        self.layouts: dict[str, Layout] = {}  # of values that the other model holds in another one
         self.float64 = True  # until a model does not work in it
         self.float64 = all(self._request(label, [], {}, {}) is not None for label in (self.first, backend))
         self.expected = self._run(self.first, {}, {})
@@ -61,6 +101,14 @@ class Substitution:
             seeds |= {value: self.expected.values[f"{GRADIENT_PREFIX}{value}"] for value in self.pairs}
         self.forced = {value: self.expected.values[value] for value in self.pairs if value in self.expected.values}
         self.actual = self._run(backend, self.forced, seeds)
+        if any(_has_other_layout(array, self.actual.values.get(value)) for value, array in self.forced.items()):
+            own = self._run(backend, {}, {}).values
+            self.layouts = {
+                value: find_layout(array, own[value])
+                for value, array in self.forced.items()
+                if _has_other_layout(array, own.get(value))
+            }
+            self.actual = self._run(backend, self.forced, seeds)
 
     @property
     def tolerance(self) -> float:
@@ -112,8 +160,17 @@ class Substitution:
     def _request(self, backend: str, names: Sequence[str], values: Arrays, seeds: Arrays) -> Pass | None:
         own_names = self.pairs if backend == self.backend else {name: name for name in self.pairs}
         own_names = own_names | {name: self.models.names[backend][name] for name in self.outputs}
-        arrays = self.inputs | {f"value/{own_names[name]}": array for name, array in values.items()}
-        arrays |= {f"seed/{own_names[name]}": array for name, array in seeds.items()}
+        layouts = self.layouts if backend == self.backend else {}
+
+        def turned(name: str, array: np.ndarray) -> np.ndarray:
+            return layouts[name].turn(array) if name in layouts else array
+
+        def turned_back(name: str, array: np.ndarray) -> np.ndarray:
+            layout = layouts.get(name.removeprefix(GRADIENT_PREFIX))
+            return layout.turn_back(array) if layout and array.shape == layout.shape else array
+
+        arrays = self.inputs | {f"value/{own_names[name]}": turned(name, array) for name, array in values.items()}
+        arrays |= {f"seed/{own_names[name]}": turned(name, array) for name, array in seeds.items()}
         own = [own_names[name] for name in names]
         answer, results = self.models.workers[backend].request(
             "forward_with_values", arrays, names=own, train=self.train, float64=self.float64
@@ -123,7 +180,7 @@ class Substitution:
         shared = {own_name: name for name, own_name in own_names.items()}
         shared |= {f"{GRADIENT_PREFIX}{own_name}": f"{GRADIENT_PREFIX}{name}" for own_name, name in shared.items()}
         order = [name for name in answer["order"] if name in shared or not is_output(name)]
-        values = {shared.get(name, name): results[name] for name in order}
+        values = {(value := shared.get(name, name)): turned_back(value, results[name]) for name in order}
         if self.rung == 2 and not self.strict:
             values = with_unbiased_variances(values, backend, self.models, self.weights)
         places = {shared[name]: place for name, place in answer["places"].items() if name in shared}

@@ -6,65 +6,17 @@ a file and reads it.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from repro.specs import Weight, WeightKind
-from repro.weights.weight_pairs import is_pointwise, long_sides, weight_label
+from repro.parity.user_models.weight_entry import WeightEntry
+from repro.specs import WeightKind
 
 DOUBTFUL_SIMILARITY = 0.2  # another name that is more similar by this much casts doubt on the order of execution
-
-MATRIX_LEAVES = ("weight", "kernel", "embedding_table", "embeddings")  # ends of the names of matrices
-
-
-@dataclass(frozen=True)
-class WeightEntry:
-    """One weight of a user model.
-
-    layer: path of the module that owns it; ran: whether that module was seen to run; trained: whether the model's
-    function returns it trainable; aliases: its further names, where modules share it; output: the sides of what the
-    module puts out, without the batch and in whatever order.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    kind: WeightKind
-    groups: int
-    layer: str
-    ran: bool = True
-    trained: bool = True
-    aliases: tuple[str, ...] = ()
-    output: tuple[int, ...] = ()
-
-    def __str__(self) -> str:
-        return weight_label(self.name, self.weight)
-
-    @property
-    def weight(self) -> Weight:
-        """The shape and kind without the place in the model."""
-        return Weight(self.shape, self.kind, self.groups)
-
-    @property
-    def signature(self) -> tuple[Any, ...]:
-        """Everything in which counterparts must agree: role, shape without axes of length 1, and groups."""
-        return self._role, long_sides(self.shape), self.groups
-
-    @property
-    def _role(self) -> str:
-        """The role of the weight, for which frameworks and users have layers of several types."""
-        if self.kind in ("norm_shift", "bias"):
-            return "shift"
-        if self.kind in ("norm_scale", "layer_scale"):
-            return "scale"
-        if self.kind != "other":
-            return "matrix" if is_pointwise(self.weight) else self.kind
-        sides, leaf = len(long_sides(self.shape)), _leaf(self.name)
-        if sides < 2:
-            return "shift" if leaf.endswith(("bias", "beta")) else "scale"
-        return "matrix" if sides == 2 and leaf.endswith(MATRIX_LEAVES) else "other"
 
 
 Layer = list[WeightEntry]  # the weights of one module
@@ -78,44 +30,25 @@ class Counterpart:
     doubt: str = ""
 
 
-def order_by_execution(
-    rows: Iterable[Sequence[Any]], results: Iterable[str], shapes: Mapping[str, tuple[int, ...]] | None = None
-) -> list[WeightEntry]:
-    """The weights in the order in which their modules run.
-
-    rows: as the request create_user_model returns them; results: the names that Backend.forward returns for every
-    module; shapes: of these results. A module that does not run itself stays behind the one that was registered before
-    it.
-    """
-    positions: dict[str, int] = {}
-    for index, result in enumerate(results):
-        positions.setdefault(result.removeprefix("input of "), index)
-    placed, position = [], -1
-    for name, shape, kind, groups, layer, trained, aliases in rows:
-        position = positions.get(layer, position)
-        output = tuple(sorted(side for side in (shapes or {}).get(layer, ())[1:] if side > 1))
-        ran = layer in positions
-        entry = WeightEntry(name, tuple(shape), kind, groups, layer, ran, trained, tuple(aliases), output)
-        placed.append((position, entry))
-    return [entry for _, entry in sorted(placed, key=lambda pair: pair[0])]
-
-
 def align_weights(
     left: Sequence[WeightEntry], right: Sequence[WeightEntry], *, by_name: bool = True
 ) -> dict[str, Counterpart]:
     """The counterpart of each weight of the left model in the right one.
 
-    Layers of equal names are counterparts where that pairs at least half of them. Units, a convolution with its
-    normalisation, are counterparts in the order of execution where both models have equally many of a shape. The others
-    are aligned as sequences, so that an additional layer does not shift the others; names and the size of the output
-    decide where several units fit. Layers that remain are matched regardless of the order.
+    Layers of equal names are counterparts where that pairs at least half of them. Units, a convolution with its batch
+    normalisation, are counterparts in the order of execution where both models have equally many of a shape, and so are
+    single layers, where only one of the models has that normalisation. The others are aligned as sequences, so that an
+    additional layer does not shift the others; names and the size of the output decide where several units fit. Layers
+    that remain are matched regardless of the order.
 
     by_name: let equal names decide.
     """
     left_layers, right_layers = _group_by_layer(left), _group_by_layer(right)
     equal = _pair_equal_names(left_layers, right_layers) if by_name else {}
-    pairs = equal | _pair_equal_counts(left_layers, right_layers, equal)
-    pairs |= _align_layers(left_layers, right_layers, pairs)
+    norm = _norm_of_units(left_layers, right_layers, equal)
+    pairs = equal | _pair_equal_counts(left_layers, right_layers, equal, norm)
+    pairs |= _pair_equal_counts(left_layers, right_layers, pairs, None)
+    pairs |= _align_layers(left_layers, right_layers, pairs, norm)
     counterparts: dict[str, Counterpart] = {}
     for i, j in pairs.items():
         doubt = "" if i in equal else _doubt(left_layers, right_layers, i, j)
@@ -144,23 +77,53 @@ def _signatures(layer: Layer) -> Counter[Any]:
     return Counter(entry.signature for entry in layer)
 
 
-def _units(layers: list[Layer], paired: Container[int]) -> list[list[int]]:
-    """The indices of layers that are not paired yet, a convolution or linear layer with the normalisation behind it."""
+def _units(layers: list[Layer], paired: Container[int], norm: WeightKind | None) -> list[list[int]]:
+    """The indices of layers that are not paired yet, a convolution or linear layer with the normalisation behind it.
+
+    norm: the kind of weight that this normalisation has, or None for single layers.
+    """
     units: list[list[int]] = []
     for index, layer in enumerate(layers):
         if index in paired:
             continue
         before = layers[units[-1][-1]] if units and len(units[-1]) == 1 and units[-1][-1] == index - 1 else []
         channels = {entry.shape[0] for entry in before if entry.kind in ("conv", "linear")}
-        if any(entry.kind == "norm_scale" and entry.shape[0] in channels for entry in layer):
+        if any(entry.kind == norm and entry.shape[0] in channels for entry in layer):
             units[-1].append(index)
         else:
             units.append([index])
     return units
 
 
+def _units_by_shape(layers: list[Layer], paired: Container[int], norm: WeightKind | None) -> dict[Any, list[list[int]]]:
+    units: dict[Any, list[list[int]]] = {}
+    for unit in _units(layers, paired, norm):
+        shape = tuple(frozenset(_signatures(layers[index]).items()) for index in unit)
+        units.setdefault(shape, []).append(unit)
+    return units
+
+
+def _norm_of_units(left: list[Layer], right: list[Layer], paired: Mapping[int, int]) -> WeightKind:
+    """The kind of weight by which a normalisation is known to belong to the convolution before it.
+
+    Any normalisation does where both models then have the same units; otherwise only batch normalisation, since others
+    may belong to what follows.
+    """
+    counts = [
+        {shape: len(units) for shape, units in _units_by_shape(layers, done, "norm_scale").items()}
+        for layers, done in ((left, set(paired)), (right, set(paired.values())))
+    ]
+    return "norm_scale" if counts[0] == counts[1] else "norm_mean"
+
+
 def _group_by_layer(entries: Sequence[WeightEntry]) -> list[Layer]:
-    return [list(group) for _, group in groupby(entries, key=lambda entry: entry.layer)]
+    """The weights of each module. A module with several of one signature, such as layer scales, has layers for each."""
+    layers: list[Layer] = []
+    for _, group in groupby(entries, key=lambda entry: entry.layer):
+        layer = list(group)
+        is_container = max(_signatures(layer).values()) > 1
+        layers += [[replace(entry, layer=entry.name)] for entry in layer] if is_container else [layer]
+    return layers
 
 
 def _matching(left: Layer, right: Layer) -> list[tuple[WeightEntry, WeightEntry]]:
@@ -169,15 +132,11 @@ def _matching(left: Layer, right: Layer) -> list[tuple[WeightEntry, WeightEntry]
     for entry in left:
         candidates = [candidate for candidate in unused if candidate.signature == entry.signature]
         if candidates:
-            leaf = _leaf(entry.name)
-            match = next((candidate for candidate in candidates if _leaf(candidate.name) == leaf), candidates[0])
+            leaf = entry.leaf
+            match = next((candidate for candidate in candidates if candidate.leaf == leaf), candidates[0])
             pairs.append((entry, match))
             unused.remove(match)
     return pairs
-
-
-def _leaf(name: str) -> str:
-    return name.rpartition(".")[2]
 
 
 def _bigrams(name: str) -> Counter[str]:
@@ -198,35 +157,41 @@ def _similarity(left: Layer, right: Layer) -> float:
     return matches + name_similarity(left[0].layer, right[0].layer) / 2 + same_output / 4 if matches else 0.0
 
 
-def _pair_equal_counts(left: list[Layer], right: list[Layer], paired: Mapping[int, int]) -> dict[int, int]:
+def _pair_equal_counts(
+    left: list[Layer], right: list[Layer], paired: Mapping[int, int], norm: WeightKind | None
+) -> dict[int, int]:
     """The pairs of the layers in units, in order, for each shape of which both models have equally many units.
 
-    Branches of other shapes may run in another order.
+    Branches of other shapes, and those whose outputs have other sizes, may run in another order.
     """
 
-    def by_shape(layers: list[Layer], done: Container[int]) -> dict[Any, list[list[int]]]:
-        units: dict[Any, list[list[int]]] = {}
-        for unit in _units(layers, done):
-            shape = tuple(frozenset(_signatures(layers[index]).items()) for index in unit)
-            units.setdefault(shape, []).append(unit)
-        return units
+    def size(unit: list[int]) -> int:
+        return math.prod(left[unit[0]][0].output)
 
-    units, other_units = by_shape(left, paired), by_shape(right, set(paired.values()))
-    return {
-        i: j
-        for shape, of_shape in units.items()
-        if len(of_shape) == len(other_units.get(shape, []))
-        for unit, other in zip(of_shape, other_units[shape], strict=True)
-        for i, j in zip(unit, other, strict=True)
-    }
+    def other_size(unit: list[int]) -> int:
+        return math.prod(right[unit[0]][0].output)
+
+    units = _units_by_shape(left, paired, norm)
+    other_units = _units_by_shape(right, set(paired.values()), norm)
+    pairs: dict[int, int] = {}
+    for shape, of_shape in units.items():
+        others = other_units.get(shape, [])
+        if len(of_shape) != len(others):
+            continue
+        by_size, others_by_size = sorted(of_shape, key=size), sorted(others, key=other_size)
+        has_equal_sizes = [*map(size, by_size)] == [*map(other_size, others_by_size)]  # not where a stride is missing
+        chosen = (by_size, others_by_size) if has_equal_sizes else (of_shape, others)
+        for unit, other in zip(*chosen, strict=True):
+            pairs |= dict(zip(unit, other, strict=True))
+    return pairs
 
 
-def _align_layers(left: list[Layer], right: list[Layer], paired: Mapping[int, int]) -> dict[int, int]:
+def _align_layers(left: list[Layer], right: list[Layer], paired: Mapping[int, int], norm: WeightKind) -> dict[int, int]:
     """The pairs of the other layers, in order on both sides, with the largest total similarity (Needleman and Wunsch).
 
     A unit is aligned as a whole.
     """
-    left_units, right_units = _units(left, paired), _units(right, set(paired.values()))
+    left_units, right_units = _units(left, paired, norm), _units(right, set(paired.values()), norm)
 
     def score(unit: list[int], other: list[int]) -> float:
         return sum(_similarity(left[i], right[j]) for i, j in zip(unit, other, strict=False))

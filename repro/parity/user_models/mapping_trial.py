@@ -12,8 +12,9 @@ from repro.errors import ReproError
 from repro.parity.judge import INPUT_PREFIX, Workers
 from repro.parity.tolerance import root_mean_square
 from repro.parity.user_models.inputs import Inputs, random_inputs
-from repro.parity.user_models.mapping import WeightEntry, align_weights, name_similarity
+from repro.parity.user_models.mapping import align_weights, name_similarity
 from repro.parity.user_models.pairs import module_names
+from repro.parity.user_models.weight_entry import WeightEntry
 from repro.specs.user_model import UserModelSpec
 from repro.weights.init import random_weights
 from repro.weights.weight_pairs import Pair

@@ -14,7 +14,6 @@ from repro.errors import ReproError
 from repro.interface.module_settings import ModuleDescription
 from repro.parity.judge import Workers
 from repro.parity.user_models.inputs import Inputs, random_inputs
-from repro.parity.user_models.mapping import order_by_execution
 from repro.parity.user_models.mapping_trial import MappingTrial
 from repro.parity.user_models.pairs import find_pairs, mapping_table, module_names
 from repro.parity.user_models.structure import (
@@ -24,6 +23,7 @@ from repro.parity.user_models.structure import (
     structure_differences,
 )
 from repro.parity.user_models.weight_differences import weight_differences
+from repro.parity.user_models.weight_entry import order_by_execution
 from repro.specs import STATISTICS
 from repro.specs.user_model import UserModelSpec
 from repro.weights.init import random_weights

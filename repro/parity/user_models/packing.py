@@ -9,7 +9,8 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-from repro.parity.user_models.mapping import WeightEntry, align_weights
+from repro.parity.user_models.mapping import align_weights
+from repro.parity.user_models.weight_entry import WeightEntry
 from repro.weights.mapping_file import SEPARATOR
 from repro.weights.weight_pairs import Pair
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from repro.errors import ReproError
-from repro.parity.user_models.mapping import WeightEntry
 from repro.parity.user_models.packing import pair_weights
+from repro.parity.user_models.weight_entry import WeightEntry
 from repro.weights.mapping_file import SEPARATOR, ModelMapping, checked_pairs, read_mapping, write_mapping
 from repro.weights.weight_pairs import Pair, pair_errors
 

@@ -12,7 +12,7 @@ from itertools import product
 
 from repro.interface.module_outputs import is_output
 from repro.interface.module_settings import ModuleDescription, Setting
-from repro.parity.user_models.mapping import WeightEntry
+from repro.parity.user_models.weight_entry import WeightEntry
 from repro.weights.weight_pairs import Pair
 
 Difference = tuple[str, str]  # the shared name of a weight or module, and what differs there
