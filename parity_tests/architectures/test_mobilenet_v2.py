@@ -107,6 +107,7 @@ def test_equals_paddle(run_program: Run, require_backend: Require) -> None:
     assert max(run_program("paddle", "mobilenet_v2:paddle_errors", 0.35, SHAPES)) <= 1e-12
 
 
+@pytest.mark.slow
 def test_equals_mindcv(run_program: Run, require_backend: Require) -> None:
     """A tolerance of 1e-5 is a hundred times the rounding of float32, for some fifty layers."""
     require_backend("mindspore")

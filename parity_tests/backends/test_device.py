@@ -29,6 +29,7 @@ def test_torch_places_everything_on_the_default_device(
     assert devices == {f"{name} float32": ["meta"] for name in OPTIMIZERS} | {"sgd bfloat16": ["meta"]}
 
 
+@pytest.mark.slow
 def test_a_run_on_the_gpu(backend: str, tmp_path: Path) -> None:
     """The loss is close to that of a run on the CPU; a framework that finds no GPU gives one line."""
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "height", "width"), [("shufflenet_v1_g3_x0_25", 65, 47)])
 def test_graphs_follow_the_weights(
     run_program: Callable[..., Any], require_backend: Callable[[str], None], model: str, height: int, width: int

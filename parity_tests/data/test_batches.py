@@ -213,6 +213,7 @@ def test_the_death_of_a_process_is_reported(digits: Dataset) -> None:
             list(batches)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_no_process_outlives_the_command(how: signal.Signals, tmp_path: Path) -> None:
     script = tmp_path / "endless.py"
@@ -251,6 +252,7 @@ def test_no_process_outlives_the_command(how: signal.Signals, tmp_path: Path) ->
         assert (out, err) == ("interrupted\n", "")
 
 
+@pytest.mark.slow
 def test_a_script_without_a_main_guard_is_reported(tmp_path: Path) -> None:
     """Such a script starts itself in each process, which dies. The data set is larger than a pipe's buffer."""
     script = tmp_path / "unguarded.py"

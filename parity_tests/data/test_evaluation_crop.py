@@ -13,6 +13,7 @@ from repro.errors import ReproError
 from repro.published.lookup import table
 
 
+@pytest.mark.slow
 def test_images_are_prepared_as_the_publishers_prepare_them(
     require_backend: Callable[[str], None], run_program: RunProgram
 ) -> None:

@@ -163,6 +163,7 @@ def test_only_doubtful_rows_of_the_mapping_are_printed() -> None:
     assert list(describe_mapping(rows[:2], show_all=False)) == []
 
 
+@pytest.mark.slow
 def test_a_mistake_among_modules_of_another_layout_is_the_only_cause(
     workers: dict[str, Worker], require_backend: Callable[[str], None]
 ) -> None:
