@@ -12,8 +12,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command, and return its exit code."""
     parser = argparse.ArgumentParser(
         prog=command_name("dataset"),
-        description="Inspect or split a data set. DATA is the same as --data of repro.run: digits, a folder, a .tar, "
-        "or a folder with MNIST's idx files.",
+        description="Inspect or split a data set. DATA is the same as --data of repro.run.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 

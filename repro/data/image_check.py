@@ -142,8 +142,9 @@ def _digest(root: Path, folder: str, parts: list[Part]) -> str:
     files = sorted(subset.names[index].rpartition("/")[2] for subset, indices in parts for index in indices)
     numbers = array("q")
     try:
-        if root.is_file():
-            status = root.stat()
+        archive = root if root.is_file() else root / folder.partition("/")[0]
+        if archive.is_file():
+            status = archive.stat()
             numbers.extend((status.st_size, status.st_mtime_ns))
         else:
             handle = os.open(root / folder, os.O_RDONLY | os.O_DIRECTORY)  # paths would be looked up for each file

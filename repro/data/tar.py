@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tarfile
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -62,6 +63,39 @@ def tar_source(path: Path) -> ImageSource:
     return source._replace(ignored=source.ignored + in_words(NO_IMAGES, others))
 
 
+def members(path: Path) -> Iterator[tarfile.TarInfo]:
+    """Yield the members of a .tar, one at a time. Raises ValueError where it is damaged or cut short."""
+    try:
+        with tarfile.open(path, "r:") as archive, path.open("rb") as file:
+            while member := archive.next():
+                archive.members.clear()  # type: ignore[attr-defined]  # otherwise it keeps all of them
+                if member.size < 0:  # tarfile would loop forever
+                    raise ValueError(f"it is damaged at byte {member.offset}")
+                yield member
+            file.seek(archive.offset)
+            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile takes some damage for the end
+                raise ValueError(f"it is cut short or damaged at byte {archive.offset}")
+    except tarfile.TarError as error:
+        raise ValueError(str(error)) from error
+
+
+def check_path(member: tarfile.TarInfo) -> None:
+    """Raise ValueError for the name of an image that leads out of the archive."""
+    names, name = PurePosixPath(member.name).parts, printable(member.name)
+    if names[0] == "/" or ".." in names or name != member.name:
+        raise ValueError(f"it holds an image named {name}, which is not a path in a folder")
+
+
+def image_place(member: tarfile.TarInfo) -> tuple[int, int]:
+    """Return the first byte of an image and its number of bytes. Raises ValueError for a link and for large files."""
+    name = printable(member.name)
+    if not member.isreg() or member.issparse():
+        raise ValueError(f"{name} is not a regular file; pack with --dereference --hard-dereference")
+    if member.size > LARGEST:
+        raise ValueError(f"{name} has {member.size:,} bytes, more than {LARGEST:,}")
+    return member.offset_data, member.size
+
+
 def _index(path: Path) -> tuple[dict[PathParts, tuple[int, int]], list[str]]:
     """Return the place of each image, and the names of other files next to images.
 
@@ -69,31 +103,15 @@ def _index(path: Path) -> tuple[dict[PathParts, tuple[int, int]], list[str]]:
     """
     places: dict[PathParts, tuple[int, int]] = {}
     others: list[str] = []
-    try:
-        with tarfile.open(path, "r:") as archive, path.open("rb") as file:
-            while member := archive.next():
-                archive.members.clear()  # type: ignore[attr-defined]  # otherwise it keeps all of them
-                if member.size < 0:  # tarfile would loop forever
-                    raise ValueError(f"it is damaged at byte {member.offset}")
-                names = PurePosixPath(member.name).parts
-                name = printable(member.name)
-                if member.isdir() or len(names) < 2 or not is_image(names[-1]):
-                    if member.isfile() and not any(part.startswith(".") for part in names):
-                        others.append(name)
-                    continue
-                if names[0] == "/" or ".." in names or name != member.name:
-                    raise ValueError(f"it holds an image named {name}, which is not a path in a folder")
-                if any(part.startswith(".") for part in names):
-                    continue
-                if not member.isreg() or member.issparse():
-                    raise ValueError(f"{name} is not a regular file; pack with --dereference --hard-dereference")
-                if member.size > LARGEST:
-                    raise ValueError(f"{name} has {member.size:,} bytes, more than {LARGEST:,}")
-                places[names] = member.offset_data, member.size
-            file.seek(archive.offset)
-            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile takes some damage for the end
-                raise ValueError(f"it is cut short or damaged at byte {archive.offset}")
-    except tarfile.TarError as error:
-        raise ValueError(str(error)) from error
+    for member in members(path):
+        names = PurePosixPath(member.name).parts
+        if member.isdir() or len(names) < 2 or not is_image(names[-1]):
+            if member.isfile() and not any(part.startswith(".") for part in names):
+                others.append(printable(member.name))
+            continue
+        check_path(member)
+        if any(part.startswith(".") for part in names):
+            continue
+        places[names] = image_place(member)
     folders = {"/".join(names[:-1]) for names in places}
     return places, [name for name in others if name.rpartition("/")[0] in folders]
