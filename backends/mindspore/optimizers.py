@@ -157,14 +157,14 @@ class RMSProp(Optimizer):
 
 
 class Update(nn.Cell):
-    """All-reduce (unless parts have been added already), clipping, optimizer and EMA, on all weights as one vector."""
+    """All-reduce (unless this was done before), clipping, optimizer and EMA, on all weights as one vector."""
 
     def __init__(self, weights: FlatWeights, optimizer: Optimizer, settings: TrainSettings, ema: Parameter | None):
         super().__init__(auto_prefix=False)
         self.weights, self.optimizer, self.ema = weights, optimizer, ema
         self.settings, self.ema_weight = settings, zeros("ema_weight")
         self.clip_norm = settings.clip_norm
-        is_reduced = settings.in_parts or settings.world_size == 1
+        is_reduced = settings.computes_gradients_first or settings.world_size == 1
         self.all_reduce_mean = None if is_reduced else AllReduceMean(settings.world_size)
 
     def prepare(self, lr: float, steps: int) -> None:

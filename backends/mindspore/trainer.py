@@ -16,33 +16,34 @@ from backends.mindspore.dropout import draw_dropout_masks, dropout_hooks
 from backends.mindspore.inference import Evaluation
 from backends.mindspore.model import execution_mode, export_weights, load_weights
 from backends.mindspore.native_weights import NAMES
-from backends.mindspore.optimizers import FlatWeights, Update, create_optimizer, zeros
+from backends.mindspore.optimizers import FlatWeights, Update, create_optimizer, filled, zeros
 from backends.mindspore.processes import all_reduce_sum, ordered_sum
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.interface import TrainSettings
+from repro.interface.loss_scale import LossScale
 from repro.interface.parts import split_batch, tree_sum
 
 
 class Gradients(nn.Cell):
     """Forward pass, loss, and the gradients of all weights as one vector."""
 
-    def __init__(self, model: nn.Cell, loss: nn.Cell, weights: FlatWeights, loss_scale: float):
+    def __init__(self, model: nn.Cell, loss: nn.Cell, weights: FlatWeights, *, scales_loss: bool):
         super().__init__(auto_prefix=False)  # the model's parameters keep their names
-        self.model, self.loss, self.weights, self.loss_scale = model, loss, weights, loss_scale
+        self.model, self.loss, self.weights = model, loss, weights
+        self.loss_scale: Any = filled("loss_scale", 1.0) if scales_loss else None
         self.gradients = ops.value_and_grad(self.compute, None, weights.parameters, has_aux=True)
 
-    def compute(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the scaled loss and the logits."""
+    def compute(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the scaled loss, the loss and the logits."""
         logits = self.model(images)
-        return self.loss(logits, targets) * self.loss_scale, logits
+        loss = self.loss(logits, targets)
+        return loss if self.loss_scale is None else loss * self.loss_scale, loss, logits
 
     def construct(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        (loss, logits), gradients = self.gradients(images, targets)
+        (_, loss, logits), gradients = self.gradients(images, targets)
         gradient = self.weights(gradients)
-        if self.loss_scale != 1:
-            loss, gradient = loss / self.loss_scale, gradient / self.loss_scale
-        return loss, logits, gradient
+        return loss, logits, gradient if self.loss_scale is None else gradient / self.loss_scale
 
 
 class Step(nn.Cell):
@@ -113,7 +114,8 @@ class Trainer:
         self._reset_ema()
         self.cross_entropy = CrossEntropy(float(settings.label_smoothing))
         self.update_cell = Update(self.flat, self.optimizer, settings, self.ema)
-        self.gradients_cell = Gradients(self.network, self.cross_entropy, self.flat, settings.loss_scale)
+        self.loss_scale = LossScale() if settings.scales_loss else None
+        self.gradients_cell = Gradients(self.network, self.cross_entropy, self.flat, scales_loss=settings.scales_loss)
         self.step_cell = Step(self.gradients_cell, self.update_cell)
         self.steps = 0
 
@@ -128,8 +130,8 @@ class Trainer:
 
     def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
         """Make one training step. Returns the mean cross-entropy and the logits before the update."""
-        if self.settings.in_parts:
-            return self._step_in_parts(images, targets, lr)
+        if self.settings.computes_gradients_first:
+            return self._step_in_two(images, targets, lr)
         self.update_cell.prepare(lr, self.steps)
         loss, logits = self._run(self.step_cell, images, targets)
         self.steps += 1
@@ -148,8 +150,10 @@ class Trainer:
                 norm.set_train(False)
             return [result.asnumpy() for result in cell(Tensor(images), target_tensor(targets))]
 
-    def _step_in_parts(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
-        """Make one training step with the means of gradients and running statistics over the parts of all ranks."""
+    def _step_in_two(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
+        """Average gradients and running statistics over the parts of all ranks, and then update the weights."""
+        if self.loss_scale is not None:
+            self.gradients_cell.loss_scale.set_data(Tensor(self.loss_scale.scale, mindspore.float32))
         before = [statistic.asnumpy().copy() for statistic in self.statistics]
         logits = []
 
@@ -196,6 +200,9 @@ class Trainer:
 
     def _update(self, gradient: np.ndarray, lr: float) -> None:
         """Clip the gradients, one vector, and update weights and EMA."""
+        # running statistics, which the forward pass has updated, stay updated in a skipped step, as with GradScaler
+        if self.loss_scale is not None and not self.loss_scale.update(bool(np.isfinite(gradient).all())):
+            return
         self.update_cell.prepare(lr, self.steps)
         with execution_mode(self._mode):
             self.update_cell(Tensor(0.0, mindspore.float32), Tensor(gradient))
@@ -239,11 +246,14 @@ class Trainer:
             for slot, vector in self._state_vectors().items()
             for name, array in self._by_name(vector).items()
         }
-        return arrays | ({"steps": np.array(self.steps)} if self.settings.counts_steps else {})
+        arrays |= {"steps": np.array(self.steps)} if self.settings.counts_steps else {}
+        return arrays | (self.loss_scale.state() if self.loss_scale is not None else {})
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Continue from a state. Raises ReproError, and changes nothing, for the state of other settings."""
         arrays = self.settings.complete_state(arrays, self.model.spec)
+        if self.loss_scale is not None:
+            self.loss_scale.load_state(arrays)
         self.steps = int(arrays.get("steps", 0))
         for slot, vector in self._state_vectors().items():
             pieces = [arrays[key].ravel() for name in self.names if (key := f"{slot}/{name}") in arrays]

@@ -17,6 +17,7 @@ from backends.torch.optimizers import SLOTS, create_optimizer
 from backends.torch.processes import all_reduce_sum_in_place, ordered_sum
 from repro.arrays import Arrays
 from repro.interface import TrainSettings
+from repro.interface.loss_scale import LossScale
 from repro.interface.parts import split_batch, tree_sum
 
 
@@ -40,6 +41,7 @@ class Trainer:
         is_fused = settings.fused_evaluation if settings.precision == "float32" else False
         self.evaluation = Evaluation(model, is_fused=is_fused)
         self.optimizer = create_optimizer(list(self.parameters.values()), settings)
+        self.loss_scale = LossScale() if settings.scales_loss else None
         self.steps = 0
         self._reset_ema()
 
@@ -63,10 +65,12 @@ class Trainer:
         """Compute the gradients. Returns the mean cross-entropy and the logits."""
         logits = self._logits(self.model, images)
         loss = self._cross_entropy(logits, targets)
-        (loss * self.settings.loss_scale).backward()
-        if self.settings.loss_scale != 1:
+        if self.loss_scale is None:
+            loss.backward()
+        else:
+            (loss * self.loss_scale.scale).backward()
             for parameter in self._with_gradient:
-                parameter.grad /= self.settings.loss_scale
+                parameter.grad /= self.loss_scale.scale
         return loss.detach(), logits.detach()
 
     @property
@@ -134,6 +138,10 @@ class Trainer:
 
     def _update(self, lr: float) -> None:
         """Clip the gradients that the parameters hold, and update weights and EMA."""
+        # running statistics, which the forward pass has updated, stay updated in a skipped step, as with GradScaler
+        if self.loss_scale is not None and not self.loss_scale.update(self._gradients_are_finite()):
+            self.optimizer.zero_grad()
+            return
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         if self.settings.clip_norm is not None:
@@ -143,6 +151,9 @@ class Trainer:
         for name, average in self.ema.items():
             average.lerp_(self.parameters[name].detach(), self.settings.ema_weight(self.steps))
         self.steps += 1
+
+    def _gradients_are_finite(self) -> bool:
+        return bool(torch.stack([parameter.grad.isfinite().all() for parameter in self._with_gradient]).all())
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return logits in evaluation mode."""
@@ -180,12 +191,15 @@ class Trainer:
                 initial = torch.full_like(parameter, self.settings.initial_value(slot))
                 arrays[f"{slot}/{name}"] = slots.get(SLOTS[slot], initial).numpy(force=True).copy()
         arrays |= {f"ema/{name}": average.numpy(force=True).copy() for name, average in self.ema.items()}
-        return arrays | ({"steps": np.array(self.steps)} if self.settings.counts_steps else {})
+        arrays |= {"steps": np.array(self.steps)} if self.settings.counts_steps else {}
+        return arrays | (self.loss_scale.state() if self.loss_scale is not None else {})
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Continue from a state. Raises ReproError, and changes nothing, for the state of other settings."""
         arrays = self.settings.complete_state(arrays, self.model.spec)
         tensors = {name: torch.as_tensor(np.array(array)) for name, array in arrays.items()}
+        if self.loss_scale is not None:
+            self.loss_scale.load_state(arrays)
         self.steps = int(arrays.get("steps", 0))
         for name, parameter in self.parameters.items():
             slots = {

@@ -10,6 +10,7 @@ import pytest
 
 from repro.arrays import Arrays
 from repro.errors import ReproError
+from repro.interface.loss_scale import LossScale
 from repro.specs import find_spec
 from repro.training import run_folder
 from repro.weights import safetensors_file
@@ -73,15 +74,22 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
 def test_the_arrays_of_all_optimizers_are_loaded(tmp_path: Path) -> None:
     zeros = np.zeros(10, np.float32)
     optimizer = {f"{slot}/classifier.bias": zeros for slot in ("moment1", "moment2", "square", "ema")}
-    optimizer["steps"] = np.array(7)
+    optimizer |= {"steps": np.array(7), **LossScale(8.0, 9).state()}
     _, _, state = run_folder.load(write_checkpoint(tmp_path, optimizer=optimizer), SPEC)
     assert state.keys() == optimizer.keys() and int(state["steps"]) == 7
+    assert (float(state["loss_scale"]), int(state["good_steps"])) == (8, 9)
 
 
 @pytest.mark.parametrize("steps", [np.array(-1), np.zeros(2, np.int64), np.array(0.5), np.zeros(0, np.int64)])
 def test_an_invalid_step_count_is_refused(tmp_path: Path, steps: np.ndarray) -> None:
     with pytest.raises(ReproError, match="step count is not an integer from 0; start a new run"):
         run_folder.load(write_checkpoint(tmp_path, optimizer={"steps": steps}), SPEC)
+
+
+@pytest.mark.parametrize("scale", [0.5, float("nan"), float("inf"), [1.0]])
+def test_an_invalid_loss_scale_is_refused(tmp_path: Path, scale: object) -> None:
+    with pytest.raises(ReproError, match="the loss scale is not a number from 1; start a new run"):
+        run_folder.load(write_checkpoint(tmp_path, optimizer={"loss_scale": np.array(scale, np.float32)}), SPEC)
 
 
 @pytest.mark.parametrize(

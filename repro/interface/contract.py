@@ -49,7 +49,8 @@ class Trainer(Protocol):
         """Make one training step with labels, or with soft targets as mixup yields them.
 
         Returns the mean cross-entropy and the logits, both computed before the update. With several processes every
-        rank calls it with its slice of the batch, and the loss is the mean over all ranks.
+        rank calls it with its slice of the batch, and the loss is the mean over all ranks. Raises ReproError where
+        gradients overflow float16 even without a loss scale.
         """
 
     def loss(self, logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
@@ -80,8 +81,8 @@ class Trainer(Protocol):
         """Copies of everything besides the weights that the next step depends on.
 
         The names are "SLOT/NAME" for each of TrainSettings.slots, with canonical names and shapes, "ema/NAME" where
-        there is an EMA, and "steps" (int64, no axes) where TrainSettings.counts_steps. Before the first step a slot
-        holds TrainSettings.initial_value.
+        there is an EMA, "steps" (int64, no axes) where TrainSettings.counts_steps, and those of LossScale.state where
+        TrainSettings.scales_loss. Before the first step a slot holds TrainSettings.initial_value.
         """
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:

@@ -43,8 +43,11 @@ class TrainSettings:
     statistics, as in evaluation mode, and keeps them. Dropout and drop path are active everywhere.
     label_smoothing: targets become (1 - label_smoothing) * target + label_smoothing / classes.
     precision: the type of convolutions and matrix products, in training and in Trainer.predict, by the framework's own
-    mixed precision. Loss, weights and updates stay float32. In float16 the loss is multiplied by loss_scale before
-    backpropagation and the gradients are divided by it, since small gradients would underflow.
+    mixed precision. Loss, weights and updates stay float32. In float16 the loss is multiplied by a scale before
+    backpropagation and the gradients are divided by it, since small gradients would underflow. The scale adapts by the
+    rule of torch.amp.GradScaler: it starts at 65536, halves when any gradient of any rank is inf or NaN, and doubles
+    after 2000 consecutive steps without one. A step with such a gradient is skipped: weights, slots, EMA and t stay as
+    they are. Running statistics do not, since the forward pass updates them.
     world_size: the number of processes that make every step together, each on its slice of the global batch (see
     Backend.init_distributed). Gradients and running statistics are averaged over all ranks before anything else. Batch
     normalisation sees the local slice only.
@@ -132,9 +135,14 @@ class TrainSettings:
         return self.parts > 1 or self.deterministic_shards is not None
 
     @property
-    def loss_scale(self) -> float:
-        """The factor of the loss before backpropagation: a power of two, so that scaling changes no digit."""
-        return 1024.0 if self.precision == "float16" else 1.0
+    def scales_loss(self) -> bool:
+        """True if the loss is multiplied by repro.interface.loss_scale.LossScale before backpropagation."""
+        return self.precision == "float16"
+
+    @property
+    def computes_gradients_first(self) -> bool:
+        """True if an update depends on more than one backward pass, so that a step cannot be compiled as one graph."""
+        return self.in_parts or self.scales_loss
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -193,13 +201,17 @@ class TrainSettings:
         """
         import numpy as np  # imported late, so that recipes are checked without it
 
+        from repro.interface.loss_scale import LossScale
+
         trained = self.trained_shapes(spec)
         shapes = {f"{slot}/{name}": shape for slot in self.slots for name, shape in trained.items()}
         shapes |= {"steps": ()} if self.counts_steps else {}
+        loss_scale = LossScale().state() if self.scales_loss else {}
         if not arrays:
-            return {
+            return loss_scale | {
                 key: np.full(shape, self.initial_value(key.split("/")[0]), np.float32) for key, shape in shapes.items()
             }
+        shapes |= {name: array.shape for name, array in loss_scale.items()}
         shapes |= {f"ema/{name}": shape for name, shape in trained.items()} if self.ema_decay is not None else {}
         for name in sorted(shapes.keys() | arrays.keys()):
             if name not in arrays or name not in shapes or arrays[name].shape != shapes[name]:

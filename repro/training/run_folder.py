@@ -228,9 +228,13 @@ def load(path: Path, spec: Spec, dataset: Dataset | None = None) -> tuple[Traini
     prefix = "optimizer/"
     state = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
     for name, array in state.items():
-        if name == "steps":  # the step count, saved by optimizers and EMAs that need it
+        if name in ("steps", "good_steps"):  # of optimizers and EMAs that need it, and of the loss scale
             if array.shape or array.dtype != np.int64 or array < 0:
                 raise ReproError(f"{path}: the optimizer's step count is not an integer from 0; start a new run")
+            continue
+        if name == "loss_scale":
+            if array.shape or array.dtype != np.float32 or not 1 <= array < np.inf:
+                raise ReproError(f"{path}: the loss scale is not a number from 1; start a new run")
             continue
         weight = spec.weights.get(name.partition("/")[2])
         if weight is None or weight.shape != array.shape:

@@ -14,6 +14,7 @@ from repro.errors import ReproError
 from repro.interface import Backend, Trainer, TrainSettings
 from repro.interface.contract import DropoutSource
 from repro.interface.dropout_source import SeededDropout
+from repro.interface.loss_scale import LossScale
 from repro.interface.onnx_graph import exported_logits
 from repro.specs import STATISTICS, find_spec
 from repro.weights.truncate import corner, sample, truncated_spec
@@ -208,7 +209,7 @@ class ModelSession:
             if after and step in after:
                 results |= {f"step {step}: {name}": sample(array) for name, array in trainer.weights().items()}
         if not after:
-            results |= {name: sample(array) for name, array in trainer.state().items()}
+            results |= {name: sample(array) for name, array in trainer.state().items() if "/" in name}
         if "val_images" in arrays:
             val_images = as_float(arrays["val_images"], float64=float64)
             batches_of_images = np.split(val_images, range(PREDICT_BATCH, len(val_images), PREDICT_BATCH))
@@ -289,7 +290,13 @@ class ModelSession:
     ) -> Trainer | None:  # fmt: skip
         """A trainer of the model with its initial weights, some of them changed; None as in _model."""
         model = self._initial_model(float64=float64, truncate=truncate, changes=changes)
-        return None if model is None else self.backend.create_trainer(model, self._settings(settings))
+        if model is None:
+            return None
+        in_mode = self._settings(settings)
+        trainer = self.backend.create_trainer(model, in_mode)
+        if in_mode.scales_loss:  # by less at first, since a step that overflows has no gradients to compare
+            trainer.load_state(trainer.state() | LossScale(1024.0).state())
+        return trainer
 
 
 def model_inputs(arrays: Arrays, *, float64: bool) -> np.ndarray | list[np.ndarray]:
