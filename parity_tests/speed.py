@@ -1,6 +1,5 @@
-"""Measure the tables of docs/performance.md. Nothing else should compute on the machine meanwhile:
+"""Measure tables of docs/performance.md. Nothing else should compute on the machine meanwhile; see repro.bench, too:
 
-python -m parity_tests.speed zoo --backend torch      # beside the framework's own networks
 python -m parity_tests.speed frozen --backend torch   # steps of the classifier, beside a forward pass
 python -m parity_tests.speed load --backend torch     # numbers of threads, beside busy programs
 python -m parity_tests.speed memory --backend torch   # with and without freed memory that is kept
@@ -24,22 +23,6 @@ from repro.interface.discovery import SHIPPED
 from repro.workers.client import interpreter
 
 ROOT = Path(__file__).resolve().parent.parent
-# The networks of each backend, and their names in the framework's zoo: torchvision or timm, paddle.vision, MindCV
-ZOO = {
-    "torch": {
-        "shufflenet_v2_x1_0_torchvision": "shufflenet_v2_x1_0", "mobilenet_v3_large": "mobilenet_v3_large",
-        "mobilenet_v2": "mobilenet_v2", "densenet121": "densenet121", "efficientnet_v2_s": "efficientnet_v2_s",
-        "resnet50": "resnet50", "rdnet_tiny": "rdnet_tiny",
-    },
-    "paddle": {
-        "shufflenet_v2_x1_0_torchvision": "shufflenet_v2_x1_0", "mobilenet_v3_large": "mobilenet_v3_large",
-        "mobilenet_v2": "mobilenet_v2", "resnet50": "resnet50",
-    },
-    "mindspore": {
-        "shufflenet_v2_x1_0": "shufflenet_v2_x1_0", "mobilenet_v3_large": "mobilenet_v3_large_100",
-        "mobilenet_v2": "mobilenet_v2_100", "resnet50": "resnet50",
-    },
-}  # fmt: skip
 LOADED = ("asymmnet_small_x0_35_r0", 32, 64)  # model, image size, batch
 WAITING = {
     "torch": ("2 GOMP_SPINCOUNT=300000", "2 GOMP_SPINCOUNT=0", "2 GOMP_SPINCOUNT=1000", "1"),
@@ -51,36 +34,15 @@ WAITING = {
 def main(argv: list[str] | None = None) -> int:
     """Run the command, and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m parity_tests.speed", description=__doc__.partition("\n")[0])
-    parser.add_argument("table", choices=["zoo", "frozen", "load", "memory"])
+    parser.add_argument("table", choices=["frozen", "load", "memory"])
     parser.add_argument("--backend", choices=SHIPPED, default="torch", help="default: torch")
-    parser.add_argument("--models", nargs="+", metavar="NAME", help="variants (zoo; default: all)")
-    parser.add_argument("--image-size", type=int, default=224, metavar="PIXELS", help="zoo and frozen (default: 224)")
-    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="zoo and frozen (default: 8)")
+    parser.add_argument("--image-size", type=int, default=224, metavar="PIXELS", help="frozen (default: 224)")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="frozen (default: 8)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default: 3")
     parser.add_argument("--busy", type=int, nargs="+", default=[0, 1, 4], metavar="N", help="load (default: 0 1 4)")
     arguments = parser.parse_args(argv)
-    if unknown := {*(arguments.models or ())} - ZOO[arguments.backend].keys():
-        parser.error(f"{', '.join(sorted(unknown))} has no peer; choose among {', '.join(ZOO[arguments.backend])}")
-    {"zoo": print_zoo, "frozen": print_frozen, "load": print_load, "memory": print_memory}[arguments.table](arguments)
+    {"frozen": print_frozen, "load": print_load, "memory": print_memory}[arguments.table](arguments)
     return 0
-
-
-def print_zoo(arguments: argparse.Namespace) -> None:
-    """Print the medians in milliseconds, and in brackets how many times as fast as the zoo."""
-    heading_printed = False
-    for model in arguments.models or ZOO[arguments.backend]:
-        sizes = (arguments.image_size, arguments.batch_size, arguments.rounds)
-        peer = ZOO[arguments.backend][model]
-        times = measure(arguments.backend, "compare_with_zoo", arguments.backend, model, peer, *sizes)
-        if not heading_printed:
-            columns = [f"{task}: {name}" for task, rounds in times.items() for name in rounds]
-            print(f"| network | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}")
-            heading_printed = True
-        cells = []
-        for rounds in times.values():
-            zoo = median(rounds["zoo"])
-            cells += [f"{median(values):.0f} ({zoo / median(values):.2f})" for values in rounds.values()]
-        print(f"| {model} | {' | '.join(cells)} |", flush=True)
 
 
 def print_frozen(arguments: argparse.Namespace) -> None:

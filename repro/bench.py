@@ -1,27 +1,188 @@
-"""Measure time and memory of repro.port for one model, in every pair of formats."""
+"""Measure time beside a peer: training steps, data, the training loop, the start, and conversions of weights."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from repro.choices import DEVICES, PRECISIONS
 from repro.cli import command_name, run_command
+
+if TYPE_CHECKING:
+    from repro.benchmarks.measurement import Comparison
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command, and return its exit code."""
     parser = argparse.ArgumentParser(
         prog=command_name("bench"),
+        description="Measure ours and a peer in turn, and print for each the median, half the interquartile range, and "
+        "how many times as fast ours is (the median over the rounds). Nothing else should compute meanwhile.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    command = commands.add_parser("step", help="evaluation and a training step, beside the framework's own networks")
+    add_backend(command)
+    command.add_argument("--models", nargs="+", metavar="NAME", help="variants (default: all that have a peer)")
+    add_sizes(command, batch_size=8)
+    command.add_argument("--device", choices=DEVICES, default="cpu", help="default: cpu")
+    command.add_argument("--precision", choices=PRECISIONS, default="float32", help="default: float32")
+    add_outputs(command, rounds=10)
+    command.set_defaults(measure=step)
+
+    command = commands.add_parser("data", help="images per second of the loader, beside torchvision's and decoding")
+    command.add_argument("--data", required=True, metavar="DATA", help="a data set, as for repro.run")
+    command.add_argument("--workers", type=whole, default=0, metavar="N", help="processes that load (default: 0)")
+    add_sizes(command, batch_size=64)
+    add_outputs(command, rounds=5)
+    command.set_defaults(measure=data, backend="torch")
+
+    command = commands.add_parser("loop", help="steps of repro.run with made-up photographs, beside a bare loop")
+    add_backend(command)
+    command.add_argument("--model", required=True, metavar="NAME", help="a variant that has a peer")
+    command.add_argument("--processes", type=positive, default=1, metavar="N", help="under a launcher (default: 1)")
+    add_sizes(command, batch_size=8)
+    add_outputs(command, rounds=3)
+    command.set_defaults(measure=loop)
+
+    command = commands.add_parser("start", help="from the command to the first step, beside the framework's import")
+    add_backend(command)
+    command.add_argument("--model", required=True, metavar="NAME", help="any variant")
+    add_outputs(command, rounds=5)
+    command.set_defaults(measure=start)
+
+    command = commands.add_parser(
+        "port",
+        help="conversions of weights, beside cp",
         description="Convert the weights of a model from each file format to each other one with repro.port, and print "
         "time and memory next to the time of cp. Needs Linux.",
     )
-    parser.add_argument(
+    command.add_argument(
         "--model", default="rdnet_large", metavar="NAME", help="model variant, see repro.models (default: rdnet_large)"
     )
+    command.set_defaults(measure=None)
+
     arguments = parser.parse_args(argv)
+    if arguments.measure:
+        report(arguments)
+    else:
+        port(arguments.model)
+    return 0
 
-    from repro.weights.benchmark import measure_conversions
 
-    for number, result in enumerate(measure_conversions(arguments.model, print)):
+def whole(text: str) -> int:
+    """Return a whole number from 0. Raises ArgumentTypeError for another text."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 7):
+        raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """Return a whole number from 1. Raises ArgumentTypeError for another text."""
+    if not (value := whole(text)):
+        raise argparse.ArgumentTypeError("must be at least 1, not 0")
+    return value
+
+
+def add_backend(command: argparse.ArgumentParser) -> None:
+    """Add the flag that chooses a backend."""
+    command.add_argument("--backend", required=True, metavar="NAME", help="torch, paddle or mindspore")
+
+
+def add_sizes(command: argparse.ArgumentParser, *, batch_size: int) -> None:
+    """Add the flags for sizes of images and batches."""
+    command.add_argument("--image-size", type=positive, default=224, metavar="PIXELS", help="default: 224")
+    command.add_argument(
+        "--batch-size", type=positive, default=batch_size, metavar="N", help=f"images (default: {batch_size})"
+    )
+
+
+def add_outputs(command: argparse.ArgumentParser, *, rounds: int) -> None:
+    """Add the flags for the number of rounds and for files."""
+    command.add_argument("--rounds", type=positive, default=rounds, metavar="N", help=f"default: {rounds}")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write every number, with versions and machine")
+    command.add_argument("--figure", type=Path, metavar="FILE", help="draw the ratios as bars, in a PNG")
+
+
+def report(arguments: argparse.Namespace) -> None:
+    """Print what a command measures as soon as it is known, and write its files."""
+    from repro.benchmarks.measurement import HEADING
+
+    comparisons = []
+    print(HEADING, flush=True)
+    for comparison in arguments.measure(arguments):
+        print(*comparison.lines(), sep="\n", flush=True)
+        comparisons.append(comparison)
+    if arguments.json:
+        from repro.benchmarks.process import in_process
+        from repro.benchmarks.report import write_report
+
+        names = {name: value for name, value in vars(arguments).items() if name not in ("measure", "json", "figure")}
+        environment = in_process(arguments.backend, "repro.benchmarks.report:describe_environment", arguments.backend)
+        write_report(arguments.json, names, comparisons, environment)
+    if arguments.figure:
+        draw(comparisons, arguments.figure)
+
+
+def draw(comparisons: list[Comparison], path: Path) -> None:
+    """Draw the median ratio of each peer in each task, with half the interquartile range to either side."""
+    from statistics import median
+
+    from repro.benchmarks.measurement import spread
+    from repro.plots.ratios import Bar, draw_ratios
+
+    bars = [
+        Bar(f"{comparison.task}: {name}", median(ratios), spread(ratios))
+        for comparison in comparisons
+        for name, ratios in comparison.ratios().items()
+    ]
+    draw_ratios(bars, "how many times as fast ours is", path)
+
+
+def step(arguments: argparse.Namespace) -> Iterator[Comparison]:
+    """Measure evaluation and training steps."""
+    from repro.benchmarks.step import measure_steps
+
+    return measure_steps(
+        arguments.backend, arguments.models, image_size=arguments.image_size, batch_size=arguments.batch_size,
+        rounds=arguments.rounds, device=arguments.device, precision=arguments.precision,
+    )  # fmt: skip
+
+
+def data(arguments: argparse.Namespace) -> Iterator[Comparison]:
+    """Measure loaders."""
+    from repro.benchmarks.data import measure_data
+
+    return measure_data(
+        arguments.data, print, workers=arguments.workers, image_size=arguments.image_size,
+        batch_size=arguments.batch_size, rounds=arguments.rounds,
+    )  # fmt: skip
+
+
+def loop(arguments: argparse.Namespace) -> Iterator[Comparison]:
+    """Measure training loops."""
+    from repro.benchmarks.loop import measure_loop
+
+    return measure_loop(
+        arguments.backend, arguments.model, processes=arguments.processes, image_size=arguments.image_size,
+        batch_size=arguments.batch_size, rounds=arguments.rounds,
+    )  # fmt: skip
+
+
+def start(arguments: argparse.Namespace) -> Iterator[Comparison]:
+    """Measure starts."""
+    from repro.benchmarks.start import measure_start
+
+    return measure_start(arguments.backend, arguments.model, rounds=arguments.rounds)
+
+
+def port(model: str) -> None:
+    """Print the conversions of a model's weights."""
+    from repro.benchmarks.port import measure_conversions
+
+    for number, result in enumerate(measure_conversions(model, print)):
         if number == 0:
             print(f"{'from':14}{'to':14}{'seconds':>9}{'times cp':>10}{'MiB':>8}")
         ratio = result.seconds / result.copy_seconds
@@ -29,7 +190,6 @@ def main(argv: list[str] | None = None) -> int:
             f"{result.source:14}{result.destination:14}{result.seconds:9.2f}{ratio:10.1f}{result.memory:8,.0f}",
             flush=True,
         )
-    return 0
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ COMMANDS = {
     "Information": {
         "models": "list the available models, or the layers of one, with parameters and MACs",
         "dataset": "inspect, check or split a data set",
-        "bench": "measure time and memory of repro.port",
+        "bench": "measure steps, data, loops, starts and conversions beside their peers",
     },
 }
 ALIASES = {"sweep": "ablation"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +16,7 @@ from parity_tests.support.made_up import QUICK, metrics
 from repro.errors import ReproError
 from repro.interface import TrainSettings
 from repro.interface.dropout_source import SeededDropout
+from repro.interface.launch import launch_command
 from repro.interface.processes import LAUNCHERS, SINGLE_PROCESS, ProcessGroup, process_group
 from repro.run import main
 from repro.training.meters import Meter
@@ -29,17 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def launcher(backend: str, logs: Path) -> list[str]:
     """The command that starts a script in two processes on this machine."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    return [interpreter(backend), "-m", *{
-        "torch": ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
-        "paddle": ["paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", f"{logs}"],
-        "mindspore": [
-            "mindspore.parallel.cluster.run", "--worker_num=2", "--local_worker_num=2", f"--master_port={port}",
-            f"--log_dir={logs}", "--join=True",
-        ],
-    }[backend]]  # fmt: skip
+    return [interpreter(backend), *launch_command(backend, 2, logs)]
 
 
 def run(command: list[str], logs: Path) -> str:

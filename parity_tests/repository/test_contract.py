@@ -81,6 +81,15 @@ def test_native_weights(backend: str) -> None:
     assert names_assigned(class_body(parse(CONTRACT), "NativeWeights")) <= names_assigned(module.body)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_peers(backend: str) -> None:
+    protocol = class_body(parse(ROOT / "repro/interface/peers.py"), "Peers")
+    module = parse(ROOT / f"backends/{backend}/peers.py")
+    texts = signatures(module.body)
+    assert {name: texts.get(name) for name in signatures(protocol)} == signatures(protocol)
+    assert names_assigned(protocol) <= names_assigned(module.body)
+
+
 @pytest.mark.parametrize(
     "other",
     [

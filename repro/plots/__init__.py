@@ -1,1 +1,1 @@
-"""Pictures: training curves, captioned images and sheets of them, confusion matrices."""
+"""Pictures: training curves, captioned images and sheets of them, confusion matrices, bars of ratios."""

@@ -37,6 +37,20 @@ def interpreter(backend: str) -> str:
     return os.environ.get(f"REPRO_{backend.upper()}_PYTHON") or sys.executable
 
 
+def own_code(folder: Path) -> str:
+    """Return a PYTHONPATH by which another interpreter sees our code, and nothing else of this environment.
+
+    folder: where the links to our packages are put.
+    """
+    code = folder / "code"
+    code.mkdir(exist_ok=True)
+    for package in (repro, backends):
+        link = code / package.__name__
+        if not link.is_symlink():
+            link.symlink_to(Path(package.__path__[0]).resolve())
+    return os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 class WorkerError(ReproError):
     """The error of a worker that could not start, died, hung or failed. It names the backend and quotes its log."""
 
@@ -76,12 +90,6 @@ class Worker:
         module = module_name(backend)
         self._temporary_folder = tempfile.TemporaryDirectory(prefix=f"repro-{backend}-")
         self.folder = Path(self._temporary_folder.name)
-        # another interpreter must see our code, and nothing else of this environment
-        code = self.folder / "code"
-        code.mkdir()
-        for package in (repro, backends):
-            (code / package.__name__).symlink_to(Path(package.__path__[0]).resolve())
-        paths = [str(code), *filter(None, [os.environ.get("PYTHONPATH")])]
         self.connection, worker_connection = Pipe()
         descriptor = worker_connection.fileno()
         with (self.folder / "log").open("wb") as log:
@@ -91,7 +99,7 @@ class Worker:
                      str(self.niceness)],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, pass_fds=[descriptor],
                     env=HUGE_PAGES | {"OMP_NUM_THREADS": str(self.threads)} | os.environ
-                    | {"PYTHONPATH": os.pathsep.join(paths)},
+                    | {"PYTHONPATH": own_code(self.folder)},
                 )  # fmt: skip
             except OSError as error:
                 self._temporary_folder.cleanup()

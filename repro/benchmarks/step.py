@@ -1,0 +1,85 @@
+"""Evaluation and a training step of our networks, beside the same networks of the framework's zoo."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from repro.benchmarks.measurement import OURS, Comparison, in_turn, timed
+from repro.benchmarks.process import in_process
+from repro.errors import ReproError, first_line
+from repro.interface import TrainSettings
+from repro.interface.discovery import load_backend
+from repro.interface.peers import load_peers, missing_peer, peer_name
+from repro.specs import find_spec
+
+if TYPE_CHECKING:
+    from repro.interface import Backend
+
+CLASSES = 1000
+
+
+def measure_steps(
+    backend: str,
+    models: Sequence[str] | None,
+    *,
+    image_size: int,
+    batch_size: int,
+    rounds: int,
+    device: str,
+    precision: str,
+) -> Iterator[Comparison]:
+    """Yield the milliseconds of evaluation and of a training step (SGD with momentum) of each network.
+
+    models: variants here; None for all that the zoo has, too. image_size: in pixels. batch_size: images.
+    Raises ReproError for a model without a peer, a zoo that is not installed, and what the framework cannot compute.
+    """
+    for model in models or load_peers(backend).ZOO:
+        peer_name(backend, model)  # before anything is measured
+    for model in models or load_peers(backend).ZOO:
+        sizes = (image_size, batch_size, rounds, device, precision)
+        seconds = in_process(backend, "repro.benchmarks.step:compare_steps", backend, model, *sizes)
+        for task, values in seconds.items():
+            milliseconds = {name: [1000 * value for value in rounds] for name, rounds in values.items()}
+            yield Comparison(f"{model}, {task}", "ms", milliseconds)
+
+
+def compare_steps(
+    backend: str, model: str, image_size: int, batch_size: int, rounds: int, device: str, precision: str
+) -> dict[str, dict[str, list[float]]]:
+    """Return the seconds of each round, by task and by whose network computes. It needs a process of its own."""
+    images = np.random.default_rng(0).standard_normal((batch_size, 3, image_size, image_size), np.float32)
+    labels = np.arange(batch_size) % CLASSES
+    package = load_backend(backend)
+    use_device(package, backend, device)
+    trainer = package.create_trainer(package.create_model(find_spec(model)), TrainSettings(precision=precision))
+    peers = load_peers(backend)
+    try:
+        x, y = peers.tensors(images, labels)
+        networks = peers.zoo_networks(peer_name(backend, model), classes=CLASSES, precision=precision)
+    except ImportError as error:
+        raise missing_peer(backend, error) from error
+    evaluation: dict[str, Callable[[], object]] = {OURS: lambda: trainer.predict(images)}
+    training: dict[str, Callable[[], object]] = {OURS: lambda: trainer.step(images, labels, 1e-3)}
+    for name, network in networks.items():
+        evaluation[name] = lambda network=network: network.predict(x)  # type: ignore[misc]
+        training[name] = lambda network=network: network.step(x, y)  # type: ignore[misc]
+    return {
+        task: in_turn({name: timed(function) for name, function in functions.items()}, rounds)
+        for task, functions in (("evaluation", evaluation), ("training step", training))
+    }
+
+
+def use_device(package: Backend, backend: str, device: str) -> None:
+    """Let a backend compute on a device, a GPU in full float32 precision. Raises ReproError where there is none."""
+    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # read when the GPU is initialised; it holds for the peers, too
+    try:
+        package.use_device(device)
+    except Exception as error:  # whatever a framework raises
+        raise ReproError(
+            f"{backend} cannot compute on the {device} ({first_line(error)}); leave --device out, or choose another "
+            "backend"
+        ) from error
