@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from repro.choices import DEVICES, PRECISIONS
 from repro.cli import command_name, run_command
+from repro.errors import ReproError
 
 if TYPE_CHECKING:
     from repro.benchmarks.measurement import Comparison
@@ -110,9 +111,13 @@ def report(arguments: argparse.Namespace) -> None:
     """Print what a command measures as soon as it is known, and write its files."""
     from repro.benchmarks.measurement import HEADING
 
-    comparisons = []
-    print(HEADING, flush=True)
+    for path in filter(None, (arguments.json, arguments.figure)):
+        if not path.parent.is_dir():  # now, and not after all measurements
+            raise ReproError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
+    comparisons: list[Comparison] = []
     for comparison in arguments.measure(arguments):
+        if not comparisons:
+            print(HEADING)
         print(*comparison.lines(), sep="\n", flush=True)
         comparisons.append(comparison)
     if arguments.json:

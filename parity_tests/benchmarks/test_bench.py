@@ -62,6 +62,7 @@ def test_bad_arguments(arguments: list[str], message: str, capsys: pytest.Captur
         (["start", "--backend", "torch", "--model", "resnet49"], "unknown model 'resnet49': did you mean"),
         (["start", "--backend", "tensorflow", "--model", MODEL], "unknown backend 'tensorflow'"),
         (["data", "--data", "no/such/folder"], "no/such/folder"),
+        (["step", "--backend", "torch", "--json", "no/such/times.json"], "there is no folder no/such; make it first"),
         (
             ["data", "--data", "digits", "--batch-size", "2000"],
             "less than a batch of 2000; give a smaller --batch-size",
