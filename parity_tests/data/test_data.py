@@ -202,6 +202,15 @@ def test_the_exif_orientation_is_applied(tmp_path: Path) -> None:
     assert np.asarray(decode(tmp_path / "turned.png"))[:, :, 0].tolist() == [[0], [50], [255]]
 
 
+@pytest.mark.parametrize("kind", ["bmp", "ppm", "png", "gif"])
+def test_pixels_stay_when_the_file_changes(kind: str, tmp_path: Path) -> None:
+    """Pillow maps some formats into memory, and a mapped file that is cut short kills the process."""
+    image = decode(write(tmp_path / f"image.{kind}", 70, (300, 200)))
+    (tmp_path / f"image.{kind}").write_bytes(b"")
+    assert (image.mode, image.size, image.readonly) == ("RGB", (300, 200), 0)
+    assert (np.asarray(image)[:, :, 0] == 70).all()
+
+
 def png_of_claimed_size(path: Path, width: int, height: int) -> Path:
     """Write a file of about 100 bytes that claims to hold this number of pixels."""
     data = bytearray(write(path).read_bytes())

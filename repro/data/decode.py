@@ -56,4 +56,6 @@ def _decode(file: Path | BinaryIO) -> Image.Image:
             )
         if image.mode.startswith(("I", "F")):
             raise ValueError("more than 8 bits per channel")
-        return ImageOps.exif_transpose(image).convert("RGB")
+        ImageOps.exif_transpose(image, in_place=True)
+        # convert copies an image that is RGB already; it must do so where Pillow maps the file, which may change
+        return image if image.mode == "RGB" and not image.readonly else image.convert("RGB")

@@ -180,13 +180,14 @@ def load(dataset: Dataset, request: Request) -> Batch:
     """
     indices, transform, draw = request
     subset = dataset.val if draw is None else dataset.train
-    images = []
-    for number in indices.tolist():
+    size, channels = transform.image_size, transform.channels
+    images = np.empty((len(indices), size, size, channels), np.uint8)
+    for position, number in enumerate(indices.tolist()):
         repetition, index = divmod(number, len(subset))
         key = (index, repetition) if repetition else (index,)
         rng = None if draw is None else random_stream(*draw, *key)
-        images.append(transform.pixels(subset.image(index), rng))
-    return np.stack(images), subset.labels[indices % len(subset)]
+        images[position] = transform.pixels(subset.image(index), rng)
+    return images, subset.labels[indices % len(subset)]
 
 
 def balanced_order(labels: np.ndarray, classes: int, size: int, rng: np.random.Generator) -> np.ndarray:
