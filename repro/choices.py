@@ -14,6 +14,8 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 DEVICES = ("cpu", "gpu")
 RESIZES = ("squash", "crop")
 INTERPOLATIONS = ("bilinear", "bicubic")
+DECODINGS = ("exact", "fast")
+"""The ways in which JPEG files are decoded: in full, or in the smallest size that suffices."""
 CHECKS = ("start", "first-epoch")
 """The times at which images are checked."""
 BALANCES = ("sampling", "loss")

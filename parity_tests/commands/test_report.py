@@ -78,7 +78,11 @@ def test_the_sheet_shows_the_most_confident_mistakes_first(monkeypatch: pytest.M
 
     monkeypatch.setattr("repro.evaluation.run_report.captioned", captioned)
     images = {name: Image.new("RGB", (4, 4), color) for name, color in (("a", 1), ("b", 2), ("c", 3))}
-    part = Subset(("a", "b", "c"), np.array([0, 0, 1]), images.__getitem__)
+
+    def read(name: str, divisor: object = None) -> Image.Image:
+        return images[name]
+
+    part = Subset(("a", "b", "c"), np.array([0, 0, 1]), read)
     probabilities = np.array([[0.4, 0.6, 0.0], [0.9, 0.1, 0.0], [0.03, 0.07, 0.9]])
     assert mistake_sheet(part, probabilities, ["cat", "dog", "eel"]) is not None
     assert captions == [
@@ -86,7 +90,7 @@ def test_the_sheet_shows_the_most_confident_mistakes_first(monkeypatch: pytest.M
         (images["a"], ["predicted 60.0% dog", "true 40.0% cat"]),
     ]
     assert mistake_sheet(part, np.eye(3)[[0, 0, 1]], ["cat", "dog", "eel"]) is None
-    many = Subset(("a",) * 30, np.zeros(30, np.int64), images.__getitem__)
+    many = Subset(("a",) * 30, np.zeros(30, np.int64), read)
     paper = mistake_sheet(many, np.tile([0.2, 0.8], (30, 1)), ["cat", "dog"])
     assert paper is not None and paper.size == (80, 56)  # 24 in 6 columns
 

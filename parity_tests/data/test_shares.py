@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from repro.data import Batch, Dataset, Loader, Mixing, Transform, open_dataset
+from repro.data.decode import Divisor
 from repro.data.subset import Read
 from repro.errors import ReproError
 
@@ -28,9 +29,9 @@ class CountingRead:
     read: Read
     counts: Counter[str] = field(default_factory=Counter)
 
-    def __call__(self, name: str) -> Image.Image:
+    def __call__(self, name: str, divisor: Divisor | None = None) -> Image.Image:
         self.counts[name] += 1
-        return self.read(name)
+        return self.read(name, divisor)
 
 
 @pytest.fixture(scope="module")

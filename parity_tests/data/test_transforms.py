@@ -14,7 +14,7 @@ from PIL import Image
 from repro.data import Transform
 from repro.data.rand_augment import OPERATIONS, rand_augment
 from repro.data.rng import random_stream
-from repro.data.transform import centre_crop, cutout_box, random_box
+from repro.data.transform import Source, centre_crop, cutout_box, random_box
 from repro.errors import ReproError
 
 Run = Callable[..., Any]
@@ -83,12 +83,16 @@ def test_random_crop_is_squashed_to_the_size() -> None:
 # The centre crop
 
 
+def whole(image: Image.Image) -> Source:
+    return Source(image, image.size, 1)
+
+
 def test_centre_crop_by_hand() -> None:
     rows = np.arange(16 * 32, dtype=np.uint16).reshape(16, 32).astype(np.uint8)
-    pixels = np.asarray(centre_crop(Image.fromarray(rows), 14))  # 16 x 32 pixels need no resizing
+    pixels = np.asarray(centre_crop(whole(Image.fromarray(rows)), 14))  # 16 x 32 pixels need no resizing
     assert pixels.tolist() == rows[1:15, 9:23].tolist()
-    assert np.asarray(centre_crop(Image.fromarray(rows.T.copy()), 14)).tolist() == rows.T[9:23, 1:15].tolist()
-    assert {centre_crop(Image.new("L", size), 14).size for size in [(1, 1), (3, 500), (500, 3)]} == {(14, 14)}
+    assert np.asarray(centre_crop(whole(Image.fromarray(rows.T.copy())), 14)).tolist() == rows.T[9:23, 1:15].tolist()
+    assert {centre_crop(whole(Image.new("L", size)), 14).size for size in [(1, 1), (3, 500), (500, 3)]} == {(14, 14)}
 
 
 def test_centre_crop_of_an_image_that_is_too_long_to_resize() -> None:

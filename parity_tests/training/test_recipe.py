@@ -34,7 +34,7 @@ def test_every_field_has_a_flag_and_survives_a_file(tmp_path: Path) -> None:
         "--backend", "paddle", "--model", "asymmnet_large", "--option", "width=0.5", "--option", "asymmrate=2",
         "--weights", "w.safetensors", "--fresh-head", "true", "--train-only", "classifier", "--train-only-epochs", "2",
         "--data", "photos", "--split", "0.25", "--balance", "loss", "--channels", "1", "--image-size", "64",
-        "--resize", "crop", "--crop-fraction", "0.9", "--interpolation", "bicubic",
+        "--resize", "crop", "--crop-fraction", "0.9", "--interpolation", "bicubic", "--decode", "fast",
         "--mean", "0.1", "0.2", "0.3", "--std", "1", "0.2", "0.3", "--pad", "4", "--rotation", "5", "--flip", "0.5",
         "--jitter", "0.4", "--rand-augment", "2", "--magnitude", "5", "--cutout", "0.5", "--mixup", "0.8",
         "--cutmix", "1", "--mix-probability", "0.1", "--mix-switch", "0.3", "--mix-mode", "pair",

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from repro.data.decode import EXTENSIONS, decode
+from repro.data.decode import EXTENSIONS, Divisor, decode
 from repro.data.subset import ImageSource, Read, Subset
 from repro.data.val_list import listed_subset
 from repro.errors import ReproError
@@ -63,8 +63,8 @@ class FolderImages:
 
     root: Path
 
-    def __call__(self, name: str) -> Image.Image:
-        return decode(self.root / name)
+    def __call__(self, name: str, divisor: Divisor | None = None) -> Image.Image:
+        return decode(self.root / name, divisor=divisor)
 
 
 def folder_source(root: Path) -> ImageSource:

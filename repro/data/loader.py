@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, suppress
+from functools import partial
 from itertools import islice
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Lock
@@ -186,7 +187,7 @@ def load(dataset: Dataset, request: Request) -> Batch:
         repetition, index = divmod(number, len(subset))
         key = (index, repetition) if repetition else (index,)
         rng = None if draw is None else random_stream(*draw, *key)
-        images[position] = transform.pixels(subset.image(index), rng)
+        images[position] = transform.load(partial(subset.image, index), rng)
     return images, subset.labels[indices % len(subset)]
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from repro.data.decode import decode
+from repro.data.decode import Divisor, decode
 from repro.data.folder import VALIDATION_FOLDERS, in_words, is_image
 from repro.data.subset import ImageSource, Subset
 from repro.data.tar import check_path, image_place, members
@@ -52,13 +52,13 @@ class ShardImages:
     starts: np.ndarray
     sizes: np.ndarray
 
-    def __call__(self, name: str) -> Image.Image:
+    def __call__(self, name: str, divisor: Divisor | None = None) -> Image.Image:
         index = bisect_left(self.names, name)
         shard = self.root / name.partition("/")[0]
         with reading(shard, WHAT), shard.open("rb") as file:
             file.seek(int(self.starts[index]))
             content = file.read(int(self.sizes[index]))
-        return decode(self.root / name, BytesIO(content))
+        return decode(self.root / name, BytesIO(content), divisor)
 
 
 def find_shards(source: Path) -> list[Path]:

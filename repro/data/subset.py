@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
 
-Read = Callable[[str], Image.Image]  # name -> RGB image; it must be picklable for the processes that load images
+from repro.data.decode import Divisor
+
+
+class Read(Protocol):
+    """A reader of images by name. It must be picklable for the processes that load images."""
+
+    def __call__(self, name: str, divisor: Divisor | None = None) -> Image.Image:
+        """Return an RGB image. divisor: lets JPEG files be scaled while they are decoded, see repro.data.decode."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +32,12 @@ class Subset:
     def __len__(self) -> int:
         return len(self.names)
 
-    def image(self, index: int) -> Image.Image:
-        """Return an RGB image in its original size. Raises ReproError for a file that cannot be decoded."""
-        return self.read(self.names[index])
+    def image(self, index: int, divisor: Divisor | None = None) -> Image.Image:
+        """Return an RGB image, in its original size unless it is a JPEG and `divisor` lets its sides be divided.
+
+        Raises ReproError for a file that cannot be decoded.
+        """
+        return self.read(self.names[index], divisor)
 
     def select(self, mask: np.ndarray) -> Subset:
         """Return the images for which `mask`, bool (N,), is true."""
@@ -57,7 +67,7 @@ class Pixels:
 
     pixels: np.ndarray  # uint8 (N, H, W)
 
-    def __call__(self, name: str) -> Image.Image:
+    def __call__(self, name: str, divisor: Divisor | None = None) -> Image.Image:
         return Image.fromarray(self.pixels[int(name)]).convert("RGB")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from repro.data.decode import decode
+from repro.data.decode import Divisor, decode
 from repro.data.folder import NO_IMAGES, Listing, in_words, is_image, source_in_layout
 from repro.data.subset import ImageSource
 from repro.untrusted import printable, reading
@@ -29,12 +29,12 @@ class _Members:
     path: Path
     places: dict[str, tuple[int, int]]  # name -> first byte and number of bytes
 
-    def __call__(self, name: str) -> Image.Image:
+    def __call__(self, name: str, divisor: Divisor | None = None) -> Image.Image:
         start, size = self.places[name]
         with reading(self.path, WHAT), self.path.open("rb") as file:
             file.seek(start)
             content = file.read(size)
-        return decode(self.path / name, BytesIO(content))
+        return decode(self.path / name, BytesIO(content), divisor)
 
 
 def tar_source(path: Path) -> ImageSource:

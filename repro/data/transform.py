@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from repro.choices import CHANNELS, INTERPOLATIONS, RANGES, RESIZES, check_range
+from repro.choices import CHANNELS, DECODINGS, INTERPOLATIONS, RANGES, RESIZES, check_range
 from repro.data import rand_augment
+from repro.data.decode import Divisor
 from repro.errors import ReproError
 
 Box = tuple[int, int, int, int]
@@ -20,6 +23,25 @@ CENTRE_FRACTION = 0.875
 LONGEST_RATIO = 16
 """Images longer than this many times their shorter side are cropped before they are resized."""
 CUTOUT_AREA, CUTOUT_RATIO = (0.02, 0.4), (0.4, 2.5)
+
+
+class Source(NamedTuple):
+    """An image to prepare, perhaps as a copy that was made smaller while it was decoded.
+
+    A copy that was then turned is shifted by less than one of its pixels unless `scale` divides the original's sides.
+    """
+
+    image: Image.Image
+    size: tuple[int, int]  # width and height of the original
+    scale: int  # divisor of the original's sides, of which the quotients are rounded up
+
+    def resized(self, box: Box, size: tuple[int, int], resampling: Image.Resampling) -> Image.Image:
+        """Return a box of the original, resized to this width and height, as if the box were the whole image."""
+        left, top = box[0] // self.scale, box[1] // self.scale
+        outer = left, top, -(-box[2] // self.scale), -(-box[3] // self.scale)
+        image = self.image if outer == (0, 0, *self.image.size) else self.image.crop(outer)
+        x, y, right, bottom = (edge / self.scale for edge in box)
+        return image.resize(size, resampling, box=(x - left, y - top, right - left, bottom - top))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +57,9 @@ class Transform:
     torchvision's RandomResizedCrop); in evaluation, resize the shorter side to image_size / crop_fraction and crop the
     centre. All resizing is antialiased.
 
+    decode "fast": `load` decodes a JPEG in the smallest size, of 1, 1/2, 1/4 and 1/8, from which resizing does not
+    enlarge it. The random choices are those of "exact", and the pixels nearly so.
+
     Raises ReproError for values out of range.
     """
 
@@ -42,6 +67,7 @@ class Transform:
     resize: str = "squash"
     crop_fraction: float = CENTRE_FRACTION
     interpolation: str = "bilinear"  # or "bicubic"
+    decode: str = "exact"  # or "fast"
     pad: int = 0  # black pixels added on each side before a random crop (He et al., arXiv:1512.03385, section 4.2: 4)
     rotation: float = 0.0  # degrees: the angle is uniform(-rotation, rotation); corners become black
     flip: float = 0.0  # probability of mirroring left to right
@@ -72,6 +98,8 @@ class Transform:
             raise ReproError(f"resize must be {' or '.join(RESIZES)}, not {self.resize!r}")
         if self.interpolation not in INTERPOLATIONS:
             raise ReproError(f"interpolation must be {' or '.join(INTERPOLATIONS)}, not {self.interpolation!r}")
+        if self.decode not in DECODINGS:
+            raise ReproError(f"decode must be {' or '.join(DECODINGS)}, not {self.decode!r}")
         if self.channels not in CHANNELS:
             raise ReproError(f"channels must be 3 (RGB) or 1 (grey), not {self.channels!r}")
         in_range = all(m in RANGES["mean"] for m in self.mean) and all(s in RANGES["std"] for s in self.std)
@@ -82,20 +110,53 @@ class Transform:
                 "divide values for pixels of 0..255 by 255"
             )
 
+    def load(self, read: Callable[[Divisor | None], Image.Image], rng: np.random.Generator | None = None) -> np.ndarray:
+        """Return the pixels of an image after all steps except normalisation, as uint8 (S, S, channels).
+
+        read: decodes the image, as Subset.image does; a JPEG in a smaller size where `decode` is "fast".
+        rng: draws the augmentation; None prepares the image for evaluation, without augmentation.
+        """
+        size = box = None
+        scale = 1
+
+        def divisor(width: int, height: int) -> int:
+            nonlocal size, box, scale
+            size, box = (width, height), self._draw_box(width, height, rng)
+            scale = self._divisor(size, box)
+            return scale
+
+        image = read(divisor if self.decode == "fast" else None)
+        if size is None:  # nothing was divided
+            return self.pixels(image, rng)
+        return self._prepare(Source(image, size, scale), box, rng)
+
     def pixels(self, image: Image.Image, rng: np.random.Generator | None = None) -> np.ndarray:
         """Return the pixels of an RGB image after all steps except normalisation, as uint8 (S, S, channels).
 
         rng: draws the augmentation; None prepares the image for evaluation, without augmentation.
         """
+        return self._prepare(Source(image, image.size, 1), self._draw_box(*image.size, rng), rng)
+
+    def _draw_box(self, width: int, height: int, rng: np.random.Generator | None) -> Box | None:
+        """Return the box of a random crop, or None for the whole image."""
+        return None if rng is None or self.resize != "crop" else random_box(width, height, rng)
+
+    def _divisor(self, size: tuple[int, int], box: Box | None) -> int:
+        """Return the largest of 1, 2, 4 and 8 by which sides may be divided so that resizing enlarges nothing."""
+        shorter = min(box[2] - box[0], box[3] - box[1]) if box else min(size)
+        is_centre = self.resize == "crop" and box is None
+        needed = round(self.image_size / self.crop_fraction) if is_centre else self.image_size
+        return max(scale for scale in (1, 2, 4, 8) if scale == 1 or scale * needed <= shorter)
+
+    def _prepare(self, source: Source, box: Box | None, rng: np.random.Generator | None) -> np.ndarray:
+        """Return the pixels after all steps except normalisation. box: the random crop, or None."""
         if self.channels == 1:
-            image = image.convert("L")
+            source = source._replace(image=source.image.convert("L"))
         resampling = Image.Resampling[self.interpolation.upper()]
-        if self.resize == "crop":
-            if rng is None:
-                image = centre_crop(image, self.image_size, self.crop_fraction, resampling)
-            else:
-                image = image.crop(random_box(*image.size, rng))
-        image = image.resize((self.image_size, self.image_size), resampling)
+        if self.resize == "crop" and box is None:
+            image = centre_crop(source, self.image_size, self.crop_fraction, resampling)
+        else:
+            image = source.resized(box or (0, 0, *source.size), (self.image_size, self.image_size), resampling)
         pixels = np.asarray(image if rng is None else self.augment(image, rng))
         return pixels.reshape(self.image_size, self.image_size, self.channels)
 
@@ -145,24 +206,25 @@ def random_box(width: int, height: int, rng: np.random.Generator) -> Box:
 
 
 def centre_crop(
-    image: Image.Image,
+    source: Source,
     size: int,
     fraction: float = CENTRE_FRACTION,
     resampling: Image.Resampling = Image.Resampling.BILINEAR,
 ) -> Image.Image:
     """Return the centre of `size` x `size` pixels, after the shorter side is resized to size / fraction."""
-    shorter, side = min(image.size), round(size / fraction)
+    shorter, side = min(source.size), round(size / fraction)
     longest = LONGEST_RATIO * shorter
-    image = crop_middle(image, longest, longest)  # without it, 1 x 60,000 pixels would become 256 x 15,360,000
-    width, height = (side * length // shorter for length in image.size)
-    return crop_middle(image.resize((width, height), resampling), size, size)
+    left, top, right, bottom = middle(*source.size, longest, longest)  # 1 x 60,000 would become 256 x 15,360,000 pixels
+    resized = (side * (right - left) // shorter, side * (bottom - top) // shorter)
+    image = source.resized((left, top, right, bottom), resized, resampling)
+    return image.crop(middle(*image.size, size, size))
 
 
-def crop_middle(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Return the middle of width x height pixels, or of fewer where the image is smaller."""
-    width, height = min(width, image.width), min(height, image.height)
-    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
-    return image.crop((left, top, left + width, top + height))
+def middle(width: int, height: int, most_columns: int, most_rows: int) -> Box:
+    """Return the box in the middle of an image, with at most this number of columns and rows."""
+    w, h = min(most_columns, width), min(most_rows, height)
+    left, top = round((width - w) / 2), round((height - h) / 2)
+    return left, top, left + w, top + h
 
 
 def colour_jitter(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:

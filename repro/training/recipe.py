@@ -11,6 +11,7 @@ from repro.choices import (
     BALANCES,
     CHANNELS,
     CHECKS,
+    DECODINGS,
     DEVICES,
     INTERPOLATIONS,
     MIX_MODES,
@@ -115,6 +116,11 @@ class Recipe:
         "data", number(RANGES["crop_fraction"]), "fraction of the shorter side that the centre crop keeps", 0.875
     )
     interpolation: str = recipe_field("data", one_of(*INTERPOLATIONS), "method of resizing", "bilinear")
+    decode: str = recipe_field(
+        "data", one_of(*DECODINGS),
+        "exact: decode JPEG files in full; fast: decode large ones in the smallest size that suffices, which changes "
+        "pixels slightly", "exact",
+    )  # fmt: skip
     mean: tuple[float, ...] = recipe_field(
         "data", per_channel(RANGES["mean"]),
         "mean of the pixels, which are scaled to 0..1; it is subtracted: one number, or one per channel", (0.5,),
