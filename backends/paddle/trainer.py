@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,9 @@ class Trainer:
         self.frozen_norms = [layer for name, layer in model.named_sublayers() if name in frozen]
         tensors = model.state_dict()
         self.statistics = [tensors[name] for name in NAMES.native_statistics(weights, frozen)]
+        self.network = model
+        if settings.world_size > 1 and settings.deterministic_shards is None:
+            self.network = paddle.DataParallel(model)  # averages gradients while others are still computed
         self.evaluation = Evaluation(model, fused=settings.fused_evaluation)
         self._reset_optimizer()
         self._reset_ema()
@@ -86,53 +90,83 @@ class Trainer:
         self.model.train()
         for norm in self.frozen_norms:
             norm.eval()
-        if self.settings.in_parts or self.settings.world_size > 1:
-            loss, logits = self._backward_in_parts(images, targets)
+        if self.network is not self.model:
+            loss, logits = self._backward_on_all_ranks(images, targets)
+        elif self.settings.in_parts:
+            loss, logits = self._backward_in_order(images, targets)
         else:
             loss, logits = self._backward(images, targets)
         self._update(lr)
         return float(loss), logits.numpy()
 
     def _backward(self, images: np.ndarray, targets: np.ndarray) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """Compute the gradients. Returns the mean cross-entropy and the logits."""
-        logits = self.model(paddle.to_tensor(images))
+        """Add the gradients to what the parameters hold. Returns the mean cross-entropy and the logits."""
+        logits = self.network(paddle.to_tensor(images))
         loss = cross_entropy(logits, paddle.to_tensor(targets), self.settings.label_smoothing)
         loss.backward()
         return loss.detach(), logits.detach()
 
-    def _backward_in_parts(self, images: np.ndarray, targets: np.ndarray) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """Average gradients and running statistics over the parts of all ranks.
+    @property
+    def _with_gradient(self) -> list[Any]:
+        """Return the parameters that have influenced the loss."""
+        return [parameter for parameter in self.parameters.values() if parameter.grad is not None]
+
+    def _parts(self, images: np.ndarray, targets: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the parts of a batch, each from the running statistics before the step."""
+        before = [statistic.clone() for statistic in self.statistics]
+        for part in split_batch(images, targets, self.settings.parts):
+            for statistic, value in zip(self.statistics, before, strict=True):
+                statistic.set_value(value)
+            yield part
+
+    def _backward_on_all_ranks(self, images: np.ndarray, targets: np.ndarray) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Average gradients and running statistics over the parts of all ranks, which Paddle's engine adds up.
 
         Returns the mean cross-entropy of all ranks and the logits of this one.
         """
-        before = [statistic.clone() for statistic in self.statistics]
+        parts = self.settings.parts
+        logits, results = [], []
+        for number, part in enumerate(self._parts(images, targets), 1):
+            with self.network.no_sync() if number < parts else nullcontext():
+                loss, part_logits = self._backward(*part)
+            logits.append(part_logits)
+            results.append(flat([loss, *self.statistics]))
+        if parts > 1:
+            for parameter in self._with_gradient:
+                parameter.grad = parameter.grad / parts
+        mean = all_reduce_sum_in_place(tree_sum(results)) / (self.settings.world_size * parts)
+        loss, *means = split_flat(mean, self.statistics)
+        self._set_statistics(means)
+        return loss, paddle.concat(logits)
+
+    def _backward_in_order(self, images: np.ndarray, targets: np.ndarray) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Average gradients and running statistics over the parts of all ranks, which are added in a fixed order.
+
+        Returns the mean cross-entropy of all ranks and the logits of this one.
+        """
         logits = []
         parameters: list[paddle.Tensor] = []
 
         def results() -> Iterator[paddle.Tensor]:
             """Yield the loss, gradients and running statistics of each part as one vector, for a single message."""
-            for part in split_batch(images, targets, self.settings.parts):
+            for part in self._parts(images, targets):
                 self.optimizer.clear_grad(set_to_zero=False)
-                for statistic, value in zip(self.statistics, before, strict=True):
-                    statistic.set_value(value)
                 loss, part_logits = self._backward(*part)
                 logits.append(part_logits)
-                parameters[:] = [parameter for parameter in self.parameters.values() if parameter.grad is not None]
-                tensors = [loss, *(parameter.grad for parameter in parameters), *self.statistics]
-                yield paddle.concat([tensor.reshape([-1]) for tensor in tensors])
+                parameters[:] = self._with_gradient
+                yield flat([loss, *(parameter.grad for parameter in parameters), *self.statistics])
 
-        total = tree_sum(results())
-        if self.settings.deterministic_shards is not None:
-            total = ordered_sum(total, self.settings.world_size)
-        elif self.settings.world_size > 1:
-            total = all_reduce_sum_in_place(total)
+        total = ordered_sum(tree_sum(results()), self.settings.world_size)
         mean = total / (self.settings.world_size * self.settings.parts)
-        loss, *means = mean.split([1, *(tensor.size for tensor in [*parameters, *self.statistics])])
+        loss, *means = split_flat(mean, [*parameters, *self.statistics])
         for parameter, values in zip(parameters, means, strict=False):
-            parameter.grad = values.reshape(parameter.shape)
-        for statistic, values in zip(self.statistics, means[len(parameters) :], strict=True):
-            statistic.set_value(values.reshape(statistic.shape))
+            parameter.grad = values
+        self._set_statistics(means[len(parameters) :])
         return loss, paddle.concat(logits)
+
+    def _set_statistics(self, means: list[paddle.Tensor]) -> None:
+        for statistic, values in zip(self.statistics, means, strict=True):
+            statistic.set_value(values)
 
     def loss(self, logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the mean cross-entropy, and its gradient with respect to the logits."""
@@ -220,6 +254,17 @@ class Trainer:
         for name in self.ema:
             if f"ema/{name}" in arrays:
                 self.ema[name] = self._to_native(arrays[f"ema/{name}"], name)
+
+
+def flat(tensors: Iterable[paddle.Tensor]) -> paddle.Tensor:
+    """Return the elements of all tensors as one vector, for a single message."""
+    return paddle.concat([tensor.reshape([-1]) for tensor in tensors])
+
+
+def split_flat(vector: paddle.Tensor, tensors: list[paddle.Tensor]) -> list[paddle.Tensor]:
+    """Return the first element of a vector, and its other pieces in the shapes of the tensors."""
+    first, *pieces = vector.split([1, *(tensor.size for tensor in tensors)])
+    return [first, *(piece.reshape(tensor.shape) for piece, tensor in zip(pieces, tensors, strict=True))]
 
 
 def create_trainer(model: Any, settings: TrainSettings) -> Trainer:

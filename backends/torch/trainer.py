@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 
 from backends.torch.inference import Evaluation, fused_convolutions, on_cpu
 from backends.torch.introspection import forward
@@ -38,6 +41,12 @@ class Trainer:
         # on a CPU, convolutions are faster where the channels of a pixel lie side by side
         self.layout = torch.channels_last if on_cpu(model) else torch.contiguous_format
         model.to(memory_format=self.layout)
+        self.network = model
+        if settings.world_size > 1 and settings.deterministic_shards is None:
+            # averages gradients while others are still computed. Running statistics are averaged here, not broadcast; a
+            # search for unused weights keeps the order of sums, which would change after the first step of a process
+            warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
+            self.network = DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=True)
         is_fused = settings.fused_evaluation if settings.precision == "float32" else False
         self.evaluation = Evaluation(model, is_fused=is_fused)
         self.optimizer = create_optimizer(list(self.parameters.values()), settings)
@@ -54,23 +63,22 @@ class Trainer:
         self.model.train()
         for norm in self.frozen_norms:
             norm.eval()
-        if self.settings.in_parts or self.settings.world_size > 1:
-            loss, logits = self._backward_in_parts(images, targets)
+        if self.network is not self.model:
+            loss, logits = self._backward_on_all_ranks(images, targets)
+        elif self.settings.in_parts:
+            loss, logits = self._backward_in_order(images, targets)
         else:
             loss, logits = self._backward(images, targets)
+        if self.loss_scale is not None:
+            self._divide_gradients(self.loss_scale.scale)
         self._update(lr)
         return loss.item(), logits.numpy(force=True)
 
     def _backward(self, images: np.ndarray, targets: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Compute the gradients. Returns the mean cross-entropy and the logits."""
-        logits = self._logits(self.model, images)
+        """Add the scaled gradients to what the parameters hold. Returns the mean cross-entropy and the logits."""
+        logits = self._logits(self.network, images)
         loss = self._cross_entropy(logits, targets)
-        if self.loss_scale is None:
-            loss.backward()
-        else:
-            (loss * self.loss_scale.scale).backward()
-            for parameter in self._with_gradient:
-                parameter.grad /= self.loss_scale.scale
+        (loss if self.loss_scale is None else loss * self.loss_scale.scale).backward()
         return loss.detach(), logits.detach()
 
     @property
@@ -78,36 +86,53 @@ class Trainer:
         """Return the parameters that have influenced the loss."""
         return [parameter for parameter in self.parameters.values() if parameter.grad is not None]
 
-    def _backward_in_parts(self, images: np.ndarray, targets: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Average gradients and running statistics over the parts of all ranks.
+    def _divide_gradients(self, divisor: float) -> None:
+        if divisor != 1:
+            for parameter in self._with_gradient:
+                parameter.grad /= divisor
+
+    def _parts(self, images: np.ndarray, targets: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the parts of a batch, each from the running statistics before the step."""
+        before = [statistic.clone() for statistic in self.statistics]
+        for part in split_batch(images, targets, self.settings.parts):
+            for statistic, value in zip(self.statistics, before, strict=True):
+                statistic.copy_(value)
+            yield part
+
+    def _backward_on_all_ranks(self, images: np.ndarray, targets: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Average gradients and running statistics over the parts of all ranks, which PyTorch's engine adds up.
 
         Returns the mean cross-entropy of all ranks and the logits of this one.
         """
-        before = [statistic.clone() for statistic in self.statistics]
+        parts, logits, results = self.settings.parts, [], []
+        for number, part in enumerate(self._parts(images, targets), 1):
+            with self.network.no_sync() if number < parts else nullcontext():
+                loss, part_logits = self._backward(*part)
+            logits.append(part_logits)
+            results.append(flat([loss, *self.statistics]))
+        self._divide_gradients(parts)
+        mean = all_reduce_sum_in_place(tree_sum(results)) / (self.settings.world_size * parts)
+        return write_flat(mean, self.statistics), torch.cat(logits)
+
+    def _backward_in_order(self, images: np.ndarray, targets: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Average gradients and running statistics over the parts of all ranks, which are added in a fixed order.
+
+        Returns the mean cross-entropy of all ranks and the logits of this one.
+        """
         logits = []
 
         def results() -> Iterator[torch.Tensor]:
             """Yield the loss, gradients and running statistics of each part as one vector, for a single message."""
-            for part in split_batch(images, targets, self.settings.parts):
+            for part in self._parts(images, targets):
                 self.optimizer.zero_grad()
-                for statistic, value in zip(self.statistics, before, strict=True):
-                    statistic.copy_(value)
                 loss, part_logits = self._backward(*part)
                 logits.append(part_logits)
-                tensors = [loss, *(parameter.grad for parameter in self._with_gradient), *self.statistics]
-                yield torch.cat([tensor.reshape(-1) for tensor in tensors])
+                yield flat([loss, *(parameter.grad for parameter in self._with_gradient), *self.statistics])
 
-        total = tree_sum(results())
-        if self.settings.deterministic_shards is not None:
-            total = ordered_sum(total, self.settings.world_size)
-        elif self.settings.world_size > 1:
-            total = all_reduce_sum_in_place(total)
+        total = ordered_sum(tree_sum(results()), self.settings.world_size)
         mean = total / (self.settings.world_size * self.settings.parts)
         averaged = [parameter.grad for parameter in self._with_gradient] + self.statistics
-        loss, *means = mean.split([1, *(tensor.numel() for tensor in averaged)])
-        for tensor, values in zip(averaged, means, strict=True):
-            tensor.copy_(values.view(tensor.shape))
-        return loss, torch.cat(logits)
+        return write_flat(mean, averaged), torch.cat(logits)
 
     def _logits(self, network: Any, images: np.ndarray) -> torch.Tensor:
         """Run a network in the precision of the settings. Returns float32 logits."""
@@ -138,8 +163,8 @@ class Trainer:
 
     def _update(self, lr: float) -> None:
         """Clip the gradients that the parameters hold, and update weights and EMA."""
-        # running statistics, which the forward pass has updated, stay updated in a skipped step, as with GradScaler
         if self.loss_scale is not None and not self.loss_scale.update(self._gradients_are_finite()):
+            # running statistics, which the forward pass has updated, stay updated in a skipped step, as with GradScaler
             self.optimizer.zero_grad()
             return
         for group in self.optimizer.param_groups:
@@ -208,6 +233,19 @@ class Trainer:
             }
             self.optimizer.state[parameter] = {"step": torch.tensor(float(self.steps), device="cpu"), **slots}
         self.ema |= {name: tensors[key] for name in self.ema if (key := f"ema/{name}") in tensors}
+
+
+def flat(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
+    """Return the elements of all tensors as one vector, for a single message."""
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+
+def write_flat(vector: torch.Tensor, tensors: list[torch.Tensor]) -> torch.Tensor:
+    """Copy a vector into the tensors, except for its first element, which is returned."""
+    first, *pieces = vector.split([1, *(tensor.numel() for tensor in tensors)])
+    for tensor, piece in zip(tensors, pieces, strict=True):
+        tensor.copy_(piece.view(tensor.shape))
+    return first
 
 
 def create_trainer(model: Any, settings: TrainSettings) -> Trainer:
