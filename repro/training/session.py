@@ -101,6 +101,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
     from repro.data import ImageCheck, Loader, check_images
     from repro.interface.threads import choose_threads
     from repro.training import console, loop, resolve
+    from repro.training.peers import watching_peers
 
     recipe, spec, dataset = resolve_recipe(recipe, processes)
     if dataset.ignored and processes.is_main:
@@ -144,7 +145,8 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
         run = loop.Run(recipe, loader, trainer, make_trainer, drops, folder, progress, schedule, processes)
         print(_headline(run, spec, backend, device))
         try:
-            loop.fit(run)
+            with watching_peers(processes, path):
+                loop.fit(run)
         except KeyboardInterrupt:
             saved = f"{progress.epoch} of {recipe.epochs} epochs{progress.steps_text} are saved"
             raise KeyboardInterrupt(f"{saved}; resume with: python -m repro.run --resume --out {path}") from None

@@ -1,0 +1,177 @@
+"""The watch over the other ranks: what counts as lost, and how it ends a run under each framework's launcher."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from parity_tests.backends.test_processes import ROOT, launcher
+from repro.errors import ReproError
+from repro.interface.processes import LAUNCHERS, SINGLE_PROCESS, ProcessGroup
+from repro.training import peers
+from repro.training.peers import LOOKS, Peer, Watch, find_peers, process_state, watching_peers
+from repro.workers.client import interpreter
+
+
+@pytest.fixture(autouse=True)
+def _require_proc(require_machine: Callable[[bool, str], None]) -> None:
+    require_machine(Path("/proc/self/stat").exists(), "processes are looked up in /proc")
+
+
+@pytest.fixture
+def child() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that sleeps."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def peer_of(process: subprocess.Popen[bytes]) -> Peer:
+    return Peer(1, process.pid, process_state(process.pid)[1])
+
+
+def wait_for(state: str, process: int) -> None:
+    wait_until(lambda: process_state(process)[0] == state, 10)
+
+
+def looks_until_lost(watch: Watch) -> tuple[int, str]:
+    for look in range(1, 100):
+        if lost := watch.look():
+            return look, watch.sentence(*lost)
+    return 0, ""
+
+
+def test_a_zombie_and_a_process_that_is_gone_have_died(child: subprocess.Popen[bytes]) -> None:
+    peer = peer_of(child)
+    watch = Watch([peer], "go on")
+    assert looks_until_lost(watch) == (0, "")
+    child.kill()
+    wait_for("Z", child.pid)
+    assert looks_until_lost(watch) == (1, f"rank 1 (process {child.pid}) has died; go on")
+    child.wait()
+    assert process_state(child.pid) == ("", 0)
+    assert peer.trouble == "has died"
+
+
+def test_another_process_of_the_same_id_is_no_rank(child: subprocess.Popen[bytes]) -> None:
+    assert Peer(1, child.pid, process_state(child.pid)[1] - 1).trouble == "has died"
+
+
+def test_a_process_that_is_stopped_may_go_on_in_time(child: subprocess.Popen[bytes]) -> None:
+    watch = Watch([peer_of(child)], "go on")
+    for _ in range(2):
+        os.kill(child.pid, signal.SIGSTOP)
+        wait_for("T", child.pid)
+        assert [watch.look() for _ in range(LOOKS["is stopped"] - 1)] == [None] * (LOOKS["is stopped"] - 1)
+        os.kill(child.pid, signal.SIGCONT)
+        wait_for("S", child.pid)
+        assert watch.look() is None
+    os.kill(child.pid, signal.SIGSTOP)
+    wait_for("T", child.pid)
+    assert looks_until_lost(watch) == (LOOKS["is stopped"], f"rank 1 (process {child.pid}) is stopped; go on")
+
+
+def test_peers_are_the_other_ranks_of_this_machine(child: subprocess.Popen[bytes]) -> None:
+    """Rank 0 is elsewhere, rank 1 is the child, rank 2 has no /proc, and rank 3 is this process."""
+
+    class Group(ProcessGroup):
+        def all_reduce_sum(self, numbers: np.ndarray) -> np.ndarray:
+            own = numbers.reshape(4, 3)[3]
+            assert own[1:].tolist() == [os.getpid(), process_state(os.getpid())[1]]
+            other = [[own[0] + 1, 7, 7], [own[0], child.pid, process_state(child.pid)[1]], [0, 0, 0], [0, 0, 0]]
+            return numbers + np.ravel(other)
+
+    assert find_peers(Group(3, 4)) == [peer_of(child)]
+
+
+def test_leaving_the_watch(child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every rank waits for the others before and after it stops watching; errors of a framework name a dead rank."""
+    collectives: list[bool] = []
+    watches: list[Watch] = []
+
+    class Group(ProcessGroup):
+        def all_reduce_sum(self, numbers: np.ndarray) -> np.ndarray:
+            collectives.append(watches[-1].is_over.is_set())
+            return numbers
+
+    def start(watch: Watch) -> None:
+        watches.append(watch)
+
+    monkeypatch.setattr(Watch, "start", start)
+    monkeypatch.setattr(peers, "find_peers", lambda processes: [peer_of(child)])
+    group = Group(0, 2)
+    with watching_peers(group, Path("run")):
+        pass
+    assert collectives == [False, True]
+    with pytest.raises(ReproError, match="mine"), watching_peers(group, Path("run")):
+        raise ReproError("mine")
+    with pytest.raises(RuntimeError, match="mine"), watching_peers(group, Path("run")):
+        raise RuntimeError("mine")
+    for path, name in ((Path("a/run"), "a/run"), (Path(), "RUN")):
+        message = rf"^rank 1 \(process {child.pid}\) has died; the run ends; go on with --resume --out {name}$"
+        with pytest.raises(ReproError, match=message), watching_peers(group, path):
+            child.kill()
+            raise RuntimeError("connection closed by peer")
+    assert len(collectives) == 2
+    assert all(watch.is_over.is_set() for watch in watches)
+    with watching_peers(SINGLE_PROCESS, Path("run")):
+        assert len(watches) == 5
+
+
+def process_of(rank: int, backend: str, out: Path) -> int:
+    """The process id of a rank of the run in this folder."""
+    variable = f"{LAUNCHERS[backend].rank_variable}={rank}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().split(b"\0")
+            environment = (folder / "environ").read_bytes().split(b"\0")
+        except OSError:  # it has ended, or belongs to somebody else
+            continue
+        is_helper = command[1:2] == [b"-m"] or b"MS_ROLE=MS_SCHED" in environment  # a launcher, or msrun's scheduler
+        if variable in environment and bytes(out) in command and not is_helper:
+            return int(folder.name)
+    raise AssertionError(f"rank {rank} was not found")
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("event", ["SIGKILL", "SIGSTOP"])
+def test_a_lost_rank_ends_the_run(backend: str, event: str, tmp_path: Path) -> None:
+    out, logs, output = tmp_path / "run", tmp_path / "logs", tmp_path / "output"
+    (tmp_path / "main.py").write_text("from repro.cli import main\nmain()\n")
+    search_path = f"{Path(interpreter(backend)).parent}{os.pathsep}{os.environ['PATH']}"  # msrun starts `python`
+    environment = os.environ | {"PATH": search_path, "PYTHONPATH": str(ROOT)}
+    flags = ["--backend", backend, "--model", "asymmnet_small_x0_35", "--image-size", "16", "--epochs", "500"]
+    command = [*launcher(backend, logs), str(tmp_path / "main.py"), "run", *flags, "--out", str(out)]
+    with output.open("wb") as file:
+        launched = subprocess.Popen(command, stdout=file, stderr=file, env=environment, start_new_session=True)
+    try:
+        wait_until((out / "metrics.jsonl").exists, 200)
+        ranks = {rank: process_of(rank, backend, out) for rank in (0, 1)}
+        os.kill(ranks[1], getattr(signal, event))
+        wait_until(lambda: all(process_state(process)[0] in ("", "Z") for process in ranks.values()), 30)
+        assert launched.wait(60) != 0  # msrun waits for half a minute more
+    finally:
+        if launched.poll() is None:
+            os.killpg(launched.pid, signal.SIGKILL)
+    text = output.read_text(errors="replace")
+    trouble = {"SIGKILL": "has died", "SIGSTOP": "is stopped"}[event]
+    line = f"rank 1 (process {ranks[1]}) {trouble}; the run ends; go on with --resume --out {out}\n"
+    # torchrun ends rank 0 a tenth of a second after another has died, and names the dead one itself
+    assert line in text or ((backend, event) == ("torch", "SIGKILL") and f"exitcode  : -9 (pid: {ranks[1]})" in text)
+    assert "Traceback" not in text or backend != "paddle"  # torchrun and msrun end with one of their own

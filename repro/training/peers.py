@@ -1,0 +1,147 @@
+"""A watch over the other ranks on this machine: one that dies or is stopped would let the rest wait for ever."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from repro.errors import ReproError
+from repro.interface.processes import ProcessGroup
+
+INTERVAL = 0.2  # seconds between two looks; launchers end the other ranks within a second or two of a death
+# The looks in a row after which a rank is lost. Seconds are not counted, since this process may have been stopped, too
+LOOKS = {"has died": 1, "is stopped": 50}
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another rank on this machine: its process, and when that started, as an id is given to a new process again."""
+
+    rank: int
+    process: int
+    start: int  # in clock ticks since the machine started
+
+    @property
+    def trouble(self) -> str:
+        """ "has died", "is stopped" or "", as it is now. A process that a debugger has stopped is not."""
+        state, start = process_state(self.process)
+        if start != self.start or state in ("", "Z", "X"):
+            return "has died"
+        return "is stopped" if state == "T" else ""
+
+
+def process_state(process: int) -> tuple[str, int]:
+    """Return the letter of a process's state and the clock tick of its start, or ("", 0) where there is none."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "", 0
+    fields = text.rpartition(")")[2].split()  # the name before it may hold anything
+    return fields[0], int(fields[19])
+
+
+def find_peers(processes: ProcessGroup) -> list[Peer]:
+    """Return the other ranks whose processes can be seen from here. Collective: every rank must call it."""
+    table = np.zeros((processes.world_size, 3))
+    if Path("/proc/self/stat").exists():
+        table[processes.rank] = _machine(), os.getpid(), process_state(os.getpid())[1]
+    table = processes.all_reduce_sum(table.ravel()).reshape(table.shape)  # float64 holds whole numbers up to 2**53
+    here = table[processes.rank, 0]
+    return [
+        Peer(rank, int(process), int(start))
+        for rank, (machine, process, start) in enumerate(table)
+        if machine == here != 0 and rank != processes.rank
+    ]
+
+
+def _machine() -> int:
+    """Return a number of 52 bits for this machine, since it started, and the namespace of its process ids."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+    name = f"{socket.gethostname()} {boot} {Path('/proc/self/ns/pid').readlink()}"
+    return int(hashlib.sha256(name.encode()).hexdigest()[:13], 16)
+
+
+class Watch(threading.Thread):
+    """A thread that looks at the peers until it is told to end, and ends this process when one of them is lost."""
+
+    def __init__(self, peers: Sequence[Peer], advice: str):
+        super().__init__(daemon=True)
+        self.peers, self.advice = peers, advice
+        self.looks = dict.fromkeys(peers, 0)  # those in a row at which the peer was in trouble
+        self.is_over = threading.Event()
+
+    def run(self) -> None:
+        """Look at the peers at every interval."""
+        while not self.is_over.wait(INTERVAL):
+            if lost := self.look():
+                peer, trouble = lost
+                print(f"error: {self.sentence(peer, trouble)}", file=sys.stderr, flush=True)
+                if trouble == "is stopped":
+                    with suppress(OSError):
+                        os.kill(peer.process, signal.SIGKILL)  # the launcher would wait for it
+                os._exit(1)  # the main thread may wait in a collective
+
+    def look(self) -> tuple[Peer, str] | None:
+        """Look at every peer once, and return one that is lost and its trouble."""
+        for peer in self.peers:
+            trouble = peer.trouble
+            self.looks[peer] = self.looks[peer] + 1 if trouble else 0
+            if trouble and self.looks[peer] >= LOOKS[trouble]:
+                return peer, trouble
+        return None
+
+    def sentence(self, peer: Peer, trouble: str) -> str:
+        """Return what became of a peer, and what to do."""
+        return f"rank {peer.rank} (process {peer.process}) {trouble}; {self.advice}"
+
+
+@contextmanager
+def watching_peers(processes: ProcessGroup, path: Path) -> Iterator[None]:
+    """Watch the other ranks of this machine until the work in the context is done, on every rank.
+
+    Raises ReproError in place of a framework's error if a rank has died, which breaks its connections. Collective:
+    every rank must enter the context.
+
+    Args:
+        processes: The processes that train together.
+        path: The run folder.
+    """
+    if processes.world_size == 1:
+        yield
+        return
+    run = path if path.parts else "RUN"  # a new folder whose name only the main process knows
+    watch = Watch(find_peers(processes), f"the run ends; go on with --resume --out {run}")
+    watch.start()
+    try:
+        yield
+        processes.all_reduce_sum(np.zeros(1))  # no rank goes on before all have finished their work
+    except Exception as error:
+        if not isinstance(error, ReproError) and (peer := _dead_peer(watch.peers)):
+            raise ReproError(watch.sentence(peer, "has died")) from error
+        raise
+    finally:
+        watch.is_over.set()
+    processes.all_reduce_sum(np.zeros(1))  # nor ends before the others have stopped watching it
+
+
+def _dead_peer(peers: Sequence[Peer]) -> Peer | None:
+    """Return a peer that has died, if one has or does so within a second: its connections break before it is gone."""
+    deadline = time.monotonic() + 1
+    while True:
+        for peer in peers:
+            if peer.trouble == "has died":
+                return peer
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(0.01)
