@@ -33,6 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     flags = parse_values(flags)
     if resume and (config or not out):
         raise ReproError("--resume uses the recipe of the run folder: give --out RUN, and leave --config out")
+    resume = resume or session.goes_on(out)
     if resume:
         recipe = session.resumed_recipe(Path(out), flags)
     else:

@@ -29,7 +29,11 @@ def use_device(device: str) -> str:
 
 def init_distributed() -> None:
     """Join the processes that torchrun started, by NCCL on GPUs and by gloo otherwise."""
-    distributed.init_process_group("nccl" if torch.get_default_device().type == "cuda" else "gloo")
+    store, rank, world_size = next(distributed.rendezvous("env://"))
+    # the store of torchrun still holds the addresses of ranks that it has restarted, which gloo would try in vain
+    store = distributed.PrefixStore(f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    backend = "nccl" if torch.get_default_device().type == "cuda" else "gloo"
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=world_size)
     atexit.register(_leave_process_group)
 
 

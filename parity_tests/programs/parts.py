@@ -16,6 +16,7 @@ from repro.data import Batch, Loader, Mixing, Transform
 from repro.interface import TrainSettings
 from repro.interface.discovery import load_backend
 from repro.interface.dropout_source import SeededDropout
+from repro.interface.processes import is_restarted
 from repro.run import main
 from repro.specs import Spec
 from repro.specs.asymmnet import asymmnet
@@ -59,15 +60,18 @@ def train_in_parts(name: str, folder: str) -> None:
     train("batches in 2", batches, replace(decay, accumulate=2), 1)
 
 
-def run_until_killed() -> None:
-    """Run the command repro.run, and kill this process before the tenth step of epoch 2."""
+def run_until_killed(rank: str | None = None) -> None:
+    """Run the command repro.run, and kill this process before the tenth step of epoch 2, unless it was restarted.
+
+    rank: that of torchrun's process to kill; None for every process.
+    """
     train = Loader.train
 
     def train_until(
         self: Loader, epoch: int, transform: Transform, mixing: Mixing | None = None, *, start: int = 0
     ) -> Iterator[Batch]:
         for step, batch in enumerate(train(self, epoch, transform, mixing, start=start), start):
-            if (epoch, step) == (1, 9):
+            if (epoch, step) == (1, 9) and rank in (None, os.environ.get("RANK")) and not is_restarted():
                 os.kill(os.getpid(), signal.SIGKILL)
             yield batch
 

@@ -84,6 +84,11 @@ class ProcessGroup:
 SINGLE_PROCESS = ProcessGroup()
 
 
+def is_restarted() -> bool:
+    """Return whether torchrun has started this process in place of one that has ended, as --max-restarts lets it do."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+
+
 def process_group(backend: str) -> ProcessGroup:
     """The group that a launcher has put this process into, read from the environment.
 

@@ -129,6 +129,15 @@ class RunFolder:
             for partial in (self.path / file).parent.glob(f".{Path(file).name}.????????"):
                 partial.unlink()
 
+    def remove_beginning(self) -> None:
+        """Remove the files of a run that was killed before its first checkpoint; nothing of any other folder."""
+        last = (self.path / LAST).parent
+        self.remove_partial_files()
+        if last.is_dir() and not any(last.iterdir()):
+            for file in (CONFIG, CLASSES):
+                (self.path / file).unlink(missing_ok=True)
+            last.rmdir()
+
     def write_diverged_batch(self, names: Sequence[str]) -> None:
         """Write the names of the images of the batch at which the run diverged."""
         write_text(self.path / DIVERGED_BATCH, "".join(f"{name}\n" for name in names))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repro.errors import ReproError, first_line
-from repro.interface.processes import SINGLE_PROCESS, ProcessGroup, process_group
+from repro.interface.processes import SINGLE_PROCESS, ProcessGroup, is_restarted, process_group
 from repro.training.recipe_sources import build_recipe
 
 if TYPE_CHECKING:
@@ -53,10 +53,24 @@ def run_in_this_process(recipe: Recipe, out: str | None, *, resume: bool) -> Non
         train(recipe, Path(out or ""), resume=resume, processes=processes)
 
 
+def goes_on(out: str | None) -> bool:
+    """Return whether a launcher has started this process again, and `out` has a checkpoint from which to go on."""
+    from repro.training.run_folder import LAST
+
+    return is_restarted() and out is not None and (Path(out) / LAST).is_file()
+
+
 def new_folder(out: str | None, recipe: Recipe) -> Path:
-    """Return the path of a new run folder, which is not created yet. Raises ReproError if it already exists."""
+    """Return the path of a new run folder, which is not created yet. Raises ReproError if it already exists.
+
+    In a process that a launcher has started again, it may hold what was written before the first checkpoint.
+    """
     path = Path(out or f"runs/{recipe.model}-{recipe.backend}-{datetime.now():%Y%m%d-%H%M%S-%f}")
     try:
+        if out and is_restarted():
+            from repro.training.run_folder import RunFolder
+
+            RunFolder(path, {}).remove_beginning()
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise ReproError(f"{path} already exists; give another --out, or resume it with --resume")
     except OSError as error:
