@@ -115,7 +115,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
     from repro.data import ImageCheck, Loader, check_images
     from repro.interface.threads import choose_threads
     from repro.training import console, loop, resolve
-    from repro.training.peers import watching_peers
+    from repro.training.rank_watch import watching_ranks
 
     recipe, spec, dataset = resolve_recipe(recipe, processes)
     if dataset.ignored and processes.is_main:
@@ -159,7 +159,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
         run = loop.Run(recipe, loader, trainer, make_trainer, drops, folder, progress, schedule, processes)
         print(_headline(run, spec, backend, device))
         try:
-            with watching_peers(processes, path):
+            with watching_ranks(processes, path):
                 loop.fit(run)
         except KeyboardInterrupt:
             saved = f"{progress.epoch} of {recipe.epochs} epochs{progress.steps_text} are saved"

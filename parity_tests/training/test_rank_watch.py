@@ -16,8 +16,8 @@ import pytest
 from parity_tests.backends.test_processes import ROOT, launcher
 from repro.errors import ReproError
 from repro.interface.processes import LAUNCHERS, SINGLE_PROCESS, ProcessGroup
-from repro.training import peers
-from repro.training.peers import LOOKS, Peer, Watch, find_peers, process_state, watching_peers
+from repro.training import rank_watch
+from repro.training.rank_watch import LOOKS, OtherRank, Watch, find_other_ranks, process_state, watching_ranks
 from repro.workers.client import interpreter
 
 
@@ -35,8 +35,8 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def peer_of(process: subprocess.Popen[bytes]) -> Peer:
-    return Peer(1, process.pid, process_state(process.pid)[1])
+def rank_of(process: subprocess.Popen[bytes]) -> OtherRank:
+    return OtherRank(1, process.pid, process_state(process.pid)[1])
 
 
 def wait_for(state: str, process: int) -> None:
@@ -51,23 +51,23 @@ def looks_until_lost(watch: Watch) -> tuple[int, str]:
 
 
 def test_a_zombie_and_a_process_that_is_gone_have_died(child: subprocess.Popen[bytes]) -> None:
-    peer = peer_of(child)
-    watch = Watch([peer], "go on")
+    other = rank_of(child)
+    watch = Watch([other], "go on")
     assert looks_until_lost(watch) == (0, "")
     child.kill()
     wait_for("Z", child.pid)
     assert looks_until_lost(watch) == (1, f"rank 1 (process {child.pid}) has died; go on")
     child.wait()
     assert process_state(child.pid) == ("", 0)
-    assert peer.trouble == "has died"
+    assert other.trouble == "has died"
 
 
 def test_another_process_of_the_same_id_is_no_rank(child: subprocess.Popen[bytes]) -> None:
-    assert Peer(1, child.pid, process_state(child.pid)[1] - 1).trouble == "has died"
+    assert OtherRank(1, child.pid, process_state(child.pid)[1] - 1).trouble == "has died"
 
 
 def test_a_process_that_is_stopped_may_go_on_in_time(child: subprocess.Popen[bytes]) -> None:
-    watch = Watch([peer_of(child)], "go on")
+    watch = Watch([rank_of(child)], "go on")
     for _ in range(2):
         os.kill(child.pid, signal.SIGSTOP)
         wait_for("T", child.pid)
@@ -80,7 +80,7 @@ def test_a_process_that_is_stopped_may_go_on_in_time(child: subprocess.Popen[byt
     assert looks_until_lost(watch) == (LOOKS["is stopped"], f"rank 1 (process {child.pid}) is stopped; go on")
 
 
-def test_peers_are_the_other_ranks_of_this_machine(child: subprocess.Popen[bytes]) -> None:
+def test_the_others_are_the_other_ranks_of_this_machine(child: subprocess.Popen[bytes]) -> None:
     """Rank 0 is elsewhere, rank 1 is the child, rank 2 has no /proc, and rank 3 is this process."""
 
     class Group(ProcessGroup):
@@ -90,7 +90,7 @@ def test_peers_are_the_other_ranks_of_this_machine(child: subprocess.Popen[bytes
             other = [[own[0] + 1, 7, 7], [own[0], child.pid, process_state(child.pid)[1]], [0, 0, 0], [0, 0, 0]]
             return numbers + np.ravel(other)
 
-    assert find_peers(Group(3, 4)) == [peer_of(child)]
+    assert find_other_ranks(Group(3, 4)) == [rank_of(child)]
 
 
 def test_leaving_the_watch(child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,23 +107,23 @@ def test_leaving_the_watch(child: subprocess.Popen[bytes], monkeypatch: pytest.M
         watches.append(watch)
 
     monkeypatch.setattr(Watch, "start", start)
-    monkeypatch.setattr(peers, "find_peers", lambda processes: [peer_of(child)])
+    monkeypatch.setattr(rank_watch, "find_other_ranks", lambda processes: [rank_of(child)])
     group = Group(0, 2)
-    with watching_peers(group, Path("run")):
+    with watching_ranks(group, Path("run")):
         pass
     assert collectives == [False, True]
-    with pytest.raises(ReproError, match="mine"), watching_peers(group, Path("run")):
+    with pytest.raises(ReproError, match="mine"), watching_ranks(group, Path("run")):
         raise ReproError("mine")
-    with pytest.raises(RuntimeError, match="mine"), watching_peers(group, Path("run")):
+    with pytest.raises(RuntimeError, match="mine"), watching_ranks(group, Path("run")):
         raise RuntimeError("mine")
     for path, name in ((Path("a/run"), "a/run"), (Path(), "RUN")):
         message = rf"^rank 1 \(process {child.pid}\) has died; the run ends; go on with --resume --out {name}$"
-        with pytest.raises(ReproError, match=message), watching_peers(group, path):
+        with pytest.raises(ReproError, match=message), watching_ranks(group, path):
             child.kill()
             raise RuntimeError("connection closed by peer")
     assert len(collectives) == 2
     assert all(watch.is_over.is_set() for watch in watches)
-    with watching_peers(SINGLE_PROCESS, Path("run")):
+    with watching_ranks(SINGLE_PROCESS, Path("run")):
         assert len(watches) == 5
 
 

@@ -25,7 +25,7 @@ LOOKS = {"has died": 1, "is stopped": 50}
 
 
 @dataclass(frozen=True)
-class Peer:
+class OtherRank:
     """Another rank on this machine: its process, and when that started, as an id is given to a new process again."""
 
     rank: int
@@ -51,7 +51,7 @@ def process_state(process: int) -> tuple[str, int]:
     return fields[0], int(fields[19])
 
 
-def find_peers(processes: ProcessGroup) -> list[Peer]:
+def find_other_ranks(processes: ProcessGroup) -> list[OtherRank]:
     """Return the other ranks whose processes can be seen from here. Collective: every rank must call it."""
     table = np.zeros((processes.world_size, 3))
     if Path("/proc/self/stat").exists():
@@ -59,7 +59,7 @@ def find_peers(processes: ProcessGroup) -> list[Peer]:
     table = processes.all_reduce_sum(table.ravel()).reshape(table.shape)  # float64 holds whole numbers up to 2**53
     here = table[processes.rank, 0]
     return [
-        Peer(rank, int(process), int(start))
+        OtherRank(rank, int(process), int(start))
         for rank, (machine, process, start) in enumerate(table)
         if machine == here != 0 and rank != processes.rank
     ]
@@ -73,41 +73,41 @@ def _machine() -> int:
 
 
 class Watch(threading.Thread):
-    """A thread that looks at the peers until it is told to end, and ends this process when one of them is lost."""
+    """A thread that looks at other ranks until it is told to end, and ends this process when one of them is lost."""
 
-    def __init__(self, peers: Sequence[Peer], advice: str):
+    def __init__(self, others: Sequence[OtherRank], advice: str):
         super().__init__(daemon=True)
-        self.peers, self.advice = peers, advice
-        self.looks = dict.fromkeys(peers, 0)  # those in a row at which the peer was in trouble
+        self.others, self.advice = others, advice
+        self.looks = dict.fromkeys(others, 0)  # those in a row at which the rank was in trouble
         self.is_over = threading.Event()
 
     def run(self) -> None:
-        """Look at the peers at every interval."""
+        """Look at the other ranks at every interval."""
         while not self.is_over.wait(INTERVAL):
             if lost := self.look():
-                peer, trouble = lost
-                print(f"error: {self.sentence(peer, trouble)}", file=sys.stderr, flush=True)
+                other, trouble = lost
+                print(f"error: {self.sentence(other, trouble)}", file=sys.stderr, flush=True)
                 if trouble == "is stopped":
                     with suppress(OSError):
-                        os.kill(peer.process, signal.SIGKILL)  # the launcher would wait for it
+                        os.kill(other.process, signal.SIGKILL)  # the launcher would wait for it
                 os._exit(1)  # the main thread may wait in a collective
 
-    def look(self) -> tuple[Peer, str] | None:
-        """Look at every peer once, and return one that is lost and its trouble."""
-        for peer in self.peers:
-            trouble = peer.trouble
-            self.looks[peer] = self.looks[peer] + 1 if trouble else 0
-            if trouble and self.looks[peer] >= LOOKS[trouble]:
-                return peer, trouble
+    def look(self) -> tuple[OtherRank, str] | None:
+        """Look at every other rank once, and return one that is lost and its trouble."""
+        for other in self.others:
+            trouble = other.trouble
+            self.looks[other] = self.looks[other] + 1 if trouble else 0
+            if trouble and self.looks[other] >= LOOKS[trouble]:
+                return other, trouble
         return None
 
-    def sentence(self, peer: Peer, trouble: str) -> str:
-        """Return what became of a peer, and what to do."""
-        return f"rank {peer.rank} (process {peer.process}) {trouble}; {self.advice}"
+    def sentence(self, other: OtherRank, trouble: str) -> str:
+        """Return what became of another rank, and what to do."""
+        return f"rank {other.rank} (process {other.process}) {trouble}; {self.advice}"
 
 
 @contextmanager
-def watching_peers(processes: ProcessGroup, path: Path) -> Iterator[None]:
+def watching_ranks(processes: ProcessGroup, path: Path) -> Iterator[None]:
     """Watch the other ranks of this machine until the work in the context is done, on every rank.
 
     Raises ReproError in place of a framework's error if a rank has died, which breaks its connections. Collective:
@@ -121,27 +121,27 @@ def watching_peers(processes: ProcessGroup, path: Path) -> Iterator[None]:
         yield
         return
     run = path if path.parts else "RUN"  # a new folder whose name only the main process knows
-    watch = Watch(find_peers(processes), f"the run ends; go on with --resume --out {run}")
+    watch = Watch(find_other_ranks(processes), f"the run ends; go on with --resume --out {run}")
     watch.start()
     try:
         yield
         processes.all_reduce_sum(np.zeros(1))  # no rank goes on before all have finished their work
     except Exception as error:
-        if not isinstance(error, ReproError) and (peer := _dead_peer(watch.peers)):
-            raise ReproError(watch.sentence(peer, "has died")) from error
+        if not isinstance(error, ReproError) and (other := _dead_rank(watch.others)):
+            raise ReproError(watch.sentence(other, "has died")) from error
         raise
     finally:
         watch.is_over.set()
     processes.all_reduce_sum(np.zeros(1))  # nor ends before the others have stopped watching it
 
 
-def _dead_peer(peers: Sequence[Peer]) -> Peer | None:
-    """Return a peer that has died, if one has or does so within a second: its connections break before it is gone."""
+def _dead_rank(others: Sequence[OtherRank]) -> OtherRank | None:
+    """Return a rank that has died, if one has or does so within a second: its connections break before it is gone."""
     deadline = time.monotonic() + 1
     while True:
-        for peer in peers:
-            if peer.trouble == "has died":
-                return peer
+        for other in others:
+            if other.trouble == "has died":
+                return other
         if time.monotonic() > deadline:
             return None
         time.sleep(0.01)
