@@ -14,6 +14,7 @@ from repro.data.csv_list import csv_source
 from repro.data.digits import digits_source
 from repro.data.folder import folder_source
 from repro.data.idx import idx_prefixes, idx_source
+from repro.data.parquet import find_parquet, parquet_source
 from repro.data.rng import random_stream
 from repro.data.shards import find_shards, shard_source
 from repro.data.subset import ImageSource, Subset
@@ -61,8 +62,8 @@ def open_dataset(source: str | Path, *, split: str | float = EVERY_FIFTH, seed: 
 
     source: "digits"; a folder of CLASS/IMAGE, or of train/CLASS/IMAGE and val/CLASS/IMAGE (or valid, validation or
     test), whose split is kept; a .tar of these; shards of WebDataset, as a folder of them or a pattern such as
-    "train-{000000..000146}.tar"; a .csv of paths and labels; or a folder with MNIST's idx files, where train trains and
-    t10k validates if both exist.
+    "train-{000000..000146}.tar"; Parquet files of Hugging Face's `datasets`, as one or as a folder; a .csv of paths and
+    labels; or a folder with MNIST's idx files, where train trains and t10k validates if both exist.
     A folder called digits is "./digits".
     split: "every-fifth" validates with images 0, 5, 10 ... of each class, in the order of their names; a fraction such
     as 0.2, or its text, validates with that fraction of each class, drawn with `seed`.
@@ -94,6 +95,8 @@ def _image_source(source: str | Path) -> ImageSource:
     if source == "digits":
         return digits_source()
     path = Path(source)
+    if files := find_parquet(path):
+        return parquet_source(path, files)
     if shards := find_shards(path):
         return shard_source(path, shards)
     if path.suffix == ".tar" and not path.is_dir():

@@ -93,7 +93,7 @@ def shard_source(source: Path, shards: list[Path]) -> ImageSource:
         match = SHARD.fullmatch(shard.name)
         groups.setdefault(match[1] if match else "", []).append(shard)
     subsets = {name: _Images(paths) for name, paths in _subset_names(source, groups).items()}
-    classes = _sort_classes({label for images in subsets.values() for label in images.labels})
+    classes = sort_classes({label for images in subsets.values() for label in images.labels})
     if len(classes) < 2:
         raise ReproError(f"{source} has images of only one class; a classifier needs two")
     numbers = {label: number for number, label in enumerate(classes)}
@@ -118,7 +118,8 @@ def _subset_names(source: Path, groups: dict[str, list[Path]]) -> dict[str, list
     return {train[0]: groups[train[0]], validation[0]: groups[validation[0]]}
 
 
-def _sort_classes(labels: set[str]) -> tuple[str, ...]:
+def sort_classes(labels: set[str]) -> tuple[str, ...]:
+    """Return labels in order: as numbers where all are whole numbers."""
     are_numbers = all(label.isascii() and label.isdecimal() for label in labels)
     return tuple(sorted(labels, key=(lambda label: (int(label), label)) if are_numbers else None))
 

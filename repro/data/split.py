@@ -8,6 +8,8 @@ from pathlib import Path
 
 from repro.data.dataset import EVERY_FIFTH, Dataset, open_dataset
 from repro.data.idx import idx_prefixes
+from repro.data.parquet import find_parquet
+from repro.data.shards import find_shards
 from repro.errors import ReproError
 from repro.files import filling
 
@@ -20,7 +22,7 @@ def write_split(source: Path, out: Path, fraction: float, seed: int, *, link: bo
     link: make symbolic links instead of copies.
     Raises ReproError, and leaves `out` as it was, unless it is new or empty and every image can be read.
     """
-    if source.is_file() or idx_prefixes(source):
+    if source.is_file() or idx_prefixes(source) or find_shards(source) or find_parquet(source):
         raise ReproError(
             f"{source} is not a folder of CLASS/IMAGE, and its images cannot be copied; train on it as it is"
         )

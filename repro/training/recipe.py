@@ -89,7 +89,7 @@ class Recipe:
     data: str = recipe_field(
         "data", text("DATA"),
         "digits (embedded), a folder or .tar of CLASS/IMAGE or of train/CLASS/IMAGE and val/CLASS/IMAGE, shards of "
-        "WebDataset, a .csv of paths and labels, or a folder of MNIST's idx files",
+        "WebDataset, Parquet files, a .csv of paths and labels, or a folder of MNIST's idx files",
         "digits",
     )  # fmt: skip
     split: str | float = recipe_field(
