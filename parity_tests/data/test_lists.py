@@ -42,6 +42,8 @@ def test_a_csv_of_paths_and_labels(images: Path, encoding: str) -> None:
     assert check.images == 10
     check_images(check)
     assert ImageCheck(open_dataset(images / "labels.csv")).images == 0
+    lines[0] = lines[0].replace("path", "file_name")
+    assert open_dataset(write(images / "metadata.csv", *lines, encoding=encoding)).digest == data.digest
 
 
 @pytest.mark.parametrize("name", ["val", "validation", "valid", "test"])

@@ -16,7 +16,7 @@ WHAT = "a .csv with the columns path and label, and perhaps split (train or val)
 
 
 def csv_source(path: Path) -> ImageSource:
-    """Return the images that a .csv lists in the columns `path`, relative to its folder, and `label`.
+    """Return the images that a .csv lists in the columns `path` (or `file_name`), relative to its folder, and `label`.
 
     A column `split` with the values train and val (or valid, validation or test) gives two subsets. Images are sorted
     by path and classes by name. Raises ReproError for other columns, empty or repeated values, and a single class.
@@ -52,6 +52,8 @@ def _rows(path: Path) -> Iterator[tuple[int, tuple[str, ...]]]:
         lines = csv.reader(file)
         try:
             header = [name.strip().lower() for name in next(lines, [])]
+            if "path" not in header:  # metadata.csv of Hugging Face's imagefolder
+                header = ["path" if name == "file_name" else name for name in header]
             if not {"path", "label"} <= set(header):
                 raise ValueError("its first line does not name the columns path and label")
             for values in filter(None, lines):
