@@ -21,6 +21,9 @@ from repro.interface.module_outputs import Images, input_arrays
 from repro.interface.module_settings import ModuleDescription, Setting, module_text, read_geometry, read_settings
 from repro.specs import Spec
 from repro.weights.describe import FrameworkArray, describe_user_model
+from repro.weights.weight_pairs import long_sides
+
+FLOATS = (mindspore.float16, mindspore.bfloat16, mindspore.float32, mindspore.float64)
 
 
 def wrap_user_model(model: Any, title: str) -> Any:
@@ -53,6 +56,8 @@ def framework_arrays(model: nn.Cell) -> Iterable[FrameworkArray]:
                 arrays[id(value)] = first._replace(aliases=(*first.aliases, alias))
                 continue
             groups = getattr(cell, "group", 1)
+            # where other frameworks have buffers, cells keep tables and masks as parameters that are not trained
+            is_table = value.dtype not in FLOATS or not (value.requires_grad or len(long_sides(value.shape)) < 2)
             arrays[id(value)] = FrameworkArray(
                 path,
                 layer_type(cell),
@@ -61,7 +66,7 @@ def framework_arrays(model: nn.Cell) -> Iterable[FrameworkArray]:
                 value.name,
                 value.shape,
                 groups,
-                True,
+                not is_table,
                 value.requires_grad,
             )
     return arrays.values()

@@ -59,6 +59,11 @@ def test_weights_of_another_form_agree(compare: Compare, tmp_path: Path) -> None
     assert sum("does not influence the output" in line for line in lines) == 2
 
 
+def test_tables_that_are_not_trained_are_no_weights(compare: Compare) -> None:
+    records = compare([0, 1, 2, 4], torch="build", mindspore="with_tables")
+    assert {key for key, record in records.items() if not record.agrees} == set()
+
+
 def test_the_model_with_the_parts_may_be_the_first(compare: Compare) -> None:
     lines: list[str] = []
     records = compare([0, 1, 4], lines=lines, paddle="build", torch="build")
