@@ -81,6 +81,12 @@ PAIRS = [
         cause="ceil_mode of the poolings, mode of the dropout",
     ),
     Pair(
+        "timm:coat_lite_tiny mindcv:coat_lite_tiny",
+        side=224,
+        differs={"mindspore": (1, "input of serial_blocks1.0.norm2")},
+        cause="the shortcut of a block begins before the positional convolution",
+    ),
+    Pair(
         "timm:convnextv2_atto mindcv:convnextv2_atto",
         side=32,
         differs={"mindspore": (1, "input of stages.0.blocks.0.mlp.grn")},
@@ -122,6 +128,13 @@ PAIRS = [
     ),
     Pair("timm:ghostnet_050 mindcv:ghostnet_050", side=32),
     Pair("timm:ghostnet_100 mindcv:ghostnet_100", side=32),
+    Pair("timm:levit_128s paddleclas:LeViT_128S", side=224),
+    Pair(
+        "timm:mixer_s32_224 mindcv:mlp_mixer_s_p32",
+        side=224,
+        differs={"mindspore": (0, "blocks.0.norm1")},
+        cause="epsilon 1e-7 for 1e-6",
+    ),
     Pair("timm:mixnet_s paddleclas:MixNet_S", side=224),
     Pair(
         "timm:mobilenetv1_100 mindcv:mobilenet_v1_100",
@@ -160,15 +173,40 @@ PAIRS = [
         cause="epsilon 0.001 for 1e-5, momentum 0.01 for 0.1",
     ),
     Pair(
+        "timm:pit_ti_224 mindcv:pit_ti",
+        side=224,
+        differs={"mindspore": (0, "transformers.0.blocks.0.mlp.act")},
+        cause="GELU's tanh approximation",
+    ),
+    Pair(
         "timm:poolformer_s12 mindcv:poolformer_s12",
         side=32,
         differs={"mindspore": (0, "head.norm")},
         cause="epsilon 1e-5 for 1e-6 of the last normalisation",
     ),
     Pair("timm:regnety_002 mindcv:regnet_y_200mf", side=32),
+    Pair(
+        "timm:res2net50_26w_4s paddleclas:Res2Net50_26w_4s",
+        side=32,
+        differs={"paddle": (0, "layer2.0.pool")},
+        cause="the border counts in the average pooling",
+    ),
     Pair("timm:resnet18 paddle_vision:resnet18", side=32),
     Pair("timm:rexnet_100 paddleclas:ReXNet_1_0", side=32),
     Pair("timm:starnet_s1 paddleclas:StarNet_S1", side=32),
+    Pair(
+        "timm:swin_tiny_patch4_window7_224 mindcv:swin_tiny",
+        side=224,
+        differs={"mindspore": (0, "layers.1.downsample.norm")},
+        cause="epsilon 1e-7 for 1e-5, and GELU's tanh approximation",
+    ),
+    Pair("timm:twins_svt_small paddleclas:alt_gvt_small", side=224),
+    Pair(
+        "timm:xcit_tiny_12_p16_224 mindcv:xcit_tiny_12_p16_224",
+        side=224,
+        differs={"mindspore": (0, "patch_embed.proj.1")},
+        cause="GELU's tanh approximation",
+    ),
     Pair("torchvision:densenet121 mindcv:densenet121", side=32),
     Pair("torchvision:densenet121 paddle_vision:densenet121", side=32),
     Pair(
@@ -188,6 +226,12 @@ PAIRS = [
         side=32,
         differs={"mindspore": (0, "layers.1")},
         cause="epsilon 0.001 for 1e-5, momentum 0.01 for 0.0003",
+    ),
+    Pair(
+        "torchvision:inception_v3 mindcv:inception_v3",
+        side=299,
+        differs={"mindspore": (0, "Conv2d_1a_3x3.bn")},
+        cause="momentum 0.0003 for 0.1",
     ),
     Pair("torchvision:mobilenet_v3_large paddle_vision:mobilenet_v3_large", side=32),
     Pair(

@@ -10,7 +10,7 @@ import torchvision
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "googlenet": {"aux_logits": False, "init_weights": False},
-    "inception_v3": {"aux_logits": False, "init_weights": False},
+    "inception_v3": {"init_weights": False},
 }
 RANDOM = {"convnext_tiny": "stochastic_depth_prob", "efficientnet_b0": "stochastic_depth_prob"}
 
