@@ -150,7 +150,7 @@ def _explain_clipping(wrong: np.ndarray, right: np.ndarray, same: Same) -> Itera
 def _explain_precision(actual: np.ndarray, right: np.ndarray) -> Iterator[str]:
     """Explain values that have fewer bits than the array's dtype."""
     as_float32 = np.ascontiguousarray(actual, np.float32)
-    if actual.size < 2 or not (right - np.round(right)).any() or np.abs(right).max() > 6e4:
+    if actual.size < 2 or not actual.any() or not (right - np.round(right)).any() or np.abs(right).max() > 6e4:
         return
     if not (as_float32.view(np.uint32) & 0xFFFF).any():
         yield "the values have only bfloat16 precision"
