@@ -207,9 +207,13 @@ def test_steps(backend: str, tmp_path: Path, require_package: Callable[[str], No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
-def test_loops(backend: str, processes: int, tmp_path: Path, require_package: Callable[[str], None]) -> None:
+@pytest.mark.parametrize(("backend", "processes"), [("torch", 1), ("torch", 2), ("paddle", 2), ("mindspore", 2)])
+def test_loops(
+    backend: str, processes: int, tmp_path: Path, require_backend: Callable[[str], None],
+    require_package: Callable[[str], None],
+) -> None:  # fmt: skip
     """Each rank decodes its share of the images."""
+    require_backend(backend)
     require_package({"torch": "torchvision", "paddle": "paddle", "mindspore": "mindcv"}[backend])
     flags = ["--model", MODEL, "--image-size", "32", "--batch-size", "4", "--processes", str(processes)]
     tasks = measure(tmp_path, "loop", "--backend", backend, *flags)

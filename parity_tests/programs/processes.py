@@ -33,15 +33,16 @@ def main() -> None:
     images = random_images((3, 8, 3, 32, 32), 0).astype(np.float32)
     labels = np.random.default_rng(1).integers(0, 5, (3, 8))
 
-    def train(spec: Spec, settings: TrainSettings, steps: int, rows: slice = slice(None)) -> Arrays:
+    def train(spec: Spec, settings: TrainSettings, steps: int, rows: slice = slice(None), lr: float = 0.1) -> Arrays:
         model = backend.create_model(spec)
         backend.set_dropout_source(model, SeededDropout(0, processes))
         trainer = backend.create_trainer(model, replace(settings, world_size=processes.world_size))
         trainer.load_weights(initialise(spec, 0))
         losses = []
-        for batch, batch_labels in zip(images[:steps, rows], labels[:steps, rows], strict=True):
+        for step in range(steps):
+            batch, batch_labels = images[step % len(images), rows], labels[step % len(images), rows]
             local = processes.local_slice(len(batch))
-            losses.append(trainer.step(batch[local], batch_labels[local], 0.1)[0])
+            losses.append(trainer.step(batch[local], batch_labels[local], lr)[0])
         ema = {f"ema/{key}": array for key, array in trainer.ema_weights().items()}
         return {"losses": np.array(losses, np.float32)} | trainer.weights() | trainer.state() | ema
 
@@ -52,7 +53,7 @@ def main() -> None:
     # the gradients of all batches and of their halves exceed this norm, so that clipping changes every step. MindSpore
     # compiles this network for half a minute; compiled steps of several processes are tested with the other one
     settings = TrainSettings(clip_norm=3.5, ema_decay=0.5, label_smoothing=0.1, compiled=False)
-    results = {"layers": train(layers, settings, 3)}
+    results = {"layers": train(layers, settings, 20, lr=0.02)}
     whole = {"batches": slice(None)}
     halves = {"first-half": slice(4), "second-half": slice(4, 8)}
     for part, rows in (whole if processes.world_size > 1 else halves).items():
