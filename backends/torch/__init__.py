@@ -7,6 +7,10 @@ __getattr__ = functions_of(__name__)
 
 def version() -> str:
     """Return PyTorch's version. Raises ImportError where it is not installed."""
+    import os
+
+    # log errors only, where C++ warns about hosts without names, and of the search for unused weights (see trainer.py)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     import torch
 
     return torch.__version__

@@ -45,8 +45,9 @@ class Trainer:
         if settings.world_size > 1 and settings.deterministic_shards is None:
             # averages gradients while others are still computed. Running statistics are averaged here, not broadcast; a
             # search for unused weights keeps the order of sums, which would change after the first step of a process
-            warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
-            self.network = DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # broadcast_buffers has a new name
+                self.network = DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=True)
         is_fused = settings.fused_evaluation if settings.precision == "float32" else False
         self.evaluation = Evaluation(model, is_fused=is_fused)
         self.optimizer = create_optimizer(list(self.parameters.values()), settings)
