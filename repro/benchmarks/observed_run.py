@@ -52,7 +52,7 @@ class Observer:
             result = step(images, targets, lr)
             self.step.append(time.perf_counter() - start)
             if len(self.step) == self.steps:
-                self.finish(processes.rank)
+                self.finish(processes)
             return result
 
         trainer.step = timed_step  # type: ignore[method-assign]
@@ -69,10 +69,11 @@ class Observer:
             self.data.append(time.perf_counter() - start)
             yield batch
 
-    def finish(self, rank: int) -> None:
-        """Write the times of this process, with that of the end of the last step, and end it."""
+    def finish(self, processes: ProcessGroup) -> None:
+        """Write the times of this process, with that of the end of the last step, and end it once all have."""
         results = {"data": self.data, "step": self.step, "decoded": self.decoded, "end": time.time()}
-        self.out.with_name(f"{self.out.name}-{rank}.json").write_text(json.dumps(results))
+        self.out.with_name(f"{self.out.name}-{processes.rank}.json").write_text(json.dumps(results))
+        processes.all_reduce_sum(np.zeros(1))  # a rank that ends before would end the others
         sys.exit(0)
 
 
