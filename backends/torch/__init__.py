@@ -11,6 +11,7 @@ def version() -> str:
 
     # log errors only, where C++ warns about hosts without names, and of the search for unused weights (see trainer.py)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    os.environ.setdefault("KERAS_BACKEND", "torch")  # for user models of Keras
     import torch
 
     return torch.__version__

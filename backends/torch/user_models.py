@@ -12,13 +12,21 @@ from torch import nn
 
 from backends.torch.dropout import CHANNEL_DROPOUTS, draws_from_source
 from backends.torch.introspection import forward, layer_type
+from backends.torch.keras_models import KerasModel, KerasNorm, is_keras
 from backends.torch.native_weights import NAMES
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.interface.contract import Projection
 from repro.interface.draws import DrawWatcher
 from repro.interface.module_outputs import Images, input_arrays, output_tensors
-from repro.interface.module_settings import ModuleDescription, Setting, module_text, read_geometry, read_settings
+from repro.interface.module_settings import (
+    RUNNING_VARIANCE,
+    ModuleDescription,
+    Setting,
+    module_text,
+    read_geometry,
+    read_settings,
+)
 from repro.specs import Spec
 from repro.weights.describe import FrameworkArray, describe_user_model
 
@@ -29,6 +37,8 @@ def wrap_user_model(model: Any, title: str) -> Any:
     title: what messages call the model. Raises ReproError for an object that is not an nn.Module, and for a model with
     a `spec` of its own.
     """
+    if is_keras(model):
+        model = KerasModel(model)
     if not isinstance(model, nn.Module):
         raise ReproError(f"{title} is a {type(model).__name__}, not a torch.nn.Module")
     if not isinstance(getattr(model, "spec", None), (Spec, NoneType)):
@@ -82,7 +92,10 @@ def _special_settings(module: nn.Module) -> dict[str, Setting]:
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         momentum = "a cumulative average" if module.momentum is None else module.momentum
         statistics = "running" if module.track_running_stats else "of the batch"
-        return {"momentum": momentum if module.track_running_stats else None, "statistics": statistics}
+        settings: dict[str, Setting] = {
+            "momentum": momentum if module.track_running_stats else None, "statistics": statistics,
+        }  # fmt: skip
+        return settings | ({RUNNING_VARIANCE: "biased"} if isinstance(module, KerasNorm) else {})
     if isinstance(module, nn.modules.dropout._DropoutNd):
         part = "a channel" if isinstance(module, CHANNEL_DROPOUTS) else "an element"
         return {"rate": module.p, "mode": "upscale_in_train", "dropped part": part}

@@ -93,7 +93,8 @@ def test_families_do_not_import_each_other() -> None:
 def test_same_files_in_every_backend() -> None:
     names = [{path.relative_to(ROOT / "backends" / backend) for path in files("backends", backend)}
              for backend in ("torch", "paddle", "mindspore")]  # fmt: skip
-    assert names[0] == names[1] == names[2]
+    # Keras computes with PyTorch, and with neither of the others
+    assert names[0] - {Path("keras_models.py")} == names[1] == names[2]
 
 
 def modules_after(code: str) -> set[str]:

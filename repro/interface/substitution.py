@@ -8,7 +8,7 @@ from pathlib import Path
 
 from repro.interface.module_outputs import unique_name
 
-LIBRARIES = ("torch", "paddle", "mindspore", "repro", "backends")
+LIBRARIES = ("torch", "paddle", "mindspore", "keras", "repro", "backends")
 
 
 class ValueNames:
@@ -34,10 +34,15 @@ class ValueNames:
 
 
 def call_place() -> str:
-    """The innermost line of the call stack, as "FILE:LINE", that is neither a framework's nor this package's."""
+    """The innermost line of the call stack, as "FILE:LINE", that is neither a framework's nor this package's.
+
+    "" where there is none: Keras calls the layers of a model that was made by calling layers.
+    """
     frame = sys._getframe(1)
     while frame.f_globals.get("__name__", "").partition(".")[0] in LIBRARIES and frame.f_back:
         frame = frame.f_back
+    if frame.f_globals.get("__name__") == "__main__":  # the worker's own script
+        return ""
     return f"{short_path(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 
