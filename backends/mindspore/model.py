@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
-from itertools import chain
-from pathlib import Path
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import mindspore
@@ -20,14 +14,11 @@ from backends.mindspore.models import FAMILIES
 from backends.mindspore.native_weights import NAMES
 from repro.arrays import Arrays
 from repro.errors import ReproError
-from repro.files import user_cache
 from repro.interface.module_outputs import Images, input_arrays, output_tensors
 from repro.interface.threads import pinned, some_cores
 from repro.specs import Spec, find_spec
 from repro.weights.strict import check_weights
 
-GRAPHS_KEPT = 32  # in the user's cache, of 1 to 10 MB each
-CODE = ("backends/mindspore", "repro/interface", "repro/specs")  # what the graph of a training step is compiled from
 MASK_SUFFIX = ".mask"  # ends the names of parameters that hold a dropout mask and not a weight
 
 
@@ -87,53 +78,6 @@ def execution_mode(mode: int, hooks: Iterable[Any] = ()) -> Iterator[None]:
             mindspore.set_context(**previous)
             for handle in hooks:
                 handle.remove()
-
-
-@contextmanager
-def cached_graph(*key: object) -> Iterator[None]:
-    """Take the graph that is compiled in the block from the user's cache, or keep it there for the next process.
-
-    MindSpore checks neither the shapes of a cached graph nor the numbers in it, so that it lies in a folder of its own
-    for everything that it depends on: the code and `key`. And it finds it by its number among the cached graphs of a
-    process, so that only the first one is cached. MS_COMPILER_CACHE_ENABLE in the environment wins.
-    """
-    base = user_cache("mindspore")
-    if "MS_COMPILER_CACHE_ENABLE" in os.environ or not _make_folder(base):
-        yield
-        return
-    folder = base / _graph_digest(key)
-    fresh = None if folder.is_dir() else Path(tempfile.mkdtemp(dir=base))
-    os.environ |= {"MS_COMPILER_CACHE_ENABLE": "1", "MS_COMPILER_CACHE_PATH": str(fresh or folder)}
-    try:
-        yield
-        if fresh and not folder.exists():  # another process may have been quicker
-            fresh.rename(folder)
-    finally:
-        os.environ["MS_COMPILER_CACHE_ENABLE"] = "0"  # for all other graphs of this process
-        if fresh:
-            shutil.rmtree(fresh, ignore_errors=True)
-        with suppress(OSError):  # another process may remove them, too
-            for path in sorted(base.iterdir(), key=lambda path: path.stat().st_mtime)[:-GRAPHS_KEPT]:
-                shutil.rmtree(path, ignore_errors=True)
-
-
-def _make_folder(path: Path) -> bool:
-    """Return whether there is a folder at the path now, in which files can be made."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(path, os.W_OK)
-
-
-def _graph_digest(key: tuple[object, ...]) -> str:
-    """Return a digest of the code, of MindSpore's version and of what else a graph depends on."""
-    root = Path(__file__).resolve().parents[2]
-    device = mindspore.get_context("device_target")
-    digest = hashlib.sha256(f"{mindspore.__version__} {device} {key!r}".encode())
-    for path in chain.from_iterable(sorted((root / folder).rglob("*.py")) for folder in CODE):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def run_eagerly(model: Any, images: Images, hooks: Iterable[Any], *, train: bool = False) -> Arrays:

@@ -6,7 +6,6 @@ It is compiled as a graph, which on the CPU is twice as fast as eager mode, with
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
 from typing import Any
 
 import mindspore
@@ -15,7 +14,7 @@ from mindspore import Parameter, Tensor, amp, nn, ops
 
 from backends.mindspore.dropout import draw_dropout_masks, dropout_hooks
 from backends.mindspore.inference import Evaluation
-from backends.mindspore.model import cached_graph, execution_mode, export_weights, load_weights
+from backends.mindspore.model import execution_mode, export_weights, load_weights
 from backends.mindspore.native_weights import NAMES
 from backends.mindspore.optimizers import FlatWeights, Update, create_optimizer, filled, zeros
 from backends.mindspore.processes import all_reduce_sum, ordered_sum
@@ -149,9 +148,7 @@ class Trainer:
             cell.set_train(True)
             for norm in self.frozen_norms:
                 norm.set_train(False)
-            key = type(cell).__name__, self.model.spec, self.settings, images.shape, targets.shape, targets.dtype
-            with cached_graph(*key) if self.settings.caches_graph else nullcontext():
-                return [result.asnumpy() for result in cell(Tensor(images), target_tensor(targets))]
+            return [result.asnumpy() for result in cell(Tensor(images), target_tensor(targets))]
 
     def _step_in_two(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
         """Average gradients and running statistics over the parts of all ranks, and then update the weights."""

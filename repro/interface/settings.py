@@ -80,7 +80,6 @@ class TrainSettings:
     deterministic_shards: int | None = None
     fused_evaluation: bool | None = None  # Trainer.predict by fewer, larger operators; None: where it pays off
     compiled: bool = True  # MindSpore: compile the step as a graph, with equal results; pays off after tens of steps
-    keep_graph: bool = False  # MindSpore: take the compiled step from the user's cache, or keep it there
 
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS:
@@ -129,11 +128,6 @@ class TrainSettings:
         """The number of parts in which a rank computes its slice of the batch."""
         shards = self.deterministic_shards
         return self.accumulate if shards is None else shards // self.world_size
-
-    @property
-    def caches_graph(self) -> bool:
-        """True if the compiled step is cached. In several processes it depends on their group, and is not."""
-        return self.keep_graph and self.compiled and self.world_size == 1
 
     @property
     def in_parts(self) -> bool:

@@ -157,5 +157,4 @@ def train_settings(recipe: Recipe, world_size: int = 1) -> TrainSettings:
     """Return the settings of the trainer, from the keys that are also names of its fields."""
     names = {item.name for item in fields(TrainSettings)} & {item.name for item in fields(Recipe)}
     values = {name: getattr(recipe, name) for name in names}
-    values |= {"train_only": recipe.train_only or "", "world_size": world_size}
-    return TrainSettings(**values, keep_graph=True)
+    return TrainSettings(**values | {"train_only": recipe.train_only or "", "world_size": world_size})
