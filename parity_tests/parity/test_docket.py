@@ -11,6 +11,8 @@ from repro.parity.operators.table import find_operator
 from repro.workers.client import Worker
 
 # Rulings that the definitions contradict: behaviour that the maintainers want, but that no page of theirs describes
+# PyTorch's GELU overflows, too, on some processors
+DEPEND_ON_PROCESSOR = {"https://github.com/PaddlePaddle/Paddle/issues/79461"}
 KNOWN_DISAGREEMENTS = {
     "https://github.com/PaddlePaddle/Paddle/issues/20994",
     "https://github.com/PaddlePaddle/Paddle/issues/63678",
@@ -54,6 +56,7 @@ def test_verdicts_are_the_rulings(workers: dict[str, Worker]) -> None:
         (outcome.report.report, outcome.finding.verdict, outcome.finding.culprits)
         for outcome in outcomes
         if outcome.agrees == (outcome.report.report in KNOWN_DISAGREEMENTS)
+        and outcome.report.report not in DEPEND_ON_PROCESSOR
     ] == []
     assert "| bug |" in precision_and_recall(outcomes)
 
