@@ -11,12 +11,13 @@ from repro.parity.operators.table import find_operator
 from repro.workers.client import Worker
 
 # Rulings that the definitions contradict: behaviour that the maintainers want, but that no page of theirs describes
-# PyTorch's GELU overflows, too, on some processors
-DEPEND_ON_PROCESSOR = {"https://github.com/PaddlePaddle/Paddle/issues/79461"}
 KNOWN_DISAGREEMENTS = {
     "https://github.com/PaddlePaddle/Paddle/issues/20994",
     "https://github.com/PaddlePaddle/Paddle/issues/63678",
 }
+
+# PyTorch's GELU overflows, too, on some processors
+DEPEND_ON_PROCESSOR = {"https://github.com/PaddlePaddle/Paddle/issues/79461"}
 
 
 def core() -> list[Report]:
