@@ -40,10 +40,7 @@ def test_sound_backends_agree(model: str, rungs: list[int], judged_workers: dict
             worker.close()
             worker.ensure_running()
     assert [(record.rung, record.backend) for record in records] == [(r, name) for r in rungs for name in workers]
-    diverging = [record for record in records if record.diverges]
-    if {record.rung for record in diverging} == {7}:  # each framework drops at random there: with other numbers, too?
-        diverging = [record for record in run_rungs(model, [7], workers, seed=1) if record.diverges]
-    assert [record.sentence for record in diverging] == []
+    assert [record.sentence for record in records if record.diverges] == []
     assert all(record.verdict == "equal" for record in records if record.rung in (0, EXACT_RUNG))
     # the share that is proved: all results but those of SiLU, GELU, the sigmoid and layer normalisation
     least = 0.7 if find_spec(model).family in ("rdnet", "efficientnet_v2") else 1.0
