@@ -57,7 +57,7 @@ def test_verdicts_are_the_rulings(workers: dict[str, Worker]) -> None:
         (outcome.report.report, outcome.finding.verdict, outcome.finding.culprits)
         for outcome in outcomes
         if outcome.agrees == (outcome.report.report in KNOWN_DISAGREEMENTS)
-        and outcome.report.report not in DEPEND_ON_PROCESSOR
+        and not (outcome.report.report in DEPEND_ON_PROCESSOR and outcome.finding.culprits == ("torch", "paddle"))
     ] == []
     assert "| bug |" in precision_and_recall(outcomes)
 
