@@ -42,7 +42,10 @@ class KerasModel(nn.Module):
     """
 
     def __init__(self, model: Any):
+        """Wrap the model. Raises ReproError if it has no weights yet."""
         super().__init__()
+        if not model.built:
+            raise ReproError(f"the Keras model {model.name} has no weights yet; call it once, or begin with an Input")
         self.keras = [model]  # in a list, since it is a module as well
         self.bindings: list[Binding] = []
         self.is_last = sys.modules["keras"].config.image_data_format() == "channels_last"
@@ -50,20 +53,28 @@ class KerasModel(nn.Module):
             if isinstance(layer, sys.modules["keras"].Model) or type(layer).__name__ == "InputLayer":
                 continue
             name, module = self._free_name(layer), twin(layer)
+            self.add_module(name, module)
             self.bindings += bind(layer, module)
-            modules = {name: module}
             if not isinstance(module, nn.Dropout):
                 module.forward = partial(own_call, layer.call, self.is_last)
-            activation: Any = getattr(layer, "activation", None)
-            if isinstance(module, (nn.Conv2d, nn.Linear)) and activation.__name__ != "linear":
-                # PyTorch's layers have no activation in them
-                modules[f"{name}_activation"] = act = type(activation.__name__, (nn.Module,), {})()
-                act.forward = partial(own_call, activation, self.is_last)
+            activation: Callable[..., Any] = unchanged
+            if isinstance(module, (nn.Conv2d, nn.Linear)):  # PyTorch's have no activation in them
+                activation = self._hooked_activation(name, layer.activation)
                 object.__setattr__(layer, "activation", unchanged)
-            for name, module in modules.items():
-                self.add_module(name, module)
             # Keras would take a module that is set in the usual way for a new part of the layer
-            object.__setattr__(layer, "call", partial(hooked_call, tuple(modules.values()), self.is_last))
+            object.__setattr__(layer, "call", partial(hooked_call, module, activation, self.is_last))
+
+    def _hooked_activation(self, name: str, activation: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the activation of a layer of this name as a module of its own, unless it is none, or a layer."""
+        if isinstance(activation, nn.Module):  # a layer of Keras, which has a module already
+            return activation
+        title = getattr(activation, "__name__", type(activation).__name__)
+        if title == "linear":
+            return unchanged
+        module = type(title, (nn.Module,), {})()
+        module.forward = partial(own_call, activation, self.is_last)
+        self.add_module(f"{name}_activation", module)
+        return partial(hooked_call, module, unchanged, self.is_last)
 
     def _free_name(self, layer: Any) -> str:
         """Return the name of a layer. The numbers that Keras gives are counted within the model, not the process."""
@@ -101,15 +112,15 @@ def _turned(value: Any, axes: tuple[int, ...]) -> Any:
     return value.permute(axes) if isinstance(value, Tensor) and value.ndim == 4 else value
 
 
-def hooked_call(modules: tuple[nn.Module, ...], is_last: bool, *inputs: Any, **settings: Any) -> Any:
-    """Call the modules of a layer in the layer's place, so that their hooks see maps as (N, C, H, W)."""
-    first, *others = modules
-    if isinstance(first, nn.Dropout):
+def hooked_call(
+    module: nn.Module, activation: Callable[..., Any], is_last: bool, *inputs: Any, **settings: Any
+) -> Any:  # fmt: skip
+    """Call the module of a layer in its place, so that hooks see maps as (N, C, H, W), and then the activation."""
+    if isinstance(module, nn.Dropout):
         settings = {}  # the module knows its mode
-    value = first(*(to_channels_first(inputs) if is_last else inputs), **settings)
-    for module in others:
-        value = module(value)
-    return to_channels_last(value) if is_last else value
+    if not is_last:
+        return activation(module(*inputs, **settings))
+    return activation(to_channels_last(module(*to_channels_first(inputs), **settings)))
 
 
 def own_call(call: Callable[..., Any], is_last: bool, *inputs: Any, **settings: Any) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from repro.errors import ReproError
 from repro.parity.causes.culprits import explain_divergences
 from repro.parity.user_models.inputs import parse_inputs
 from repro.parity.user_models.models import load_random_weights, load_user_models
@@ -36,6 +37,8 @@ def test_a_keras_model_agrees_or_its_mistakes_are_named(
             return [f"rung {cause.rung}: {cause.sentence}" for cause in causes] or [r.sentence for r in records]
 
         assert compare("build") == []
+        with pytest.raises(ReproError, match=r"the Keras model sequential\S* has no weights yet; call it once"):
+            compare("without_input")
         (limit,) = compare("with_limit")
         assert "torch computes relu(norm), and torch#2 clip(norm; from 0 to 1)" in limit
         (epsilon, *_) = compare("with_epsilon")
