@@ -16,9 +16,6 @@ KNOWN_DISAGREEMENTS = {
     "https://github.com/PaddlePaddle/Paddle/issues/63678",
 }
 
-# PyTorch's GELU overflows, too, on some processors
-DEPEND_ON_PROCESSOR = {"https://github.com/PaddlePaddle/Paddle/issues/79461"}
-
 
 def core() -> list[Report]:
     """The first report of each operator."""
@@ -57,7 +54,6 @@ def test_verdicts_are_the_rulings(workers: dict[str, Worker]) -> None:
         (outcome.report.report, outcome.finding.verdict, outcome.finding.culprits)
         for outcome in outcomes
         if outcome.agrees == (outcome.report.report in KNOWN_DISAGREEMENTS)
-        and not (outcome.report.report in DEPEND_ON_PROCESSOR and outcome.finding.culprits == ("torch", "paddle"))
     ] == []
     assert "| bug |" in precision_and_recall(outcomes)
 
