@@ -57,7 +57,8 @@ def framework_arrays(model: nn.Cell) -> Iterable[FrameworkArray]:
                 continue
             groups = getattr(cell, "group", 1)
             # where other frameworks have buffers, cells keep tables and masks as parameters that are not trained
-            is_table = value.dtype not in FLOATS or not (value.requires_grad or len(long_sides(value.shape)) < 2)
+            is_matrix = len(long_sides(value.shape)) > 1
+            is_table = value.dtype not in FLOATS or (is_matrix and not value.requires_grad)
             arrays[id(value)] = FrameworkArray(
                 path,
                 layer_type(cell),
