@@ -1,6 +1,7 @@
 """Measure tables of docs/performance.md. Nothing else should compute on the machine meanwhile; see repro.bench, too:
 
 python -m parity_tests.speed frozen --backend torch   # steps of the classifier, beside a forward pass
+python -m parity_tests.speed shards --backend torch   # steps with deterministic shards (docs/scale.md)
 python -m parity_tests.speed load --backend torch     # numbers of threads, beside busy programs
 python -m parity_tests.speed memory --backend torch   # with and without freed memory that is kept
 """
@@ -34,14 +35,14 @@ WAITING = {
 def main(argv: list[str] | None = None) -> int:
     """Run the command, and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m parity_tests.speed", description=__doc__.partition("\n")[0])
-    parser.add_argument("table", choices=["frozen", "load", "memory"])
+    parser.add_argument("table", choices=list(TABLES))
     parser.add_argument("--backend", choices=SHIPPED, default="torch", help="default: torch")
     parser.add_argument("--image-size", type=int, default=224, metavar="PIXELS", help="frozen (default: 224)")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="frozen (default: 8)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default: 3")
     parser.add_argument("--busy", type=int, nargs="+", default=[0, 1, 4], metavar="N", help="load (default: 0 1 4)")
     arguments = parser.parse_args(argv)
-    {"frozen": print_frozen, "load": print_load, "memory": print_memory}[arguments.table](arguments)
+    TABLES[arguments.table](arguments)
     return 0
 
 
@@ -52,6 +53,14 @@ def print_frozen(arguments: argparse.Namespace) -> None:
     forward = median(times["forward pass"])
     cells = [f"{median(values):.0f} ({median(values) / forward:.2f})" for values in times.values()]
     print(f"| backend | {' | '.join(times)} |\n|---|---|---|---|\n| {arguments.backend} | {' | '.join(cells)} |")
+
+
+def print_shards(arguments: argparse.Namespace) -> None:
+    """Print the medians of a training step in milliseconds, in one thread, by the number of shards."""
+    request = (arguments.backend, "asymmnet_large", 32, 64, arguments.rounds)
+    times = measure(arguments.backend, "compare_shards", *request, environment={"OMP_NUM_THREADS": "1"})
+    cells = [f"{median(values):.0f}" for values in times.values()]
+    print(f"| | {' | '.join(times)} |\n|{'---|' * (len(times) + 1)}\n| {arguments.backend} | {' | '.join(cells)} |")
 
 
 def print_load(arguments: argparse.Namespace) -> None:
@@ -92,6 +101,9 @@ def measure(backend: str, function: str, *arguments: object, environment: Mappin
         if done.returncode:
             sys.exit(f"{backend} failed: {done.stderr.decode(errors='replace')[-2000:]}")
         return json.loads(Path(folder, "result.json").read_text())
+
+
+TABLES = {"frozen": print_frozen, "shards": print_shards, "load": print_load, "memory": print_memory}
 
 
 @contextmanager

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import resource
-import time
 from collections.abc import Callable
 from statistics import median
 from typing import Any
 
 import numpy as np
 
+from repro.benchmarks.measurement import in_turn, timed
 from repro.interface import TrainSettings
 from repro.interface.discovery import load_backend
 from repro.specs import find_spec
@@ -30,12 +30,25 @@ def compare_frozen(backend: str, model: str, size: int, batch: int, rounds: int)
         "step of the classifier": lambda: frozen.step(images, labels, 1e-3),
         "step of all weights": lambda: whole.step(images, labels, 1e-3),
     }
-    times: dict[str, list[float]] = {task: [] for task in tasks}
-    for number in range(rounds + 1):
-        for task, function in tasks.items():
-            seconds = _seconds(function)
-            times[task] += [1000 * seconds] if number else []
-    return times
+    return milliseconds(tasks, rounds)
+
+
+def compare_shards(backend: str, model: str, size: int, batch: int, rounds: int) -> dict[str, list[float]]:
+    """Return the milliseconds of a training step without deterministic shards, and with 2, 4 and 8 of them."""
+    images = np.random.default_rng(0).standard_normal((batch, 3, size, size), np.float32)
+    package, spec = load_backend(backend), find_spec(model)
+
+    def steps(shards: int | None) -> Callable[[], Any]:
+        trainer = package.create_trainer(package.create_model(spec), TrainSettings(deterministic_shards=shards))
+        return lambda: trainer.step(images, np.arange(batch), 1e-3)
+
+    return milliseconds({"without": steps(None), "2": steps(2), "4": steps(4), "8": steps(8)}, rounds)
+
+
+def milliseconds(tasks: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Return the milliseconds of each round of each task, which take turns."""
+    times = in_turn({name: timed(task) for name, task in tasks.items()}, rounds)
+    return {name: [1000 * seconds for seconds in values] for name, values in times.items()}
 
 
 def step_time(backend: str, model: str, size: int, batch: int, steps: int) -> float:
@@ -43,8 +56,7 @@ def step_time(backend: str, model: str, size: int, batch: int, steps: int) -> fl
     images = np.random.default_rng(0).standard_normal((batch, 3, size, size), np.float32)
     package = load_backend(backend)
     trainer = package.create_trainer(package.create_model(find_spec(model)), TrainSettings())
-    times = [_seconds(lambda: trainer.step(images, np.arange(batch) % 10, 1e-3)) for _ in range(steps + 1)]
-    return 1000 * median(times[1:])
+    return median(milliseconds({"step": lambda: trainer.step(images, np.arange(batch) % 10, 1e-3)}, steps)["step"])
 
 
 def evaluation_memory(backend: str, model: str, size: int, batch: int, rounds: int) -> dict[str, float]:
@@ -54,17 +66,12 @@ def evaluation_memory(backend: str, model: str, size: int, batch: int, rounds: i
     settings = TrainSettings(fused_evaluation=backend == "torch")
     trainer = package.create_trainer(package.create_model(find_spec(model)), settings)
     trainer.predict(images)
+    task = timed(lambda: trainer.predict(images))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    times = [_seconds(lambda: trainer.predict(images)) for _ in range(rounds)]
+    times = [task() for _ in range(rounds)]
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "ms": 1000 * median(times),
         "faults": (usage.ru_minflt - before) / rounds,
         "MiB": usage.ru_maxrss / 1024,  # in KiB on Linux
     }
-
-
-def _seconds(function: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
