@@ -18,6 +18,7 @@ from parity_tests.data.test_tar import png
 from repro.data import ImageCheck, Loader, Transform, check_images, open_dataset, parquet_copy
 from repro.data.split import write_split
 from repro.errors import ReproError
+from repro.files import user_cache
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 NAMES = ["zebra", "ant", "mole"]  # labels are positions in the ClassLabel's own order
@@ -135,12 +136,12 @@ def test_a_copy_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert every_image(open_dataset(path)) == [(number, number % 3) for number in range(30, 54)]
     assert len(opened) == 2
     for count, suffix in enumerate((".images", ".json"), 3):
-        for file in parquet_module.user_cache("parquet").glob(f"*{suffix}"):
+        for file in user_cache("parquet").glob(f"*{suffix}"):
             file.write_bytes(b"[1, 2]")
         assert len(every_image(open_dataset(path))) == 24
         assert len(opened) == count
     data = open_dataset(path)
-    for file in parquet_module.user_cache("parquet").iterdir():
+    for file in user_cache("parquet").iterdir():
         file.unlink()
     with pytest.raises(
         ReproError, match=r"\.images is missing; give the copy of a Parquet file's images, which the next"
@@ -221,7 +222,7 @@ def test_bad_contents_are_refused(tmp_path: Path, name: str) -> None:
         open_dataset(path)
     assert "\n" not in str(error.value)
     assert str(path) in str(error.value)
-    assert not list(parquet_module.user_cache("parquet").glob(".*"))  # no partial copies
+    assert not list(user_cache("parquet").glob(".*"))  # no partial copies
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
@@ -264,7 +265,7 @@ def test_a_reader_that_dies_is_reported(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(sys, "executable", str(interpreter))
     with pytest.raises(ReproError, match="its reader ended with SIGABRT; the file is probably damaged"):
         open_dataset(path)
-    assert not list(parquet_module.user_cache("parquet").iterdir())
+    assert not list(user_cache("parquet").iterdir())
 
 
 def test_large_row_groups_and_a_missing_pyarrow_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import repro.data.shards as shards_module
 from parity_tests.data.test_tar import member, png
 from repro.data import Dataset, ImageCheck, Loader, Subset, Transform, check_images, open_dataset
 from repro.errors import ReproError
+from repro.files import user_cache
 
 Contents = dict[str, bytes]
 
@@ -117,7 +118,7 @@ def test_an_index_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert read[2:] == ["pets-1.tar"]
     assert ImageCheck(open_dataset(tmp_path)).images == 12
     for damage in (b"", b"[1, 2]", b'[[1, 2], [["a"]], []]', b"\xff"):
-        for index in shards_module.user_cache("shards").iterdir():
+        for index in user_cache("shards").iterdir():
             index.write_bytes(damage)
         assert len(every_image(open_dataset(tmp_path))) == 22
     assert len(read) == 3 + 2 * 4

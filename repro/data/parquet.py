@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from bisect import bisect_left
 from contextlib import suppress
-from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from repro.data.decode import Divisor, decode
 from repro.data.folder import VALIDATION_FOLDERS, check_same_classes
+from repro.data.packed import PackedImages, cache_place
 from repro.data.parquet_copy import WHAT
 from repro.data.shards import sort_classes
 from repro.data.subset import ImageSource, Subset
 from repro.errors import ReproError
-from repro.files import replacing, user_cache
+from repro.files import replacing
 from repro.untrusted import reading
 
 NUMBERED = re.compile(r"(.+?)(-\d+-of-\d+(-[0-9a-f]+)?)?\.parquet")  # the name of the subset before the number
+
+
+COPY = "the copy of a Parquet file's images, which the next start makes again"
 
 
 class Rows(NamedTuple):
@@ -38,28 +36,6 @@ class Rows(NamedTuple):
     sizes: np.ndarray
     labels: list[str]
     classes: list[str]  # in the order of the ClassLabel; empty if the file has none
-
-
-@dataclass(frozen=True, eq=False)
-class ParquetImages:
-    """Reads images from the copies. names: "FILE/ROW", sorted; starts, sizes: int64, the bytes of each in its copy."""
-
-    root: Path
-    copies: dict[str, Path]
-    names: tuple[str, ...]
-    starts: np.ndarray
-    sizes: np.ndarray
-
-    def __call__(self, name: str, divisor: Divisor | None = None) -> Image.Image:
-        index = bisect_left(self.names, name)
-        copy = self.copies[name.partition("/")[0]]
-        with (
-            reading(copy, "the copy of a Parquet file's images, which the next start makes again"),
-            copy.open("rb") as file,
-        ):
-            file.seek(int(self.starts[index]))
-            content = file.read(int(self.sizes[index]))
-        return decode(self.root / name, BytesIO(content), divisor)
 
 
 def find_parquet(source: Path) -> list[Path]:
@@ -117,7 +93,7 @@ def _subset(files: list[Path], rows: list[Rows], numbers: dict[str, int]) -> Sub
         starts.append(np.cumsum(part.sizes) - part.sizes)
     copies = {file.name: part.copy for file, part in zip(files, rows, strict=True)}
     sizes = np.concatenate([part.sizes for part in rows])
-    read = ParquetImages(files[0].parent, copies, tuple(names), np.concatenate(starts), sizes)
+    read = PackedImages(files[0].parent, copies, COPY, tuple(names), np.concatenate(starts), sizes)
     labels = np.array([numbers[label] for part in rows for label in part.labels], np.int64)
     return Subset(read.names, labels, read, files[0].parent)
 
@@ -125,10 +101,8 @@ def _subset(files: list[Path], rows: list[Rows], numbers: dict[str, int]) -> Sub
 def _copied(file: Path) -> Rows:
     """Return the images of a file, whose bytes are copied to the user's cache unless they are there already."""
     with reading(file, WHAT):
-        status = file.stat()
-    base = user_cache("parquet") / hashlib.sha256(os.fsencode(file.resolve())).hexdigest()[:32]
+        base, key = cache_place("parquet", file)
     copy, index = base.with_suffix(".images"), base.with_suffix(".json")
-    key = [status.st_size, status.st_mtime_ns]
     with suppress(OSError, ValueError, TypeError):
         stored_key, (sizes, labels, classes) = json.loads(index.read_text())
         if stored_key == key and copy.stat().st_size == sum(sizes) and len(sizes) == len(labels):

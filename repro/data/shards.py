@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import sys
 from array import array
-from bisect import bisect_left
 from contextlib import suppress
-from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from repro.data.decode import Divisor, decode
 from repro.data.folder import VALIDATION_FOLDERS, in_words, is_image
+from repro.data.packed import PackedImages, cache_place
 from repro.data.subset import ImageSource, Subset
 from repro.data.tar import check_path, image_place, members
 from repro.errors import ReproError
-from repro.files import replacing, user_cache
+from repro.files import replacing
 from repro.untrusted import printable, reading
 
 WHAT = "a shard of WebDataset, an uncompressed .tar of KEY.jpg and KEY.cls or KEY.json"
@@ -41,24 +36,6 @@ class Entry(NamedTuple):
     start: int
     size: int
     label: str
-
-
-@dataclass(frozen=True, eq=False)
-class ShardImages:
-    """Reads images. names: "SHARD/NAME", sorted; starts, sizes: int64, the bytes of each in its shard."""
-
-    root: Path
-    names: tuple[str, ...]
-    starts: np.ndarray
-    sizes: np.ndarray
-
-    def __call__(self, name: str, divisor: Divisor | None = None) -> Image.Image:
-        index = bisect_left(self.names, name)
-        shard = self.root / name.partition("/")[0]
-        with reading(shard, WHAT), shard.open("rb") as file:
-            file.seek(int(self.starts[index]))
-            content = file.read(int(self.sizes[index]))
-        return decode(self.root / name, BytesIO(content), divisor)
 
 
 def find_shards(source: Path) -> list[Path]:
@@ -128,6 +105,7 @@ class _Images:
     """The images of some shards, sorted by name."""
 
     def __init__(self, shards: list[Path]) -> None:
+        self.files = {shard.name: shard for shard in shards}
         self.root = shards[0].parent
         self.unlabelled: list[str] = []
         names: list[str] = []
@@ -145,7 +123,7 @@ class _Images:
 
     def subset(self, numbers: dict[str, int]) -> Subset:
         """Return the images with the numbers of their labels."""
-        read = ShardImages(self.root, self.names, np.array(self.starts), np.array(self.sizes))
+        read = PackedImages(self.root, self.files, WHAT, self.names, np.array(self.starts), np.array(self.sizes))
         labels = np.array([numbers[label] for label in self.labels], np.int64)
         return Subset(self.names, labels, read, self.root)
 
@@ -155,9 +133,8 @@ def _indexed(shard: Path) -> tuple[list[Entry], list[str]]:
 
     An index is valid for one size and time of the shard. One that cannot be read or written is no error.
     """
-    status = shard.stat()
-    key = [status.st_size, status.st_mtime_ns]
-    path = user_cache("shards") / f"{hashlib.sha256(os.fsencode(shard.resolve())).hexdigest()[:32]}.json"
+    place, key = cache_place("shards", shard)
+    path = place.with_suffix(".json")
     with suppress(OSError, ValueError, TypeError):
         stored_key, entries, others = json.loads(path.read_text())
         if stored_key == key:
