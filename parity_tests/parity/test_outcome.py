@@ -56,9 +56,9 @@ def test_what_chance_allows(training_requests: list) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "steps", "optimizer"), [("mobilenet_v2", 30, "adam"), ("resnet50", 5, "adam"), ("vgg16", 5, "sgd")]
+    ("name", "steps", "optimizer"), [("mobilenet_v2", 89, "adam"), ("resnet50", 5, "adam"), ("vgg16", 5, "sgd")]
 )
-def test_large_networks_take_fewer_steps(name: str, steps: int, optimizer: str, training_requests: list) -> None:
+def test_only_large_networks_take_fewer_steps(name: str, steps: int, optimizer: str, training_requests: list) -> None:
     assert verdicts("0.9", "0.90", name=name) == ["equal", "equal"]
     assert training_requests == [(["0.9", "0.90"], (steps, 16, 3, 32, 32), optimizer)]
 
