@@ -1,7 +1,9 @@
 """The PaddlePaddle backend: `create_model("asymmnet_large", num_classes=16)` returns a plain paddle.nn.Layer."""
 
 from repro.interface.lazy import functions_of
+from repro.interface.mkl import use_avx2_on_amd
 
+use_avx2_on_amd()  # before Paddle is imported
 __getattr__ = functions_of(__name__)
 
 

@@ -1,4 +1,4 @@
-"""Depthwise and grouped convolutions of small maps, computed as matrix products, against the frameworks' kernels."""
+"""Convolutions of small maps that are computed as matrix products, against the frameworks' kernels."""
 
 from __future__ import annotations
 
@@ -20,6 +20,15 @@ def test_depthwise_by_matrices_equals_the_kernel(
     assert len(results) == 6
     for case, errors in results:
         assert len(errors) == 3
+        assert max(errors) <= 1e-5, (case, errors)
+
+
+def test_pointwise_by_one_matrix_equals_the_kernel(run_program: Run, require_backend: Callable[[str], None]) -> None:
+    """Outputs and the gradients of images, weights and biases; other strides, groups and paddings take the kernel."""
+    require_backend("paddle")
+    results = run_program("paddle", "depthwise:errors_of_pointwise")
+    assert [len(errors) for _, errors in results] == [4, 3, 4]
+    for case, errors in results:
         assert max(errors) <= 1e-5, (case, errors)
 
 

@@ -20,12 +20,7 @@ def _depthwise(backend: str, images: np.ndarray, weight: np.ndarray, stride: int
     assert type(layer).__name__.lower() == "depthwiseconv2d"
     fill_parameter(backend, layer.weight, weight)
     if backend == "paddle":
-        import paddle
-
-        tensor = paddle.to_tensor(images, stop_gradient=False)
-        output = layer(tensor)
-        (output * output).sum().backward()
-        gradients = tensor.grad, layer.weight.grad
+        output, *gradients = _paddle_gradients(layer, images)
     else:
         from mindspore import Tensor, ops
 
@@ -35,9 +30,52 @@ def _depthwise(backend: str, images: np.ndarray, weight: np.ndarray, stride: int
 
         gradient = ops.value_and_grad(energy, 0, layer.trainable_params(), has_aux=True)
         (_, output), (of_images, (of_weight,)) = gradient(Tensor(images))
-        gradients = of_images, of_weight
+        gradients = [of_images, of_weight]
     names = "output", "images", "weight"
     return {name: to_numpy(tensor) for name, tensor in zip(names, (output, *gradients), strict=True)}
+
+
+def _paddle_gradients(layer: Any, images: np.ndarray) -> list[Any]:
+    """The output of a layer, and the gradients of the sum of its squares for the images and its parameters."""
+    import paddle
+
+    tensor = paddle.to_tensor(images, stop_gradient=False)
+    layer.clear_gradients()
+    output = layer(tensor)
+    (output * output).sum().backward()
+    return [output, tensor.grad, *(parameter.grad for parameter in layer.parameters())]
+
+
+def errors_of_pointwise() -> list[tuple[tuple[int, int, bool], list[float]]]:
+    """The same errors for Paddle's 1x1 convolutions, by (height, width, whether there is a bias)."""
+    from paddle import nn
+
+    layers = layers_of("paddle")
+    rng = np.random.default_rng(0)
+    results = []
+    kernel, kernel_calls = nn.Conv2D.forward, []
+
+    def counted(*arguments: Any) -> Any:
+        kernel_calls.append(1)
+        return kernel(*arguments)
+
+    nn.Conv2D.forward = counted
+    for height, width, bias in ((1, 1, True), (2, 3, False), (4, 4, True)):
+        layer = layers.conv(6, 9, 1, bias=bias)
+        assert type(layer) is layers.PointwiseConv2D
+        images = rng.standard_normal((3, 6, height, width), np.float32)
+        by_matrix = [to_numpy(tensor) for tensor in _paddle_gradients(layer, images)]
+        assert not kernel_calls
+        layers.LARGEST_POINTWISE_MAP = 0
+        by_kernel = [to_numpy(tensor) for tensor in _paddle_gradients(layer, images)]
+        layers.LARGEST_POINTWISE_MAP = 16
+        assert kernel_calls.pop() and not kernel_calls
+        errors = [relative_error(a, b) for a, b in zip(by_matrix, by_kernel, strict=True)]
+        results.append(((height, width, bias), errors))
+    for layer in (layers.conv(6, 9, 1, 2), layers.conv(6, 9, 1, groups=3), layers.conv(6, 9, 1, padding=1)):
+        assert type(layer) is nn.Conv2D
+    nn.Conv2D.forward = kernel
+    return results
 
 
 def errors_of_depthwise(backend: str) -> list[tuple[Shape, list[float]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import paddle
 from paddle import Tensor, nn
 
-from backends.paddle.layers import ACTIVATIONS, ConvNorm, SqueezeExcite, conv
+from backends.paddle.layers import ACTIVATIONS, ConvNorm, SqueezeExcite, conv, global_avg_pool
 from repro.specs.asymmnet import AsymmNetSpec
 from repro.specs.asymmnet import Bottleneck as Block
 
@@ -57,6 +57,6 @@ class AsymmNet(nn.Layer):
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)  # (N, stem, H/2, W/2)
         x = self.stages(x)  # (N, C, H/32, W/32)
-        x = paddle.mean(self.last(x), [2, 3], keepdim=True)  # (N, last, 1, 1)
+        x = global_avg_pool(self.last(x), keepdim=True)  # (N, last, 1, 1)
         x = self.act(self.hidden(x)).flatten(1)  # (N, hidden)
         return self.classifier(self.dropout(x))

@@ -6,7 +6,7 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
-from backends.paddle.layers import ConvNorm, avg_pool, conv, max_pool, norm
+from backends.paddle.layers import ConvNorm, avg_pool, conv, global_avg_pool, max_pool, norm
 from repro.specs.densenet import Block as BlockConfig
 from repro.specs.densenet import DenseNetSpec
 from repro.specs.densenet import Stage as StageConfig
@@ -71,5 +71,5 @@ class DenseNet(nn.Layer):
     def forward(self, x: Tensor) -> Tensor:
         x = self.pool(self.stem(x))  # (N, stem, H/4, W/4)
         x = self.stages(x)  # (N, features, H/32, W/32)
-        x = paddle.mean(F.relu(self.norm(x)), [2, 3])  # (N, features)
+        x = global_avg_pool(F.relu(self.norm(x)))  # (N, features)
         return self.classifier(self.dropout(x))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import paddle
 from paddle import Tensor, nn
 
-from backends.paddle.layers import ConvNorm, DropPath, SqueezeExcite
+from backends.paddle.layers import ConvNorm, DropPath, SqueezeExcite, global_avg_pool
 from repro.specs.efficientnet_v2 import Block, EfficientNetV2Spec
 
 
@@ -75,6 +74,6 @@ class EfficientNetV2(nn.Layer):
         x = self.stem(x)  # (N, stem, H/2, W/2)
         x = self.stages(x)  # (N, C, H/32, W/32)
         if self.spec.pool_before_head:
-            x = paddle.mean(x, [2, 3], keepdim=True)  # (N, C, 1, 1)
-        x = paddle.mean(self.head(x), [2, 3])  # (N, head)
+            x = global_avg_pool(x, keepdim=True)  # (N, C, 1, 1)
+        x = global_avg_pool(self.head(x))  # (N, head)
         return self.classifier(self.dropout(x))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import paddle
 from paddle import Tensor, nn
 
-from backends.paddle.layers import ConvNorm
+from backends.paddle.layers import ConvNorm, global_avg_pool
 from repro.specs.mobilenet_v2 import InvertedResidual as Block
 from repro.specs.mobilenet_v2 import MobileNetV2Spec
 
@@ -46,5 +45,5 @@ class MobileNetV2(nn.Layer):
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)  # (N, stem, H/2, W/2)
         x = self.stages(x)  # (N, C, H/32, W/32)
-        x = paddle.mean(self.last(x), [2, 3])  # (N, last)
+        x = global_avg_pool(self.last(x))  # (N, last)
         return self.classifier(self.dropout(x))

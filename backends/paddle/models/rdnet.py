@@ -6,7 +6,7 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
-from backends.paddle.layers import ACTIVATIONS, DropPath, LayerNorm2D, conv
+from backends.paddle.layers import ACTIVATIONS, DropPath, LayerNorm2D, conv, global_avg_pool
 from repro.specs.rdnet import PATCH, RDNetSpec
 from repro.specs.rdnet import Block as BlockConfig
 from repro.specs.rdnet import Stage as StageConfig
@@ -46,7 +46,7 @@ class EffectiveSqueezeExcite(nn.Layer):
         self.gate = ACTIVATIONS["hard_sigmoid"]()
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.gate(self.conv(paddle.mean(x, [2, 3], keepdim=True)))
+        return x * self.gate(self.conv(global_avg_pool(x, keepdim=True)))
 
 
 class Block(nn.Layer):
@@ -99,5 +99,5 @@ class RDNet(nn.Layer):
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)  # (N, stem, H/4, W/4)
         x = self.stages(x)  # (N, features, H/32, W/32)
-        x = self.norm(paddle.mean(x, [2, 3]))  # (N, features)
+        x = self.norm(global_avg_pool(x))  # (N, features)
         return self.classifier(self.dropout(x))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
-from backends.paddle.layers import ConvNorm, conv, max_pool, norm
+from backends.paddle.layers import ConvNorm, conv, global_avg_pool, max_pool, norm
 from repro.specs.resnet import Bottleneck as Block
 from repro.specs.resnet import ResNetSpec, ResNetV2Spec
 
@@ -47,7 +46,7 @@ class ResNet(nn.Layer):
     def forward(self, x: Tensor) -> Tensor:
         x = self.pool(self.stem(x))  # (N, 64, H/4, W/4)
         x = self.stages(x)  # (N, C, H/32, W/32)
-        return self.classifier(self.dropout(paddle.mean(x, [2, 3])))
+        return self.classifier(self.dropout(global_avg_pool(x)))
 
 
 class PreactBottleneck(nn.Layer):
@@ -93,4 +92,4 @@ class ResNetV2(nn.Layer):
         x = self.pool(self.stem(x))  # (N, 64, H/4, W/4)
         x = self.stages(x)  # (N, C, H/32, W/32)
         x = F.relu(self.norm(x))
-        return self.classifier(self.dropout(paddle.mean(x, [2, 3])))
+        return self.classifier(self.dropout(global_avg_pool(x)))

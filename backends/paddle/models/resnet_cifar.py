@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
-from backends.paddle.layers import ConvNorm, conv, max_pool, norm
+from backends.paddle.layers import ConvNorm, conv, global_avg_pool, max_pool, norm
 from repro.specs.resnet_cifar import ResNetCifarSpec, Steps
 from repro.specs.resnet_cifar import Unit as Block
 
@@ -124,4 +123,4 @@ class ResNetCifar(nn.Layer):
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)  # (N, 16, H, W)
         x = self.last(self.stages(x))  # (N, C, H/4, W/4)
-        return self.classifier(self.dropout(paddle.mean(x, [2, 3])))
+        return self.classifier(self.dropout(global_avg_pool(x)))

@@ -6,7 +6,7 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
-from backends.paddle.layers import ConvNorm, avg_pool, max_pool
+from backends.paddle.layers import ConvNorm, avg_pool, global_avg_pool, max_pool
 from repro.specs.shufflenet_v1 import ShuffleNetV1Spec
 from repro.specs.shufflenet_v1 import Unit as Block
 
@@ -48,4 +48,4 @@ class ShuffleNetV1(nn.Layer):
     def forward(self, x: Tensor) -> Tensor:
         x = self.pool(self.stem(x))  # (N, stem, H/4, W/4)
         x = self.stages(x)  # (N, C, H/32, W/32)
-        return self.classifier(self.dropout(paddle.mean(x, [2, 3])))
+        return self.classifier(self.dropout(global_avg_pool(x)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import paddle
 from paddle import Tensor, nn
 
-from backends.paddle.layers import ConvNorm, max_pool
+from backends.paddle.layers import ConvNorm, global_avg_pool, max_pool
 from repro.specs.shufflenet_v2 import ShuffleNetV2Spec
 from repro.specs.shufflenet_v2 import Unit as Block
 
@@ -55,4 +55,4 @@ class ShuffleNetV2(nn.Layer):
     def forward(self, x: Tensor) -> Tensor:
         x = self.pool(self.stem(x))  # (N, stem, H/4, W/4)
         x = self.last(self.stages(x))  # (N, last, H/32, W/32)
-        return self.classifier(self.dropout(paddle.mean(x, [2, 3])))
+        return self.classifier(self.dropout(global_avg_pool(x)))
