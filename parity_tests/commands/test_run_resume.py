@@ -18,7 +18,7 @@ from parity_tests.support.runs import assert_equal_runs, assert_refused, stop_at
 from repro.cli import run_command
 from repro.errors import ReproError
 from repro.run import main
-from repro.training.run_folder import RunFolder
+from repro.training.run_writer import RunFolder
 from repro.weights import safetensors_file
 
 pytestmark = pytest.mark.usefixtures("made_up_backend")

@@ -13,8 +13,8 @@ from repro.published import lookup
 from repro.published.entry import cache_folder, snapshots_folder
 from repro.published.lookup import find_in_table
 from repro.specs import find_spec
+from repro.training.initial_state import initial_weights
 from repro.training.recipe_sources import build_recipe, parse_values, read_recipe_file
-from repro.training.session import initial_weights
 from repro.training.shipped_recipes import shipped_recipes
 from repro.weights.init import random_weights
 from repro.weights.porting import Checkpoint, write_checkpoint

@@ -26,8 +26,8 @@ from repro.published import lookup
 from repro.published.lookup import imagenet_classes, table
 from repro.published.source import locate_weights, published_metadata, published_variant
 from repro.specs import find_spec
+from repro.training.initial_state import initial_weights
 from repro.training.recipe_sources import build_recipe, parse_values
-from repro.training.session import initial_weights
 from repro.weights import safetensors_file
 from repro.weights.init import random_weights
 from repro.weights.porting import Checkpoint, read_checkpoint, write_checkpoint

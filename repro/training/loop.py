@@ -18,7 +18,8 @@ from repro.training import console
 from repro.training.meters import Meter, cross_entropy
 from repro.training.recipe import Recipe
 from repro.training.resolve import build_mixing, build_transform, recipe_at_epoch
-from repro.training.run_folder import DIVERGED_BATCH, LAST, PartialEpoch, RunFolder, TrainingProgress
+from repro.training.run_folder import DIVERGED_BATCH, LAST, PartialEpoch, TrainingProgress
+from repro.training.run_writer import RunFolder
 from repro.training.schedules import learning_rate
 
 

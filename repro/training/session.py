@@ -17,14 +17,13 @@ from repro.interface.processes import SINGLE_PROCESS, ProcessGroup, is_restarted
 from repro.training.recipe_sources import build_recipe
 
 if TYPE_CHECKING:
-    from repro.arrays import Arrays
     from repro.data import Dataset
     from repro.interface import Backend, Trainer
     from repro.interface.dropout_source import SeededDropout
     from repro.specs import Spec
     from repro.training.loop import Run
     from repro.training.recipe import Recipe
-    from repro.training.run_folder import RunFolder, TrainingProgress
+    from repro.training.run_writer import RunFolder
 
 CHANGEABLE_AT_RESUME = (
     "backend", "check", "checkpoint_minutes", "checkpoint_steps", "data", "device", "keep", "patience", "threads",
@@ -68,7 +67,7 @@ def new_folder(out: str | None, recipe: Recipe) -> Path:
     path = Path(out or f"runs/{recipe.model}-{recipe.backend}-{datetime.now():%Y%m%d-%H%M%S-%f}")
     try:
         if out and is_restarted():
-            from repro.training.run_folder import RunFolder
+            from repro.training.run_writer import RunFolder
 
             RunFolder(path, {}).remove_beginning()
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -115,6 +114,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
     from repro.data import ImageCheck, Loader, check_images
     from repro.interface.threads import choose_threads
     from repro.training import console, loop, resolve
+    from repro.training.initial_state import initial_state
     from repro.training.rank_watch import watching_ranks
 
     recipe, spec, dataset = resolve_recipe(recipe, processes)
@@ -193,17 +193,6 @@ def resolve_recipe(recipe: Recipe, processes: ProcessGroup) -> tuple[Recipe, Spe
     return recipe, spec, dataset
 
 
-def initial_state(
-    recipe: Recipe, spec: Spec, dataset: Dataset, path: Path, *, resume: bool
-) -> tuple[TrainingProgress, Arrays, Arrays]:
-    """Return the progress, the canonical weights and the optimizer state with which training starts or resumes."""
-    from repro.training import run_folder
-
-    if resume:
-        return run_folder.load(path / run_folder.LAST, spec, dataset)
-    return run_folder.TrainingProgress(dataset.digest), initial_weights(recipe, spec), {}
-
-
 def start_backend(recipe: Recipe) -> tuple[Backend, str]:
     """Return the backend, and the framework's name of the device that it computes on.
 
@@ -245,51 +234,10 @@ def make_run_folder(
     path: Path, recipe: Recipe, spec: Spec, dataset: Dataset, backend: Backend, processes: ProcessGroup
 ) -> RunFolder:
     """Return the run folder; in processes other than the main one, an object that writes nothing."""
-    from repro.training import run_folder
+    from repro.training import run_writer
 
-    folder_type = run_folder.RunFolder if processes.is_main else run_folder.SilentRunFolder
+    folder_type = run_writer.RunFolder if processes.is_main else run_writer.SilentRunFolder
     return folder_type(path, provenance(recipe, spec, dataset.classes, backend.version()))
-
-
-def initial_weights(recipe: Recipe, spec: Spec) -> Arrays:
-    """Return the canonical weights before the first step: those of `recipe.weights`, or freshly initialised weights.
-
-    Fresh weights are the same in every backend. Raises ReproError if the weights cannot be had or belong to another
-    network.
-    """
-    from repro.published.source import locate_weights
-    from repro.weights.init import initialise
-    from repro.weights.porting import read_weights
-
-    fresh = initialise(spec, recipe.seed)
-    if recipe.weights is None:
-        return fresh
-    try:
-        source = locate_weights(recipe.weights, recipe.model)
-    except ReproError as error:
-        raise ReproError(f"{error}; --weights none starts from fresh weights") from error
-    stored, weights, _ = read_weights(source.path, source.model, recipe.options, layout=source.layout)
-    if stored.num_classes != spec.num_classes and not recipe.fresh_head:
-        raise ReproError(
-            f"{recipe.weights} distinguishes {stored.num_classes} classes, but {recipe.data} has {spec.num_classes}; "
-            "choose other weights or data, or initialise the classifier freshly with --fresh-head true"
-        )
-    if stored.in_channels != spec.in_channels:
-        raise ReproError(
-            f"{recipe.weights} takes images of {stored.in_channels} channels, not {spec.in_channels}; give --channels "
-            f"{stored.in_channels}, or adapt the weights with repro.port --in-channels {spec.in_channels}"
-        )
-    differences = [f"{name}={value}" for name, value in stored.numerics.items() if value != spec.numerics[name]]
-    if differences:
-        raise ReproError(
-            f"{recipe.weights} belongs to a network with {' and '.join(differences)}; add "
-            f"{' '.join(f'--option {option}' for option in differences)}"
-        )
-    head_prefix = spec.classifier.rpartition(".")[0] + "."
-    return {
-        name: fresh[name] if recipe.fresh_head and name.startswith(head_prefix) else array
-        for name, array in weights.items()
-    }
 
 
 def provenance(recipe: Recipe, spec: Spec, classes: Sequence[str], version: str) -> dict[str, str]:

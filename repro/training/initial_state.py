@@ -1,0 +1,61 @@
+"""What a run starts or resumes with: its progress, its weights and the state of its optimizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from repro.arrays import Arrays
+from repro.data import Dataset
+from repro.errors import ReproError
+from repro.published.source import locate_weights
+from repro.specs import Spec
+from repro.training.recipe import Recipe
+from repro.training.run_folder import LAST, TrainingProgress, load
+from repro.weights.init import initialise
+from repro.weights.porting import read_weights
+
+
+def initial_state(
+    recipe: Recipe, spec: Spec, dataset: Dataset, path: Path, *, resume: bool
+) -> tuple[TrainingProgress, Arrays, Arrays]:
+    """Return the progress, the canonical weights and the optimizer state with which training starts or resumes."""
+    if resume:
+        return load(path / LAST, spec, dataset)
+    return TrainingProgress(dataset.digest), initial_weights(recipe, spec), {}
+
+
+def initial_weights(recipe: Recipe, spec: Spec) -> Arrays:
+    """Return the canonical weights before the first step: those of `recipe.weights`, or freshly initialised weights.
+
+    Fresh weights are the same in every backend. Raises ReproError if the weights cannot be had or belong to another
+    network.
+    """
+    fresh = initialise(spec, recipe.seed)
+    if recipe.weights is None:
+        return fresh
+    try:
+        source = locate_weights(recipe.weights, recipe.model)
+    except ReproError as error:
+        raise ReproError(f"{error}; --weights none starts from fresh weights") from error
+    stored, weights, _ = read_weights(source.path, source.model, recipe.options, layout=source.layout)
+    if stored.num_classes != spec.num_classes and not recipe.fresh_head:
+        raise ReproError(
+            f"{recipe.weights} distinguishes {stored.num_classes} classes, but {recipe.data} has {spec.num_classes}; "
+            "choose other weights or data, or initialise the classifier freshly with --fresh-head true"
+        )
+    if stored.in_channels != spec.in_channels:
+        raise ReproError(
+            f"{recipe.weights} takes images of {stored.in_channels} channels, not {spec.in_channels}; give --channels "
+            f"{stored.in_channels}, or adapt the weights with repro.port --in-channels {spec.in_channels}"
+        )
+    differences = [f"{name}={value}" for name, value in stored.numerics.items() if value != spec.numerics[name]]
+    if differences:
+        raise ReproError(
+            f"{recipe.weights} belongs to a network with {' and '.join(differences)}; add "
+            f"{' '.join(f'--option {option}' for option in differences)}"
+        )
+    head_prefix = spec.classifier.rpartition(".")[0] + "."
+    return {
+        name: fresh[name] if recipe.fresh_head and name.startswith(head_prefix) else array
+        for name, array in weights.items()
+    }
