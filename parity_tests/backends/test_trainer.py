@@ -36,6 +36,11 @@ def test_training_steps_agree(run_program: Run, require_backend: Require, tmp_pa
             assert np.abs(array - expected).max() <= tolerance * scale, (backend, name)
 
 
+def test_a_trainer_returns_copies(backend: str, run_program: Run) -> None:
+    """They are written in the background, while the trainer changes its tensors."""
+    run_program(backend, "trainer:check_copies", backend)
+
+
 @pytest.mark.slow
 def test_all_backends_drop_the_same_values(run_program: Run, require_backend: Require) -> None:
     """Compiled steps, a batch of another size, and a run resumed from the second epoch draw the same dropout."""

@@ -78,15 +78,15 @@ def test_a_run_that_is_stopped_at_every_step_ends_like_one_that_never_stopped(mo
 def test_checkpoints_by_time(monkeypatch) -> None:
     """The clock goes on by 30 seconds at each look."""
     saved: list[tuple[int, int]] = []
-    write = RunFolder.write_checkpoint
+    write = RunFolder._write_checkpoint
 
-    def record(self, recipe, progress, trainer) -> None:
-        saved.append((progress.epoch, progress.partial.step))
-        write(self, recipe, progress, trainer)
+    def record(self, recipe, checkpoint) -> None:
+        saved.append((checkpoint.progress.epoch, checkpoint.progress.partial.step))
+        write(self, recipe, checkpoint)
 
     ticks = itertools.count(0, 30)
     monkeypatch.setattr("repro.training.loop.time.monotonic", lambda: float(next(ticks)))
-    monkeypatch.setattr(RunFolder, "write_checkpoint", record)
+    monkeypatch.setattr(RunFolder, "_write_checkpoint", record)
     main([*QUICK, "--epochs", "2", "--checkpoint-minutes", "1", "--out", "a"])
     assert saved == [(0, 0), (0, 2), (0, 4), (1, 0), (1, 2), (1, 4), (2, 0)]
 

@@ -16,6 +16,8 @@ from repro.interface.discovery import load_backend
 from repro.interface.dropout_source import SeededDropout
 from repro.specs.asymmnet import asymmnet
 from repro.specs.efficientnet_v2 import efficientnet_v2
+from repro.training.run_folder import TrainingProgress
+from repro.training.run_writer import Checkpoint
 from repro.weights import safetensors_file
 from repro.weights.init import initialise
 
@@ -38,6 +40,30 @@ def two_steps(name: str, path: str) -> str:
     safetensors_file.save(path, arrays)
     repeatable = np.array_equal(arrays["predict"], trainer.predict(images[0]))
     return "repeatable predictions" if repeatable else "predictions that change"
+
+
+def check_copies(name: str) -> None:
+    """Check that the arrays of a trainer keep every bit while it goes on, and that the next ones differ."""
+    backend = load_backend(name)
+    spec = asymmnet("small", num_classes=5, dropout=0.0, width=0.35)
+    spec = replace(spec, stages=spec.stages[:1])
+    settings = TrainSettings(optimizer="adamw", ema_decay=0.5)
+    trainer = backend.create_trainer(backend.create_model(spec), settings)
+    trainer.load_weights(initialise(spec, 0))
+    images, labels = random_images((8, 3, 32, 32), 0).astype(np.float32), np.arange(8) % 5
+    trainer.step(images, labels, 0.1)
+    taken = {"weights": trainer.weights(), "state": trainer.state(), "ema": trainer.ema_weights()}
+    before = {kind: {key: array.tobytes() for key, array in arrays.items()} for kind, arrays in taken.items()}
+    validated = Checkpoint(TrainingProgress(""), taken["weights"], taken["state"]).validated_weights
+    assert {key: array.tobytes() for key, array in validated.items()} == before["ema"]
+    trainer.step(images, labels, 0.1)
+    after = {"weights": trainer.weights(), "state": trainer.state(), "ema": trainer.ema_weights()}
+    trainer.load_weights(initialise(spec, 1))
+    trainer.load_state({})
+    for kind, arrays in taken.items():
+        for key, array in arrays.items():
+            assert array.tobytes() == before[kind][key], (kind, key)
+            assert not np.array_equal(after[kind][key], array), (kind, key)
 
 
 def losses_with_dropout(name: str, start: int) -> list[float]:

@@ -1,4 +1,4 @@
-"""What a run starts or resumes with: its progress, its weights and the state of its optimizer."""
+"""The state with which a run starts or resumes: its progress, its weights and the state of its optimizer."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def fit(run: Run) -> None:
         previous = current
         row = run_epoch(run, trainer, ema_trainer, current, epoch)
         run.schedule.saved()
-        run.folder.save(recipe, progress, trainer, validated=ema_trainer or trainer)
+        run.folder.save(recipe, progress, trainer)
         print(console.epoch_line(row, recipe.epochs), flush=True)
 
 
@@ -115,6 +115,7 @@ def run_epoch(run: Run, trainer: Trainer, ema_trainer: Trainer | None, current: 
     def after_step(step: int, meter: Meter) -> None:
         if run.schedule.is_due(step, run.processes):
             meters, seconds = meter.gathered(run.processes), time.perf_counter() - start
+            run.folder.wait()  # until then, the progress is what is saved: Ctrl-C prints it
             progress.partial = PartialEpoch(step, meters, run.drops.steps, seconds)
             run.folder.write_checkpoint(recipe, progress, trainer)
 
@@ -153,6 +154,7 @@ def run_epoch(run: Run, trainer: Trainer, ema_trainer: Trainer | None, current: 
         "lr": rates[0],
         "seconds": round(time.perf_counter() - start, 3),
     }
+    run.folder.wait()  # see after_step
     progress.history.append(row)
     progress.images += train.images
     progress.seconds += training_end - start

@@ -6,17 +6,19 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict
+from contextlib import AbstractContextManager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from repro.arrays import Arrays
 from repro.data import Dataset
 from repro.errors import ReproError
 from repro.files import replacing, write_text
 from repro.interface import Trainer
 from repro.plots import curves
 from repro.training import loggers
+from repro.training.background import BackgroundWriter
 from repro.training.recipe import Recipe
 from repro.training.recipe_sources import to_yaml
 from repro.training.run_folder import (
@@ -33,13 +35,55 @@ from repro.training.run_folder import (
 from repro.weights import safetensors_file
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a run at one moment, in copies, which the training does not change."""
+
+    progress: TrainingProgress
+    weights: Arrays
+    state: Arrays  # of the optimizer, with the EMA
+
+    @classmethod
+    def of(cls, progress: TrainingProgress, trainer: Trainer) -> Checkpoint:
+        """Return copies of the progress and of the trainer's arrays."""
+        history = [*progress.history]  # rows are added to it, but not changed
+        return cls(replace(progress, history=history), trainer.weights(), trainer.state())
+
+    @property
+    def arrays(self) -> Arrays:
+        """All arrays by their names in the file."""
+        weights = {f"weights/{name}": array for name, array in self.weights.items()}
+        return weights | {f"optimizer/{name}": array for name, array in self.state.items()}
+
+    @property
+    def validated_weights(self) -> Arrays:
+        """The weights that validation uses: with the EMA, where there is one, in place of every trained one."""
+        prefix = "ema/"
+        ema = {name.removeprefix(prefix): array for name, array in self.state.items() if name.startswith(prefix)}
+        return self.weights | ema
+
+
 class RunFolder:
-    """A run folder that is written to. `provenance` becomes the metadata of the weight files."""
+    """A run folder that is written to, in the background during `writing`, one checkpoint at a time.
+
+    Copies of the arrays are taken at each call, so that the training may go on. They are not taken before those of the
+    previous call are written, so that there is one set of them. An error of the background is raised by the next call.
+    `provenance` becomes the metadata of the weight files.
+    """
 
     def __init__(self, path: Path, provenance: Mapping[str, str]):
         self.path = path
         self.provenance = provenance
         self.log_writer: loggers.LogWriter | None = None
+        self.background = BackgroundWriter()
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Write in the background until the block ends, and then wait for the last file, however the block ends."""
+        return self.background.running()
+
+    def wait(self) -> None:
+        """Wait until all is written. Raises ReproError where it cannot be."""
+        self.background.wait()
 
     def create(self, recipe: Recipe, progress: TrainingProgress, trainer: Trainer) -> None:
         """Make the folder, and save the initial state, from which the run can be resumed.
@@ -61,7 +105,7 @@ class RunFolder:
                     self.path.rmdir()
             raise ReproError(f"cannot make the run folder {self.path}: {error.strerror}; give another --out") from error
         try:
-            self.save(recipe, progress, trainer, validated=trainer)
+            self.save(recipe, progress, trainer)
         except BaseException:  # Ctrl-C too
             shutil.rmtree(self.path, ignore_errors=True)
             if existed:
@@ -84,14 +128,28 @@ class RunFolder:
             last.rmdir()
 
     def write_diverged_batch(self, names: Sequence[str]) -> None:
-        """Write the names of the images of the batch at which the run diverged."""
+        """Write the names of the images of the batch at which the run diverged, after the last checkpoint."""
+        self.wait()
         write_text(self.path / DIVERGED_BATCH, "".join(f"{name}\n" for name in names))
 
-    def save(self, recipe: Recipe, progress: TrainingProgress, trainer: Trainer, *, validated: Trainer) -> None:
-        """Save the state after an epoch. `validated` is the trainer whose weights were validated.
+    def save(self, recipe: Recipe, progress: TrainingProgress, trainer: Trainer) -> None:
+        """Save the state after an epoch.
 
         The checkpoint is written last: a run that is killed earlier repeats the epoch when it is resumed.
         """
+        self.wait()
+        checkpoint = Checkpoint.of(progress, trainer)
+        self.background.submit(lambda: self._write_epoch(recipe, checkpoint))
+
+    def write_checkpoint(self, recipe: Recipe, progress: TrainingProgress, trainer: Trainer) -> None:
+        """Replace the checkpoint, and keep as many of the last ones under names of their own as the recipe says."""
+        self.wait()
+        checkpoint = Checkpoint.of(progress, trainer)
+        self.background.submit(lambda: self._write_checkpoint(recipe, checkpoint))
+
+    def _write_epoch(self, recipe: Recipe, checkpoint: Checkpoint) -> None:
+        """Write the files of an epoch, and last the checkpoint."""
+        progress = checkpoint.progress
         write_text(self.path / CONFIG, to_yaml(recipe))
         classes = dict(enumerate(json.loads(self.provenance["classes"])))
         write_text(self.path / CLASSES, json.dumps(classes, indent=2) + "\n")
@@ -101,19 +159,17 @@ class RunFolder:
             write_text(self.path / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in progress.history))
             if progress.best is progress.history[-1]:
                 best = {"epoch": str(progress.epoch), "val_top1": str(progress.best["val_top1"])}
-                safetensors_file.save(self.path / BEST, validated.weights(), {**self.provenance, **best})
+                safetensors_file.save(self.path / BEST, checkpoint.validated_weights, {**self.provenance, **best})
         if recipe.logs and progress.history:
             if self.log_writer is None:
                 self.log_writer = loggers.log_writer_class(recipe.logs)(logdir=str(self.path / "logs"))
             loggers.log_metrics(self.log_writer, progress.history[-1])
-        self.write_checkpoint(recipe, progress, trainer)
+        self._write_checkpoint(recipe, checkpoint)
 
-    def write_checkpoint(self, recipe: Recipe, progress: TrainingProgress, trainer: Trainer) -> None:
-        """Replace the checkpoint, and keep as many of the last ones under names of their own as the recipe says."""
-        arrays = {f"weights/{name}": array for name, array in trainer.weights().items()}
-        arrays |= {f"optimizer/{name}": array for name, array in trainer.state().items()}
-        last = self.path / LAST
-        safetensors_file.save(last, arrays, {**self.provenance, "progress": json.dumps(asdict(progress))})
+    def _write_checkpoint(self, recipe: Recipe, checkpoint: Checkpoint) -> None:
+        progress, last = checkpoint.progress, self.path / LAST
+        metadata = {**self.provenance, "progress": json.dumps(asdict(progress))}
+        safetensors_file.save(last, checkpoint.arrays, metadata)
         if recipe.keep > 1:
             copy = last.with_name(f"epoch-{progress.epoch:04d}-step-{progress.partial.step:06d}.safetensors")
             copy.unlink(missing_ok=True)  # of a run that was resumed from an earlier checkpoint
@@ -127,7 +183,8 @@ class RunFolder:
                 path.unlink()
 
     def summarise(self, recipe: Recipe, progress: TrainingProgress, dataset: Dataset) -> dict[str, Any]:
-        """Write summary.json, and return its values. Its `seconds` are those of all epochs, including validation."""
+        """Write summary.json, after all else, and return its values. Its `seconds` include those of validation."""
+        self.wait()
         summary = {
             "model": recipe.model,
             "backend": recipe.backend,
@@ -157,7 +214,7 @@ class SilentRunFolder(RunFolder):
     def write_diverged_batch(self, names: Sequence[str]) -> None:
         """Write nothing."""
 
-    def save(self, recipe: Recipe, progress: TrainingProgress, trainer: Trainer, *, validated: Trainer) -> None:
+    def save(self, recipe: Recipe, progress: TrainingProgress, trainer: Trainer) -> None:
         """Write nothing."""
 
     def write_checkpoint(self, recipe: Recipe, progress: TrainingProgress, trainer: Trainer) -> None:

@@ -159,7 +159,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
         run = loop.Run(recipe, loader, trainer, make_trainer, drops, folder, progress, schedule, processes)
         print(_headline(run, spec, backend, device))
         try:
-            with watching_ranks(processes, path):
+            with watching_ranks(processes, path), folder.writing():
                 loop.fit(run)
         except KeyboardInterrupt:
             saved = f"{progress.epoch} of {recipe.epochs} epochs{progress.steps_text} are saved"
