@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,7 @@ from repro.errors import ReproError
 from repro.files import user_cache
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["zebra", "ant", "mole"]  # labels are positions in the ClassLabel's own order
 
 
@@ -141,6 +146,7 @@ def test_a_copy_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert len(every_image(open_dataset(path))) == 24
         assert len(opened) == count
     data = open_dataset(path)
+    assert len(list(user_cache("parquet").iterdir())) == 3  # images, index and lock
     for file in user_cache("parquet").iterdir():
         file.unlink()
     with pytest.raises(
@@ -150,6 +156,60 @@ def test_a_copy_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
     with pytest.raises(ReproError, match=r"cannot write /proc/none/repro/parquet: .*; set XDG_CACHE_HOME to another"):
         open_dataset(path)
+
+
+SLOW_COPY = """
+import os, sys, time
+import repro.data.parquet as parquet_module
+from repro.data import open_dataset
+original = parquet_module._copy
+def slow(*paths):
+    with open("copies", "a") as file:
+        file.write(f"{os.getpid()}\\n")
+    time.sleep(float(sys.argv[1]))
+    original(*paths)
+parquet_module._copy = slow
+print(open_dataset("train.parquet").digest)
+"""
+
+
+def start_copy(folder: Path, seconds: float) -> subprocess.Popen[str]:
+    """Start a process that opens FOLDER/train.parquet, adds a line to FOLDER/copies if it copies, and first waits."""
+    command = [sys.executable, "-c", SLOW_COPY, str(seconds)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def test_of_processes_that_start_at_once_one_copies(tmp_path: Path) -> None:
+    path = write(tmp_path / "train.parquet", range(18))
+    processes = [start_copy(tmp_path, 2) for _ in range(3)]
+    digests = [process.communicate(timeout=60)[0].strip() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert len((tmp_path / "copies").read_text().split()) == 1
+    assert digests == [open_dataset(path).digest] * 3
+
+
+def test_a_process_that_is_killed_while_it_copies_lets_the_others_copy(tmp_path: Path) -> None:
+    path = write(tmp_path / "train.parquet", range(18))
+    killed = start_copy(tmp_path, 60)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "copies").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    waiting = start_copy(tmp_path, 0)
+    with pytest.raises(subprocess.TimeoutExpired):
+        waiting.communicate(timeout=2)
+    killed.kill()
+    assert waiting.communicate(timeout=30)[0].strip() == open_dataset(path).digest
+    killed.communicate()
+    assert (tmp_path / "copies").read_text().split() == [str(killed.pid), str(waiting.pid)]
+
+
+def test_without_locks_every_process_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    assert len(every_image(open_dataset(write(tmp_path / "train.parquet", range(18))))) == 18
 
 
 def test_processes_read_the_same_batches(tmp_path: Path) -> None:
@@ -265,7 +325,7 @@ def test_a_reader_that_dies_is_reported(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(sys, "executable", str(interpreter))
     with pytest.raises(ReproError, match="its reader ended with SIGABRT; the file is probably damaged"):
         open_dataset(path)
-    assert not list(user_cache("parquet").iterdir())
+    assert [path.suffix for path in user_cache("parquet").iterdir()] == [".lock"]
 
 
 def test_large_row_groups_and_a_missing_pyarrow_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -99,24 +100,44 @@ def _subset(files: list[Path], rows: list[Rows], numbers: dict[str, int]) -> Sub
 
 
 def _copied(file: Path) -> Rows:
-    """Return the images of a file, whose bytes are copied to the user's cache unless they are there already."""
+    """Return the images of a file, whose bytes are copied to the user's cache unless they are there already.
+
+    One process of a machine copies; others that start at the same time wait for it.
+    """
     with reading(file, WHAT):
         base, key = cache_place("parquet", file)
+    if rows := _copied_before(base, key):
+        return rows
+    copy, index = base.with_suffix(".images"), base.with_suffix(".json")
+    try:
+        base.parent.mkdir(parents=True, exist_ok=True)
+        lock = base.with_suffix(".lock").open("wb")
+    except OSError as error:
+        reason = f"cannot write {base.parent}: {error.strerror}"
+        raise ReproError(f"{reason}; set XDG_CACHE_HOME to another folder") from error
+    with lock:
+        with suppress(OSError):  # a file system without locks: every process copies then
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed or the process ends
+        if rows := _copied_before(base, key):  # by the process that held the lock
+            return rows
+        with replacing(copy) as images, replacing(index) as listing:
+            _copy(file, images, listing)
+            sizes, labels, classes = json.loads(listing.read_text())
+            listing.write_text(json.dumps([key, [sizes, labels, classes]]))
+    return Rows(copy, np.array(sizes, np.int64), labels, classes)
+
+
+def _copied_before(base: Path, key: list[int]) -> Rows | None:
+    """Return the images of a file's copy; None unless it is whole, and of the file's size and time.
+
+    base, key: what cache_place returns.
+    """
     copy, index = base.with_suffix(".images"), base.with_suffix(".json")
     with suppress(OSError, ValueError, TypeError):
         stored_key, (sizes, labels, classes) = json.loads(index.read_text())
         if stored_key == key and copy.stat().st_size == sum(sizes) and len(sizes) == len(labels):
             return Rows(copy, np.array(sizes, np.int64), labels, classes)
-    try:
-        base.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = f"cannot write {base.parent}: {error.strerror}"
-        raise ReproError(f"{reason}; set XDG_CACHE_HOME to another folder") from error
-    with replacing(copy) as images, replacing(index) as listing:
-        _copy(file, images, listing)
-        sizes, labels, classes = json.loads(listing.read_text())
-        listing.write_text(json.dumps([key, [sizes, labels, classes]]))
-    return Rows(copy, np.array(sizes, np.int64), labels, classes)
+    return None
 
 
 def _copy(file: Path, images: Path, listing: Path) -> None:
