@@ -29,11 +29,11 @@ class BackgroundWriter:
             try:
                 yield
             finally:
+                self._thread = None
                 try:
                     self.wait()
                 finally:
-                    self.wait()  # Ctrl-C has ended the first wait, but not the writing
-                    self._thread = None
+                    self.wait()  # Ctrl-C may have ended the first wait, but not the writing
 
     def submit(self, write: Callable[[], object]) -> None:
         """Call `write` in the thread after everything before it, or here and now if the thread does not run."""
