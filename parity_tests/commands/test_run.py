@@ -21,7 +21,6 @@ from repro.weights import safetensors_file
 from repro.weights.init import initialise
 
 pytestmark = pytest.mark.usefixtures("made_up_backend")
-START = initialise(find_spec(MODEL, num_classes=10), 0)
 BIAS = np.where(np.arange(10) == 3, 1e6, 0).astype(np.float32)
 STEPS_OF_EPOCH = 1433 // 256
 
@@ -57,7 +56,10 @@ def test_a_run_writes_its_folder(monkeypatch, capsys) -> None:
 
 def test_the_ema_is_validated_and_saved_as_best(monkeypatch) -> None:
     """The trainer for validation receives the average after each epoch."""
-    monkeypatch.setattr(SoftmaxRegression, "ema_weights", lambda self: START | {"classifier.bias": BIAS}, raising=False)
+    average = {"classifier.bias": BIAS}
+    monkeypatch.setattr(SoftmaxRegression, "ema_weights", lambda self: self.weights() | average, raising=False)
+    state = {f"ema/{name}": array for name, array in average.items()}
+    monkeypatch.setattr(SoftmaxRegression, "state", lambda self: state)
     main([*QUICK, "--epochs", "2", "--ema-decay", "0.9", "--out", "a"])
     assert metrics("a")[1]["val_top1"] == pytest.approx(metrics("a")[0]["val_top1"])  # always the fourth class
     assert np.array_equal(safetensors_file.load("a/best.safetensors")[0]["classifier.bias"], BIAS)
