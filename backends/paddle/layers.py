@@ -84,14 +84,18 @@ class BatchNorm2D(nn.BatchNorm2D):
         # momentum 0 yields the batch's own statistics; Paddle would compute 1 - momentum in single precision
         mean, variance = paddle.zeros_like(self._mean), paddle.zeros_like(self._variance)
         y = F.batch_norm(x, mean, variance, self.weight, self.bias, True, momentum=0.0, epsilon=self._epsilon)
-        with paddle.no_grad():
-            old, new = self._momentum, 1 - self._momentum
-            self._mean.set_value(old * self._mean + new * mean)
-            if not x.place.is_cpu_place():  # at some sizes, cuDNN's is already unbiased
-                variance = x.var([0, 2, 3], unbiased=False)
-            new *= count / (count - 1) if self.unbiased else 1
-            self._variance.set_value(old * self._variance + new * variance)
+        if not x.place.is_cpu_place():  # at some sizes, cuDNN's is already unbiased
+            variance = x.detach().var([0, 2, 3], unbiased=False)
+        self.update_statistics(mean, variance, count)
         return y
+
+    @paddle.no_grad()
+    def update_statistics(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        """Update the running statistics with the mean (C,) and the biased variance (C,) of `count` values."""
+        old, new = self._momentum, 1 - self._momentum
+        self._mean.set_value(old * self._mean + new * mean)
+        new *= count / (count - 1) if self.unbiased else 1
+        self._variance.set_value(old * self._variance + new * variance)
 
 
 class SameConv2D(nn.Conv2D):
