@@ -18,6 +18,7 @@ from backends.mindspore.model import execution_mode, export_weights, load_weight
 from backends.mindspore.native_weights import NAMES
 from backends.mindspore.optimizers import FlatWeights, Update, create_optimizer, filled, zeros
 from backends.mindspore.processes import all_reduce_sum, ordered_sum
+from backends.mindspore.sync_norm import synchronise_norms
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.interface import TrainSettings
@@ -99,6 +100,8 @@ class Trainer:
         self.model = self.network = model
         frozen = settings.frozen_norms(model.spec)
         self.frozen_norms = [cell for name, cell in model.cells_and_names() if name in frozen]
+        if settings.synchronises_norms:
+            synchronise_norms(model, settings.world_size)
         tensors = model.parameters_dict()
         self.statistics = [tensors[name] for name in NAMES.native_statistics(model.spec.weights, frozen)]
         if settings.precision == "float16":

@@ -15,6 +15,7 @@ from backends.paddle.model import export_weights, load_weights
 from backends.paddle.native_weights import NAMES
 from backends.paddle.optimizers import create_optimizer, slot_key
 from backends.paddle.processes import all_reduce_sum_in_place, ordered_sum
+from backends.paddle.sync_norm import synchronise_norms
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.interface import TrainSettings
@@ -67,6 +68,8 @@ class Trainer:
         }
         frozen = settings.frozen_norms(model.spec)
         self.frozen_norms = [layer for name, layer in model.named_sublayers() if name in frozen]
+        if settings.synchronises_norms:
+            synchronise_norms(model, settings.world_size)
         tensors = model.state_dict()
         self.statistics = [tensors[name] for name in NAMES.native_statistics(weights, frozen)]
         self.network = model

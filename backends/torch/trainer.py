@@ -18,6 +18,7 @@ from backends.torch.model import export_weights, load_weights, native_tensors
 from backends.torch.native_weights import NAMES
 from backends.torch.optimizers import SLOTS, create_optimizer
 from backends.torch.processes import all_reduce_sum_in_place, ordered_sum
+from backends.torch.sync_norm import synchronise_norms
 from repro.arrays import Arrays
 from repro.interface import TrainSettings
 from repro.interface.loss_scale import LossScale
@@ -36,6 +37,8 @@ class Trainer:
         self.parameters = {name: parameter for name, parameter in model.named_parameters() if name in trained}
         frozen = settings.frozen_norms(model.spec)
         self.frozen_norms = [module for name, module in model.named_modules() if name in frozen]
+        if settings.synchronises_norms:
+            synchronise_norms(model, settings.world_size)
         tensors = native_tensors(model)
         self.statistics = [tensors[name] for name in NAMES.native_statistics(model.spec.weights, frozen)]
         # on a CPU, convolutions are faster where the channels of a pixel lie side by side

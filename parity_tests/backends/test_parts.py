@@ -120,6 +120,10 @@ def test_impossible_parts_are_refused() -> None:
         ),
         ({"deterministic_shards": 4, "world_size": 3}, "4 deterministic shards cannot be shared evenly by 3 processes"),
         ({"deterministic_shards": 4, "accumulate": 2}, "accumulate is 2, but .* is 4, .*; leave accumulate out"),
+        (
+            {"deterministic_shards": 4, "sync_norm": True},
+            "^sync_norm is set, but deterministic_shards is 4, .*; leave one of the two out$",
+        ),
     ):
         with pytest.raises(ReproError, match=message):
             TrainSettings(**settings)  # type: ignore[arg-type]

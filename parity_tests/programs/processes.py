@@ -1,9 +1,11 @@
-"""Program of parity_tests/backends/test_processes.py, started by the frameworks' launchers: `main BACKEND FOLDER`."""
+"""Programs of parity_tests/backends/test_processes.py, started by the frameworks' launchers: `main BACKEND FOLDER`."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -17,35 +19,50 @@ from repro.interface.processes import process_group
 from repro.specs import Spec
 from repro.specs.asymmnet import asymmnet
 from repro.specs.rdnet import rdnet
+from repro.specs.resnet_cifar import resnet_cifar
 from repro.weights import safetensors_file
 from repro.weights.init import initialise
 
+ALL = tuple(range(8))  # the images of a batch
+
+
+class Runs:
+    """Training runs of this rank, which end up in one file each, FOLDER/NAME-RANK-of-WORLD_SIZE.safetensors."""
+
+    def __init__(self) -> None:
+        self.name, self.folder = sys.argv[1:]
+        self.backend = load_backend(self.name)
+        self.processes = process_group(self.name).initialised(self.backend)
+        self.images = random_images((3, 8, 3, 32, 32), 0).astype(np.float32)
+        self.labels = np.random.default_rng(1).integers(0, 5, (3, 8))
+
+    def train(
+        self, name: str, spec: Spec, settings: TrainSettings, steps: int, rows: Sequence[int] = ALL, lr: float = 0.1
+    ) -> Any:
+        """Train on this rank's slices of the given rows of the batches, write the results and return the trainer."""
+        model = self.backend.create_model(spec)
+        self.backend.set_dropout_source(model, SeededDropout(0, self.processes))
+        trainer = self.backend.create_trainer(model, replace(settings, world_size=self.processes.world_size))
+        trainer.load_weights(initialise(spec, 0))
+        local = self.processes.local_slice(len(rows))
+        losses = []
+        for step in range(steps):
+            batch, labels = (arrays[step % len(arrays), rows][local] for arrays in (self.images, self.labels))
+            losses.append(trainer.step(batch, labels, lr)[0])
+        arrays: Arrays = {"losses": np.array(losses, np.float32)} | trainer.weights() | trainer.state()
+        arrays |= {f"ema/{key}": array for key, array in trainer.ema_weights().items()}
+        path = f"{self.folder}/{name}-{self.processes.rank}-of-{self.processes.world_size}.safetensors"
+        safetensors_file.save(path, arrays)
+        return trainer
+
 
 def main() -> None:
-    """Train two networks on this rank's slice of each batch, and write what each ends with to a file.
+    """Train two networks on this rank's slice of each batch.
 
     "layers" normalises each image separately, so that several processes must end where one does. "batches" has batch
     normalisation: a step of two processes is the mean of the steps that one process makes on either half of the batch.
     """
-    name, folder = sys.argv[1:]
-    backend = load_backend(name)
-    processes = process_group(name).initialised(backend)
-    images = random_images((3, 8, 3, 32, 32), 0).astype(np.float32)
-    labels = np.random.default_rng(1).integers(0, 5, (3, 8))
-
-    def train(spec: Spec, settings: TrainSettings, steps: int, rows: slice = slice(None), lr: float = 0.1) -> Arrays:
-        model = backend.create_model(spec)
-        backend.set_dropout_source(model, SeededDropout(0, processes))
-        trainer = backend.create_trainer(model, replace(settings, world_size=processes.world_size))
-        trainer.load_weights(initialise(spec, 0))
-        losses = []
-        for step in range(steps):
-            batch, batch_labels = images[step % len(images), rows], labels[step % len(images), rows]
-            local = processes.local_slice(len(batch))
-            losses.append(trainer.step(batch[local], batch_labels[local], lr)[0])
-        ema = {f"ema/{key}": array for key, array in trainer.ema_weights().items()}
-        return {"losses": np.array(losses, np.float32)} | trainer.weights() | trainer.state() | ema
-
+    runs = Runs()
     layers = rdnet("tiny", num_classes=5, dropout=0.2, drop_path=0.3)
     layers = replace(layers, stages=layers.stages[:2])
     batches = asymmnet("small", num_classes=5, dropout=0.0, width=0.35)
@@ -53,12 +70,30 @@ def main() -> None:
     # the gradients of all batches and of their halves exceed this norm, so that clipping changes every step. MindSpore
     # compiles this network for half a minute; compiled steps of several processes are tested with the other one
     settings = TrainSettings(clip_norm=3.5, ema_decay=0.5, label_smoothing=0.1, compiled=False)
-    results = {"layers": train(layers, settings, 20, lr=0.02)}
-    whole = {"batches": slice(None)}
-    halves = {"first-half": slice(4), "second-half": slice(4, 8)}
-    for part, rows in (whole if processes.world_size > 1 else halves).items():
-        results[part] = train(batches, TrainSettings(weight_decay=0.1), 1, rows)
-    if name != "paddle":  # which has no float16
-        skip_an_overflow(name, processes)
-    for part, arrays in results.items():
-        safetensors_file.save(f"{folder}/{part}-{processes.rank}-of-{processes.world_size}.safetensors", arrays)
+    runs.train("layers", layers, settings, 20, lr=0.02)
+    halves = {"first-half": ALL[:4], "second-half": ALL[4:]}
+    for name, rows in ({"batches": ALL} if runs.processes.world_size > 1 else halves).items():
+        runs.train(name, batches, TrainSettings(weight_decay=0.1), 1, rows)
+    if runs.name != "paddle":  # which has no float16
+        skip_an_overflow(runs.name, runs.processes)
+
+
+def synchronised() -> None:
+    """Train a network whose shortcuts have batch normalisation, too, which is synchronised but for "separate"."""
+    runs = Runs()
+    spec = resnet_cifar(depth=110, num_classes=5, block="basic", shortcut="conv1x1")
+    spec = replace(spec, stages=tuple(stage[:1] for stage in spec.stages[:2]))
+    settings = TrainSettings(sync_norm=True, ema_decay=0.5, clip_norm=1.0, fused_evaluation=True)
+    trainer = runs.train("synchronised", spec, settings, 20, lr=0.02)
+    plain = runs.backend.create_trainer(runs.backend.create_model(spec), TrainSettings(fused_evaluation=True))
+    plain.load_weights(trainer.weights())
+    if runs.processes.is_main:  # which would wait for the other ranks if evaluation communicated
+        assert np.array_equal(trainer.predict(runs.images[0]), plain.predict(runs.images[0]))
+    eager = replace(settings, compiled=False)
+    # the first parts of two ranks hold the images 0, 1, 4 and 5
+    in_parts = ALL if runs.processes.world_size > 1 else (0, 1, 4, 5, 2, 3, 6, 7)
+    runs.train("parts", spec, replace(eager, accumulate=2), 20, in_parts, lr=0.02)
+    runs.train("frozen", spec, replace(eager, train_only="stages.1"), 3)
+    runs.train("separate", spec, replace(eager, sync_norm=False), 20, lr=0.02)
+    if runs.name != "paddle":  # which has no float16
+        runs.train("float16", spec, replace(eager, precision="float16"), 3, lr=0.02)

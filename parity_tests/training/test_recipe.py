@@ -38,7 +38,7 @@ def test_every_field_has_a_flag_and_survives_a_file(tmp_path: Path) -> None:
         "--mean", "0.1", "0.2", "0.3", "--std", "1", "0.2", "0.3", "--pad", "4", "--rotation", "5", "--flip", "0.5",
         "--jitter", "0.4", "--rand-augment", "2", "--magnitude", "5", "--cutout", "0.5", "--mixup", "0.8",
         "--cutmix", "1", "--mix-probability", "0.1", "--mix-switch", "0.3", "--mix-mode", "pair",
-        "--batch-size", "8", "--accumulate", "2", "--deterministic-shards", "4",
+        "--batch-size", "8", "--sync-norm", "true", "--accumulate", "2", "--deterministic-shards", "4",
         "--epochs", "3", "--patience", "2", "--stages", "2", "--first-stage", "image_size=32",
         "--optimizer", "adam", "--lr", "1e-3", "--schedule", "constant", "--lr-end", "0.01", "--warmup", "1",
         "--momentum", "0", "--nesterov", "true", "--betas", "0.8", "0.99", "--alpha", "0.9", "--eps", "1e-3",

@@ -50,7 +50,10 @@ class TrainSettings:
     they are. Running statistics do not, since the forward pass updates them.
     world_size: the number of processes that make every step together, each on its slice of the global batch (see
     Backend.init_distributed). Gradients and running statistics are averaged over all ranks before anything else. Batch
-    normalisation sees the local slice only.
+    normalisation sees the local slice only, unless sync_norm is set.
+    sync_norm: in training, batch normalisation takes mean and variance over the slices of all ranks, so that several
+    processes train like one, up to rounding; with accumulate, over the parts of the same number of all ranks. It
+    changes nothing with one process, for frozen normalisations and in evaluation mode.
     accumulate: the number of parts in which a rank computes its slice, one after the other. Each part is normalised by
     itself and starts from the running statistics before the step; gradients and running statistics are averaged over
     all parts of all ranks, so that 2 parts in 2 processes are 4 parts.
@@ -76,6 +79,7 @@ class TrainSettings:
     train_only: str = ""
     precision: str = "float32"
     world_size: int = 1
+    sync_norm: bool = False
     accumulate: int = 1
     deterministic_shards: int | None = None
     fused_evaluation: bool | None = None  # Trainer.predict by fewer, larger operators; None: where it pays off
@@ -122,6 +126,11 @@ class TrainSettings:
                 f"accumulate is {self.accumulate}, but deterministic_shards is {shards}, which already decides the "
                 "parts of a batch; leave accumulate out"
             )
+        if self.sync_norm:
+            raise ReproError(
+                f"sync_norm is set, but deterministic_shards is {shards}, where batch normalisation sees one shard "
+                "only, so that any number of processes computes the same bits; leave one of the two out"
+            )
 
     @property
     def parts(self) -> int:
@@ -133,6 +142,11 @@ class TrainSettings:
     def in_parts(self) -> bool:
         """True if gradients of parts are added, or those of ranks in a certain order."""
         return self.parts > 1 or self.deterministic_shards is not None
+
+    @property
+    def synchronises_norms(self) -> bool:
+        """True if batch normalisation in training needs the other ranks."""
+        return self.sync_norm and self.world_size > 1
 
     @property
     def scales_loss(self) -> bool:

@@ -172,6 +172,10 @@ class Recipe:
     batch_size: int = recipe_field(
         "optimisation", number(Range(2, 65536, integer=True)), "images per step", 64
     )  # a single image has no batch statistics
+    sync_norm: bool = recipe_field(
+        "optimisation", boolean(),
+        "in several processes, let batch normalisation take mean and variance over the images of all of them", False,
+    )  # fmt: skip
     accumulate: int = recipe_field(
         "optimisation", number(RANGES["accumulate"]),
         "cut the batch of each process into N parts, computed one after the other to need less memory; each is "
