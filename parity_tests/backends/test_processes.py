@@ -50,7 +50,7 @@ def assert_close(arrays: Arrays, expected: Arrays, tolerance: float = 2e-5) -> N
 
 
 def train_alone_and_together(backend: str, program: str, folder: Path) -> dict[str, Arrays]:
-    """What each run of a program ends with as one process and as two, by NAME-RANK-of-WORLD_SIZE; the ranks agree."""
+    """The results of a program as one process and as two, by NAME-RANK-of-WORLD_SIZE; the test fails if ranks differ."""
     script, logs = folder / "together.py", folder / "logs"
     script.write_text(f"from parity_tests.programs.processes import {program}\n{program}()\n")
     run([interpreter(backend), str(script), backend, str(folder)], logs)
@@ -78,15 +78,15 @@ def test_two_processes_train_as_one(backend: str, tmp_path: Path) -> None:
 def test_synchronised_normalisation_trains_as_in_one_process(backend: str, tmp_path: Path) -> None:
     """Weights, running statistics and EMA, also of parts; unsynchronised normalisation ends elsewhere."""
     arrays = train_alone_and_together(backend, "synchronised", tmp_path)
-    for name in ("synchronised", "parts", "frozen"):
-        assert_close(arrays[f"{name}-0-of-2"], arrays[f"{name}-0-of-1"])
+    for name, tolerance in {"synchronised": 2e-5, "parts": 2e-5, "frozen": 2e-5, "shortcuts": 1e-3}.items():
+        assert_close(arrays[f"{name}-0-of-2"], arrays[f"{name}-0-of-1"], tolerance)  # rounding meets ReLU in the last
     alone, separate = arrays["synchronised-0-of-1"], arrays["separate-0-of-2"]
     for name in ("losses", "stem.conv.weight", "stem.norm.running_var", "classifier.weight"):
-        assert np.abs(separate[name] - alone[name]).max() > 1e-2 * np.abs(alone[name]).max(), name
+        assert np.abs(separate[name] - alone[name]).max() > 1e-3 * np.abs(alone[name]).max(), name
     frozen = arrays["frozen-0-of-2"]
     assert not frozen["stem.norm.running_mean"].any()
     assert (frozen["stem.norm.running_var"] == 1).all()
-    assert (frozen["stages.1.0.branch.1.norm.running_var"] != 1).all()
+    assert (frozen["stages.1.0.project.norm.running_var"] != 1).all()
     if backend != "paddle":  # which has no float16
         assert_close(arrays["float16-0-of-2"], arrays["float16-0-of-1"], 1e-2)
 
