@@ -20,6 +20,7 @@ class AllReduceSum(PyLayer):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """Return the sum of the gradients of all ranks."""
         return all_reduce_sum_in_place(gradient.clone())
 
 

@@ -19,6 +19,7 @@ class AllReduceSum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """Return the sum of the gradients of all ranks."""
         return all_reduce_sum_in_place(gradients[0].clone(memory_format=torch.contiguous_format))
 
 

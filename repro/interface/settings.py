@@ -55,8 +55,8 @@ class TrainSettings:
     processes train like one, up to rounding; with accumulate, over the parts of the same number of all ranks. It
     changes nothing with one process, for frozen normalisations and in evaluation mode.
     accumulate: the number of parts in which a rank computes its slice, one after the other. Each part is normalised by
-    itself and starts from the running statistics before the step; gradients and running statistics are averaged over
-    all parts of all ranks, so that 2 parts in 2 processes are 4 parts.
+    itself, unless sync_norm is set, and starts from the running statistics before the step. Gradients and running
+    statistics are averaged over all parts of all ranks, so that 2 parts in 2 processes are 4 parts.
     deterministic_shards: the number of parts of the global batch, each of which one rank computes. Their gradients are
     added in an order that is the same for any world size (repro.interface.parts.tree_sum), so that the weights are
     bit-identical, too. A power of two, and so is the world size.

@@ -179,7 +179,7 @@ class Recipe:
     accumulate: int = recipe_field(
         "optimisation", number(RANGES["accumulate"]),
         "cut the batch of each process into N parts, computed one after the other to need less memory; each is "
-        "normalised by itself", 1,
+        "normalised by itself, or with --sync-norm together with that of the other processes", 1,
     )  # fmt: skip
     deterministic_shards: int | None = recipe_field(
         "optimisation", number(RANGES["deterministic_shards"]),
