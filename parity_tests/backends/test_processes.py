@@ -50,7 +50,7 @@ def assert_close(arrays: Arrays, expected: Arrays, tolerance: float = 2e-5) -> N
 
 
 def train_alone_and_together(backend: str, program: str, folder: Path) -> dict[str, Arrays]:
-    """The results of a program as one process and as two, by NAME-RANK-of-WORLD_SIZE; the test fails if ranks differ."""
+    """The results of a program as one process and as two, by NAME-RANK-of-WORLD_SIZE; ranks must agree."""
     script, logs = folder / "together.py", folder / "logs"
     script.write_text(f"from parity_tests.programs.processes import {program}\n{program}()\n")
     run([interpreter(backend), str(script), backend, str(folder)], logs)
