@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from repro.interface import threads
-from repro.interface.memory import keep_freed_memory
 from repro.interface.threads import Machine, Threads, busy_cores, choose_threads, core_times, cpu_quota, threads_for
+from repro.memory import keep_freed_memory
 
 FOUR = Machine(frozenset(range(4)), 4, None)
 TWO = Machine(frozenset(range(2)), 2, None)
@@ -201,7 +201,7 @@ def test_freed_memory_is_kept(require_machine) -> None:
     require_machine(sys.platform.startswith("linux"), "freed memory is kept by glibc only")
     code = """
 import resource
-from repro.interface.memory import keep_freed_memory
+from repro.memory import keep_freed_memory
 def page_faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):

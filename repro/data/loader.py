@@ -24,6 +24,7 @@ from repro.data.mixing import Mixing, mix_pairs
 from repro.data.rng import random_stream
 from repro.data.transform import Transform
 from repro.errors import ReproError
+from repro.memory import keep_freed_memory
 
 AHEAD = 2  # batches in flight per process: one being loaded, and the next
 Batch = tuple[np.ndarray, np.ndarray]  # images, labels or soft targets
@@ -251,6 +252,7 @@ def _send_dataset(writer: Connection, dataset: Dataset, workers: int) -> None:
 def _start(reader: Connection, lock: Lock) -> None:
     """Prepare this process for loading."""
     global _dataset  # noqa: PLW0603
+    keep_freed_memory()  # otherwise the system clears the pages of every batch anew
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     with lock:
         _dataset = reader.recv()

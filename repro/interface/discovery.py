@@ -11,8 +11,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
 from repro.errors import ReproError, unknown
-from repro.interface.memory import keep_freed_memory
 from repro.interface.threads import choose_threads, threads_in_environment
+from repro.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from repro.interface.contract import Backend, NativeWeights
