@@ -109,7 +109,7 @@ def test_augmentation_is_drawn_from_its_whole_range() -> None:
 
 def test_normalisation_by_hand() -> None:
     transform = Transform(image_size=1, mean=(0.5, 0.25, 0.0), std=(0.25, 0.5, 1.0))
-    images = transform.normalise(np.array([[[[255, 0, 51]]], [[[0, 255, 255]]]], np.uint8))
+    images = transform.normalise(np.array([[255, 0, 51], [0, 255, 255]], np.uint8).reshape(2, 3, 1, 1))
     assert images.dtype == np.float32
     assert images.flags.c_contiguous
     assert images.shape == (2, 3, 1, 1)

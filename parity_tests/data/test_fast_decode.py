@@ -31,7 +31,7 @@ def photo(path: Path, size: tuple[int, int], seed: int = 0, orientation: int = 1
 
 def loaded(transform: Transform, path: Path, index: int | None = None) -> np.ndarray:
     rng = None if index is None else random_stream(0, 0, index)
-    return transform.load(partial(decode, path, None), rng).astype(int)
+    return np.asarray(transform.load(partial(decode, path, None), rng)).astype(int)
 
 
 @pytest.mark.parametrize(

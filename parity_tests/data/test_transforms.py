@@ -145,7 +145,7 @@ def test_grey_is_one_channel() -> None:
     pixels = transform.pixels(Image.new("RGB", (5, 4), (100, 150, 200)))
     assert (pixels.shape, pixels.dtype) == ((2, 2, 1), np.uint8)
     assert set(pixels.flat) == {141}  # 0.299 * 100 + 0.587 * 150 + 0.114 * 200
-    images = transform.normalise(np.array([[[[255], [0]], [[51], [255]]]], np.uint8))
+    images = transform.normalise(np.array([[[[255, 0], [51, 255]]]], np.uint8))
     assert (images.shape, images.dtype, images.flags.c_contiguous) == ((1, 1, 2, 2), np.float32, True)
     assert images[0, 0, 0].tolist() == [2, -2]
     values = list(range(256))

@@ -34,7 +34,7 @@ def differing(preparations: list[dict[str, Any]]) -> list[dict[str, Any]]:
             crop_pct=size / (size / fraction + 0.01),
         )
         for image in images:
-            ours = transform.normalise(transform.pixels(image)[None])[0]
+            ours = transform.normalise(transform.pixels(image).transpose(2, 0, 1)[None])[0]
             for other in (by_torchvision, by_timm):
                 if np.abs(ours - np.asarray(other(image))).max() > 1e-6:  # a grey level is 1 / 255 or more
                     different.append(preparation)

@@ -176,19 +176,20 @@ class Loader:
 
 
 def load(dataset: Dataset, request: Request) -> Batch:
-    """Return pixels uint8 (N, S, S, channels) and labels int64 (N,).
+    """Return pixels uint8 (N, channels, S, S) and labels int64 (N,).
 
     Raises ReproError for an image that cannot be decoded.
     """
     indices, transform, draw = request
     subset = dataset.val if draw is None else dataset.train
     size, channels = transform.image_size, transform.channels
-    images = np.empty((len(indices), size, size, channels), np.uint8)
+    images = np.empty((len(indices), channels, size, size), np.uint8)
     for position, number in enumerate(indices.tolist()):
         repetition, index = divmod(number, len(subset))
         key = (index, repetition) if repetition else (index,)
         rng = None if draw is None else random_stream(*draw, *key)
-        images[position] = transform.load(partial(subset.image, index), rng)
+        image = transform.load(partial(subset.image, index), rng)
+        images[position] = [np.asarray(plane) for plane in image.split()]
     return images, subset.labels[indices % len(subset)]
 
 

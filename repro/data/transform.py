@@ -110,8 +110,10 @@ class Transform:
                 "divide values for pixels of 0..255 by 255"
             )
 
-    def load(self, read: Callable[[Divisor | None], Image.Image], rng: np.random.Generator | None = None) -> np.ndarray:
-        """Return the pixels of an image after all steps except normalisation, as uint8 (S, S, channels).
+    def load(
+        self, read: Callable[[Divisor | None], Image.Image], rng: np.random.Generator | None = None
+    ) -> Image.Image:
+        """Return an image after all steps except normalisation, of S x S pixels.
 
         read: decodes the image, as Subset.image does; a JPEG in a smaller size where `decode` is "fast".
         rng: draws the augmentation; None prepares the image for evaluation, without augmentation.
@@ -127,7 +129,7 @@ class Transform:
 
         image = read(divisor if self.decode == "fast" else None)
         if size is None:  # nothing was divided
-            return self.pixels(image, rng)
+            size, box = image.size, self._draw_box(*image.size, rng)
         return self._prepare(Source(image, size, scale), box, rng)
 
     def pixels(self, image: Image.Image, rng: np.random.Generator | None = None) -> np.ndarray:
@@ -135,7 +137,8 @@ class Transform:
 
         rng: draws the augmentation; None prepares the image for evaluation, without augmentation.
         """
-        return self._prepare(Source(image, image.size, 1), self._draw_box(*image.size, rng), rng)
+        pixels = np.asarray(self.load(lambda _: image, rng))
+        return pixels.reshape(self.image_size, self.image_size, self.channels)
 
     def _draw_box(self, width: int, height: int, rng: np.random.Generator | None) -> Box | None:
         """Return the box of a random crop, or None for the whole image."""
@@ -148,8 +151,8 @@ class Transform:
         needed = round(self.image_size / self.crop_fraction) if is_centre else self.image_size
         return max(scale for scale in (1, 2, 4, 8) if scale == 1 or scale * needed <= shorter)
 
-    def _prepare(self, source: Source, box: Box | None, rng: np.random.Generator | None) -> np.ndarray:
-        """Return the pixels after all steps except normalisation. box: the random crop, or None."""
+    def _prepare(self, source: Source, box: Box | None, rng: np.random.Generator | None) -> Image.Image:
+        """Return the image after all steps except normalisation. box: the random crop, or None."""
         if self.channels == 1:
             source = source._replace(image=source.image.convert("L"))
         resampling = Image.Resampling[self.interpolation.upper()]
@@ -157,8 +160,7 @@ class Transform:
             image = centre_crop(source, self.image_size, self.crop_fraction, resampling)
         else:
             image = source.resized(box or (0, 0, *source.size), (self.image_size, self.image_size), resampling)
-        pixels = np.asarray(image if rng is None else self.augment(image, rng))
-        return pixels.reshape(self.image_size, self.image_size, self.channels)
+        return image if rng is None else self.augment(image, rng)
 
     def augment(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         """Return an augmented copy of a resized image."""
@@ -179,11 +181,13 @@ class Transform:
         return image
 
     def normalise(self, pixels: np.ndarray) -> np.ndarray:
-        """Return (pixels / 255 - mean) / std, as float32 (N, channels, S, S). pixels: uint8 (N, S, S, channels)."""
+        """Return (pixels / 255 - mean) / std, as float32 (N, channels, S, S). pixels: uint8 (N, channels, S, S)."""
         mean, std = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (self.mean, self.std))
-        images = np.divide(pixels.transpose(0, 3, 1, 2), np.float32(255), order="C")
-        images -= mean
-        images /= std
+        images = np.empty(pixels.shape, np.float32)
+        for image, planes in zip(images, pixels, strict=True):  # an image stays in the cache, and a batch does not
+            np.divide(planes, np.float32(255), out=image)
+            image -= mean
+            image /= std
         return images
 
 

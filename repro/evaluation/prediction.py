@@ -43,8 +43,8 @@ def predict_images(classifier: Classifier, backend: str, images: Iterable[Image]
     Raises ReproError if the network computes NaN or infinity.
     """
     transform = classifier.transform
-    pixels = map(transform.pixels, images)
-    return predict_batches(classifier, backend, (transform.normalise(np.stack(batch)) for batch in _batches(pixels)))
+    planes = (transform.pixels(image).transpose(2, 0, 1) for image in images)
+    return predict_batches(classifier, backend, (transform.normalise(np.stack(batch)) for batch in _batches(planes)))
 
 
 def predict_batches(classifier: Classifier, backend: str, batches: Iterable[np.ndarray]) -> np.ndarray:
