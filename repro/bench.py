@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repro.choices import DEVICES, PRECISIONS
+from repro.choices import DECODINGS, DEVICES, PRECISIONS
 from repro.cli import command_name, run_command
 from repro.errors import ReproError
 
@@ -36,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     command = commands.add_parser("data", help="images per second of the loader, beside torchvision's and decoding")
     command.add_argument("--data", required=True, metavar="DATA", help="a data set, as for repro.run")
     command.add_argument("--workers", type=whole, default=0, metavar="N", help="processes that load (default: 0)")
+    command.add_argument("--decode", choices=DECODINGS, default="exact", help="of ours, as for repro.run")
     add_sizes(command, batch_size=64)
     add_outputs(command, rounds=5)
     command.set_defaults(measure=data, backend="torch")
@@ -161,8 +162,8 @@ def data(arguments: argparse.Namespace) -> Iterator[Comparison]:
     from repro.benchmarks.data import measure_data
 
     return measure_data(
-        arguments.data, print, workers=arguments.workers, image_size=arguments.image_size,
-        batch_size=arguments.batch_size, rounds=arguments.rounds,
+        arguments.data, print, workers=arguments.workers, decode=arguments.decode,
+        image_size=arguments.image_size, batch_size=arguments.batch_size, rounds=arguments.rounds,
     )  # fmt: skip
 
 

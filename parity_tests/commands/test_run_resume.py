@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from parity_tests.support.image_folders import write_photos
 from parity_tests.support.made_up import QUICK, SoftmaxRegression, metrics
 from parity_tests.support.runs import assert_equal_runs, assert_refused, stop_at
 from repro.cli import run_command
+from repro.data import fast_resize
 from repro.errors import ReproError
 from repro.run import main
 from repro.training.run_writer import RunFolder
@@ -200,6 +202,32 @@ def test_a_changed_value_or_other_images_cannot_be_resumed() -> None:
     assert_refused(main, ["--resume", "--out", "a"], "photos does not hold the images that a was trained on")
     Path("a/last/checkpoint.safetensors").unlink()
     assert_refused(main, ["--resume", "--out", "a"], "no such file: a/last/checkpoint.safetensors")
+
+
+def test_a_run_is_resumed_with_the_package_that_resized_its_images(monkeypatch) -> None:
+    fast = [*QUICK, "--decode", "fast", "--epochs", "2", "--out"]
+    main([*fast, "whole"])
+    stop_at(monkeypatch, 7, lambda trainer: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        main([*fast, "a"])
+    shutil.copytree("a", "b")
+    main(["--resume", "--out", "a"])
+    assert_equal_runs("whole", "a")
+    checkpoint = Path("b/last/checkpoint.safetensors")
+    arrays, metadata = safetensors_file.load(checkpoint)
+    progress = json.loads(metadata["progress"])
+    del progress["resizer"]  # as in runs whose images Pillow resized
+    for recorded, resizer, remedy in (
+        ({"resizer": "cykooz-resizer 3.0"}, "cykooz-resizer 3.0", "install cykooz-resizer 3.0"),
+        ({}, "Pillow", "start a new run"),
+    ):
+        safetensors_file.save(checkpoint, arrays, metadata | {"progress": json.dumps(progress | recorded)})
+        message = f"the images of b were resized with {resizer}, and would now be with cykooz-resizer .*; {remedy}"
+        assert_refused(main, ["--resume", "--out", "b"], message)
+    fast_resize._package.cache_clear()
+    monkeypatch.setitem(sys.modules, "cykooz_resizer", None)
+    assert_refused(main, [*fast, "c"], "decode fast needs the package cykooz-resizer")
+    assert not Path("c").exists()
 
 
 def test_partial_files_of_a_killed_run_are_removed() -> None:

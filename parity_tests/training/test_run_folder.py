@@ -51,6 +51,7 @@ def test_a_checkpoint_is_loaded(tmp_path: Path) -> None:
         {**PROGRESS, "history": [dict.fromkeys(run_folder.METRICS, "1")]},
         {**PROGRESS, "images": None},
         {**PROGRESS, "digest": 3},
+        {**PROGRESS, "resizer": 4},
         {**PROGRESS, "more": 3},
     ],
 )

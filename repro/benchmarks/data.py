@@ -23,7 +23,7 @@ MOST_IMAGES = 512  # of a round; each round reads the same ones
 
 
 def measure_data(
-    data: str, log: Log, *, workers: int, image_size: int, batch_size: int, rounds: int
+    data: str, log: Log, *, workers: int, decode: str, image_size: int, batch_size: int, rounds: int
 ) -> Iterator[Comparison]:
     """Yield the images per second that each loader crops at random, flips and normalises, and that are decoded only.
 
@@ -32,15 +32,16 @@ def measure_data(
     """
     source = data if data == "digits" else str(Path(data).resolve())  # the process is in another folder
     rates, note = in_process(
-        "torch", "repro.benchmarks.data:compare_loaders", source, workers, image_size, batch_size, rounds
+        "torch", "repro.benchmarks.data:compare_loaders", source, workers, image_size, batch_size, rounds, decode
     )
     if note:
         log(note)
-    yield Comparison(f"{Path(data).name}, {workers} workers", "images/s", rates)
+    how = "" if decode == "exact" else f", {decode}"
+    yield Comparison(f"{Path(data).name}, {workers} workers{how}", "images/s", rates)
 
 
 def compare_loaders(
-    data: str, workers: int, image_size: int, batch_size: int, rounds: int
+    data: str, workers: int, image_size: int, batch_size: int, rounds: int, decode: str = "exact"
 ) -> tuple[dict[str, list[float]], str]:
     """Return the images per second of each round by loader, and why there is no peer, or "".
 
@@ -48,7 +49,7 @@ def compare_loaders(
     """
     dataset = sample(open_dataset(data), batch_size)
     images = len(dataset.train)
-    transform = Transform(image_size=image_size, resize="crop", flip=0.5)
+    transform = Transform(image_size=image_size, resize="crop", flip=0.5, decode=decode)
     note = ""
     with ExitStack() as stack:
         loader = stack.enter_context(Loader(dataset, batch_size=batch_size, workers=workers))
@@ -65,9 +66,9 @@ def compare_loaders(
         if workers:
             pool = stack.enter_context(ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")))
             parts = np.array_split(np.arange(images), images // batch_size)
-            tasks["decoding alone"] = lambda: consume(pool.map(decode, [dataset.train] * len(parts), parts))
+            tasks["decoding alone"] = lambda: consume(pool.map(decode_only, [dataset.train] * len(parts), parts))
         else:
-            tasks["decoding alone"] = lambda: decode(dataset.train, range(images))
+            tasks["decoding alone"] = lambda: decode_only(dataset.train, range(images))
         seconds = in_turn({name: timed(task) for name, task in tasks.items()}, rounds)
     return {name: [images / value for value in values] for name, values in seconds.items()}, note
 
@@ -102,8 +103,8 @@ def link(dataset: Dataset, folder: Path) -> None:
         path.symlink_to((root / name).resolve())
 
 
-def decode(subset: Subset, indices: Sequence[int]) -> None:
-    """Decode images to RGB."""
+def decode_only(subset: Subset, indices: Sequence[int]) -> None:
+    """Decode images to RGB, in full."""
     for index in indices:
         subset.image(int(index))
 

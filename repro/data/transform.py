@@ -13,6 +13,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from repro.choices import CHANNELS, DECODINGS, INTERPOLATIONS, RANGES, RESIZES, check_range
 from repro.data import rand_augment
 from repro.data.decode import Divisor
+from repro.data.fast_resize import fast_resize, resizer_version
 from repro.errors import ReproError
 
 Box = tuple[int, int, int, int]
@@ -33,7 +34,8 @@ class Source(NamedTuple):
 
     image: Image.Image
     size: tuple[int, int]  # width and height of the original
-    scale: int  # divisor of the original's sides, of which the quotients are rounded up
+    scale: int = 1  # divisor of the original's sides, of which the quotients are rounded up
+    is_fast: bool = False  # resize by fast_resize instead of Pillow
 
     def resized(self, box: Box, size: tuple[int, int], resampling: Image.Resampling) -> Image.Image:
         """Return a box of the original, resized to this width and height, as if the box were the whole image."""
@@ -41,7 +43,8 @@ class Source(NamedTuple):
         outer = left, top, -(-box[2] // self.scale), -(-box[3] // self.scale)
         image = self.image if outer == (0, 0, *self.image.size) else self.image.crop(outer)
         x, y, right, bottom = (edge / self.scale for edge in box)
-        return image.resize(size, resampling, box=(x - left, y - top, right - left, bottom - top))
+        resize = fast_resize if self.is_fast else Image.Image.resize
+        return resize(image, size, resampling, (x - left, y - top, right - left, bottom - top))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +61,9 @@ class Transform:
     centre. All resizing is antialiased.
 
     decode "fast": `load` decodes a JPEG in the smallest size, of 1, 1/2, 1/4 and 1/8, from which resizing does not
-    enlarge it. The random choices are those of "exact", and the pixels nearly so.
+    enlarge it, and resizes by fast_resize. The random choices are those of "exact", and the pixels nearly so.
 
-    Raises ReproError for values out of range.
+    Raises ReproError for values out of range, and for "fast" if the package that resizes is not installed.
     """
 
     image_size: int  # height and width in pixels
@@ -100,6 +103,7 @@ class Transform:
             raise ReproError(f"interpolation must be {' or '.join(INTERPOLATIONS)}, not {self.interpolation!r}")
         if self.decode not in DECODINGS:
             raise ReproError(f"decode must be {' or '.join(DECODINGS)}, not {self.decode!r}")
+        _ = self.resizer  # raises if it is missing
         if self.channels not in CHANNELS:
             raise ReproError(f"channels must be 3 (RGB) or 1 (grey), not {self.channels!r}")
         in_range = all(m in RANGES["mean"] for m in self.mean) and all(s in RANGES["std"] for s in self.std)
@@ -109,6 +113,11 @@ class Transform:
                 f"mean and std must be {count} each, for pixels scaled to 0..1, not {self.mean} and {self.std}; "
                 "divide values for pixels of 0..255 by 255"
             )
+
+    @property
+    def resizer(self) -> str:
+        """Return the package that resizes and its version, on which the bits depend; "" for Pillow."""
+        return resizer_version() if self.decode == "fast" else ""
 
     def load(
         self, read: Callable[[Divisor | None], Image.Image], rng: np.random.Generator | None = None
@@ -120,6 +129,7 @@ class Transform:
         """
         size = box = None
         scale = 1
+        is_fast = self.decode == "fast"
 
         def divisor(width: int, height: int) -> int:
             nonlocal size, box, scale
@@ -127,10 +137,10 @@ class Transform:
             scale = self._divisor(size, box)
             return scale
 
-        image = read(divisor if self.decode == "fast" else None)
+        image = read(divisor if is_fast else None)
         if size is None:  # nothing was divided
             size, box = image.size, self._draw_box(*image.size, rng)
-        return self._prepare(Source(image, size, scale), box, rng)
+        return self._prepare(Source(image, size, scale, is_fast), box, rng)
 
     def pixels(self, image: Image.Image, rng: np.random.Generator | None = None) -> np.ndarray:
         """Return the pixels of an RGB image after all steps except normalisation, as uint8 (S, S, channels).
@@ -186,8 +196,8 @@ class Transform:
         images = np.empty(pixels.shape, np.float32)
         for image, planes in zip(images, pixels, strict=True):  # an image stays in the cache, and a batch does not
             np.divide(planes, np.float32(255), out=image)
-            image -= mean
-            image /= std
+            np.subtract(image, mean, out=image)
+            np.divide(image, std, out=image)
         return images
 
 

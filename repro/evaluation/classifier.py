@@ -78,7 +78,8 @@ def read_classifier(path: str | Path, run: Path | None = None, settings: Mapping
     if channels != spec.in_channels:
         raise ReproError(f"{path} takes images of {spec.in_channels} channels, not {channels}")
     known |= {name: values_per_channel(known[name], channels) for name in ("mean", "std")}
-    transform = Transform(**{name: known[name] for name in PREPARATION if name in known})
+    # images are decoded exactly, whichever way the network was trained; this needs no further package
+    transform = Transform(**{name: known[name] for name in PREPARATION if name in known and name != "decode"})
     spec.trace(transform.image_size)  # raises ReproError for a size that is too small; not every framework would
     return Classifier(spec, weights, classes, transform, metadata)
 

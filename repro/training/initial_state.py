@@ -10,6 +10,7 @@ from repro.errors import ReproError
 from repro.published.source import locate_weights
 from repro.specs import Spec
 from repro.training.recipe import Recipe
+from repro.training.resolve import build_transform
 from repro.training.run_folder import LAST, TrainingProgress, load
 from repro.weights.init import initialise
 from repro.weights.porting import read_weights
@@ -18,10 +19,21 @@ from repro.weights.porting import read_weights
 def initial_state(
     recipe: Recipe, spec: Spec, dataset: Dataset, path: Path, *, resume: bool
 ) -> tuple[TrainingProgress, Arrays, Arrays]:
-    """Return the progress, the canonical weights and the optimizer state with which training starts or resumes."""
-    if resume:
-        return load(path / LAST, spec, dataset)
-    return TrainingProgress(dataset.digest), initial_weights(recipe, spec), {}
+    """Return the progress, the canonical weights and the optimizer state with which training starts or resumes.
+
+    Raises ReproError for a checkpoint that does not fit, or whose images were resized by another package than now.
+    """
+    resizer = build_transform(recipe).resizer
+    if not resume:
+        return TrainingProgress(dataset.digest, resizer=resizer), initial_weights(recipe, spec), {}
+    progress, weights, state = load(path / LAST, spec, dataset)
+    if progress.resizer != resizer:
+        remedy = f"install {progress.resizer}" if progress.resizer else "start a new run"
+        raise ReproError(
+            f"the images of {path} were resized with {progress.resizer or 'Pillow'}, and would now be with "
+            f"{resizer or 'Pillow'}, which changes them slightly; {remedy}"
+        )
+    return progress, weights, state
 
 
 def initial_weights(recipe: Recipe, spec: Spec) -> Arrays:

@@ -118,8 +118,8 @@ class Recipe:
     interpolation: str = recipe_field("data", one_of(*INTERPOLATIONS), "method of resizing", "bilinear")
     decode: str = recipe_field(
         "data", one_of(*DECODINGS),
-        "exact: decode JPEG files in full; fast: decode large ones in the smallest size that suffices, which changes "
-        "pixels slightly", "exact",
+        "exact: decode JPEG files in full; fast: decode large ones in the smallest size that suffices, and resize with "
+        "cykooz-resizer, which changes pixels slightly", "exact",
     )  # fmt: skip
     mean: tuple[float, ...] = recipe_field(
         "data", per_channel(RANGES["mean"]),

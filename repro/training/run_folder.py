@@ -58,6 +58,7 @@ class TrainingProgress:
     images: int = 0  # number of images trained on, in all epochs
     seconds: float = 0.0  # time spent on training, without validation
     partial: PartialEpoch = PartialEpoch()  # the epoch after the last finished one
+    resizer: str = ""  # Transform.resizer
 
     @property
     def epoch(self) -> int:
@@ -126,7 +127,9 @@ def parse_progress(metadata: Mapping[str, str], path: Path) -> TrainingProgress:
         numbers = [progress.images, progress.seconds, *(row[key] for row in progress.history for key in METRICS)]
         numbers += [partial.step, partial.seconds, *partial.dropout_calls.values()]
         numbers += [number for images, loss, top1, top5 in partial.meters for number in (images, loss, top1, top5)]
-        if not isinstance(progress.digest, str) or not all(isinstance(value, (int, float)) for value in numbers):
+        if not all(isinstance(value, str) for value in (progress.digest, progress.resizer)):
+            raise ValueError
+        if not all(isinstance(value, (int, float)) for value in numbers):
             raise ValueError
         return progress
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
