@@ -28,3 +28,12 @@ def test_graphs_follow_the_weights(
     assert result["on a GPU"]
     assert result["device"] == "cpu"
     assert result["left behind"] == []
+
+
+@pytest.mark.slow
+def test_graphs_of_all_families(run_program: Callable[..., Any], require_backend: Callable[[str], None]) -> None:
+    """No operator of oneDNN writes beyond its memory, as its padding of channels did, which ended the process."""
+    require_backend("paddle")
+    errors = run_program("paddle", "inference:errors_of_graphs", 64)
+    assert len(errors) > 8
+    assert max(errors.values()) < 1e-4, errors

@@ -86,3 +86,30 @@ def predictions(model: str, height: int, width: int) -> dict[str, object]:
         "left behind": [str(path) for path in [*temporary.rglob("*"), translated] if path.exists()],
         "device": paddle.get_device(),
     }  # fmt: skip
+
+
+def errors_of_graphs(size: int) -> dict[str, float]:
+    """The errors of the graphs of a small network of each family, and of one whose shortcuts are padded by channels.
+
+    They are relative to the largest eager logit.
+    """
+    import paddle
+
+    from backends.paddle import create_model, inference, load_weights
+    from repro.specs import smallest_variants
+
+    specs = [spec for name in smallest_variants() if (spec := find_spec(name, num_classes=5)).params < 30_000_000]
+    specs.append(find_spec("resnet110_cifar", num_classes=5, depth=8))
+    errors = {}
+    for number, spec in enumerate(specs):
+        model = create_model(spec)
+        load_weights(model, random_weights(spec, number))
+        model.eval()
+        images = random_images((3, spec.in_channels, size, size), number).astype(np.float32)
+        infer = inference.Inference(model)
+        for _ in range(3):  # memory that an operator has overwritten may show later
+            logits = infer(images)["logits"]
+        with paddle.no_grad():
+            expected = model(paddle.to_tensor(images)).numpy()
+        errors[spec.name] = float(np.abs(logits - expected).max() / np.abs(expected).max())
+    return errors

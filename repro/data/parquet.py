@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -116,7 +115,9 @@ def _copied(file: Path) -> Rows:
         reason = f"cannot write {base.parent}: {error.strerror}"
         raise ReproError(f"{reason}; set XDG_CACHE_HOME to another folder") from error
     with lock:
-        with suppress(OSError):  # a file system without locks: every process copies then
+        with suppress(ImportError, OSError):  # Windows or a file system without locks: every process copies then
+            import fcntl
+
             fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed or the process ends
         if rows := _copied_before(base, key):  # by the process that held the lock
             return rows

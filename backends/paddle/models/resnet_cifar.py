@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
@@ -45,7 +46,8 @@ class PadChannels(nn.Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.sample(x)
-        return F.pad(x, [0, 0, 0, self.extra, 0, 0, 0, 0])
+        # not padding, since that of oneDNN, by channels, writes beyond its memory; new channels are never more than old
+        return paddle.concat([x, paddle.zeros_like(x[:, : self.extra])], axis=1)
 
 
 class Addition(nn.Layer):
