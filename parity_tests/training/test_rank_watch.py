@@ -172,6 +172,7 @@ def test_a_lost_rank_ends_the_run(backend: str, event: str, tmp_path: Path) -> N
     text = output.read_text(errors="replace")
     trouble = {"SIGKILL": "has died", "SIGSTOP": "is stopped"}[event]
     line = f"rank 1 (process {ranks[1]}) {trouble}; the run ends; go on with --resume --out {out}\n"
-    # torchrun ends rank 0 a tenth of a second after another has died, and names the dead one itself
-    assert line in text or ((backend, event) == ("torch", "SIGKILL") and f"exitcode  : -9 (pid: {ranks[1]})" in text)
+    # the engine or the launcher may end rank 0 within a tenth of a second, and the launcher then names the dead one
+    named = {"torch": f"exitcode  : -9 (pid: {ranks[1]})", "paddle": "Container rank 1 status failed"}
+    assert line in text or (event == "SIGKILL" and named.get(backend, line) in text)
     assert "Traceback" not in text or backend != "paddle"  # torchrun and msrun end with one of their own
