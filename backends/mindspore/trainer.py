@@ -106,11 +106,12 @@ class Trainer:
         self.statistics = [tensors[name] for name in NAMES.native_statistics(model.spec.weights, frozen)]
         if settings.precision == "float16":
             self.network = amp.auto_mixed_precision(model, "O2", mindspore.float16)  # normalisation stays float32
-        self.evaluation = Evaluation(self.network, compiled=settings.compiled)
+        self.is_compiled = settings.compiled is not False  # eager mode pays off for less than tens of steps
+        self.evaluation = Evaluation(self.network, compiled=self.is_compiled)
         self.settings = settings
         canonical = {NAMES.name(name, model.spec.weights[name]): name for name in settings.trained_shapes(model.spec)}
         trained = [parameter for parameter in model.trainable_params() if parameter.name in canonical]
-        self.flat = FlatWeights(trained, compiled=settings.compiled)
+        self.flat = FlatWeights(trained, compiled=self.is_compiled)
         self.names = [canonical[parameter.name] for parameter in self.flat.parameters]
         self.optimizer = create_optimizer([parameter.shape for parameter in self.flat.parameters], settings)
         self.ema = None if settings.ema_decay is None else zeros("ema", sum(self.flat.sizes))
@@ -129,7 +130,7 @@ class Trainer:
 
     @property
     def _mode(self) -> int:
-        return mindspore.GRAPH_MODE if self.settings.compiled else mindspore.PYNATIVE_MODE
+        return mindspore.GRAPH_MODE if self.is_compiled else mindspore.PYNATIVE_MODE
 
     def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
         """Make one training step. Returns the mean cross-entropy and the logits before the update."""
@@ -144,9 +145,9 @@ class Trainer:
 
     def _run(self, cell: nn.Cell, images: np.ndarray, targets: np.ndarray) -> list[np.ndarray]:
         """Run a step or its first half in training mode."""
-        if self.settings.compiled:
+        if self.is_compiled:
             draw_dropout_masks(self.model, images)
-        hooks = [] if self.settings.compiled else dropout_hooks(self.model)
+        hooks = [] if self.is_compiled else dropout_hooks(self.model)
         with execution_mode(self._mode, hooks):
             cell.set_train(True)
             for norm in self.frozen_norms:

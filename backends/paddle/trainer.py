@@ -57,6 +57,8 @@ class Trainer:
                 f"precision is {settings.precision}: Paddle has only float32 and float64 convolutions on the CPU; "
                 "leave precision out, or train with torch or mindspore"
             )
+        if settings.compiled:  # on a CPU, its static graphs take as long as eager mode
+            raise ReproError("compiled is true: this backend of Paddle trains in eager mode only; leave compiled out")
         self.model = model
         self.settings = settings
         weights = model.spec.weights

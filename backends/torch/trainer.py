@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch._dynamo.exc import TorchDynamoException  # the optimizers import this package, too
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
@@ -20,6 +21,7 @@ from backends.torch.optimizers import SLOTS, create_optimizer
 from backends.torch.processes import all_reduce_sum_in_place, ordered_sum
 from backends.torch.sync_norm import synchronise_norms
 from repro.arrays import Arrays
+from repro.errors import ReproError, first_line
 from repro.interface import TrainSettings
 from repro.interface.loss_scale import LossScale
 from repro.interface.parts import split_batch, tree_sum
@@ -44,13 +46,16 @@ class Trainer:
         # on a CPU, convolutions are faster where the channels of a pixel lie side by side
         self.layout = torch.channels_last if on_cpu(model) else torch.contiguous_format
         model.to(memory_format=self.layout)
-        self.network = model
-        if settings.world_size > 1 and settings.deterministic_shards is None:
+        self.network = torch.compile(model) if settings.compiled else model
+        self.is_averaged = settings.world_size > 1 and settings.deterministic_shards is None
+        if self.is_averaged:
             # averages gradients while others are still computed. Running statistics are averaged here, not broadcast; a
             # search for unused weights keeps the order of sums, which would change after the first step of a process
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # broadcast_buffers has a new name
-                self.network = DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=True)
+                self.network = DistributedDataParallel(
+                    self.network, broadcast_buffers=False, find_unused_parameters=True
+                )
         is_fused = settings.fused_evaluation if settings.precision == "float32" else False
         self.evaluation = Evaluation(model, is_fused=is_fused)
         self.optimizer = create_optimizer(list(self.parameters.values()), settings)
@@ -67,7 +72,7 @@ class Trainer:
         self.model.train()
         for norm in self.frozen_norms:
             norm.eval()
-        if self.network is not self.model:
+        if self.is_averaged:
             loss, logits = self._backward_on_all_ranks(images, targets)
         elif self.settings.in_parts:
             loss, logits = self._backward_in_order(images, targets)
@@ -79,8 +84,14 @@ class Trainer:
         return loss.item(), logits.numpy(force=True)
 
     def _backward(self, images: np.ndarray, targets: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Add the scaled gradients to what the parameters hold. Returns the mean cross-entropy and the logits."""
-        logits = self._logits(self.network, images)
+        """Add the scaled gradients to what the parameters hold. Returns the mean cross-entropy and the logits.
+
+        Raises ReproError where PyTorch cannot compile the network, as without a C++ compiler.
+        """
+        try:
+            logits = self._logits(self.network, images)
+        except TorchDynamoException as error:
+            raise ReproError(f"torch.compile fails ({first_line(error)}); leave compiled out") from error
         loss = self._cross_entropy(logits, targets)
         (loss if self.loss_scale is None else loss * self.loss_scale.scale).backward()
         return loss.detach(), logits.detach()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 Run = Callable[..., Any]
 
 
@@ -26,3 +28,30 @@ def test_mindspore_refuses_dropout_that_draws_by_itself(
     require_backend("mindspore")
     error = run_program("mindspore", "trainer_edges:mindspore_refuses_its_own_dropout")
     assert "is nn.Dropout, which draws its own random numbers in a compiled step" in error
+
+
+@pytest.mark.slow
+def test_torch_compiles_a_network_with_dropout(run_program: Run, require_backend: Callable[[str], None]) -> None:
+    require_backend("torch")
+    first, second = run_program("torch", "trainer_edges:torch_compiles")
+    # normalisation of four maps of one pixel lets rounding grow; other dropped values would change a third
+    assert 0 < first < 1e-4
+    assert second < 0.01
+
+
+@pytest.mark.slow
+def test_a_missing_compiler_is_named(
+    run_program: Run, require_backend: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_backend("torch")
+    monkeypatch.setenv("CXX", "/nowhere/g++")
+    monkeypatch.setenv("TORCHINDUCTOR_FORCE_DISABLE_CACHES", "1")
+    error = run_program("torch", "trainer_edges:error_of_compiled_step", "torch")
+    assert error.startswith("torch.compile fails (") and error.endswith("); leave compiled out")
+    assert "No working C++ compiler found" in error and "\n" not in error
+
+
+def test_paddle_refuses_to_compile(run_program: Run, require_backend: Callable[[str], None]) -> None:
+    require_backend("paddle")
+    error = run_program("paddle", "trainer_edges:error_of_compiled_step", "paddle")
+    assert error.startswith("compiled is true: this backend of Paddle trains in eager mode only")

@@ -44,3 +44,33 @@ def mindspore_refuses_its_own_dropout() -> str:
     except ReproError as error:
         return str(error)
     return ""
+
+
+def torch_compiles() -> list[float]:
+    """The relative differences of the logits of two compiled steps with dropout from those of eager steps."""
+    from backends.torch import create_model, create_trainer, set_dropout_source
+    from repro.interface.dropout_source import SeededDropout
+    from repro.weights.init import random_weights
+
+    logits: list[list[np.ndarray]] = []
+    images = np.random.default_rng(0).standard_normal((4, 3, 32, 32), np.float32)
+    for compiled in (None, True):
+        model = create_model("shufflenet_v1_g1_x0_25", num_classes=10, dropout=0.5)
+        set_dropout_source(model, SeededDropout(0))
+        trainer = create_trainer(model, TrainSettings(compiled=compiled))
+        trainer.load_weights(random_weights(model.spec, 0))
+        logits.append([trainer.step(images, np.arange(4), 1e-3)[1] for _ in range(2)])
+    return [float(np.abs(a - b).max() / np.abs(a).max()) for a, b in zip(*logits, strict=True)]
+
+
+def error_of_compiled_step(backend: str) -> str:
+    """The error of a compiled step, or of its trainer."""
+    from repro.interface.discovery import load_backend
+
+    package = load_backend(backend)
+    try:
+        trainer = package.create_trainer(package.create_model("shufflenet_v1_g1_x0_25"), TrainSettings(compiled=True))
+        trainer.step(np.zeros((2, 3, 32, 32), np.float32), np.zeros(2, np.int64), 0.0)
+    except ReproError as error:
+        return str(error)
+    return ""

@@ -83,7 +83,7 @@ class TrainSettings:
     accumulate: int = 1
     deterministic_shards: int | None = None
     fused_evaluation: bool | None = None  # Trainer.predict by fewer, larger operators; None: where it pays off
-    compiled: bool = True  # MindSpore: compile the step as a graph, with equal results; pays off after tens of steps
+    compiled: bool | None = None  # run the network as a compiled graph; None: MindSpore does, with equal results
 
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS:

@@ -44,6 +44,7 @@ class Mode:
 MODES = {
     "torch:channels_last": Mode("torch", {"fused_evaluation": False}),
     "torch:fused": Mode("torch", {"fused_evaluation": True}, INFERENCE_RUNGS),
+    "torch:compiled": Mode("torch", {"compiled": True}, (2, 4)),
     "torch:bfloat16": Mode("torch", {"precision": "bfloat16"}),
     "torch:float16": Mode("torch", {"precision": "float16"}),
     "paddle:inference": Mode("paddle", {"fused_evaluation": True}, INFERENCE_RUNGS),

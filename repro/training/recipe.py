@@ -252,6 +252,10 @@ class Recipe:
     precision: str = recipe_field(
         "optimisation", one_of(*PRECISIONS), "number format of convolutions and matrix products", "float32"
     )
+    compiled: bool | None = recipe_field(
+        "optimisation", boolean(), "train with a compiled graph (torch: torch.compile)", None,
+        default_text="with MindSpore only",
+    )  # fmt: skip
     device: str = recipe_field("run", one_of(*DEVICES), "device that computes", "cpu")
     seed: int = recipe_field(
         "run", number(Range(0, 2**31 - 1, integer=True)),
