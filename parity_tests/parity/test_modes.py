@@ -59,7 +59,8 @@ def test_modes_are_numbered_in_the_table() -> None:
     ("names", "rungs"),
     [
         (["torch:bfloat16", "paddle:inference"], [1]),
-        pytest.param(list(MODES), [1, 2, 4], marks=pytest.mark.slow),
+        # torch:compiled takes minutes to compile beside other tests; test_trainer_edges.py holds it to eager mode
+        ([name for name in MODES if name != "torch:compiled"], [1, 2, 4]),
     ],
 )
 def test_modes_agree(
