@@ -25,14 +25,14 @@ def draws_from_source(module: Any) -> bool:
 def set_dropout_source(model: Any, source: DropoutSource) -> None:
     """Let dropout and drop-path layers, in training, drop where source(name, shape) is below their rate."""
     names = {module: name for name, module in model.named_modules()}
-    draw = torch.compiler.disable(source)  # a compiled network calls back for numbers
+    model.draw_dropout = source  # an attribute, so that the trainer can keep torch.compile from tracing it
 
     def drop(layer: Any, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
         (x,) = inputs
         rate = layer.rate if isinstance(layer, DropPath) else layer.p
         if not layer.training or not rate:
             return output
-        is_kept = torch.as_tensor(draw(names[layer], _mask_shape(layer, x)) >= rate)
+        is_kept = torch.as_tensor(model.draw_dropout(names[layer], _mask_shape(layer, x)) >= rate)
         if isinstance(layer, ALPHA_DROPOUTS):
             scale, shift = alpha_dropout_map(rate)
             return torch.where(is_kept, x, SELU_LIMIT) * scale + shift

@@ -46,7 +46,11 @@ class Trainer:
         # on a CPU, convolutions are faster where the channels of a pixel lie side by side
         self.layout = torch.channels_last if on_cpu(model) else torch.contiguous_format
         model.to(memory_format=self.layout)
-        self.network = torch.compile(model) if settings.compiled else model
+        self.network = model
+        if settings.compiled:
+            if hasattr(model, "draw_dropout"):
+                model.draw_dropout = torch.compiler.disable(model.draw_dropout)
+            self.network = torch.compile(model)
         self.is_averaged = settings.world_size > 1 and settings.deterministic_shards is None
         if self.is_averaged:
             # averages gradients while others are still computed. Running statistics are averaged here, not broadcast; a

@@ -34,7 +34,7 @@ def test_mindspore_refuses_dropout_that_draws_by_itself(
 def test_torch_compiles_a_network_with_dropout(run_program: Run, require_backend: Callable[[str], None]) -> None:
     require_backend("torch")
     first, second = run_program("torch", "trainer_edges:torch_compiles")
-    # normalisation of four maps of one pixel lets rounding grow; other dropped values would change a third
+    # normalisation lets rounding grow from step to step; other dropped values would change a third
     assert 0 < first < 1e-4
     assert second < 0.01
 

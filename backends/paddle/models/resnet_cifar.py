@@ -46,7 +46,7 @@ class PadChannels(nn.Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.sample(x)
-        # not padding, since that of oneDNN, by channels, writes beyond its memory; new channels are never more than old
+        # F.pad of channels writes beyond its memory in oneDNN's graph. There are no more new channels than old ones
         return paddle.concat([x, paddle.zeros_like(x[:, : self.extra])], axis=1)
 
 
