@@ -127,6 +127,22 @@ def test_leaving_the_watch(child: subprocess.Popen[bytes], monkeypatch: pytest.M
         assert len(watches) == 5
 
 
+def test_an_exception_that_nobody_catches_in_an_engine(child: subprocess.Popen[bytes]) -> None:
+    """C++ ends the process, whose last words name a dead rank if there is one."""
+
+    def terminate() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "parity_tests.programs.rank_watch", str(child.pid)]
+        return subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+
+    ended = terminate()
+    assert (ended.returncode, ended.stderr) == (-signal.SIGABRT, "")
+    child.kill()
+    wait_for("Z", child.pid)
+    ended = terminate()
+    line = f"error: rank 1 (process {child.pid}) has died; the run ends; go on with --resume --out run\n"
+    assert (ended.returncode, ended.stderr) == (1, line)
+
+
 def process_of(rank: int, backend: str, out: Path) -> int:
     """The process id of a rank of the run in this folder."""
     variable = f"{LAUNCHERS[backend].rank_variable}={rank}".encode()
@@ -172,7 +188,7 @@ def test_a_lost_rank_ends_the_run(backend: str, event: str, tmp_path: Path) -> N
     text = output.read_text(errors="replace")
     trouble = {"SIGKILL": "has died", "SIGSTOP": "is stopped"}[event]
     line = f"rank 1 (process {ranks[1]}) {trouble}; the run ends; go on with --resume --out {out}\n"
-    # the engine or the launcher may end rank 0 within a tenth of a second, and the launcher then names the dead one
+    # the launcher may end rank 0 within a tenth of a second, and then names the dead one itself
     named = {"torch": f"exitcode  : -9 (pid: {ranks[1]})", "paddle": "Container rank 1 status failed"}
     assert line in text or (event == "SIGKILL" and named.get(backend, line) in text)
     assert "\nTraceback" not in text or backend != "paddle"  # torchrun and msrun end with one of their own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import signal
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -86,11 +88,10 @@ class Watch(threading.Thread):
         while not self.is_over.wait(INTERVAL):
             if lost := self.look():
                 other, trouble = lost
-                print(f"error: {self.sentence(other, trouble)}", file=sys.stderr, flush=True)
                 if trouble == "is stopped":
                     with suppress(OSError):
                         os.kill(other.process, signal.SIGKILL)  # the launcher would wait for it
-                os._exit(1)  # the main thread may wait in a collective
+                self.end_process(other, trouble)  # the main thread may wait in a collective
 
     def look(self) -> tuple[OtherRank, str] | None:
         """Look at every other rank once, and return one that is lost and its trouble."""
@@ -100,6 +101,11 @@ class Watch(threading.Thread):
             if trouble and self.looks[other] >= LOOKS[trouble]:
                 return other, trouble
         return None
+
+    def end_process(self, other: OtherRank, trouble: str) -> NoReturn:
+        """End this process at once with an error that names another rank and its trouble."""
+        print(f"error: {self.sentence(other, trouble)}", file=sys.stderr, flush=True)
+        os._exit(1)
 
     def sentence(self, other: OtherRank, trouble: str) -> str:
         """Return what became of another rank, and what to do."""
@@ -124,7 +130,8 @@ def watching_ranks(processes: ProcessGroup, path: Path) -> Iterator[None]:
     watch = Watch(find_other_ranks(processes), f"the run ends; go on with --resume --out {run}")
     watch.start()
     try:
-        yield
+        with _naming_at_terminate(watch):
+            yield
         processes.all_reduce_sum(np.zeros(1))  # no rank goes on before all have finished their work
     except Exception as error:
         if not isinstance(error, ReproError) and (other := _dead_rank(watch.others)):
@@ -133,6 +140,29 @@ def watching_ranks(processes: ProcessGroup, path: Path) -> Iterator[None]:
     finally:
         watch.is_over.set()
     processes.all_reduce_sum(np.zeros(1))  # nor ends before the others have stopped watching it
+
+
+@contextmanager
+def _naming_at_terminate(watch: Watch) -> Iterator[None]:
+    """Name a dead rank where C++ would abort, as Paddle's engine does if a connection breaks in its backward pass."""
+
+    @ctypes.CFUNCTYPE(None)
+    def on_terminate() -> None:
+        if other := _dead_rank(watch.others):
+            watch.end_process(other, "has died")
+        os.abort()
+
+    try:
+        set_terminate = ctypes.CDLL("libstdc++.so.6")._ZSt13set_terminatePFvvE
+    except OSError:  # the frameworks were built with another library
+        yield
+        return
+    set_terminate.restype, set_terminate.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    before = set_terminate(on_terminate)
+    try:
+        yield
+    finally:
+        set_terminate(before)
 
 
 def _dead_rank(others: Sequence[OtherRank]) -> OtherRank | None:
