@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,13 @@ from parity_tests.faults.fault import Fault
 from parity_tests.faults.garden import plant, registered
 from repro.errors import ReproError
 from repro.interface import TrainSettings
+from repro.parity import judge
 from repro.parity.__main__ import main
 from repro.parity.console import VerdictTable
 from repro.parity.ladder import run_rungs
 from repro.parity.modes import MODES, columns_on
 from repro.parity.tolerance import FRACTION_BITS, round_to
+from repro.parity.training_rungs import RANKS_STEPS
 from repro.parity.variants import start_workers
 from repro.workers.client import Worker
 
@@ -36,6 +39,7 @@ def test_columns_of_rungs() -> None:
     assert columns_on(1, columns) == columns
     assert columns_on(4, columns) == columns[:2]
     assert columns_on(0, columns) == columns[:1]
+    assert columns_on(6, [*columns, "torch:two_ranks"]) == ["torch", "torch:two_ranks"]
 
 
 @pytest.mark.parametrize(("precision", "step"), [("bfloat16", 2**-7), ("float16", 2**-10)])
@@ -60,7 +64,7 @@ def test_modes_are_numbered_in_the_table() -> None:
     [
         (["torch:bfloat16", "paddle:inference"], [1]),
         # torch:compiled takes minutes to compile beside other tests; test_trainer_edges.py holds it to eager mode
-        ([name for name in MODES if name != "torch:compiled"], [1, 2, 4]),
+        ([name for name, mode in MODES.items() if name != "torch:compiled" and 1 in mode.rungs], [1, 2, 4]),
     ],
 )
 def test_modes_agree(
@@ -82,6 +86,31 @@ def test_modes_agree(
     for mode in modes:
         if MODES[mode].precision != "float32":
             assert (errors[mode] or 0) > 10 * (errors["torch"] or 0), mode
+
+
+@pytest.mark.slow
+def test_two_ranks_train_as_one_process(backend: str, require_backend: Callable[[str], None]) -> None:
+    """Ranks that normalise together equal a process with the whole batch, and others one with its two parts."""
+    require_backend("torch")
+    modes = [f"{backend}:two_ranks", f"{backend}:sync_norm"]
+    with ExitStack() as stack:
+        workers = start_workers(["torch"], stack, modes)
+        _, *records = run_rungs(MODEL, [6], workers)
+    assert [record.backend for record in records] == modes
+    assert [record.sentence for record in records if not record.agrees] == []
+    assert all(len({point[0].partition(":")[0] for point in record.profile}) == RANKS_STEPS for record in records)
+
+
+@pytest.mark.slow
+def test_two_ranks_have_the_reference_of_their_normalisation(
+    monkeypatch: pytest.MonkeyPatch, require_backend: Callable[[str], None]
+) -> None:
+    require_backend("torch")
+    monkeypatch.setattr(judge, "ATTEMPTS", 1)  # each starts the ranks again
+    monkeypatch.setitem(MODES, "torch:two_ranks", replace(MODES["torch:two_ranks"], reference={}))
+    with ExitStack() as stack:
+        _, record = run_rungs(MODEL, [6], start_workers(["torch"], stack, ["torch:two_ranks"]))
+    assert (record.verdict, record.where) == ("diverges", "step 1: loss")
 
 
 @contextmanager

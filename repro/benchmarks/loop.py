@@ -15,11 +15,12 @@ import numpy as np
 from PIL import Image
 
 from repro.benchmarks.measurement import OURS, Comparison
-from repro.benchmarks.process import in_process, run
+from repro.benchmarks.process import in_process
 from repro.interface.discovery import load_backend
 from repro.interface.launch import launch_command
 from repro.interface.peers import load_peers, missing_peer, peer_name
 from repro.workers.client import interpreter
+from repro.workers.command import run
 
 WARM_UP, STEPS = 2, 10  # of each run: those that do not count, and those that do
 CLASSES = 10

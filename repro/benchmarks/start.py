@@ -9,10 +9,10 @@ from pathlib import Path
 
 from repro.benchmarks.loop import observe
 from repro.benchmarks.measurement import OURS, Comparison, in_turn, timed
-from repro.benchmarks.process import run
 from repro.interface.discovery import module_name
 from repro.specs import find_spec
 from repro.workers.client import interpreter
+from repro.workers.command import run
 
 
 def measure_start(backend: str, model: str, *, rounds: int) -> Iterator[Comparison]:

@@ -36,7 +36,8 @@ ROOT = Path(repro.__path__[0])
 ENTRY_POINTS = (
     ROOT / "parity/ladder.py",
     ROOT / "workers/serve.py",
-)  # modules that start the comparison and the worker
+    ROOT / "workers/rank.py",
+)  # modules that start the comparison, the worker and its ranks
 LIBRARY = ROOT / "parity/library.py"  # compares user models, which are not cached; its package imports it
 # Whatever reading a damaged file, or one that this module did not write, may raise
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)

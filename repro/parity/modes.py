@@ -2,7 +2,7 @@
 
 A mode is a backend with settings of its trainer, and a column of the ladder beside the backends. It is compared with
 the same float64 reference on the rungs that it applies to: what it predicts, and if it trains, the forward pass in
-training mode and the gradients.
+training mode and the gradients. Two ranks are a mode, too: they train together on the rung of the trajectory.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from repro.interface.discovery import backend_of
+from repro.interface.processes import LAUNCHERS
 
 INFERENCE_RUNGS = (1,)
 TRAINING_RUNGS = (1, 2, 4)
+RANKS_RUNGS = (6,)
 
 
 @dataclass(frozen=True)
@@ -22,18 +24,26 @@ class Mode:
     """A way to compute.
 
     settings: fields of TrainSettings; rungs: those that it applies to; runtime: what computes the network that the
-    backend exports, where the backend itself does not.
+    backend exports, where the backend itself does not; reference: fields of TrainSettings of the single process that
+    the reference is, where it is to compute the same by other means.
     """
 
     backend: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     rungs: tuple[int, ...] = TRAINING_RUNGS
     runtime: str = ""
+    reference: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_ranks(self) -> bool:
+        """Return whether several ranks train together."""
+        return "world_size" in self.settings
 
     @property
     def request(self) -> dict[str, Any]:
         """The details of the request with which a worker enters the mode."""
-        return {"settings": dict(self.settings), "runtime": self.runtime}
+        launcher = self.backend if self.has_ranks else ""
+        return {"settings": dict(self.settings), "runtime": self.runtime, "launcher": launcher}
 
     @property
     def precision(self) -> str:
@@ -51,6 +61,17 @@ MODES = {
     "mindspore:graph": Mode("mindspore", {"compiled": True}),
     "mindspore:float16": Mode("mindspore", {"precision": "float16"}),
     "onnxruntime": Mode("torch", rungs=INFERENCE_RUNGS, runtime="onnxruntime"),
+    # batch normalisation of a rank sees half of a batch, as in a single process that computes it in two parts
+    **{
+        f"{backend}:two_ranks": Mode(
+            backend, {"world_size": 2, "accumulate": 1}, RANKS_RUNGS, reference={"accumulate": 2}
+        )
+        for backend in LAUNCHERS
+    },
+    **{
+        f"{backend}:sync_norm": Mode(backend, {"world_size": 2, "sync_norm": True}, RANKS_RUNGS)
+        for backend in LAUNCHERS
+    },
 }
 
 

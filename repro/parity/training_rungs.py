@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -12,6 +12,7 @@ from repro.data import Loader, Transform, open_dataset
 from repro.parity.comparison import Verdict
 from repro.parity.forward_rungs import TRAIN_BATCH, TRAINING_FLOAT64_FACTOR, ordered_arrays, train_side
 from repro.parity.judge import ATTEMPTS, GRADIENT_PREFIX, Arrays, Computation, Workers, judge
+from repro.parity.modes import MODES
 from repro.parity.record import Record
 from repro.specs import Spec, find_spec
 from repro.training.schedules import learning_rate
@@ -25,6 +26,7 @@ LOGIT_SPREAD, FAR_LOGIT_SPREAD = 3.0, 100.0
 UPDATE_STEPS = 3  # steps on rung 5, which compares the weights after the first and the last
 UPDATE_NUMBERS = 4096  # made-up gradients of rung 5, repeated over every weight
 TRAJECTORY_STEPS = 5  # steps on rung 6
+RANKS_STEPS, RANKS_BATCH = 20, 16  # steps of several ranks, and images of all of them
 
 # Rung 7: the learning rate of Adam, with which large networks learn digits within a fraction of an epoch, and the
 # number of steps, out of 89 in an epoch, by the MACs of an image. In 30 steps, networks are in the middle of learning,
@@ -135,12 +137,26 @@ def compare_optimizers(spec: Spec, workers: Workers, weights: Arrays, seed: int)
 
 
 def compare_trajectories(spec: Spec, workers: Workers, weights: Arrays, seed: int) -> Iterator[Record]:
-    """Rung 6: losses and weights over a few steps on handwritten digits."""
-    loader = Loader(open_dataset("digits", split="every-fifth", seed=0), batch_size=TRAIN_BATCH, seed=seed)
+    """Rung 6: losses and weights over a few steps on handwritten digits, and over more where several ranks train."""
+    plain = {column: worker for column, worker in workers.items() if column not in MODES}
+    records = list(judge(spec, 6, plain, [_trajectory(spec, seed, TRAJECTORY_STEPS, TRAIN_BATCH)], weights))
+    reference = next(column for column in plain if records[0].reference.startswith(column))
+    for column in workers.keys() - plain.keys():
+        computation = _trajectory(spec, seed, RANKS_STEPS, RANKS_BATCH, MODES[column].reference)
+        pair = {reference: workers[reference], column: workers[column]}
+        records += [record for record in judge(spec, 6, pair, [computation], weights) if record.backend == column]
+    return iter(records)
+
+
+def _trajectory(
+    spec: Spec, seed: int, steps: int, batch_size: int, changes: Mapping[str, Any] | None = None
+) -> Computation:
+    """A training on handwritten digits. changes: of the settings of the trainer."""
+    loader = Loader(open_dataset("digits", split="every-fifth", seed=0), batch_size=batch_size, seed=seed)
     transform = Transform(image_size=train_side(spec))
 
     def make_inputs(attempt: int) -> Arrays:
-        images, labels = zip(*islice(loader.train(attempt, transform), TRAJECTORY_STEPS), strict=True)
+        images, labels = zip(*islice(loader.train(attempt, transform), steps), strict=True)
         channels = np.resize(np.arange(3), spec.in_channels)
         return {"images": np.stack(images)[:, :, channels], "targets": np.stack(labels) % spec.num_classes}
 
@@ -148,17 +164,17 @@ def compare_trajectories(spec: Spec, workers: Workers, weights: Arrays, seed: in
     rate = LEARNING_RATE if has_norms else LEARNING_RATE / 10  # VGG-19 overflows within three larger steps
 
     def compute(workers: Workers, inputs: Arrays, float64: bool, every_module: bool) -> dict[str, Arrays]:
-        settings = _settings(momentum=0.9, weight_decay=WEIGHT_DECAY)
-        rates = [rate] * TRAJECTORY_STEPS
-        after = list(range(1, TRAJECTORY_STEPS + 1)) if every_module else [TRAJECTORY_STEPS]
-        answers = request_all(workers, "train", inputs, settings=settings, rates=rates, after=after, float64=float64)
+        settings = _settings(momentum=0.9, weight_decay=WEIGHT_DECAY, **(changes or {}))
+        after = list(range(1, steps + 1)) if every_module else [steps]
+        answers = request_all(
+            workers, "train", inputs, settings=settings, rates=[rate] * steps, after=after, float64=float64
+        )
         return {
             backend: {name: array for name, array in arrays.items() if name.startswith("step ")}
             for backend, arrays in ordered_arrays(answers).items()
         }
 
-    computation = Computation("", make_inputs, "images", compute, TRAINING_FLOAT64_FACTOR)
-    return judge(spec, 6, workers, [computation], weights)
+    return Computation("", make_inputs, "images", compute, TRAINING_FLOAT64_FACTOR)
 
 
 def compare_outcomes(spec: Spec, workers: Workers, weights: Arrays, seed: int) -> Iterator[Record]:

@@ -16,11 +16,14 @@ from repro.interface.contract import DropoutSource
 from repro.interface.dropout_source import SeededDropout
 from repro.interface.loss_scale import LossScale
 from repro.interface.onnx_graph import exported_logits
+from repro.interface.processes import SINGLE_PROCESS, ProcessGroup
 from repro.specs import STATISTICS, find_spec
 from repro.weights.truncate import corner, sample, truncated_spec
 from repro.weights.weight_pairs import Pair, convert
 from repro.weights.whole_numbers import magnitudes, whole_weights
 from repro.workers.client import LARGE_MODEL_PARAMS
+from repro.workers.model_inputs import as_float, model_inputs
+from repro.workers.ranks import train_by_ranks
 from repro.workers.script import run_script
 from repro.workers.user_code import rename_result
 from repro.workers.whole_number_feed import WholeNumberFeed
@@ -39,8 +42,9 @@ class ModelSession:
     None where the framework cannot compute in float64.
     """
 
-    def __init__(self, backend: Backend):
-        self.backend = backend
+    def __init__(self, backend: Backend, processes: ProcessGroup = SINGLE_PROCESS):
+        """processes: the ranks that train together, of which this process is one."""
+        self.backend, self.processes = backend, processes
         self.build: Callable[[], Any] = lambda: None
         self.models: dict[tuple[bool, bool], Any] = {}  # (float64, truncated) -> model
         self.float64_works = True  # until it is seen to fail
@@ -53,6 +57,8 @@ class ModelSession:
         self.shared_names: dict[str, str] = {}  # a user model's own name of a module -> the shared name
         self.mode: dict[str, Any] | None = None  # settings of every trainer, which then computes the forward pass too
         self.runtime = ""  # "onnxruntime" where that computes the forward pass
+        self.launcher = ""  # the backend whose launcher starts the ranks of a mode with several
+        self.creation: dict[str, Any] = {}  # the details of create_model
         self.shared_results: set[str] = set()  # the results of `forward` that all user models have
 
     def create_model(
@@ -68,16 +74,20 @@ class ModelSession:
         seed: of dropout and drop path, which drop the same values in every backend; spec_changes: fields of the spec
         to replace.
         """
+        self.creation = {"name": name, "options": options, "seed": seed, "spec_changes": spec_changes}
         spec = replace(find_spec(name, **options), **(spec_changes or {}))
         self.build = lambda: self.backend.create_model(spec)
-        self.initial_weights, self.dropout = arrays, SeededDropout(seed)
+        self.initial_weights, self.dropout = arrays, SeededDropout(seed, self.processes)
         self.dropout_source, self.pairs = self.dropout, []
         self.backend.load_weights(self._rebuild(), arrays)
         return None, {}
 
-    def use_mode(self, arrays: Arrays, settings: dict[str, Any], runtime: str) -> Answer:
-        """Compute by a trainer with these settings, or by a runtime, from now on, and nothing in float64."""
-        self.mode, self.runtime = settings, runtime
+    def use_mode(self, arrays: Arrays, settings: dict[str, Any], runtime: str = "", launcher: str = "") -> Answer:
+        """Compute by a trainer with these settings, or by a runtime, from now on, and nothing in float64.
+
+        Several ranks train where `world_size` is among the settings; the backend `launcher` starts them.
+        """
+        self.mode, self.runtime, self.launcher = settings, runtime, launcher
         return None, {}
 
     def run_script(self, arrays: Arrays, script: str) -> Answer:
@@ -197,6 +207,8 @@ class ModelSession:
         of the optimizer's state after the last step; and where there are "val_images" (V, C, H, W), their "logits" in
         evaluation mode after the last step. Weights and states of more than SAMPLE_SIZE elements are sampled.
         """
+        if self.launcher and self.processes.world_size == 1:
+            return self._train_by_ranks(arrays, float64=float64, settings=settings, rates=rates, after=after)
         trainer = self._trainer(settings, float64=float64, changes=self._changes(arrays))
         if trainer is None:
             return None, {}
@@ -214,6 +226,15 @@ class ModelSession:
             val_images = as_float(arrays["val_images"], float64=float64)
             batches_of_images = np.split(val_images, range(PREDICT_BATCH, len(val_images), PREDICT_BATCH))
             results["logits"] = np.concatenate([trainer.predict(images) for images in batches_of_images])
+        return list(results), results
+
+    def _train_by_ranks(self, arrays: Arrays, *, float64: bool, **details: Any) -> Answer:
+        """The answer of `train`, by the ranks of the mode."""
+        if float64:
+            return None, {}
+        module = getattr(self.backend, "__name__", "")
+        call = {"module": module, "mode": self.mode, "model": self.creation, "train": details}
+        results = train_by_ranks(self.launcher, call, self.initial_weights, arrays)
         return list(results), results
 
     def update(
@@ -279,6 +300,7 @@ class ModelSession:
 
     def _initialise(self, model: Any, changes: Mapping[str, np.ndarray] | None = None) -> None:
         """Load the initial weights, with changes of some, into a model, and start the draws of dropout again."""
+        self.dropout.parts = 1
         self.dropout.begin_epoch(0)
         initial = self.initial_weights | dict(changes or {})
         shapes = {name: weight.shape for name, weight in model.spec.weights.items()}
@@ -293,22 +315,8 @@ class ModelSession:
         if model is None:
             return None
         in_mode = self._settings(settings)
+        self.dropout.parts = in_mode.parts
         trainer = self.backend.create_trainer(model, in_mode)
         if in_mode.scales_loss:  # by less at first, since a step that overflows has no gradients to compare
             trainer.load_state(trainer.state() | LossScale(1024.0).state())
         return trainer
-
-
-def model_inputs(arrays: Arrays, *, float64: bool) -> np.ndarray | list[np.ndarray]:
-    """The inputs of a model among the arrays of a request, those with fractions in the precision of the model."""
-    names = [name for name in arrays if name == "images" or name.startswith("input ")]
-    inputs = [
-        as_float(arrays[name], float64=float64) if arrays[name].dtype.kind == "f" else np.array(arrays[name])
-        for name in sorted(names, key=lambda name: (name != "images", len(name), name))
-    ]
-    return inputs[0] if len(inputs) == 1 else inputs
-
-
-def as_float(array: np.ndarray, *, float64: bool) -> np.ndarray:
-    """A copy in the precision of the model. Arrays that were read from a file are read-only."""
-    return array.astype(np.float64 if float64 else np.float32)

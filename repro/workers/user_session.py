@@ -13,7 +13,8 @@ from repro.specs import STATISTICS
 from repro.weights.truncate import sample
 from repro.weights.weight_pairs import Pair, neutral_value, unpaired
 from repro.workers.client import LARGE_MODEL_PARAMS
-from repro.workers.model_session import Answer, ModelSession, as_float, model_inputs
+from repro.workers.model_inputs import as_float, model_inputs
+from repro.workers.model_session import Answer, ModelSession
 from repro.workers.repetition import first_difference
 from repro.workers.user_code import load_factory, rename_result
 
