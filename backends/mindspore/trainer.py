@@ -22,6 +22,7 @@ from backends.mindspore.sync_norm import synchronise_norms
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.interface import TrainSettings
+from repro.interface.contract import StepResult
 from repro.interface.loss_scale import LossScale
 from repro.interface.parts import split_batch, tree_sum
 
@@ -133,15 +134,20 @@ class Trainer:
         return mindspore.GRAPH_MODE if self.is_compiled else mindspore.PYNATIVE_MODE
 
     def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
-        """Make one training step. Returns the mean cross-entropy and the logits before the update."""
+        """Make one training step, and return the mean cross-entropy and the logits before the update."""
+        return self.start_step(images, targets, lr)()
+
+    def start_step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> StepResult:
+        """Start a training step. The result waits for the mean cross-entropy and the logits before the update."""
         if self.settings.computes_gradients_first:
-            return self._step_in_two(images, targets, lr)
+            result = self._step_in_two(images, targets, lr)
+            return lambda: result
         self.update_cell.prepare(lr, self.steps)
         loss, logits = self._run(self.step_cell, images, targets)
         self.steps += 1
         if self.settings.world_size > 1:
             self._all_reduce_statistics()
-        return float(loss), logits
+        return lambda: (float(loss), logits)
 
     def _run(self, cell: nn.Cell, images: np.ndarray, targets: np.ndarray) -> list[np.ndarray]:
         """Run a step or its first half in training mode."""

@@ -19,6 +19,7 @@ from backends.paddle.sync_norm import synchronise_norms
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.interface import TrainSettings
+from repro.interface.contract import StepResult
 from repro.interface.parts import split_batch, tree_sum
 
 
@@ -91,7 +92,11 @@ class Trainer:
         self.ema = {name: parameter.detach().clone() for name, parameter in averaged.items()}
 
     def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
-        """Make one training step. Returns the mean cross-entropy and the logits before the update."""
+        """Make one training step, and return the mean cross-entropy and the logits before the update."""
+        return self.start_step(images, targets, lr)()
+
+    def start_step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> StepResult:
+        """Start a training step. The result waits for the mean cross-entropy and the logits before the update."""
         self.model.train()
         for norm in self.frozen_norms:
             norm.eval()
@@ -102,7 +107,7 @@ class Trainer:
         else:
             loss, logits = self._backward(images, targets)
         self._update(lr)
-        return float(loss), logits.numpy()
+        return lambda: (float(loss), logits.numpy())
 
     def _backward(self, images: np.ndarray, targets: np.ndarray) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Add the gradients to what the parameters hold. Returns the mean cross-entropy and the logits."""

@@ -1,10 +1,11 @@
-"""The device of a process, and data-parallel training by torch.distributed."""
+"""The device of a process, copies to it and from it, and data-parallel training by torch.distributed."""
 
 from __future__ import annotations
 
 import atexit
 import os
 import time
+from functools import cache
 
 import numpy as np
 import torch
@@ -25,6 +26,45 @@ def use_device(device: str) -> str:
         torch.cuda.set_device(gpu)  # NCCL uses the current device; fails here where there is no GPU
         torch.set_default_device(gpu)
     return str(torch.get_default_device())
+
+
+def upload(array: np.ndarray) -> torch.Tensor:
+    """Return an array on the default device. A GPU copies it while it computes the step before."""
+    device = torch.get_default_device()
+    if device.type != "cuda":
+        return torch.as_tensor(array)
+    computing, copying = torch.cuda.current_stream(), copy_stream()
+    with torch.cuda.stream(copying):
+        tensor = torch.as_tensor(array, device="cpu").pin_memory().to(device, non_blocking=True)
+    computing.wait_stream(copying)
+    tensor.record_stream(computing)
+    return tensor
+
+
+@cache
+def copy_stream() -> torch.cuda.Stream:
+    """Return the stream in which a GPU copies batches."""
+    return torch.cuda.Stream()
+
+
+class Download:
+    """The loss and the logits of a step, which a GPU copies to pinned memory once it has computed them."""
+
+    def __init__(self, loss: torch.Tensor, logits: torch.Tensor):
+        self.loss, self.logits = loss, logits
+        if logits.is_cuda:
+            self.loss, self.logits = (
+                torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
+                for tensor in (loss, logits)
+            )
+            self.is_done = torch.cuda.Event()
+            self.is_done.record()
+
+    def __call__(self) -> tuple[float, np.ndarray]:
+        """Return both once they are there."""
+        if hasattr(self, "is_done"):
+            self.is_done.synchronize()
+        return self.loss.item(), self.logits.numpy(force=True)
 
 
 def init_distributed() -> None:

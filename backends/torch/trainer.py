@@ -18,11 +18,12 @@ from backends.torch.introspection import forward
 from backends.torch.model import export_weights, load_weights, native_tensors
 from backends.torch.native_weights import NAMES
 from backends.torch.optimizers import SLOTS, create_optimizer
-from backends.torch.processes import all_reduce_sum_in_place, ordered_sum
+from backends.torch.processes import Download, all_reduce_sum_in_place, ordered_sum, upload
 from backends.torch.sync_norm import synchronise_norms
 from repro.arrays import Arrays
 from repro.errors import ReproError, first_line
 from repro.interface import TrainSettings
+from repro.interface.contract import StepResult
 from repro.interface.loss_scale import LossScale
 from repro.interface.parts import split_batch, tree_sum
 
@@ -72,7 +73,11 @@ class Trainer:
         self.ema = {name: parameter.detach().clone() for name, parameter in averaged.items()}
 
     def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
-        """Make one training step. Returns the mean cross-entropy and the logits before the update."""
+        """Make one training step, and return the mean cross-entropy and the logits before the update."""
+        return self.start_step(images, targets, lr)()
+
+    def start_step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> StepResult:
+        """Start a training step. The result waits for the mean cross-entropy and the logits before the update."""
         self.model.train()
         for norm in self.frozen_norms:
             norm.eval()
@@ -85,7 +90,7 @@ class Trainer:
         if self.loss_scale is not None:
             self._divide_gradients(self.loss_scale.scale)
         self._update(lr)
-        return loss.item(), logits.numpy(force=True)
+        return Download(loss, logits)
 
     def _backward(self, images: np.ndarray, targets: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Add the scaled gradients to what the parameters hold. Returns the mean cross-entropy and the logits.
@@ -155,7 +160,7 @@ class Trainer:
 
     def _logits(self, network: Any, images: np.ndarray) -> torch.Tensor:
         """Run a network in the precision of the settings. Returns float32 logits."""
-        tensor = torch.as_tensor(images).contiguous(memory_format=self.layout)
+        tensor = upload(images).contiguous(memory_format=self.layout)
         if self.settings.precision == "float32":
             return network(tensor)
         with self._autocast():
@@ -166,7 +171,7 @@ class Trainer:
         return torch.autocast(torch.get_default_device().type, precision, enabled=precision != torch.float32)
 
     def _cross_entropy(self, logits: torch.Tensor, targets: np.ndarray) -> torch.Tensor:
-        return F.cross_entropy(logits, torch.as_tensor(targets), label_smoothing=self.settings.label_smoothing)
+        return F.cross_entropy(logits, upload(targets), label_smoothing=self.settings.label_smoothing)
 
     def loss(self, logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the mean cross-entropy, and its gradient with respect to the logits."""

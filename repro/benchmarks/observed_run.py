@@ -14,6 +14,7 @@ import numpy as np
 
 from repro.data import Batch, loader
 from repro.interface import Trainer
+from repro.interface.contract import StepResult
 from repro.interface.processes import ProcessGroup
 from repro.training import loop
 from repro.training.meters import Meter
@@ -45,17 +46,17 @@ class Observer:
         **named: Any,
     ) -> Meter:  # fmt: skip
         """Train an epoch whose batches and steps are timed."""
-        step = trainer.step
+        start_step = trainer.start_step
 
-        def timed_step(images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
+        def timed_step(images: np.ndarray, targets: np.ndarray, lr: float) -> StepResult:
             start = time.perf_counter()
-            result = step(images, targets, lr)
+            result = start_step(images, targets, lr)()
             self.step.append(time.perf_counter() - start)
             if len(self.step) == self.steps:
                 self.finish(processes)
-            return result
+            return lambda: result
 
-        trainer.step = timed_step  # type: ignore[method-assign]
+        trainer.start_step = timed_step  # type: ignore[method-assign]
         return self.train_epoch(trainer, self.timed(batches), rates, epoch, processes, **named)
 
     def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:

@@ -42,16 +42,23 @@ class Feed(Protocol):
         """The array of the same shape and dtype that takes the place of the result of this name."""
 
 
+StepResult = Callable[[], "tuple[float, np.ndarray]"]  # the mean cross-entropy of a step, and its logits
+
+
 class Trainer(Protocol):
     """A model with its optimizer."""
 
-    def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
-        """Make one training step with labels, or with soft targets as mixup yields them.
+    def start_step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> StepResult:
+        """Start one training step with labels, or with soft targets as mixup yields them.
 
-        Returns the mean cross-entropy and the logits, both computed before the update. With several processes every
-        rank calls it with its slice of the batch, and the loss is the mean over all ranks. Raises ReproError where
-        gradients overflow float16 even without a loss scale.
+        Returns a function that waits for the step's mean cross-entropy and logits, both computed before the update. A
+        device that computes by itself may be given the next step before. With several processes every rank calls it
+        with its slice of the batch, and the loss is the mean over all ranks. Raises ReproError where gradients overflow
+        float16 even without a loss scale.
         """
+
+    def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
+        """Make one training step, and return its mean cross-entropy and logits; see `start_step`."""
 
     def loss(self, logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
         """The mean cross-entropy of a step, and its gradient with respect to the logits."""

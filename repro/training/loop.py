@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ import numpy as np
 from repro.data import Batch, Loader
 from repro.errors import ReproError
 from repro.interface import Trainer
+from repro.interface.contract import StepResult
 from repro.interface.dropout_source import SeededDropout
 from repro.interface.processes import SINGLE_PROCESS, ProcessGroup
 from repro.training import console
@@ -112,12 +114,11 @@ def run_epoch(run: Run, trainer: Trainer, ema_trainer: Trainer | None, current: 
     run.drops.begin_epoch(epoch, partial.dropout_calls)
     batches = loader.train(epoch - 1, build_transform(current), build_mixing(current), start=partial.step)
 
-    def after_step(step: int, meter: Meter) -> None:
-        if run.schedule.is_due(step, run.processes):
-            meters, seconds = meter.gathered(run.processes), time.perf_counter() - start
-            run.folder.wait()  # until then, the progress is what is saved: Ctrl-C prints it
-            progress.partial = PartialEpoch(step, meters, run.drops.steps, seconds)
-            run.folder.write_checkpoint(recipe, progress, trainer)
+    def save(step: int, meter: Meter) -> None:
+        meters, seconds = meter.gathered(run.processes), time.perf_counter() - start
+        run.folder.wait()  # until then, the progress is what is saved: Ctrl-C prints it
+        progress.partial = PartialEpoch(step, meters, run.drops.steps, seconds)
+        run.folder.write_checkpoint(recipe, progress, trainer)
 
     try:
         train = train_epoch(
@@ -127,7 +128,8 @@ def run_epoch(run: Run, trainer: Trainer, ema_trainer: Trainer | None, current: 
             epoch,
             run.processes,
             partial=partial,
-            after_step=after_step,
+            is_due=lambda step: run.schedule.is_due(step, run.processes),
+            save=save,
         )
         training_end = time.perf_counter()
         if ema_trainer:
@@ -154,7 +156,7 @@ def run_epoch(run: Run, trainer: Trainer, ema_trainer: Trainer | None, current: 
         "lr": rates[0],
         "seconds": round(time.perf_counter() - start, 3),
     }
-    run.folder.wait()  # see after_step
+    run.folder.wait()  # see save
     progress.history.append(row)
     progress.images += train.images
     progress.seconds += training_end - start
@@ -170,11 +172,13 @@ def train_epoch(
     processes: ProcessGroup,
     *,
     partial: PartialEpoch,
-    after_step: Callable[[int, Meter], object],
+    is_due: Callable[[int], bool],
+    save: Callable[[int, Meter], object],
 ) -> Meter:
     """Make one training step per batch, and return the mean loss and the accuracies over all ranks.
 
-    Loss and logits are those before the update. With mixed labels, the label of the larger weight counts for accuracy.
+    The result of a step is asked for when the next one has started, so that a device is never without work. Loss and
+    logits are those before the update. With mixed labels, the label of the larger weight counts for accuracy.
     Raises Diverged if a loss is not finite.
 
     Args:
@@ -184,16 +188,29 @@ def train_epoch(
         epoch: The epoch, counted from 1, for errors.
         processes: The processes that train together.
         partial: The steps of the epoch that are finished.
-        after_step: Called with the number of finished steps and the meter of this rank.
+        is_due: Called with the number of finished steps, and returns whether to save.
+        save: Called with the number of finished steps and the meter of this rank.
     """
     meter = Meter.restored(partial.meters, processes)
-    remaining = zip(batches, rates[partial.step :], strict=True)
-    for step, ((images, targets), lr) in enumerate(remaining, partial.step + 1):
-        loss, logits = trainer.step(images, targets, lr)
+    started: deque[tuple[int, np.ndarray, StepResult]] = deque()
+
+    def finish_step() -> None:
+        step, targets, result = started.popleft()
+        loss, logits = result()
         if not math.isfinite(loss):
             raise Diverged(f"the loss became {loss} at step {step} of epoch {epoch}", step)
         meter.add(loss, logits, targets if targets.ndim == 1 else targets.argmax(1))
-        after_step(step, meter)
+
+    remaining = zip(batches, rates[partial.step :], strict=True)
+    for step, ((images, targets), lr) in enumerate(remaining, partial.step + 1):
+        started.append((step, targets, trainer.start_step(images, targets, lr)))
+        if len(started) > 1:
+            finish_step()
+        if is_due(step):
+            finish_step()
+            save(step, meter)
+    while started:
+        finish_step()
     return meter.all_reduced(processes)
 
 
