@@ -25,6 +25,7 @@ from repro.weights import safetensors_file
 from repro.weights.init import initialise
 
 ALL = tuple(range(8))  # the images of a batch
+REDUCED_PRECISIONS = {"torch": ("float16", "bfloat16"), "paddle": (), "mindspore": ("float16",)}  # on a CPU
 
 
 class Runs:
@@ -103,5 +104,5 @@ def synchronised() -> None:
     runs.train("parts", smooth, replace(eager, accumulate=2), 20, in_parts, lr=0.02)
     runs.train("frozen", smooth, replace(eager, train_only="stages.1"), 3, lr=0.02)
     runs.train("separate", smooth, replace(eager, sync_norm=False), 20, lr=0.02)
-    if runs.name != "paddle":  # which has no float16
-        runs.train("float16", smooth, replace(eager, precision="float16"), 3, lr=0.02)
+    for precision in REDUCED_PRECISIONS[runs.name]:
+        runs.train(precision, smooth, replace(eager, precision=precision), 3, lr=0.02)
