@@ -108,7 +108,8 @@ class Trainer:
         if settings.precision == "float16":
             self.network = amp.auto_mixed_precision(model, "O2", mindspore.float16)  # normalisation stays float32
         self.is_compiled = settings.compiled is not False  # eager mode pays off for less than tens of steps
-        self.evaluation = Evaluation(self.network, compiled=self.is_compiled)
+        is_fused = settings.fused_evaluation is not False and settings.precision == "float32"
+        self.evaluation = Evaluation(self.network, compiled=self.is_compiled, is_fused=is_fused)
         self.settings = settings
         canonical = {NAMES.name(name, model.spec.weights[name]): name for name in settings.trained_shapes(model.spec)}
         trained = [parameter for parameter in model.trainable_params() if parameter.name in canonical]
@@ -151,6 +152,7 @@ class Trainer:
 
     def _run(self, cell: nn.Cell, images: np.ndarray, targets: np.ndarray) -> list[np.ndarray]:
         """Run a step or its first half in training mode."""
+        self.evaluation.forget_weights()
         if self.is_compiled:
             draw_dropout_masks(self.model, images)
         hooks = [] if self.is_compiled else dropout_hooks(self.model)
@@ -210,6 +212,7 @@ class Trainer:
 
     def _update(self, gradient: np.ndarray, lr: float) -> None:
         """Clip the gradients, one vector, and update weights and EMA."""
+        self.evaluation.forget_weights()
         # running statistics, which the forward pass has updated, stay updated in a skipped step, as with GradScaler
         if self.loss_scale is not None and not self.loss_scale.update(bool(np.isfinite(gradient).all())):
             return
@@ -233,6 +236,7 @@ class Trainer:
     def load_weights(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Load canonical weights. The EMA restarts from them."""
         load_weights(self.model, arrays)
+        self.evaluation.forget_weights()
         self._reset_ema()
 
     def ema_weights(self) -> Arrays:

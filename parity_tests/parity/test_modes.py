@@ -133,6 +133,7 @@ def faulty_mode(mode: str, fault: Fault) -> Iterator[dict[str, Worker]]:
             "model.stages[1][1].expand.norm.eps = 9.0",
             "stages.1.1.expand (after stages.1.1.shuffle) (64x64)",
         ),
+        ("mindspore:fused", "", "model.stages[1][1].expand.norm.eps = 9.0", "stages.1.1.expand.norm (64x64)"),
         ("torch:bfloat16", "stages.1.1.expand.norm", "target.eps = 9.0", "stages.1.1.expand.norm (64x64)"),
     ],
 )

@@ -126,7 +126,7 @@ def cores_of_threads() -> dict[str, Any]:
     model.classifier.register_forward_hook(lambda *_: inside.append(_core_sets()))
     forward(model, images)
     after_forward = _core_sets()
-    trainer = create_trainer(model, TrainSettings(compiled=False))
+    trainer = create_trainer(model, TrainSettings(compiled=False, fused_evaluation=False))  # predicts by this model
     trainer.step(images, labels, 0.1)
     trainer.predict(images)
     return {"before": before, "after forward": after_forward, "after training": _core_sets(), "inside": inside}

@@ -58,7 +58,8 @@ MODES = {
     "torch:bfloat16": Mode("torch", {"precision": "bfloat16"}),
     "torch:float16": Mode("torch", {"precision": "float16"}),
     "paddle:inference": Mode("paddle", {"fused_evaluation": True}, INFERENCE_RUNGS),
-    "mindspore:graph": Mode("mindspore", {"compiled": True}),
+    "mindspore:graph": Mode("mindspore", {"compiled": True, "fused_evaluation": False}),
+    "mindspore:fused": Mode("mindspore", {"fused_evaluation": True}, INFERENCE_RUNGS),
     "mindspore:float16": Mode("mindspore", {"precision": "float16"}),
     "onnxruntime": Mode("torch", rungs=INFERENCE_RUNGS, runtime="onnxruntime"),
     # batch normalisation of a rank sees half of a batch, as in a single process that computes it in two parts
