@@ -1,17 +1,18 @@
-"""The update of the weights: the optimizers of repro.interface.TrainSettings, on all weights as one vector.
+"""The update of the weights: the optimizers of repro.interface.TrainSettings.
 
-Of MindSpore's own optimizers, only momentum follows PyTorch's formula; and operations for each weight take long to
-compile, and to call in eager mode.
+Of MindSpore's own optimizers, only plain momentum follows PyTorch's formula. The others treat the weights as one vector:
+operations for each weight take long to compile, and to call in eager mode.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import mindspore
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, mint, nn, ops
+from mindspore.ops.functional import partial
 
 from backends.mindspore.processes import AllReduceMean
 from repro.interface import TrainSettings
@@ -19,10 +20,11 @@ from repro.interface import TrainSettings
 ROW = 4096  # elements that deterministic_sum adds one after the other
 
 
-def create_optimizer(shapes: Sequence[tuple[int, ...]], settings: TrainSettings) -> Optimizer:
-    """Return the optimizer of the settings. shapes: those of the weights, in their order in the flat vector."""
+def create_optimizer(weights: FlatWeights, settings: TrainSettings) -> Optimizer:
+    """Return the optimizer of these weights by the settings."""
     optimizers = {"adam": Adam, "adamw": Adam, "rmsprop": RMSProp, "rmsprop_tf": RMSProp}
-    return optimizers.get(settings.optimizer, SGD)(shapes, settings)
+    sgd = Momentum if settings.momentum and not settings.nesterov else SGD
+    return optimizers.get(settings.optimizer, sgd)(weights, settings)
 
 
 class FlatWeights(nn.Cell):
@@ -37,6 +39,10 @@ class FlatWeights(nn.Cell):
 
     def construct(self, arrays: tuple[Tensor, ...]) -> Tensor:
         return ops.cat(self.map(flatten, arrays))
+
+    def read_after(self, *events: Any) -> Tensor:
+        """Return the parameters as one vector, as they are after these values have been computed."""
+        return ops.cat(self.map(flatten, ops.depend(self.parameters, events)))
 
     def write(self, vector: Tensor) -> tuple[Tensor, ...]:
         """Assign the pieces of a vector to the parameters."""
@@ -69,20 +75,33 @@ def filled(name: str, value: float, *shape: int) -> Parameter:
 
 
 class Optimizer(nn.Cell):
-    """An optimizer of TrainSettings. It maps flat weights and gradients to the flat weights after the step."""
+    """An optimizer of TrainSettings. `updated` maps flat weights and gradients to the flat weights after the step."""
 
-    def __init__(self, shapes: Sequence[tuple[int, ...]], settings: TrainSettings):
+    def __init__(self, weights: FlatWeights, settings: TrainSettings):
         super().__init__(auto_prefix=False)
-        sizes = [math.prod(shape) for shape in shapes]
-        self.slots = {slot: filled(slot, settings.initial_value(slot), sum(sizes)) for slot in settings.slots}
+        self.weights = weights
+        self.slots = {slot: self.create_slot(slot, settings.initial_value(slot)) for slot in settings.slots}
         self.velocity = self.slots.get("velocity")
         self.momentum, self.eps = settings.momentum, settings.eps
         self.has_decay = settings.weight_decay > 0
+        self.decays = tuple(settings.decay(parameter.shape) for parameter in weights.parameters)
         self.weight_decay: float | np.ndarray = settings.weight_decay  # a vector where some weights have none
         if settings.spare_bias_and_norm:
-            self.weight_decay = np.repeat([settings.decay(shape) for shape in shapes], sizes)
+            self.weight_decay = np.repeat(self.decays, weights.sizes)
         self.decay = Parameter(Tensor(self.weight_decay, mindspore.float32), name="decay", requires_grad=False)
         self.lr = zeros("lr")
+
+    def create_slot(self, name: str, value: float) -> Any:
+        """Return a slot whose elements have the value that they have before the first step."""
+        return filled(name, value, sum(self.weights.sizes))
+
+    def slot_vector(self, name: str) -> np.ndarray:
+        """Return a copy of a slot, in the order of the flat weights."""
+        return self.slots[name].asnumpy().copy()
+
+    def load_slot(self, name: str, vector: np.ndarray) -> None:
+        """Load a slot from what `slot_vector` returns."""
+        self.slots[name].set_data(Tensor(vector))
 
     def prepare(self, lr: float, steps: int) -> None:
         """Set the scalars that the next step depends on. steps: the number of steps before it."""
@@ -96,25 +115,66 @@ class Optimizer(nn.Cell):
         """Return the updated velocity, or `g` itself without momentum."""
         return g if self.velocity is None else ops.assign(self.velocity, self.momentum * self.velocity + g)
 
+    def construct(self, gradient: Tensor) -> tuple[Tensor, ...]:
+        """Update the weights, and return what the update depends on."""
+        return self.weights.write(self.updated(self.weights.read_after(gradient), gradient))
+
 
 class SGD(Optimizer):
-    """SGD with momentum, optionally Nesterov's."""
+    """SGD without momentum, or with Nesterov's, which MindSpore's own operator does not compute on a CPU."""
 
-    def __init__(self, shapes: Sequence[tuple[int, ...]], settings: TrainSettings):
-        super().__init__(shapes, settings)
+    def __init__(self, weights: FlatWeights, settings: TrainSettings):
+        super().__init__(weights, settings)
         self.nesterov = settings.nesterov
 
-    def construct(self, weight: Tensor, g: Tensor) -> Tensor:
+    def updated(self, weight: Tensor, g: Tensor) -> Tensor:
         g = self.add_decay(g, weight)
         velocity = self.accumulate(g)
         return weight - self.lr * (g + self.momentum * velocity if self.nesterov else velocity)
 
 
+class Momentum(Optimizer):
+    """SGD with momentum, by MindSpore's own operator for each weight, which reads and writes every element once."""
+
+    operator = ops.ApplyMomentum()
+
+    def create_slot(self, name: str, value: float) -> ParameterTuple:
+        """Return a slot in pieces, one for each weight."""
+        pieces = enumerate(self.weights.parameters)
+        return ParameterTuple(filled(f"{name}.{number}", value, *weight.shape) for number, weight in pieces)
+
+    def slot_vector(self, name: str) -> np.ndarray:
+        """Return a copy of a slot, in the order of the flat weights."""
+        return np.concatenate([piece.asnumpy().ravel() for piece in self.slots[name]])
+
+    def load_slot(self, name: str, vector: np.ndarray) -> None:
+        """Load a slot from what `slot_vector` returns."""
+        for piece, values in zip(self.slots[name], np.split(vector, np.cumsum(self.weights.sizes)[:-1]), strict=True):
+            piece.set_data(Tensor(values.reshape(piece.shape)))
+
+    def construct(self, gradient: Tensor) -> tuple[Tensor, ...]:
+        """Update the weights, and return what the update depends on."""
+        update = partial(apply_momentum, self.operator, self.lr, self.momentum)
+        pieces = mint.split(gradient, self.weights.sizes)
+        return self.weights.map(update, self.weights.parameters, self.slots["velocity"], pieces, self.decays)
+
+
+def apply_momentum(
+    operator: ops.ApplyMomentum, lr: Tensor, momentum: float, weight: Parameter, velocity: Parameter, values: Tensor,
+    decay: float,
+) -> Tensor:  # fmt: skip
+    """Update a weight and its velocity by the values of its gradient."""
+    g = ops.reshape(values, weight.shape)
+    if decay:
+        g = g + decay * weight
+    return operator(weight, velocity, lr, g, momentum)
+
+
 class Adam(Optimizer):
     """Adam and AdamW."""
 
-    def __init__(self, shapes: Sequence[tuple[int, ...]], settings: TrainSettings):
-        super().__init__(shapes, settings)
+    def __init__(self, weights: FlatWeights, settings: TrainSettings):
+        super().__init__(weights, settings)
         self.betas = settings.betas
         self.one_minus_betas = (1 - self.betas[0], 1 - self.betas[1])  # the compiler would subtract in float32
         self.decoupled = settings.optimizer == "adamw"
@@ -129,7 +189,7 @@ class Adam(Optimizer):
         self.correction.set_data(Tensor((1 - beta2 ** (steps + 1)) ** 0.5, mindspore.float32))
         self.shrinkage.set_data(Tensor(1 - lr * self.weight_decay, mindspore.float32))
 
-    def construct(self, weight: Tensor, g: Tensor) -> Tensor:
+    def updated(self, weight: Tensor, g: Tensor) -> Tensor:
         (beta1, beta2), (one_minus_beta1, one_minus_beta2) = self.betas, self.one_minus_betas
         if not self.decoupled:
             g = self.add_decay(g, weight)
@@ -142,13 +202,13 @@ class Adam(Optimizer):
 class RMSProp(Optimizer):
     """PyTorch's RMSProp, and TensorFlow's."""
 
-    def __init__(self, shapes: Sequence[tuple[int, ...]], settings: TrainSettings):
-        super().__init__(shapes, settings)
+    def __init__(self, weights: FlatWeights, settings: TrainSettings):
+        super().__init__(weights, settings)
         self.tensorflow = settings.optimizer == "rmsprop_tf"
         self.square = self.slots["square"]
         self.alpha, self.one_minus_alpha = settings.alpha, 1 - settings.alpha
 
-    def construct(self, weight: Tensor, g: Tensor) -> Tensor:
+    def updated(self, weight: Tensor, g: Tensor) -> Tensor:
         g = self.add_decay(g, weight)
         square = ops.assign(self.square, self.alpha * self.square + self.one_minus_alpha * g * g)
         if self.tensorflow:
@@ -159,9 +219,9 @@ class RMSProp(Optimizer):
 class Update(nn.Cell):
     """All-reduce (unless this was done before), clipping, optimizer and EMA, on all weights as one vector."""
 
-    def __init__(self, weights: FlatWeights, optimizer: Optimizer, settings: TrainSettings, ema: Parameter | None):
+    def __init__(self, optimizer: Optimizer, settings: TrainSettings, ema: Parameter | None):
         super().__init__(auto_prefix=False)
-        self.weights, self.optimizer, self.ema = weights, optimizer, ema
+        self.optimizer, self.ema = optimizer, ema
         self.settings, self.ema_weight = settings, zeros("ema_weight")
         self.clip_norm = settings.clip_norm
         is_reduced = settings.computes_gradients_first or settings.world_size == 1
@@ -184,10 +244,11 @@ class Update(nn.Cell):
         if self.clip_norm is not None:  # ops.clip_by_global_norm lacks the 1e-6 of TrainSettings
             norm = ops.sqrt(deterministic_sum(gradient * gradient))
             gradient = gradient * ops.minimum(self.clip_norm / (norm + 1e-6), 1.0)
-        weight = self.optimizer(self.weights(ops.depend(self.weights.parameters, gradient)), gradient)
+        updates = self.optimizer(gradient)
         if self.ema is not None:
+            weight = self.optimizer.weights.read_after(updates)
             loss = ops.depend(loss, ops.assign(self.ema, self.ema + self.ema_weight * (weight - self.ema)))
-        return ops.depend(loss, self.weights.write(weight))
+        return ops.depend(loss, updates)
 
 
 def deterministic_sum(vector: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 
 import mindspore
 import numpy as np
-from mindspore import Parameter, Tensor, amp, nn, ops
+from mindspore import Tensor, amp, nn, ops
 
 from backends.mindspore.dropout import draw_dropout_masks, dropout_hooks
 from backends.mindspore.inference import Evaluation
@@ -115,11 +115,11 @@ class Trainer:
         trained = [parameter for parameter in model.trainable_params() if parameter.name in canonical]
         self.flat = FlatWeights(trained, compiled=self.is_compiled)
         self.names = [canonical[parameter.name] for parameter in self.flat.parameters]
-        self.optimizer = create_optimizer([parameter.shape for parameter in self.flat.parameters], settings)
+        self.optimizer = create_optimizer(self.flat, settings)
         self.ema = None if settings.ema_decay is None else zeros("ema", sum(self.flat.sizes))
         self._reset_ema()
         self.cross_entropy = CrossEntropy(float(settings.label_smoothing))
-        self.update_cell = Update(self.flat, self.optimizer, settings, self.ema)
+        self.update_cell = Update(self.optimizer, settings, self.ema)
         self.loss_scale = LossScale() if settings.scales_loss else None
         self.gradients_cell = Gradients(self.network, self.cross_entropy, self.flat, scales_loss=settings.scales_loss)
         self.step_cell = Step(self.gradients_cell, self.update_cell)
@@ -241,25 +241,19 @@ class Trainer:
 
     def ema_weights(self) -> Arrays:
         """Return the canonical weights with the EMA in place of every trained one; {} without an EMA."""
-        return {} if self.ema is None else self.weights() | self._by_name(self.ema)
+        return {} if self.ema is None else self.weights() | self._by_name(self.ema.asnumpy().copy())
 
-    def _state_vectors(self) -> dict[str, Parameter]:
-        """Return the flat vectors of the optimizer's slots and of the EMA."""
-        return self.optimizer.slots | ({} if self.ema is None else {"ema": self.ema})
-
-    def _by_name(self, vector: Parameter) -> Arrays:
-        """Return copies of a flat vector's pieces under the names of the weights, in their shapes."""
-        pieces = np.split(vector.asnumpy().copy(), np.cumsum(self.flat.sizes)[:-1])
+    def _by_name(self, vector: np.ndarray) -> Arrays:
+        """Return the pieces of a flat vector under the names of the weights, in their shapes."""
+        pieces = np.split(vector, np.cumsum(self.flat.sizes)[:-1])
         shapes = [parameter.shape for parameter in self.flat.parameters]
         return {name: piece.reshape(shape) for name, piece, shape in zip(self.names, pieces, shapes, strict=True)}
 
     def state(self) -> Arrays:
         """Return copies of the optimizer's slots, the EMA and the number of steps."""
-        arrays = {
-            f"{slot}/{name}": array
-            for slot, vector in self._state_vectors().items()
-            for name, array in self._by_name(vector).items()
-        }
+        vectors = {slot: self.optimizer.slot_vector(slot) for slot in self.optimizer.slots}
+        vectors |= {} if self.ema is None else {"ema": self.ema.asnumpy().copy()}
+        arrays = {f"{slot}/{name}": array for slot in vectors for name, array in self._by_name(vectors[slot]).items()}
         arrays |= {"steps": np.array(self.steps)} if self.settings.counts_steps else {}
         return arrays | (self.loss_scale.state() if self.loss_scale is not None else {})
 
@@ -269,10 +263,14 @@ class Trainer:
         if self.loss_scale is not None:
             self.loss_scale.load_state(arrays)
         self.steps = int(arrays.get("steps", 0))
-        for slot, vector in self._state_vectors().items():
-            pieces = [arrays[key].ravel() for name in self.names if (key := f"{slot}/{name}") in arrays]
-            if pieces:
-                vector.set_data(Tensor(np.concatenate(pieces, dtype=np.float32)))
+
+        def vector(slot: str) -> np.ndarray:
+            return np.concatenate([arrays[f"{slot}/{name}"].ravel() for name in self.names], dtype=np.float32)
+
+        for slot in self.optimizer.slots:
+            self.optimizer.load_slot(slot, vector(slot))
+        if self.ema is not None and f"ema/{self.names[0]}" in arrays:
+            self.ema.set_data(Tensor(vector("ema")))
 
 
 def create_trainer(model: Any, settings: TrainSettings) -> Trainer:
