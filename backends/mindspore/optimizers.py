@@ -1,7 +1,7 @@
 """The update of the weights: the optimizers of repro.interface.TrainSettings.
 
-Of MindSpore's own optimizers, only plain momentum follows PyTorch's formula. The others treat the weights as one vector:
-operations for each weight take long to compile, and to call in eager mode.
+Of MindSpore's own optimizers, only plain momentum follows PyTorch's formula. The others treat all weights as one
+vector, since operations for each weight take long to compile, and to call in eager mode.
 """
 
 from __future__ import annotations
@@ -128,6 +128,7 @@ class SGD(Optimizer):
         self.nesterov = settings.nesterov
 
     def updated(self, weight: Tensor, g: Tensor) -> Tensor:
+        """Return the flat weights after the step."""
         g = self.add_decay(g, weight)
         velocity = self.accumulate(g)
         return weight - self.lr * (g + self.momentum * velocity if self.nesterov else velocity)
@@ -190,6 +191,7 @@ class Adam(Optimizer):
         self.shrinkage.set_data(Tensor(1 - lr * self.weight_decay, mindspore.float32))
 
     def updated(self, weight: Tensor, g: Tensor) -> Tensor:
+        """Return the flat weights after the step."""
         (beta1, beta2), (one_minus_beta1, one_minus_beta2) = self.betas, self.one_minus_betas
         if not self.decoupled:
             g = self.add_decay(g, weight)
@@ -209,6 +211,7 @@ class RMSProp(Optimizer):
         self.alpha, self.one_minus_alpha = settings.alpha, 1 - settings.alpha
 
     def updated(self, weight: Tensor, g: Tensor) -> Tensor:
+        """Return the flat weights after the step."""
         g = self.add_decay(g, weight)
         square = ops.assign(self.square, self.alpha * self.square + self.one_minus_alpha * g * g)
         if self.tensorflow:
