@@ -140,8 +140,8 @@ def compare_trajectories(spec: Spec, workers: Workers, weights: Arrays, seed: in
     """Rung 6: losses and weights over a few steps on handwritten digits, and over more where several ranks train."""
     plain = {column: worker for column, worker in workers.items() if column not in MODES}
     records = list(judge(spec, 6, plain, [_trajectory(spec, seed, TRAJECTORY_STEPS, TRAIN_BATCH)], weights))
-    reference = next(column for column in plain if records[0].reference.startswith(column))
     for column in workers.keys() - plain.keys():
+        reference = next(name for name in plain if records[0].reference.startswith(name))
         computation = _trajectory(spec, seed, RANKS_STEPS, RANKS_BATCH, MODES[column].reference)
         pair = {reference: workers[reference], column: workers[column]}
         records += [record for record in judge(spec, 6, pair, [computation], weights) if record.backend == column]
