@@ -1,7 +1,7 @@
 """The update of the weights: the optimizers of repro.interface.TrainSettings.
 
-Of MindSpore's own optimizers, only plain momentum follows PyTorch's formula. The others treat all weights as one
-vector, since operations for each weight take long to compile, and to call in eager mode.
+MindSpore's own operator follows PyTorch's formula for plain momentum only. The other optimizers treat all weights as
+one vector, since operations for each weight take long to compile, and to call in eager mode.
 """
 
 from __future__ import annotations
@@ -75,63 +75,31 @@ def filled(name: str, value: float, *shape: int) -> Parameter:
 
 
 class Optimizer(nn.Cell):
-    """An optimizer of TrainSettings. `updated` maps flat weights and gradients to the flat weights after the step."""
+    """An optimizer of TrainSettings, which maps the flat gradients of a step to what its update depends on."""
 
     def __init__(self, weights: FlatWeights, settings: TrainSettings):
         super().__init__(auto_prefix=False)
         self.weights = weights
         self.slots = {slot: self.create_slot(slot, settings.initial_value(slot)) for slot in settings.slots}
-        self.velocity = self.slots.get("velocity")
-        self.momentum, self.eps = settings.momentum, settings.eps
-        self.has_decay = settings.weight_decay > 0
+        self.momentum = settings.momentum
         self.decays = tuple(settings.decay(parameter.shape) for parameter in weights.parameters)
-        self.weight_decay: float | np.ndarray = settings.weight_decay  # a vector where some weights have none
-        if settings.spare_bias_and_norm:
-            self.weight_decay = np.repeat(self.decays, weights.sizes)
-        self.decay = Parameter(Tensor(self.weight_decay, mindspore.float32), name="decay", requires_grad=False)
         self.lr = zeros("lr")
 
     def create_slot(self, name: str, value: float) -> Any:
         """Return a slot whose elements have the value that they have before the first step."""
-        return filled(name, value, sum(self.weights.sizes))
+        raise NotImplementedError
 
     def slot_vector(self, name: str) -> np.ndarray:
         """Return a copy of a slot, in the order of the flat weights."""
-        return self.slots[name].asnumpy().copy()
+        raise NotImplementedError
 
     def load_slot(self, name: str, vector: np.ndarray) -> None:
         """Load a slot from what `slot_vector` returns."""
-        self.slots[name].set_data(Tensor(vector))
+        raise NotImplementedError
 
     def prepare(self, lr: float, steps: int) -> None:
         """Set the scalars that the next step depends on. steps: the number of steps before it."""
         self.lr.set_data(Tensor(lr, mindspore.float32))
-
-    def add_decay(self, g: Tensor, weight: Tensor) -> Tensor:
-        """Return the gradient plus the weight decay."""
-        return g + self.decay * weight if self.has_decay else g
-
-    def accumulate(self, g: Tensor) -> Tensor:
-        """Return the updated velocity, or `g` itself without momentum."""
-        return g if self.velocity is None else ops.assign(self.velocity, self.momentum * self.velocity + g)
-
-    def construct(self, gradient: Tensor) -> tuple[Tensor, ...]:
-        """Update the weights, and return what the update depends on."""
-        return self.weights.write(self.updated(self.weights.read_after(gradient), gradient))
-
-
-class SGD(Optimizer):
-    """SGD without momentum, or with Nesterov's, which MindSpore's own operator does not compute on a CPU."""
-
-    def __init__(self, weights: FlatWeights, settings: TrainSettings):
-        super().__init__(weights, settings)
-        self.nesterov = settings.nesterov
-
-    def updated(self, weight: Tensor, g: Tensor) -> Tensor:
-        """Return the flat weights after the step."""
-        g = self.add_decay(g, weight)
-        velocity = self.accumulate(g)
-        return weight - self.lr * (g + self.momentum * velocity if self.nesterov else velocity)
 
 
 class Momentum(Optimizer):
@@ -171,7 +139,59 @@ def apply_momentum(
     return operator(weight, velocity, lr, g, momentum)
 
 
-class Adam(Optimizer):
+class FlatOptimizer(Optimizer):
+    """An optimizer of all weights as one vector. `updated` maps weights and gradients to the weights after a step."""
+
+    def __init__(self, weights: FlatWeights, settings: TrainSettings):
+        super().__init__(weights, settings)
+        self.velocity = self.slots.get("velocity")
+        self.eps = settings.eps
+        self.has_decay = settings.weight_decay > 0
+        self.weight_decay: float | np.ndarray = settings.weight_decay  # a vector where some weights have none
+        if settings.spare_bias_and_norm:
+            self.weight_decay = np.repeat(self.decays, weights.sizes)
+        self.decay = Parameter(Tensor(self.weight_decay, mindspore.float32), name="decay", requires_grad=False)
+
+    def create_slot(self, name: str, value: float) -> Parameter:
+        """Return a slot as one vector."""
+        return filled(name, value, sum(self.weights.sizes))
+
+    def slot_vector(self, name: str) -> np.ndarray:
+        """Return a copy of a slot, in the order of the flat weights."""
+        return self.slots[name].asnumpy().copy()
+
+    def load_slot(self, name: str, vector: np.ndarray) -> None:
+        """Load a slot from what `slot_vector` returns."""
+        self.slots[name].set_data(Tensor(vector))
+
+    def add_decay(self, g: Tensor, weight: Tensor) -> Tensor:
+        """Return the gradient plus the weight decay."""
+        return g + self.decay * weight if self.has_decay else g
+
+    def accumulate(self, g: Tensor) -> Tensor:
+        """Return the updated velocity, or `g` itself without momentum."""
+        return g if self.velocity is None else ops.assign(self.velocity, self.momentum * self.velocity + g)
+
+    def construct(self, gradient: Tensor) -> tuple[Tensor, ...]:
+        """Update the weights, and return what the update depends on."""
+        return self.weights.write(self.updated(self.weights.read_after(gradient), gradient))
+
+
+class SGD(FlatOptimizer):
+    """SGD without momentum, or with Nesterov's, which MindSpore's own operator does not compute on a CPU."""
+
+    def __init__(self, weights: FlatWeights, settings: TrainSettings):
+        super().__init__(weights, settings)
+        self.nesterov = settings.nesterov
+
+    def updated(self, weight: Tensor, g: Tensor) -> Tensor:
+        """Return the flat weights after the step."""
+        g = self.add_decay(g, weight)
+        velocity = self.accumulate(g)
+        return weight - self.lr * (g + self.momentum * velocity if self.nesterov else velocity)
+
+
+class Adam(FlatOptimizer):
     """Adam and AdamW."""
 
     def __init__(self, weights: FlatWeights, settings: TrainSettings):
@@ -201,7 +221,7 @@ class Adam(Optimizer):
         return (self.shrinkage * weight if self.decoupled else weight) - change
 
 
-class RMSProp(Optimizer):
+class RMSProp(FlatOptimizer):
     """PyTorch's RMSProp, and TensorFlow's."""
 
     def __init__(self, weights: FlatWeights, settings: TrainSettings):
