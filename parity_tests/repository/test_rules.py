@@ -141,3 +141,11 @@ def test_help_is_quick(command: str) -> None:
     module = "repro.parity.__main__" if command == "parity" else f"repro.{command}"
     loaded = modules_after(f"import {module}\ntry: {module}.main(['--help'])\nexcept SystemExit: pass")
     assert not loaded & (FRAMEWORKS | EXPORTERS | {"numpy", "matplotlib", "sklearn", "scipy"})
+
+
+def test_digits_do_not_wait_for_scikit_learn() -> None:
+    """Its own reader imports SciPy first, which takes longer than a training step."""
+    assert not modules_after("from repro.data.dataset import open_dataset; open_dataset('digits')") & {
+        "sklearn",
+        "scipy",
+    }
