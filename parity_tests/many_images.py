@@ -6,8 +6,8 @@ python -m parity_tests.many_images FOLDER --images 1300
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -29,12 +29,14 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("folder", type=Path, help="folder to make, or that this command has made")
     parser.add_argument("--images", type=int, default=1300, metavar="N", help="images of a class (default: 1300)")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that load images (default: 0)")
     arguments = parser.parse_args(argv)
     if not arguments.folder.exists():
         write_images(arguments.folder, arguments.images)
     print("| start | seconds to the first batch | peak MB |\n|---|---|---|")
     for title, check in (("--check first-epoch", False), ("--check start", True), ("--check start, again", True)):
-        code = f"from parity_tests.many_images import start; start({str(arguments.folder)!r}, check={check})"
+        call = f"start({str(arguments.folder)!r}, check={check}, workers={arguments.workers})"
+        code = f"from parity_tests.many_images import start; {call}"
         # the record of checked images is in the cache
         environment = {
             **os.environ,
@@ -42,8 +44,8 @@ def main(argv: list[str] | None = None) -> int:
             "XDG_CACHE_HOME": str(arguments.folder.resolve() / ".cache"),
         }
         done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
-        seconds, megabytes = done.stdout.split()
-        print(f"| {title} | {seconds} | {megabytes} |", flush=True)
+        seconds, *megabytes = done.stdout.split()
+        print(f"| {title} | {seconds} | {' + '.join(megabytes)} |", flush=True)
     return 0
 
 
@@ -62,8 +64,14 @@ def write_images(folder: Path, count: int) -> None:
                 os.link(sources[index % count], of_class / f"{subset}_{label}_{index:08d}.JPEG")
 
 
-def start(folder: str, *, check: bool) -> None:
-    """Do what precedes the first step of a run, and print the seconds and the peak of the memory in MB."""
+def peak_megabytes(process: int) -> int:
+    """Return the largest resident memory of a process so far, which Linux keeps in kB."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
+
+
+def start(folder: str, *, check: bool, workers: int) -> None:
+    """Do what precedes the first step of a run, and print the seconds and the peak of each process's memory in MB."""
     begin = time.perf_counter()
     from repro.data import ImageCheck, Loader, Transform, check_images, open_dataset
 
@@ -71,10 +79,12 @@ def start(folder: str, *, check: bool) -> None:
     assert dataset.digest
     if check:
         check_images(ImageCheck(dataset))
-    with Loader(dataset, batch_size=256) as loader:
+    with Loader(dataset, batch_size=256, workers=workers) as loader:
         batches: Iterator[object] = loader.train(0, Transform(image_size=8))
         next(batches)
-    print(f"{time.perf_counter() - begin:.1f}", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+        seconds = time.perf_counter() - begin
+        processes = [os.getpid(), *(process.pid for process in multiprocessing.active_children() if process.pid)]
+        print(f"{seconds:.1f}", *map(peak_megabytes, processes))
 
 
 if __name__ == "__main__":
