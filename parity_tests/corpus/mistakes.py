@@ -109,9 +109,7 @@ def outcomes(*, core: bool, text: str) -> Iterator[Outcome]:
 def run(*, core: bool, text: str) -> int:
     """Print the table, and return 0 if every mistake was caught, and no sound port."""
     start = time.monotonic()
-    print(
-        "| network | port | mistake | rung | place | cause | the first of what is said |\n|---|---|---|---|---|---|---|"
-    )
+    print("| network | port | mistake | rung | place | cause | report |\n|---|---|---|---|---|---|---|")
     results = []
     for outcome in outcomes(core=core, text=text):
         results.append(outcome)

@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     groups = {
         "all reports": outcomes,
         "those that maintainers ruled on": [outcome for outcome in outcomes if outcome.report.by == "maintainers"],
-        "those held out": [outcome for outcome in outcomes if outcome.report.held_out],
+        "held out": [outcome for outcome in outcomes if outcome.report.held_out],
     }
     for title, group in groups.items():
         if group:

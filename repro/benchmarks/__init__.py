@@ -1,1 +1,1 @@
-"""Measurements beside peers that take turns: steps, data, the training loop, the start, conversions of weights."""
+"""Speed measurements in turn with peers: steps, data, the training loop, the start, conversions of weights."""
