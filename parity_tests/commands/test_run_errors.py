@@ -150,17 +150,47 @@ def test_a_second_run_in_the_same_folder_is_refused(monkeypatch) -> None:
     assert_refused(main, [*QUICK, "--epochs", "1", "--seed", "1", "--out", "a"], "a already exists; give another --out")
 
 
-@pytest.mark.parametrize("shadow", ["backends/torch/__init__.py", "backends.py"])
-def test_a_module_that_shadows_the_backends_is_named(tmp_path, shadow) -> None:
-    for file in ("backends/__init__.py", shadow) if "/" in shadow else (shadow,):
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).touch()
-    command = [sys.executable, "-m", "repro.run", *QUICK, "--epochs", "1", "--out", "a"]
+@pytest.fixture(params=["backends/torch/__init__.py", "backends.py"])
+def shadow(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A folder or file of a user that comes before the package `backends` on Python's path."""
+    path = tmp_path / request.param
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    if path.parent != tmp_path:
+        (tmp_path / "backends/__init__.py").touch()
+    return tmp_path / Path(request.param).parts[0]
+
+
+def run_beside(shadow: Path, *command: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, *command], cwd=shadow.parent, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_module_that_shadows_the_backends_is_named(tmp_path, shadow) -> None:
+    run = run_beside(shadow, "-m", "repro.run", *QUICK, "--epochs", "1", "--out", "a")
     assert run.returncode == 1 and not (tmp_path / "a").exists()
-    name = tmp_path / ("backends" if "/" in shadow else "backends.py")
     assert run.stderr.startswith(
-        f"error: backends.torch cannot be imported, because {name} shadows the package backends"
+        f"error: backends.torch cannot be imported, because {shadow} shadows the package backends"
     )
     assert run.stderr.count("\n") == 1
+
+
+def test_the_bench_names_a_module_that_shadows_the_backends(shadow) -> None:
+    run = run_beside(shadow, "-m", "repro.bench", "step", "--backend", "torch")
+    assert run.returncode == 1 and run.stderr.count("\n") == 1
+    assert f"because {shadow} shadows the package backends" in run.stderr
+
+
+def test_workers_import_the_backends_from_any_folder(tmp_path, shadow) -> None:
+    """A worker starts in a folder of its own, so that nothing shadows the backends there."""
+    code = "from pathlib import Path; from repro.workers.client import own_code; own_code(Path.cwd())"
+    run = run_beside(shadow, "-c", code)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert (tmp_path / "code/backends/torch/trainer.py").is_file()
+
+
+def test_records_of_shadowed_backends_are_not_kept(shadow) -> None:
+    run = run_beside(shadow, "-c", "from repro.parity.cache import code_digests; code_digests('backends.torch', 'vgg')")
+    assert (run.returncode, run.stderr) == (0, "")

@@ -45,17 +45,23 @@ def module_name(name: str) -> str:
     return modules[name]
 
 
+def import_package(name: str) -> ModuleType:
+    """Return a backend's package, which imports no framework. Raises ReproError where the package cannot be found."""
+    module = _import_module(module_name(name))
+    if not hasattr(module, "version"):
+        raise _shadowed(module.__name__)
+    return module
+
+
 def load_backend(name: str) -> Backend:
     """Return a backend's package, after checking that its framework can be imported, with its threads and memory set.
 
     Raises ReproError where the framework is missing, and where the package cannot be found.
     """
-    module = _import_module(module_name(name))
+    module = import_package(name)
     if threads_in_environment() is None:
         choose_threads(name).apply()
     keep_freed_memory()
-    if not hasattr(module, "version"):
-        raise _shadowed(module.__name__)
     try:
         module.version()
     except ImportError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from repro.errors import ReproError, first_line
-from repro.interface.discovery import module_name
+from repro.interface.discovery import import_package
 from repro.specs import find_spec
 
 if TYPE_CHECKING:
@@ -50,9 +50,10 @@ class Peers(Protocol):
 
 
 def load_peers(backend: str) -> Peers:
-    """Return the peers of a backend. Raises ReproError for an unknown backend and for one without peers."""
+    """Return the peers of a backend. Raises ReproError for a backend that is unknown, shadowed or without peers."""
+    package = import_package(backend)
     try:
-        return cast("Peers", importlib.import_module(f"{module_name(backend)}.peers"))
+        return cast("Peers", importlib.import_module(f"{package.__name__}.peers"))
     except ModuleNotFoundError as error:
         raise ReproError(f"backend {backend} has no peers to measure; choose torch, paddle or mindspore") from error
 

@@ -112,7 +112,10 @@ def code_digests(module: str, family_file: str) -> dict[str, str]:
     of other families and without the catalogue, whose whole effect is the spec. Empty where the backend cannot be
     found from this process.
     """
-    module_spec = importlib.util.find_spec(module)
+    try:
+        module_spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # the package that contains it is missing, or another one shadows it
+        return {}
     if module_spec is None or not module_spec.origin:
         return {}
     folders = module_spec.submodule_search_locations or []

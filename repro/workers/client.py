@@ -19,7 +19,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-import backends
 import repro
 from repro.arrays import Arrays
 from repro.errors import ReproError
@@ -40,14 +39,16 @@ def interpreter(backend: str) -> str:
 def own_code(folder: Path) -> str:
     """Return a PYTHONPATH by which another interpreter sees our code, and nothing else of this environment.
 
-    folder: where the links to our packages are put.
+    folder: where the links to our packages are put. The package `backends` is the one next to `repro`, and none of the
+    same name that comes first on Python's path.
     """
     code = folder / "code"
     code.mkdir(exist_ok=True)
-    for package in (repro, backends):
-        link = code / package.__name__
+    package = Path(repro.__file__).resolve().parent
+    for target in (package, package.with_name("backends")):
+        link = code / target.name
         if not link.is_symlink():
-            link.symlink_to(Path(package.__path__[0]).resolve())
+            link.symlink_to(target)
     return os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
