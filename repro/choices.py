@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from repro.errors import ReproError
 
+FRAMEWORKS = ("torch", "paddle", "mindspore")
+"""The frameworks of the backends in this repository."""
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "rmsprop_tf")
 PRECISIONS = ("float32", "bfloat16", "float16")
 DEVICES = ("cpu", "gpu")

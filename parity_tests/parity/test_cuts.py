@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from repro.arrays import Arrays
 from repro.parity.comparison import ArrayComparison, compare_arrays
 from repro.parity.user_models.cuts import ACTIVATIONS, accept_other_cuts
 
-Arrays = dict[str, np.ndarray]
 RNG = np.random.default_rng(0)
 X, RAW = RNG.standard_normal((2, 2, 3, 5, 4))
 IMAGES, LOGITS = RNG.standard_normal((2, 3, 5, 4)), RNG.standard_normal((2, 5))

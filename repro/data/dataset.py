@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from repro.choices import EVERY_FIFTH
 from repro.data.csv_list import csv_source
 from repro.data.digits import digits_source
 from repro.data.folder import folder_source
@@ -21,7 +22,6 @@ from repro.data.subset import ImageSource, Subset
 from repro.data.tar import tar_source
 from repro.errors import ReproError
 
-EVERY_FIFTH = "every-fifth"
 PIECE = 10_000  # elements of a list that become JSON at once
 
 

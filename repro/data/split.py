@@ -6,7 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
-from repro.data.dataset import EVERY_FIFTH, Dataset, open_dataset
+from repro.choices import EVERY_FIFTH
+from repro.data.dataset import Dataset, open_dataset
 from repro.data.idx import idx_prefixes
 from repro.data.parquet import find_parquet
 from repro.data.shards import find_shards

@@ -11,6 +11,8 @@ import numpy as np
 from repro.errors import ReproError
 
 LOGITS = "logits"
+INPUT_PREFIX, GRADIENT_PREFIX = "input of ", "gradient of "  # before the name of a module, and of a result
+RUNNING_STATISTICS = ("running_mean", "running_var")
 Images = np.ndarray | Sequence[np.ndarray]  # the only input of a model, or all of its inputs
 MAX_OUTPUT_DEPTH = 16
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any, NamedTuple
 
+from repro.choices import FRAMEWORKS
+
 Setting = float | str | None
 
 # "biased" where a framework's own normalisation averages the biased variances of batches; a setting of no user's
@@ -64,7 +66,7 @@ def read_settings(module: Any, special: Mapping[str, Any]) -> dict[str, Setting]
     """
     values = vars(module)
     settings: dict[str, Any] = {"epsilon": next((values[name] for name in EPSILON_NAMES if name in values), None)}
-    if type(module).__module__.partition(".")[0] in ("torch", "paddle", "mindspore"):
+    if type(module).__module__.partition(".")[0] in FRAMEWORKS:
         for attribute, setting in ATTRIBUTES.items():
             settings[setting] = values.get(attribute, values.get(f"_{attribute}"))
         settings["tanh approximation"] = {"none": False, "tanh": True}.get(
@@ -78,7 +80,7 @@ def read_settings(module: Any, special: Mapping[str, Any]) -> dict[str, Setting]
 def read_geometry(module: Any) -> dict[str, str]:
     """The kernel sizes, strides, padding and the like of a framework's own layer, in one notation."""
     values = vars(module)
-    if type(module).__module__.partition(".")[0] not in ("torch", "paddle", "mindspore"):
+    if type(module).__module__.partition(".")[0] not in FRAMEWORKS:
         return {}
 
     def read(names: tuple[str, ...]) -> Any:

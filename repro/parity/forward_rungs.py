@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from repro.arrays import Arrays
 from repro.parity.comparison import Verdict
-from repro.parity.judge import Arrays, Computation, Workers, describe_place, judge
+from repro.parity.judge import Computation, Workers, describe_place, judge
 from repro.parity.record import Record
 from repro.specs import Spec
 from repro.workers.client import WorkerError, request_all

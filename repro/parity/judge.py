@@ -22,6 +22,7 @@ import numpy as np
 
 from repro.arrays import Arrays
 from repro.errors import ReproError
+from repro.interface.module_outputs import GRADIENT_PREFIX, INPUT_PREFIX, RUNNING_STATISTICS
 from repro.parity.causes.hints import explain_error
 from repro.parity.comparison import AGREEMENT, ArrayComparison, compare_arrays, most_critical
 from repro.parity.modes import MODES, precision_of
@@ -43,8 +44,7 @@ from repro.workers.client import LARGE_MODEL_PARAMS, Worker
 Workers = Mapping[str, Worker]
 
 ATTEMPTS = 3
-INPUT_PREFIX, GRADIENT_PREFIX, EMA_PREFIX = "input of ", "gradient of ", "EMA of "
-STATISTICS = ("running_mean", "running_var")
+EMA_PREFIX = "EMA of "
 
 # (workers, inputs, float64, every_module) -> the arrays of each backend in the order of computation. A backend that
 # cannot compute in float64 is left out of a float64 run
@@ -321,7 +321,7 @@ def _first_divergence(attempt: _Attempt, backend: str, spec: Spec, weights: Arra
                     tolerance=comparison.tolerance,
                     initial=weights.get(weight),
                     momentum=spec.norm_momentum,
-                    statistic=next((statistic for statistic in STATISTICS if weight.endswith(statistic)), ""),
+                    statistic=next((statistic for statistic in RUNNING_STATISTICS if weight.endswith(statistic)), ""),
                 )
             where = describe_place(names, index) + comparison.where.removeprefix(name)
             reason = f"{comparison.reason} ({explanation})" if explanation else comparison.reason
@@ -342,5 +342,5 @@ def describe_place(names: list[str], index: int) -> str:
     if is_output and not any(other.startswith(f"{name}.") for other in names[:index]):
         return name
     outputs = [other for other in names[:index] if not other.startswith(INPUT_PREFIX)]
-    previous = next((other for other in reversed(outputs) if not other.endswith(STATISTICS)), "")
+    previous = next((other for other in reversed(outputs) if not other.endswith(RUNNING_STATISTICS)), "")
     return f"{name} (after {previous})" if previous else name

@@ -187,7 +187,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     if path.name.endswith((".keras", ".weights.h5")):
         raise ReproError(f"{path} has an extension of Keras 3; give a name that ends in plain .h5")
     dtype_names(arrays, DTYPES, ".h5")
-    layers: dict[str, dict[str, np.ndarray]] = {}
+    layers: dict[str, Arrays] = {}
     for name, array in arrays.items():
         layer, _, leaf = name.rpartition(".")
         if not layer.strip(".") or not leaf or re.search("[/:\0]", name):

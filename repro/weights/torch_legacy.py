@@ -17,6 +17,7 @@ from typing import cast
 
 import numpy as np
 
+from repro.arrays import Arrays
 from repro.untrusted import checked_array, checked_sizes
 from repro.weights.pickled_values import value_calls
 from repro.weights.unpickle import Calls, Global, unpickle_at
@@ -95,9 +96,7 @@ def _storage_reference(reference: object, types: StorageTypes) -> tuple[str, np.
     return key, np.dtype(types[name]), count, view
 
 
-def _storages(
-    data: memoryview, at: int, keys: object, claims: Mapping[str, tuple[np.dtype, int]]
-) -> dict[str, np.ndarray]:
+def _storages(data: memoryview, at: int, keys: object, claims: Mapping[str, tuple[np.dtype, int]]) -> Arrays:
     """Return the elements of each storage; the first one begins at the position `at` of the file."""
     if type(keys) is not list or not all(isinstance(key, str) for key in keys):
         raise ValueError("its list of storages is damaged")

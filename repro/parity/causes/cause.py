@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from repro.interface.module_outputs import RUNNING_STATISTICS
 from repro.interface.module_settings import ModuleDescription
 from repro.parity.causes.hints import explain_error
 from repro.parity.causes.operations import explain_operations, find_formula, readable
 from repro.parity.tolerance import root_mean_square
 from repro.parity.user_models.structure import geometry_differences, setting_differences
 
-STATISTICS = ("running_mean", "running_var")
 OFTEN_EQUAL = ("padding", "interpolation")  # settings that frameworks write differently
 
 
@@ -107,9 +107,9 @@ def _explain_array(evidence: Evidence) -> str:
         evidence.wrong,
         evidence.right,
         tolerance=evidence.tolerance * root_mean_square(evidence.right),
-        initial=evidence.initial if leaf in STATISTICS else None,
+        initial=evidence.initial if leaf in RUNNING_STATISTICS else None,
         momentum=evidence.momentum,
-        statistic=leaf if leaf in STATISTICS else "",
+        statistic=leaf if leaf in RUNNING_STATISTICS else "",
     )
 
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from repro.arrays import Arrays
-from repro.interface.module_outputs import LOGITS, is_output
+from repro.interface.module_outputs import GRADIENT_PREFIX, INPUT_PREFIX, LOGITS, is_output
 from repro.interface.module_settings import ModuleDescription
 from repro.parity.causes.cause import Evidence, find_cause
 from repro.parity.causes.culprit import Culprit
-from repro.parity.causes.paired_values import INPUT_PREFIX, module_of, modules_between
-from repro.parity.causes.substitution import GRADIENT_PREFIX, Substitution
+from repro.parity.causes.paired_values import module_of, modules_between
+from repro.parity.causes.substitution import Substitution
 from repro.parity.user_models.structure import is_same_layer
 
 

@@ -11,9 +11,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from repro.arrays import Arrays
+from repro.interface.module_outputs import INPUT_PREFIX
 from repro.parity.causes.culprit import Culprit
 from repro.parity.causes.culprit_search import CulpritSearch
-from repro.parity.causes.paired_values import INPUT_PREFIX, module_of, without_inputs
+from repro.parity.causes.paired_values import module_of, without_inputs
 from repro.parity.causes.substitution import Substitution
 from repro.parity.record import Record
 from repro.parity.user_models.inputs import random_inputs

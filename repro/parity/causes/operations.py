@@ -11,6 +11,7 @@ from itertools import chain
 
 import numpy as np
 
+from repro.interface.module_outputs import INPUT_PREFIX
 from repro.parity.causes.elementwise import ELEMENTWISE
 from repro.parity.causes.joined import joined_matches
 from repro.parity.causes.several_sources import computed_matches
@@ -67,4 +68,4 @@ def find_formula(
 
 def readable(name: str) -> str:
     """The name of a value in a sentence."""
-    return name.removeprefix("input of ") + "'s input" if name.startswith("input of ") else name
+    return name.removeprefix(INPUT_PREFIX) + "'s input" if name.startswith(INPUT_PREFIX) else name

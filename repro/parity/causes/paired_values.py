@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from repro.interface.module_outputs import is_output
+from repro.interface.module_outputs import INPUT_PREFIX, is_output
 from repro.interface.module_settings import ModuleDescription
 from repro.parity.user_models.models import UserModels
 from repro.workers.user_code import RESULT_NAME
 
-INPUT_PREFIX = "input of "
 # Containers without a forward pass of their own
 CONTAINERS = {"sequential", "sequentialcell", "modulelist", "layerlist", "celllist"}
 SYNONYMS = {"hswish": "hardswish", "hsigmoid": "hardsigmoid", "swish": "silu"}

@@ -9,7 +9,7 @@ from itertools import permutations
 import numpy as np
 
 from repro.arrays import Arrays
-from repro.interface.module_outputs import is_output
+from repro.interface.module_outputs import GRADIENT_PREFIX, is_output
 from repro.parity.causes.paired_values import pair_values
 from repro.parity.forward_rungs import TRAIN_BATCH
 from repro.parity.tolerance import CANCELLED_SHARE, root_mean_square
@@ -22,7 +22,6 @@ from repro.specs import STATISTICS
 # Largest error of a value that is computed from right ones, relative to its root mean square. Float64 leaves constants
 # that a framework keeps in float32
 TOLERANCES = {True: 2e-5, False: 1e-4}
-GRADIENT_PREFIX = "gradient of "
 
 
 @dataclass(frozen=True)
@@ -147,8 +146,8 @@ class Substitution:
         results = self.expected.values
         if self.rung == 4:
             return [name for name in reversed(results) if name.startswith(GRADIENT_PREFIX)]
-        names = [name for name in results if not name.endswith(tuple(STATISTICS))]
         statistics = [name for name, weight in self.models.spec.weights.items() if weight.kind in STATISTICS]
+        names = [name for name in results if name not in statistics]
         return names + (statistics if self.rung == 2 else [])
 
     def _run(self, backend: str, values: Arrays, seeds: Arrays) -> Pass:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from contextlib import ExitStack
 
+from repro.choices import FRAMEWORKS
 from repro.errors import ReproError, unknown
 
-FRAMEWORKS = ("torch", "paddle", "mindspore")
 OTHER_FLAGS = (*FRAMEWORKS, "modes", "input", "mapping", "strict", "rungs", "html", "fresh")  # for models
 
 

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from repro.arrays import Arrays
+from repro.choices import FRAMEWORKS
 from repro.errors import ReproError, unknown
-
-FRAMEWORKS = ("torch", "paddle", "mindspore")
 
 Value = bool | int | float | str | tuple[int, ...] | tuple[float, ...]
 Settings = Mapping[str, Any]  # name -> a Value, or None for the framework's own default

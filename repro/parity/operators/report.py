@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable, Mapping
 from textwrap import fill
 
-from repro.parity.operators.operator import FRAMEWORKS, Operator, Setting, describe, to_text
+from repro.choices import FRAMEWORKS
+from repro.parity.operators.operator import Operator, Setting, describe, to_text
 from repro.parity.operators.verdict import Finding, FrameworkResult
 
 WIDTH = 120

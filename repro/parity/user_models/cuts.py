@@ -15,12 +15,10 @@ from itertools import permutations, product
 import numpy as np
 
 from repro.arrays import Arrays
-from repro.interface.module_outputs import is_output
+from repro.interface.module_outputs import INPUT_PREFIX, RUNNING_STATISTICS, is_output
 from repro.parity.comparison import AGREEMENT, ArrayComparison
 from repro.parity.tolerance import root_mean_square
 
-INPUT_PREFIX = "input of "
-STATISTICS = (".running_mean", ".running_var")
 GROSS_SHARE = 1e-2  # an error of this share of an array is not lost in the tolerances of all later arrays
 MAX_CROP = 3  # pixels at one side
 STEEPEST_SLOPE = 1.2  # of the activations, which enlarge errors by it at most
@@ -63,7 +61,7 @@ def accept_other_cuts(exact: Arrays, results: Arrays, comparisons: Sequence[Arra
 
     for index in reversed(range(len(names))):  # what a module passes on is judged before the module
         name, comparison = names[index], accepted[index]
-        is_module = not is_output(name) and not name.endswith(STATISTICS) and name in results
+        is_module = not is_output(name) and not name.endswith(RUNNING_STATISTICS) and name in results
         if comparison.verdict != "diverges" or not is_module or not _is_finite(results[name], exact[name]):
             continue
         layout = _describe_layout(results[name], exact[name], comparison.tolerance)

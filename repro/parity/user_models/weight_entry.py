@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from repro.interface.module_outputs import INPUT_PREFIX
 from repro.specs import Weight, WeightKind
 from repro.weights.weight_pairs import is_pointwise, long_sides, weight_label
 
@@ -75,7 +76,7 @@ def order_by_execution(
     """
     positions: dict[str, int] = {}
     for index, result in enumerate(results):
-        positions.setdefault(result.removeprefix("input of "), index)
+        positions.setdefault(result.removeprefix(INPUT_PREFIX), index)
     placed, position = [], -1
     for name, shape, kind, groups, layer, trained, aliases in rows:
         position = positions.get(layer, position)
