@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +17,10 @@ import repro.parity
 from parity_tests.corpus.mistakes import MISTAKES, NETWORKS, Outcome, outcomes
 from repro.errors import ReproError
 from repro.parity.causes.culprit import Culprit
-from repro.parity.causes.substitution import find_layout
+from repro.parity.causes.substitution import Pass, Substitution, find_layout
 from repro.parity.record import Record
 from repro.parity.user_models.report import describe_mapping, describe_verdicts, unexplained
+from repro.specs import Weight
 from repro.workers.client import Worker
 
 FOLDER = Path(__file__).resolve().parents[1] / "programs/user_models"
@@ -28,6 +31,17 @@ def core(require_backend: Callable[[str], None]) -> list[Outcome]:
     for backend in ("torch", "paddle", "mindspore"):
         require_backend(backend)
     return list(outcomes(core=True, text=""))
+
+
+def test_running_statistics_are_looked_at_once_and_after_the_values() -> None:
+    substitution: Any = Substitution.__new__(Substitution)
+    weights = {"norm.weight": Weight((2,), "norm_scale"), "norm.running_mean": Weight((2,), "norm_mean")}
+    substitution.models = SimpleNamespace(spec=SimpleNamespace(weights=weights))
+    names = ("input of norm", "norm.running_mean", "norm", "logits")
+    substitution.expected = Pass(dict.fromkeys(names, np.zeros(2)), {})
+    for rung, statistics in ((1, []), (2, ["norm.running_mean"])):
+        substitution.rung = rung
+        assert substitution._order() == ["input of norm", "norm", "logits", *statistics]
 
 
 @pytest.mark.slow
