@@ -104,6 +104,13 @@ def test_the_table_lists_what_a_room_imports(room: str) -> None:
     assert not unused, f"{room} imports none of these; take them out of the table of rooms in docs/design.md: {unused}"
 
 
+def test_the_table_of_a_backend_lists_its_files() -> None:
+    section = DESIGN.partition("\n## A backend\n")[2].partition("\n## ")[0]
+    listed = {name for line in section.splitlines() if line.startswith("| `") for name in code_words(line)[:1]}
+    files = {path.name for path in ROOT.glob("backends/torch/*.py")} | {"models/<family>.py"}
+    assert listed == files - {"__init__.py"}
+
+
 def test_only_commands_import_commands() -> None:
     assert [room for room, names in ALLOWED.items() if "commands" in names] == []
 
