@@ -118,7 +118,11 @@ def cases(publishers: set[str] | None = None, largest: float = float("inf")) -> 
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m parity_tests.support.layouts",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--layouts", nargs="+", choices=list(FRAMEWORK), help="publishers (default: all)")
     parser.add_argument("--largest", type=float, default=float("inf"), metavar="PARAMETERS")
     parser.add_argument("--models", nargs="+", metavar="NAME", help="variants (default: all)")

@@ -131,7 +131,11 @@ def same_bits(left: Arrays, right: Arrays) -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m parity_tests.support.round_trips",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--models", nargs="+", choices=list(CATALOGUE), default=list(CATALOGUE), metavar="NAME")
     parser.add_argument("--dtypes", nargs="+", choices=list(EXPONENTS), default=list(EXPONENTS))
     arguments = parser.parse_args(argv)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 
@@ -15,8 +16,12 @@ from repro.workers.client import interpreter
 CLASSES = "import json, torchvision; print(json.dumps(torchvision.models.ResNet50_Weights.DEFAULT.meta['categories']))"
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Ask every publisher's package, write the table, and return the exit code."""
+    argparse.ArgumentParser(
+        prog="python -m repro.published.make_table",
+        description="Write the table of published weights anew, by what the installed packages of all publishers list.",
+    ).parse_args(argv)
     rows = []
     for publisher in PUBLISHERS:
         entries = ask_package(publisher, models_of(publisher).items())
