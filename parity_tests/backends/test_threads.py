@@ -123,8 +123,8 @@ def busy_core(require_machine) -> Iterator[int]:
     """A core that another process keeps busy."""
     require_machine(Path("/proc/stat").is_file(), "the load is read on Linux only")
     core = max(os.sched_getaffinity(0))
-    code = f"import os; os.sched_setaffinity(0, {{{core}}}); print(flush=True)\nwhile True: pass"
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+    command = [sys.executable, "-m", "parity_tests.programs.busy_core", str(core)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
         yield core
@@ -174,44 +174,22 @@ def test_the_users_settings_of_memory_are_kept(monkeypatch, name) -> None:
     assert not keep_freed_memory()
 
 
-def run_python(code: str, **environment: str) -> str:
-    """Return what a new Python process prints."""
-    return subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, check=True
-    ).stdout
+def output_of(program: str, *arguments: str, **environment: str) -> str:
+    """Return what a program of parity_tests.programs prints."""
+    command = [sys.executable, "-m", f"parity_tests.programs.{program}", *arguments]
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "count"),
-    [("torch", "__import__('torch').get_num_threads()"), ("mindspore", "len(os.listdir('/proc/self/task'))")],
-)
-def test_frameworks_compute_with_the_number(require_backend, require_machine, name, count) -> None:
+@pytest.mark.parametrize("name", ["torch", "mindspore"])
+def test_frameworks_compute_with_the_number(require_backend, require_machine, name) -> None:
     require_backend(name)
     require_machine((os.cpu_count() or 1) > 1, "two threads need two cores")
-    code = (
-        "import os; from repro.interface.discovery import load_backend; cores = os.sched_getaffinity(0)\n"
-        f"load_backend({name!r}); assert os.sched_getaffinity(0) == cores; print({count})"
-    )
-    one, two = (int(run_python(code, OMP_NUM_THREADS=number)) for number in ("1", "2"))
+    one, two = (int(output_of("threads", name, OMP_NUM_THREADS=number)) for number in ("1", "2"))
     assert one == 1 and two >= 2  # MindSpore's pool has a thread more
 
 
 def test_freed_memory_is_kept(require_machine) -> None:
     require_machine(sys.platform.startswith("linux"), "freed memory is kept by glibc only")
-    code = """
-import resource
-from repro.memory import keep_freed_memory
-def page_faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(10):
-        b"x" * 2**25
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-page_faults()
-returned = page_faults()
-assert keep_freed_memory()
-page_faults()
-print(returned, page_faults())
-"""
-    returned, kept = map(int, run_python(code, GLIBC_TUNABLES="").split())
+    returned, kept = map(int, output_of("page_faults", GLIBC_TUNABLES="").split())
     assert returned > 1000 and kept < returned / 100

@@ -7,7 +7,6 @@ import resource
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -218,26 +217,10 @@ def test_the_death_of_a_process_is_reported(digits: Dataset) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_no_process_outlives_the_command(how: signal.Signals, tmp_path: Path) -> None:
-    script = tmp_path / "endless.py"
-    script.write_text(
-        textwrap.dedent("""
-            from itertools import count
-            from repro.data import Loader, Transform, open_dataset
-
-            if __name__ == "__main__":
-                try:
-                    with Loader(open_dataset("digits"), batch_size=8, workers=2) as loader:
-                        for epoch in count():
-                            for step, _ in enumerate(loader.train(epoch, Transform(image_size=8))):
-                                if epoch == 0 and step == 30:
-                                    print("running", flush=True)
-                except KeyboardInterrupt:
-                    print("interrupted")
-        """)
-    )
+def test_no_process_outlives_the_command(how: signal.Signals) -> None:
     process = subprocess.Popen(
-        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        [sys.executable, "-m", "parity_tests.programs.endless_loader"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     try:
@@ -256,17 +239,9 @@ def test_no_process_outlives_the_command(how: signal.Signals, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_script_without_a_main_guard_is_reported(tmp_path: Path) -> None:
+def test_a_script_without_a_main_guard_is_reported() -> None:
     """Such a script starts itself in each process, which dies. The data set is larger than a pipe's buffer."""
-    script = tmp_path / "unguarded.py"
-    script.write_text(
-        textwrap.dedent("""
-            from repro.data import Loader, Transform, open_dataset
-
-            with Loader(open_dataset("digits"), batch_size=8, workers=2) as loader:
-                list(loader.val(Transform(image_size=8)))
-        """)
-    )
+    script = ROOT / "parity_tests/programs/unguarded_loader.py"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, script], capture_output=True, text=True, check=False, timeout=60, env=environment

@@ -158,24 +158,9 @@ def test_a_copy_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         open_dataset(path)
 
 
-SLOW_COPY = """
-import os, sys, time
-import repro.data.parquet as parquet_module
-from repro.data import open_dataset
-original = parquet_module._copy
-def slow(*paths):
-    with open("copies", "a") as file:
-        file.write(f"{os.getpid()}\\n")
-    time.sleep(float(sys.argv[1]))
-    original(*paths)
-parquet_module._copy = slow
-print(open_dataset("train.parquet").digest)
-"""
-
-
 def start_copy(folder: Path, seconds: float) -> subprocess.Popen[str]:
     """Start a process that opens FOLDER/train.parquet, adds a line to FOLDER/copies if it copies, and first waits."""
-    command = [sys.executable, "-c", SLOW_COPY, str(seconds)]
+    command = [sys.executable, "-m", "parity_tests.programs.slow_copy", str(seconds)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
 

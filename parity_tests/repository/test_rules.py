@@ -96,9 +96,9 @@ def test_same_files_in_every_backend() -> None:
     assert names[0] - {Path("keras_models.py")} == names[1] == names[2]
 
 
-def modules_after(code: str) -> set[str]:
-    script = f"{code}\nimport sys; print(*(name.partition('.')[0] for name in sys.modules))"
-    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+def modules_after(*arguments: str) -> set[str]:
+    command = [sys.executable, "-m", "parity_tests.programs.loaded_modules", *arguments]
+    output = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
     return set(output.splitlines()[-1].split())
 
 
@@ -106,15 +106,13 @@ def test_core_starts_without_a_framework() -> None:
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in files("repro")
     ]
-    loaded = modules_after("\n".join(f"import {name}" for name in modules))
+    loaded = modules_after(*modules)
     assert "numpy" in loaded
     assert not loaded & FRAMEWORKS
 
 
 def test_native_files_need_no_framework() -> None:
-    loaded = modules_after(
-        "".join(f"import backends.{name}.native_weights\n" for name in ("torch", "paddle", "mindspore"))
-    )
+    loaded = modules_after(*(f"backends.{name}.native_weights" for name in ("torch", "paddle", "mindspore")))
     assert not loaded & FRAMEWORKS
 
 
@@ -138,7 +136,7 @@ def test_native_files_need_no_framework() -> None:
 def test_help_is_quick(command: str) -> None:
     """Neither a framework nor any of the slow libraries is loaded to print --help."""
     module = "repro.parity.__main__" if command == "parity" else f"repro.{command}"
-    loaded = modules_after(f"import {module}\ntry: {module}.main(['--help'])\nexcept SystemExit: pass")
+    loaded = modules_after(module, "--help")
     assert not loaded & (FRAMEWORKS | EXPORTERS | {"numpy", "matplotlib", "sklearn", "scipy"})
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import pickle
 import subprocess
 import sys
@@ -29,38 +27,6 @@ from repro.errors import ReproError
 from repro.interface.discovery import native_weights
 from repro.weights.pickled_tree import arrays_in
 from repro.weights.unpickle import unpickle
-from repro.workers.client import interpreter
-
-# What a plain user of the framework writes. Each loads sys.argv[1], runs one image of ones, prints the outcome and
-# saves the state again as sys.argv[2].
-USERS = {
-    "torch": """
-import json, sys, torch
-from torch import nn
-model = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 4)).eval()
-model.load_state_dict(torch.load(sys.argv[1], weights_only=True))
-torch.save(model.state_dict(), sys.argv[2])
-print(json.dumps(model(torch.ones(1, 3, 3, 3)).tolist()))
-""",
-    "paddle": """
-import json, sys, paddle
-from paddle import nn
-model = nn.Sequential(nn.Conv2D(3, 4, 3, bias_attr=False), nn.BatchNorm2D(4), nn.Flatten(), nn.Linear(4, 4))
-model.eval()
-assert model.set_state_dict(paddle.load(sys.argv[1])) == ([], [])
-paddle.save(model.state_dict(), sys.argv[2])
-print(json.dumps(model(paddle.ones([1, 3, 3, 3])).tolist()))
-""",
-    "mindspore": """
-import json, sys, mindspore
-from mindspore import nn
-model = nn.SequentialCell(nn.Conv2d(3, 4, 3, pad_mode="valid"), nn.BatchNorm2d(4), nn.Flatten(), nn.Dense(4, 4))
-model.set_train(False)
-assert mindspore.load_param_into_net(model, mindspore.load_checkpoint(sys.argv[1]), strict_load=True) == ([], [])
-mindspore.save_checkpoint(model, sys.argv[2])
-print(json.dumps(model(mindspore.ops.ones((1, 3, 3, 3))).asnumpy().tolist()))
-""",
-}
 
 
 def expected_logits() -> np.ndarray:
@@ -70,15 +36,10 @@ def expected_logits() -> np.ndarray:
     return w["3.weight"] @ x + w["3.bias"]
 
 
-def test_the_framework_reads_our_file_and_we_read_its_own(backend, tmp_path):
+def test_the_framework_reads_our_file_and_we_read_its_own(run_program, backend, tmp_path):
     reference = tmp_path / f"reference{EXTENSION[backend]}"
-    environment = os.environ | ({"GLOG_v": "4"} if backend == "mindspore" else {})  # for paddle it would mean verbose
-    user = subprocess.run(
-        [interpreter(backend), "-c", USERS[backend], str(written(backend, tmp_path)), str(reference)],
-        capture_output=True, text=True, check=False, cwd=tmp_path, env=environment,
-    )  # fmt: skip
-    assert user.returncode == 0, user.stderr
-    np.testing.assert_allclose(json.loads(user.stdout.splitlines()[-1])[0], expected_logits(), rtol=1e-5)
+    logits = run_program(backend, f"native_files:use_{backend}", str(written(backend, tmp_path)), str(reference))
+    np.testing.assert_allclose(logits, expected_logits(), rtol=1e-5)
     contents = native_weights(backend).read(reference)
     counter = contents.pop("1.num_batches_tracked", None)
     assert (counter is not None) == (backend == "torch")
@@ -167,11 +128,6 @@ def test_a_dictionary_of_dictionaries_of_itself_is_walked_once():
 
 
 def test_reading_and_writing_import_no_framework(tmp_path):
-    program = (
-        "import sys, numpy; from pathlib import Path; from repro.interface.discovery import native_weights, SHIPPED\n"
-        "for name in SHIPPED:\n"
-        "    module = native_weights(name); path = Path(sys.argv[1] + module.EXTENSIONS[0])\n"
-        "    module.write(path, {'a': numpy.ones(2)}); module.read(path)\n"
-        "assert not {'torch', 'paddle', 'mindspore', 'google.protobuf'} & set(sys.modules), sorted(sys.modules)"
+    subprocess.run(
+        [sys.executable, "-m", "parity_tests.programs.native_files_alone", str(tmp_path / "file")], check=True
     )
-    subprocess.run([sys.executable, "-c", program, str(tmp_path / "file")], check=True)
