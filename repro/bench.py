@@ -1,4 +1,4 @@
-"""Measure time beside a peer: training steps, data, the training loop, the start, and conversions of weights."""
+"""Compare the speed with peers: training steps, data, the training loop, the start, and conversions of weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repro.choices import DECODINGS, DEVICES, PRECISIONS
-from repro.cli import command_name, run_command
+from repro.cli import add_command, command_name, run_command
 from repro.errors import ReproError
 
 if TYPE_CHECKING:
@@ -19,47 +19,77 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command, and return its exit code."""
     parser = argparse.ArgumentParser(
         prog=command_name("bench"),
-        description="Measure ours and a peer in turn, and print for each the median, half the interquartile range, and "
-        "how many times as fast ours is (the median over the rounds). Nothing else should compute meanwhile.",
+        description="Measure this project (ours) and its peers in turn, and print for each the median, half the "
+        "interquartile range, and how many times as fast ours is (the median over the rounds). Nothing else should "
+        "compute meanwhile.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    command = commands.add_parser("step", help="evaluation and a training step, beside the framework's own networks")
+    command = add_command(
+        commands, "step", "compare evaluation and training steps with those of the framework's own networks"
+    )
     add_backend(command)
-    command.add_argument("--models", nargs="+", metavar="NAME", help="variants (default: all that have a peer)")
+    command.add_argument(
+        "--models", nargs="+", metavar="NAME", help="variants to measure (default: all that the framework has, too)"
+    )
     add_sizes(command, batch_size=8)
-    command.add_argument("--device", choices=DEVICES, default="cpu", help="default: cpu")
-    command.add_argument("--precision", choices=PRECISIONS, default="float32", help="default: float32")
+    command.add_argument("--device", choices=DEVICES, default="cpu", help="device to compute on (default: cpu)")
+    command.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="number format of convolutions and matrix products (default: float32)",
+    )
     add_outputs(command, rounds=10)
     command.set_defaults(measure=step)
 
-    command = commands.add_parser("data", help="images per second of the loader, beside torchvision's and decoding")
-    command.add_argument("--data", required=True, metavar="DATA", help="a data set, as for repro.run")
-    command.add_argument("--workers", type=whole, default=0, metavar="N", help="processes that load (default: 0)")
-    command.add_argument("--decode", choices=DECODINGS, default="exact", help="of ours, as for repro.run")
+    command = add_command(
+        commands, "data", "compare the images per second of the data loader with torchvision's and with decoding only"
+    )
+    command.add_argument("--data", required=True, metavar="DATA", help="data set, as for repro.run")
+    command.add_argument(
+        "--workers",
+        type=whole,
+        default=0,
+        metavar="N",
+        help="processes that load images; 0 loads them in the main process (default: 0)",
+    )
+    command.add_argument(
+        "--decode", choices=DECODINGS, default="exact", help="how our loader decodes, as for repro.run (default: exact)"
+    )
     add_sizes(command, batch_size=64)
     add_outputs(command, rounds=5)
     command.set_defaults(measure=data, backend="torch")
 
-    command = commands.add_parser("loop", help="steps of repro.run with made-up photographs, beside a bare loop")
+    command = add_command(
+        commands, "loop", "compare the steps of repro.run on made-up photographs with those of a bare training loop"
+    )
     add_backend(command)
-    command.add_argument("--model", required=True, metavar="NAME", help="a variant that has a peer")
-    command.add_argument("--processes", type=positive, default=1, metavar="N", help="under a launcher (default: 1)")
+    command.add_argument("--model", required=True, metavar="NAME", help="variant that the framework has, too")
+    command.add_argument(
+        "--processes",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="processes that the framework's launcher starts for repro.run (default: 1)",
+    )
     add_sizes(command, batch_size=8)
     add_outputs(command, rounds=3)
     command.set_defaults(measure=loop)
 
-    command = commands.add_parser("start", help="from the command to the first step, beside the framework's import")
+    command = add_command(
+        commands, "start", "compare the time from the command to the end of the first step with the framework's import"
+    )
     add_backend(command)
-    command.add_argument("--model", required=True, metavar="NAME", help="any variant")
+    command.add_argument("--model", required=True, metavar="NAME", help="variant to train")
     add_outputs(command, rounds=5)
     command.set_defaults(measure=start)
 
     command = commands.add_parser(
         "port",
-        help="conversions of weights, beside cp",
+        help="compare conversions of weights with cp",
         description="Convert the weights of a model from each file format to each other one with repro.port, and print "
-        "time and memory next to the time of cp. Needs Linux.",
+        "the time, how many times as long as cp it takes, and the memory. Needs Linux.",
     )
     command.add_argument(
         "--model", default="rdnet_large", metavar="NAME", help="model variant, see repro.models (default: rdnet_large)"
@@ -75,14 +105,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def whole(text: str) -> int:
-    """Return a whole number from 0. Raises ArgumentTypeError for another text."""
+    """Return the whole number, at least 0, in a text. Raises ArgumentTypeError for any other text."""
     if not (text.isascii() and text.isdecimal() and len(text) < 7):
         raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}")
     return int(text)
 
 
 def positive(text: str) -> int:
-    """Return a whole number from 1. Raises ArgumentTypeError for another text."""
+    """Return the whole number, at least 1, in a text. Raises ArgumentTypeError for any other text."""
     if not (value := whole(text)):
         raise argparse.ArgumentTypeError("must be at least 1, not 0")
     return value
@@ -90,30 +120,40 @@ def positive(text: str) -> int:
 
 def add_backend(command: argparse.ArgumentParser) -> None:
     """Add the flag that chooses a backend."""
-    command.add_argument("--backend", required=True, metavar="NAME", help="torch, paddle or mindspore")
+    command.add_argument("--backend", required=True, metavar="NAME", help="framework: torch, paddle or mindspore")
 
 
 def add_sizes(command: argparse.ArgumentParser, *, batch_size: int) -> None:
     """Add the flags for sizes of images and batches."""
-    command.add_argument("--image-size", type=positive, default=224, metavar="PIXELS", help="default: 224")
     command.add_argument(
-        "--batch-size", type=positive, default=batch_size, metavar="N", help=f"images (default: {batch_size})"
+        "--image-size",
+        type=positive,
+        default=224,
+        metavar="PIXELS",
+        help="height and width of the images (default: 224)",
+    )
+    command.add_argument(
+        "--batch-size", type=positive, default=batch_size, metavar="N", help=f"images per batch (default: {batch_size})"
     )
 
 
 def add_outputs(command: argparse.ArgumentParser, *, rounds: int) -> None:
     """Add the flags for the number of rounds and for files."""
-    command.add_argument("--rounds", type=positive, default=rounds, metavar="N", help=f"default: {rounds}")
-    command.add_argument("--json", type=Path, metavar="FILE", help="write every number, with versions and machine")
-    command.add_argument("--figure", type=Path, metavar="FILE", help="draw the ratios as bars, in a PNG")
+    command.add_argument(
+        "--rounds", type=positive, default=rounds, metavar="N", help=f"number of measurements (default: {rounds})"
+    )
+    command.add_argument(
+        "--json", type=Path, metavar="FILE", help="write every measurement, the versions and the machine to FILE"
+    )
+    command.add_argument("--figure", type=Path, metavar="FILE", help="draw the ratios as bars into FILE, a PNG")
 
 
 def report(arguments: argparse.Namespace) -> None:
-    """Print what a command measures as soon as it is known, and write its files."""
+    """Print each comparison of a command as soon as it is measured, and write the files that were requested."""
     from repro.benchmarks.measurement import HEADING
 
     for path in filter(None, (arguments.json, arguments.figure)):
-        if not path.parent.is_dir():  # now, and not after all measurements
+        if not path.parent.is_dir():  # checked before the measurements, which take long
             raise ReproError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
     comparisons: list[Comparison] = []
     for comparison in arguments.measure(arguments):

@@ -1,4 +1,4 @@
-"""The console script `repro`, and what all commands share: their names in usage lines, and exit codes."""
+"""The console script `repro`, and what all commands share: usage lines, subcommands and exit codes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from repro import __version__
 from repro.errors import ReproError, unknown
+
+if TYPE_CHECKING:
+    import argparse
 
 COMMANDS = {
     "Training": {
@@ -32,7 +35,7 @@ COMMANDS = {
     "Information": {
         "models": "list the available models, or the layers of one, with parameters and MACs",
         "dataset": "inspect, check or split a data set",
-        "bench": "measure steps, data, loops, starts and conversions beside their peers",
+        "bench": "compare the speed of steps, data loading, training, starting and conversions with peers",
     },
 }
 ALIASES = {"sweep": "ablation"}
@@ -46,6 +49,13 @@ def command_name(command: str) -> str:
     """Return what the user typed to start a command, for its usage line: `repro run` or `python -m repro.run`."""
     script = f"repro {command}"
     return script if sys.argv[0] == script else f"python -m repro.{command}"
+
+
+def add_command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, purpose: str
+) -> argparse.ArgumentParser:
+    """Add a subcommand, and return its parser. Its own help begins with its purpose, too."""
+    return commands.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
 
 
 def run_command(main: Callable[[], int]) -> NoReturn:

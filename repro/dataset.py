@@ -5,25 +5,27 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from repro.cli import command_name, run_command
+from repro.cli import add_command, command_name, run_command
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command, and return its exit code."""
     parser = argparse.ArgumentParser(
         prog=command_name("dataset"),
-        description="Inspect or split a data set. DATA is the same as --data of repro.run.",
+        description="Inspect a data set, or split it into training and validation images.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    command = commands.add_parser("stats", help="print mean and std of the training pixels, as lines for a recipe")
-    command.add_argument("data", metavar="DATA")
-    command.add_argument("--image-size", type=int, metavar="N", help="squash the images to N x N pixels first")
+    command = add_command(commands, "stats", "print mean and std of the training pixels, as lines for a recipe")
+    add_data(command)
+    command.add_argument(
+        "--image-size", type=int, metavar="N", help="squash the images to N x N pixels first (default: no resizing)"
+    )
     command.set_defaults(run=stats)
 
-    command = commands.add_parser("split", help="copy a folder of CLASS/IMAGE to OUT/train and OUT/val")
-    command.add_argument("source", type=Path, metavar="SRC")
-    command.add_argument("out", type=Path, metavar="OUT", help="a new or an empty folder")
+    command = add_command(commands, "split", "copy a folder of CLASS/IMAGE to OUT/train and OUT/val")
+    command.add_argument("source", type=Path, metavar="SRC", help="folder of CLASS/IMAGE to copy")
+    command.add_argument("out", type=Path, metavar="OUT", help="new or empty folder to copy to")
     command.add_argument(
         "--fraction", type=float, default=0.3, metavar="X", help="fraction of each class for validation (default: 0.3)"
     )
@@ -31,20 +33,25 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("--link", action="store_true", help="make symbolic links instead of copies")
     command.set_defaults(run=split)
 
-    command = commands.add_parser("grid", help="draw a sheet of images with their classes")
-    command.add_argument("data", metavar="DATA")
-    command.add_argument("out", type=Path, metavar="OUT.png")
+    command = add_command(commands, "grid", "draw a sheet of images with their classes")
+    add_data(command)
+    command.add_argument("out", type=Path, metavar="OUT.png", help="picture to write")
     command.add_argument("--rows", type=int, default=4, metavar="N", help="rows of images (default: 4)")
     command.add_argument("--columns", type=int, default=8, metavar="N", help="columns of images (default: 8)")
     command.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the selection (default: 0)")
     command.set_defaults(run=grid)
 
-    command = commands.add_parser("check", help="list every image that cannot be read; exit with 1 if there are any")
-    command.add_argument("data", metavar="DATA")
+    command = add_command(commands, "check", "list every image that cannot be read; exit with 1 if there are any")
+    add_data(command)
     command.set_defaults(run=check)
 
     arguments = parser.parse_args(argv)
     return arguments.run(arguments)
+
+
+def add_data(command: argparse.ArgumentParser) -> None:
+    """Add the data set that a command reads."""
+    command.add_argument("data", metavar="DATA", help="data set, as --data of repro.run")
 
 
 def stats(arguments: argparse.Namespace) -> int:

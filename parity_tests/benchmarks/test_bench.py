@@ -174,7 +174,7 @@ def test_loaders_without_torchvision(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     """Data that are no folder, and a missing package, leave ours and the decoding."""
     rates, note = data_benchmark.compare_loaders("digits", 0, 8, 256, 1)
     assert list(rates) == ["ours", "decoding alone"]
-    assert note == "without torchvision: it reads folders of images, and digits is none"
+    assert note == "without torchvision: its loader reads images in folders, and those of digits are stored otherwise"
 
     def batches(*_: object, **__: object) -> None:
         raise ImportError("No module named 'torchvision'")

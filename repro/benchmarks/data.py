@@ -1,4 +1,4 @@
-"""Images per second of our loader, beside torchvision's and beside decoding alone."""
+"""Images per second of our data loader, compared with torchvision's loader and with decoding only."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from repro.errors import ReproError
 from repro.interface.peers import load_peers, missing_peer
 from repro.weights import Log
 
-MOST_IMAGES = 512  # of a round; each round reads the same ones
+MOST_IMAGES = 512  # in a round; every round reads the same images
 
 
 def measure_data(
     data: str, log: Log, *, workers: int, decode: str, image_size: int, batch_size: int, rounds: int
 ) -> Iterator[Comparison]:
-    """Yield the images per second that each loader crops at random, flips and normalises, and that are decoded only.
+    """Yield the images per second of both loaders, which crop at random, flip and normalise, and of decoding only.
 
-    Each round reads the same images, at most MOST_IMAGES, in as many processes. `log` receives why torchvision is not
-    among the loaders, where it cannot be. Raises ReproError for data that cannot be opened or has too few images.
+    Every round reads the same images, at most MOST_IMAGES, in the same number of processes. `log` receives the reason
+    if torchvision's loader cannot take part. Raises ReproError for data that cannot be opened or has too few images.
     """
-    source = data if data == "digits" else str(Path(data).resolve())  # the process is in another folder
+    source = data if data == "digits" else str(Path(data).resolve())  # the process starts in another folder
     rates, note = in_process(
         "torch", "repro.benchmarks.data:compare_loaders", source, workers, image_size, batch_size, rounds, decode
     )
@@ -43,9 +43,9 @@ def measure_data(
 def compare_loaders(
     data: str, workers: int, image_size: int, batch_size: int, rounds: int, decode: str = "exact"
 ) -> tuple[dict[str, list[float]], str]:
-    """Return the images per second of each round by loader, and why there is no peer, or "".
+    """Return the images per second of each round by loader, and the reason why torchvision's takes no part, or "".
 
-    It needs a process of its own.
+    Call it in a process of its own.
     """
     dataset = sample(open_dataset(data), batch_size)
     images = len(dataset.train)
@@ -76,7 +76,7 @@ def compare_loaders(
 def sample(dataset: Dataset, batch_size: int) -> Dataset:
     """Return the data set with at most MOST_IMAGES of its training images, spread evenly, in whole batches.
 
-    Raises ReproError where there is no whole batch.
+    Raises ReproError for fewer images than one batch.
     """
     images = len(dataset.train)
     count = min(images, max(MOST_IMAGES, batch_size)) // batch_size * batch_size
@@ -91,12 +91,12 @@ def sample(dataset: Dataset, batch_size: int) -> Dataset:
 def link(dataset: Dataset, folder: Path) -> None:
     """Fill a folder of CLASS/IMAGE with links to the training images.
 
-    Raises ReproError where they are not files of their own.
+    Raises ReproError if the images are not separate files.
     """
     subset = dataset.train
     root = subset.root
     if root is None or not all((root / name).is_file() for name in subset.names):
-        raise ReproError(f"it reads folders of images, and {dataset.name} is none")
+        raise ReproError(f"its loader reads images in folders, and those of {dataset.name} are stored otherwise")
     for number, (name, label) in enumerate(zip(subset.names, subset.labels.tolist(), strict=True)):
         path = folder / f"{label:05d}" / f"{number}{Path(name).suffix}"
         path.parent.mkdir(exist_ok=True)

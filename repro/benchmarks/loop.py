@@ -1,4 +1,4 @@
-"""The training loop of the command repro.run, beside a bare loop of the framework's users."""
+"""The training loop of the command repro.run, compared with a bare loop as the framework's users write it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from repro.interface.peers import load_peers, missing_peer, peer_name
 from repro.workers.client import interpreter
 from repro.workers.command import run
 
-WARM_UP, STEPS = 2, 10  # of each run: those that do not count, and those that do
+WARM_UP, STEPS = 2, 10  # steps of each run: first those that are not counted, then those that are
 CLASSES = 10
-SIZE = (500, 375)  # of an image of ImageNet, in pixels
+SIZE = (500, 375)  # width and height of a typical image of ImageNet, in pixels
 PEER = "bare loop"
 SCRIPT = "from repro.benchmarks.observed_run import main\n\nif __name__ == '__main__':\n    main()\n"
 
@@ -32,11 +32,11 @@ SCRIPT = "from repro.benchmarks.observed_run import main\n\nif __name__ == '__ma
 def measure_loop(
     backend: str, model: str, *, processes: int, image_size: int, batch_size: int, rounds: int
 ) -> Iterator[Comparison]:
-    """Yield the milliseconds per step that the loop waits for data and that the step takes, and those of each rank.
+    """Yield the milliseconds per step that each loop waits for data and computes, and with several ranks those of each.
 
-    Both loops train in turn on the same made-up photographs, which they load in their own process; batch_size is that
-    of all processes together, and the bare loop has one. Of the ranks, the images that each decoded are counted, too.
-    Raises ReproError for a model without a peer, and where a loop fails.
+    Both loops train in turn on the same made-up photographs, which they load in the training process. batch_size:
+    images of all processes together; the bare loop has one process. With several ranks, the number of images that each
+    rank decodes is yielded, too. Raises ReproError for a model without a peer, and if a loop fails.
     """
     peer = peer_name(backend, model)
     ranks: dict[str, dict[str, list[float]]] = {part: defaultdict(list) for part in ("data", "step", "decoded")}
@@ -78,7 +78,7 @@ def milliseconds(seconds: dict[str, list[float]]) -> dict[str, list[float]]:
 def observe(backend: str, flags: Sequence[str], steps: int, processes: int, folder: Path) -> list[dict[str, Any]]:
     """Run the command repro.run until it has made some steps, and return what each rank observed.
 
-    The keys are those of repro.benchmarks.observed_run. folder: a new folder for all that it writes.
+    The keys are those of Observer.finish. folder: a new folder for everything that the command writes.
     """
     folder.mkdir()
     script = folder / "observed.py"
@@ -90,8 +90,8 @@ def observe(backend: str, flags: Sequence[str], steps: int, processes: int, fold
 
 
 def bare_loop(backend: str, peer: str, folder: str, image_size: int, batch_size: int) -> dict[str, list[float]]:
-    """Return the seconds of each step of the zoo's network on the framework's loader. It needs a process of its own."""
-    load_backend(backend)  # with the same threads and memory
+    """Return the seconds of each step of the zoo's network on the framework's loader. Call it in its own process."""
+    load_backend(backend)  # sets threads and memory as for our own loop
     peers = load_peers(backend)
     times: dict[str, list[float]] = {"data": [], "step": []}
     try:
@@ -111,7 +111,7 @@ def bare_loop(backend: str, peer: str, folder: str, image_size: int, batch_size:
 
 
 def draw_images(folder: Path, count: int) -> None:
-    """Write JPEG images of the size and smoothness of photographs: `count` to train on, and one of each class more."""
+    """Write JPEG images of the size and smoothness of photographs: `count` to train on, and one more of each class."""
     rng = np.random.default_rng(0)
     for number in range(count + CLASSES):
         path = folder / ("train" if number < count else "val") / f"{number % CLASSES}" / f"{number}.jpg"

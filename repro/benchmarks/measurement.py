@@ -1,4 +1,4 @@
-"""Measurements that take turns, and what is printed and stored of them."""
+"""Measurements of tasks that take turns, and their output as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ OURS = "ours"
 
 
 def in_turn(tasks: Mapping[str, Callable[[], float]], rounds: int, *, warm_up: int = 1) -> dict[str, list[float]]:
-    """Return what each task measured in each round. The tasks take turns, so that other load meets all of them.
+    """Return what each task measured in each round. The tasks take turns, so that load of other programs affects all.
 
-    warm_up: the number of rounds before these, which do not count.
+    warm_up: the number of rounds that are run first and not counted.
     """
     values: dict[str, list[float]] = {name: [] for name in tasks}
     for number in range(-warm_up, rounds):
@@ -45,10 +45,10 @@ def spread(values: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Measurements of one task by all who took turns in it.
+    """The measurements of one task by ours and its peers.
 
-    unit: "ms", "s", "images/s" or "images". values: every single number, by who computed. reference: the one that is
-    compared with the others; None where nothing is compared.
+    unit: "ms", "s", "images/s" or "images". values: name ("ours", or that of a peer) -> every single measurement.
+    reference: the name that is compared with the others; None where nothing is compared.
     """
 
     task: str
@@ -57,7 +57,7 @@ class Comparison:
     reference: str | None = OURS
 
     def ratios(self) -> dict[str, list[float]]:
-        """Return how many times as fast the reference is as each of the others, in each round."""
+        """Return, for each of the other names, how many times as fast as it the reference is in each round."""
         if self.reference is None:
             return {}
         own = self.values[self.reference]
@@ -66,7 +66,7 @@ class Comparison:
         return {name: [a / b if is_rate else b / a for a, b in values] for name, values in pairs.items()}
 
     def lines(self) -> list[str]:
-        """Return a line for each who took part: median, half the interquartile range, and the ratio."""
+        """Return one line per name: the median, half the interquartile range, and the ratio."""
         ratios = self.ratios()
         lines = []
         for name, values in self.values.items():
@@ -76,7 +76,7 @@ class Comparison:
         return lines
 
     def as_json(self) -> dict[str, Any]:
-        """Return everything that is known, for JSON."""
+        """Return the measurements, their medians and their ratios as a JSON object."""
         return {
             "task": self.task, "unit": self.unit, "reference": self.reference,
             "values": {name: list(values) for name, values in self.values.items()},
@@ -86,7 +86,7 @@ class Comparison:
 
 
 def number(value: float) -> str:
-    """Return a number with three or more digits, as a table needs it."""
+    """Return a number as text with three significant digits, or all digits before the point."""
     return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
 
 

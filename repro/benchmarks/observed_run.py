@@ -21,10 +21,10 @@ from repro.training.meters import Meter
 
 
 class Observer:
-    """A clock beside the training loop, which ends the run after a number of steps.
+    """A clock for the training loop that ends the run after a number of steps.
 
-    It takes the place of two functions that the command calls: the epoch, to time its batches and steps, and the
-    loading of images in this process, to count them.
+    It replaces two functions that the command calls: the training epoch, to time its batches and steps, and the loading
+    of images in this process, to count them.
     """
 
     def __init__(self, out: Path, steps: int):
@@ -71,10 +71,10 @@ class Observer:
             yield batch
 
     def finish(self, processes: ProcessGroup) -> None:
-        """Write the times of this process, with that of the end of the last step, and end it once all have."""
+        """Write what this rank observed as "data", "step", "decoded" and "end"; exit once all ranks have written."""
         results = {"data": self.data, "step": self.step, "decoded": self.decoded, "end": time.time()}
         self.out.with_name(f"{self.out.name}-{processes.rank}.json").write_text(json.dumps(results))
-        processes.all_reduce_sum(np.zeros(1))  # a rank that ends before would end the others
+        processes.all_reduce_sum(np.zeros(1))  # waits for all ranks: the launcher ends the others once one has exited
         sys.exit(0)
 
 

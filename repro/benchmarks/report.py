@@ -1,4 +1,4 @@
-"""The file of all measured numbers, with what they were measured on."""
+"""The JSON file of all measurements, with the versions and the machine that they were made on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from repro.interface.threads import read_machine, threads_in_environment
 def write_report(
     path: Path, settings: Mapping[str, Any], comparisons: Sequence[Comparison], environment: Mapping[str, Any]
 ) -> None:
-    """Write JSON with the settings, versions, machine and every number. Raises ReproError where it cannot."""
+    """Write the settings, versions, machine and every measurement as JSON. Raises ReproError where it cannot."""
     report = {"settings": settings, **environment, "comparisons": [item.as_json() for item in comparisons]}
     write_text(path, json.dumps(report, indent=1) + "\n")
 
@@ -48,7 +48,7 @@ def describe_environment(backend: str) -> dict[str, Any]:
 
 
 def processor(path: Path = Path("/proc/cpuinfo")) -> str:
-    """Return the name of the processor, as far as the system tells it."""
+    """Return the name of the processor, or the little that Python's platform module knows about it."""
     if path.is_file():
         for line in path.read_text().splitlines():
             name, _, value = line.partition(":")

@@ -1,4 +1,4 @@
-"""Seconds from the command to the first training step, beside the import of the framework alone."""
+"""Seconds from the command to the end of the first training step, compared with only importing the framework."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from repro.workers.command import run
 
 
 def measure_start(backend: str, model: str, *, rounds: int) -> Iterator[Comparison]:
-    """Yield the seconds until the first step on the embedded digits has ended, and those of Python and the import.
+    """Yield the seconds until the first step on the embedded digits has ended, and those until Python has imported it.
 
     Raises ReproError for an unknown model or backend, and where the command fails.
     """

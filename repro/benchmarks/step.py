@@ -1,4 +1,4 @@
-"""Evaluation and a training step of our networks, beside the same networks of the framework's zoo."""
+"""Evaluation and a training step of our networks, compared with the same networks of the framework's zoo."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def measure_steps(
 ) -> Iterator[Comparison]:
     """Yield the milliseconds of evaluation and of a training step (SGD with momentum) of each network.
 
-    models: variants here; None for all that the zoo has, too. image_size: in pixels. batch_size: images.
+    models: variants; None for all that the zoo has, too. image_size: height and width in pixels.
     Raises ReproError for a model without a peer, a zoo that is not installed, and what the framework cannot compute.
     """
     for model in models or load_peers(backend).ZOO:
@@ -51,7 +51,7 @@ def measure_steps(
 def compare_steps(
     backend: str, model: str, image_size: int, batch_size: int, rounds: int, device: str, precision: str
 ) -> dict[str, dict[str, list[float]]]:
-    """Return the seconds of each round, by task and by whose network computes. It needs a process of its own."""
+    """Return task -> "ours" or a layout of the peer -> seconds of each round. Call it in a process of its own."""
     images = np.random.default_rng(0).standard_normal((batch_size, 3, image_size, image_size), np.float32)
     labels = np.arange(batch_size) % CLASSES
     package = load_backend(backend)

@@ -1,4 +1,4 @@
-"""The peers that repro.bench measures beside ours: a framework's own networks and loaders, as its users call them."""
+"""The peers with which repro.bench compares: a framework's own networks and loaders, as its users call them."""
 
 from __future__ import annotations
 
