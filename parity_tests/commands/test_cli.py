@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,34 @@ def test_usage_is_what_one_types(
     with pytest.raises(SystemExit):
         module.main()
     assert capsys.readouterr().out.startswith(f"usage: python -m repro.{name} ")
+
+
+class Built(Exception):
+    """Raised in place of parsing, with the parser that a command has built."""
+
+
+def every_parser(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Yield a parser and those of its commands."""
+    yield parser
+    for action in parser._actions:
+        for command in action.choices.values() if isinstance(action, argparse._SubParsersAction) else ():
+            yield from every_parser(command)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_argument_has_a_help_of_its_own(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(parser: argparse.ArgumentParser, *_: object) -> None:
+        raise Built(parser)
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    module = importlib.import_module(cli.MODULES.get(name, f"repro.{name}"))
+    with pytest.raises(Built) as caught:
+        module.main([])
+    for parser in every_parser(caught.value.args[0]):
+        assert parser.description, parser.prog
+        for action in parser._actions:
+            if not isinstance(action, argparse._SubParsersAction):
+                assert re.match(r"(?!default\b|of\b)\S+ .*\w", action.help or ""), (parser.prog, action.dest)
 
 
 def test_former_names_of_commands_work(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
