@@ -47,7 +47,7 @@ def _create_parser() -> argparse.ArgumentParser:
     models.add_argument(
         "--modes",
         metavar="NAMES",
-        help=f"comma-separated modes to compare too: other ways in which a backend computes ({', '.join(MODES)})",
+        help=f"comma-separated modes to compare, too: other ways in which a backend computes ({', '.join(MODES)})",
     )
     user_command.add_flags(parser)
     operator_command.add_flags(parser)
@@ -60,10 +60,10 @@ def _create_parser() -> argparse.ArgumentParser:
     comparison.add_argument(
         "--seeds", type=int, default=1, metavar="N", help="repeat with N different weights and inputs (default: 1)"
     )
-    comparison.add_argument("--fresh", action="store_true", help="compute everything, without results of earlier runs")
+    comparison.add_argument("--fresh", action="store_true", help="compute everything anew, without earlier results")
     output = parser.add_argument_group("output")
     output.add_argument(
-        "--json", metavar="FILE", help="write the records to FILE as a JSON list, or the finding of --operator"
+        "--json", metavar="FILE", help="write the results to FILE as a JSON list, or that of --operator as an object"
     )
     output.add_argument("--html", metavar="FILE", help="write an interactive page with every verdict to FILE")
     return parser

@@ -99,7 +99,7 @@ class Recipe:
     )  # fmt: skip
     balance: str | None = recipe_field(
         "data", one_of(*BALANCES),
-        "make all classes count the same in training: draw as many images of each class, or weight their losses", None,
+        "make all classes count the same in training: draw equally many images of each, or weight their losses", None,
         default_text="no balance",
     )  # fmt: skip
     channels: int = recipe_field("data", one_of_integers(*CHANNELS), "image channels: 3 (RGB) or 1 (grey)", 3)
@@ -123,11 +123,11 @@ class Recipe:
     )  # fmt: skip
     mean: tuple[float, ...] = recipe_field(
         "data", per_channel(RANGES["mean"]),
-        "mean of the pixels, which are scaled to 0..1; it is subtracted: one number, or one per channel", (0.5,),
+        "mean that is subtracted from the pixels, which are scaled to 0..1: one number, or one per channel", (0.5,),
     )  # fmt: skip
     std: tuple[float, ...] = recipe_field(
         "data", per_channel(RANGES["std"]),
-        "standard deviation by which pixels are then divided: one number, or one per channel", (0.5,),
+        "standard deviation by which the pixels minus --mean are divided: one number, or one per channel", (0.5,),
     )  # fmt: skip
     pad: int = recipe_field(
         "augmentation", number(RANGES["pad"]),
@@ -174,12 +174,12 @@ class Recipe:
     )  # a single image has no batch statistics
     sync_norm: bool = recipe_field(
         "optimisation", boolean(),
-        "in several processes, let batch normalisation take mean and variance over the images of all of them", False,
+        "with several processes, compute the mean and variance of batch normalisation over the images of all", False,
     )  # fmt: skip
     accumulate: int = recipe_field(
         "optimisation", number(RANGES["accumulate"]),
-        "cut the batch of each process into N parts, computed one after the other to need less memory; each is "
-        "normalised by itself, or with --sync-norm together with that of the other processes", 1,
+        "cut the batch of each process into N parts, computed one after the other to need less memory; batch "
+        "normalisation sees one part, or with --sync-norm that of every process", 1,
     )  # fmt: skip
     deterministic_shards: int | None = recipe_field(
         "optimisation", number(RANGES["deterministic_shards"]),
@@ -195,7 +195,7 @@ class Recipe:
     )  # fmt: skip
     stages: int = recipe_field(
         "optimisation", number(Range(1, 100, integer=True)),
-        "stages of equal length of progressive learning; 1 is off", 1,
+        "number of stages of progressive learning, all of the same length; 1 is off", 1,
     )  # fmt: skip
     first_stage: Mapping[str, int | float | str] = recipe_field(
         "optimisation", named_values(),
@@ -210,7 +210,8 @@ class Recipe:
     schedule: str = recipe_field(
         "optimisation",
         one_of(*SCHEDULES),
-        "decay of the learning rate after warm-up; see docs/recipes.md",
+        "decay of the learning rate after warm-up; cosine-epoch changes it once per epoch, step divides it by 10 after "
+        "each third of the run, step-half after 1/2 and 3/4, exponential multiplies it by 0.97 every 2.4 epochs",
         "cosine",
     )
     lr_end: float = recipe_field(
@@ -256,7 +257,7 @@ class Recipe:
         "optimisation", boolean(), "train with a compiled graph (torch: torch.compile)", None,
         default_text="with MindSpore only",
     )  # fmt: skip
-    device: str = recipe_field("run", one_of(*DEVICES), "device that computes", "cpu")
+    device: str = recipe_field("run", one_of(*DEVICES), "device to compute on", "cpu")
     seed: int = recipe_field(
         "run", number(Range(0, 2**31 - 1, integer=True)),
         "seed of initial weights, splits, image order, augmentation and dropout", 0,
@@ -265,26 +266,27 @@ class Recipe:
         "run", number(Range(0, 256, integer=True)), "processes that load images; 0 loads them in the main process", 0
     )
     threads: int | None = recipe_field(
-        "run", number(Range(1, MOST_THREADS, integer=True)), "threads that compute; another number changes rounding",
-        None, default_text="OMP_NUM_THREADS, or else one for each core that is idle at the start",
+        "run", number(Range(1, MOST_THREADS, integer=True)),
+        "number of threads that compute; another number changes rounding", None,
+        default_text="OMP_NUM_THREADS, or else one for each core that is idle at the start",
     )  # fmt: skip
     check: str = recipe_field(
         "run", one_of(*CHECKS),
-        "decode images that have not been checked yet at the start, or leave it to the first epoch, which then ends at "
-        "an image that cannot be read",
+        "start: before training, decode all images that have not been checked yet, and list the unreadable ones; "
+        "first-epoch: start at once, and end the run at the first unreadable image",
         "start",
     )  # fmt: skip
     checkpoint_steps: int | None = recipe_field(
-        "run", number(Range(1, 10**9, integer=True)), "save a checkpoint every N steps, too", None,
+        "run", number(Range(1, 10**9, integer=True)), "also save a checkpoint every N steps", None,
         default_text="after each epoch only",
     )  # fmt: skip
     checkpoint_minutes: float | None = recipe_field(
-        "run", number(Range(0, 10**6, above=True)), "save a checkpoint after X minutes without one, too", None,
+        "run", number(Range(0, 10**6, above=True)), "also save a checkpoint after X minutes without one", None,
         default_text="after each epoch only",
     )  # fmt: skip
     keep: int = recipe_field(
         "run", number(Range(1, 1000, integer=True)),
-        "number of checkpoints to keep, besides the best weights; see docs/recipes.md", 1,
+        "number of latest checkpoints to keep, in addition to the best weights", 1,
     )  # fmt: skip
     logs: str | None = recipe_field(
         "run", one_of(*WRITERS), "write logs for this viewer into the run folder", None, default_text="no logs"

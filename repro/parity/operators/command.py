@@ -14,18 +14,20 @@ OTHER_FLAGS = (*FRAMEWORKS, "modes", "input", "mapping", "strict", "rungs", "htm
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of operators to the command's parser."""
     group = parser.add_argument_group(
-        "single operators", "Compare an operator, forward and backward, and hold each framework to its documentation."
+        "single operators",
+        "Compare an operator, forward and backward, in all frameworks and with the documentation of each.",
     )
-    group.add_argument("--operator", metavar="NAME", help="an operator, such as conv2d, or list for all of them")
+    group.add_argument("--operator", metavar="NAME", help="operator to compare, such as conv2d; list prints all")
     group.add_argument(
         "--set",
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help="a setting of the operator, the shape of its input (shape=1,3,4,4) or the numbers in it (x=0.5,nan,-inf)",
+        help="setting of the operator, shape of its input (shape=1,3,4,4) or numbers in it (x=0.5,nan,-inf); may be "
+        "repeated",
     )
     group.add_argument(
-        "--script", choices=FRAMEWORKS, help="print a program of this framework alone that computes the operator"
+        "--script", choices=FRAMEWORKS, help="print a program that computes the operator and needs only this framework"
     )
 
 
@@ -35,7 +37,7 @@ def is_requested(arguments: argparse.Namespace) -> bool:
 
 
 def compare_operator(arguments: argparse.Namespace) -> int:
-    """Compare an operator, or print what was asked for, and return the exit code: 1 unless all frameworks agree."""
+    """Compare an operator, or print the list or the script; the exit code is 1 if the frameworks do not agree."""
     if arguments.operator is None:
         raise ReproError("--set and --script need --operator NAME; --operator list prints the operators")
     if other := [name for name in OTHER_FLAGS if getattr(arguments, name, None)]:

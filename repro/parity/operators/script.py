@@ -1,4 +1,4 @@
-"""Scripts of one framework alone, which the workers run, and which a bug report can quote."""
+"""Scripts that need a single framework, which the workers run, and which a bug report can quote."""
 
 from __future__ import annotations
 

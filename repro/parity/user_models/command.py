@@ -24,13 +24,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
             f"--{backend}",
             action="append",
             metavar="MODULE:FUNCTION",
-            help=f"function that returns the model in {backend}; twice to compare two models in it",
+            help=f"function that returns the model in {backend}; give it twice to compare two models in {backend}",
         )
     group.add_argument(
         "--input",
         action="append",
         metavar="N,C,H,W",
-        help=f"shape of an input, or int64:2,16<1000 for integers below 1000; once for each input (default: "
+        help="shape of an input, or int64:2,16<1000 for integers below 1000; give it once for each input (default: "
         f"{DEFAULT_INPUT})",
     )
     group.add_argument(
@@ -55,7 +55,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--strict",
         action="store_true",
-        help="let constants of a framework diverge, such as Paddle's biased variance of batches",
+        help="count the constants of a framework as divergences, such as Paddle's biased variance of batches",
     )
 
 
