@@ -141,8 +141,8 @@ def test_a_busy_process_costs_a_thread(busy_core, monkeypatch) -> None:
 
 def test_recipe_and_environment_win(monkeypatch) -> None:
     monkeypatch.setenv(threads.VARIABLE, "3,1")
-    assert choose_threads("torch") == Threads(3, "OMP_NUM_THREADS says so")
-    assert choose_threads("paddle", 5) == Threads(5, "the recipe says so")
+    assert choose_threads("torch") == Threads(3, "set by OMP_NUM_THREADS")
+    assert choose_threads("paddle", 5) == Threads(5, "set by the recipe")
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "many", "99999999999999999999", "²"])

@@ -50,7 +50,7 @@ def test_a_run_writes_its_folder(monkeypatch, capsys) -> None:
     _, metadata = safetensors_file.load(folder / "best.safetensors")
     assert (metadata["model"], metadata["num_classes"], json.loads(metadata["classes"])[3]) == (MODEL, "10", "3")
     shown = capsys.readouterr()
-    assert shown.err == "computing with 1 thread: OMP_NUM_THREADS says so\n"
+    assert shown.err == "computing with 1 thread: set by OMP_NUM_THREADS\n"
     assert len(shown.out.splitlines()) == 5  # the headline, a line per epoch, the result
 
 

@@ -270,7 +270,7 @@ def test_a_resumed_run_keeps_its_threads(monkeypatch, capsys) -> None:
     main(["--resume", "--out", "a", "--epochs", "3", "--threads", "2"])
     assert os.environ["OMP_NUM_THREADS"] == "2" and "\nthreads: 2\n" in Path("a/config.yaml").read_text()
     assert capsys.readouterr().err.splitlines() == [
-        "computing with 3 threads: OMP_NUM_THREADS says so",
-        "computing with 3 threads: the recipe says so",
-        "computing with 2 threads: the recipe says so",
+        "computing with 3 threads: set by OMP_NUM_THREADS",
+        "computing with 3 threads: set by the recipe",
+        "computing with 2 threads: set by the recipe",
     ]

@@ -243,12 +243,12 @@ def bad(name: str) -> dict[str, Any]:
 
 
 MESSAGES = {
-    "null label": "row 2 has the label None, which is none of the 3 classes",
-    "label 3": "row 2 has the label 3, which is none of the 3 classes",
-    "label -1": "row 2 has the label -1, which is none of the 3 classes",
+    "null label": "row 2 has the label None, which is not one of the 3 classes",
+    "label 3": "row 2 has the label 3, which is not one of the 3 classes",
+    "label -1": "row 2 has the label -1, which is not one of the 3 classes",
     "null image": "row 1 holds no bytes of an image",
     "path only": "row 1 holds no bytes of an image",
-    "twice": "no list of different names",
+    "twice": "not a list of different names",
     "odd name": "it has the class",
     "one class": "only one class",
     "no rows": "it has no rows",

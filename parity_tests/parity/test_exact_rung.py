@@ -204,7 +204,7 @@ def test_every_culprit_is_listed(planted: Garden) -> None:
     record = planted.records(Fault("three", SMALL, "", EXACT_RUNG, code), [EXACT_RUNG])["faulty_torch"]
     assert record.where == "stages.1.1.expand.act"
     assert "every element is 2 times the expected value" in record.reason
-    assert record.reason.endswith("; 2 more by themselves: stages.2.1, stages.2.2.project.norm")
+    assert record.reason.endswith("; 2 more with errors of their own: stages.2.1, stages.2.2.project.norm")
     assert [where for where, error, _ in record.profile if error is None] == [
         "stages.1.1.expand.act", "stages.2.1", "stages.2.2.project.norm"]  # fmt: skip
 

@@ -207,5 +207,5 @@ def test_an_output_without_tensors() -> None:
     nested.append(nested)
     values: tuple[object, ...] = ("text", None, {}, nested, Data)
     for value in values:
-        with pytest.raises(ReproError, match="without tensors; let it return what is to compare"):
+        with pytest.raises(ReproError, match="without tensors; let it return the tensors to compare"):
             output_tensors(value, lambda item: isinstance(item, float))

@@ -74,7 +74,7 @@ def test_training_mode_agrees_except_for_the_biased_variance_of_paddle(compare: 
     records = compare([2], lines=lines, torch="with_extras", paddle="build", mindspore="build")
     assert {record.verdict for record in records.values()} == {"rounding"}
     assert any(where.startswith("bn2.running_var") for where, _, _ in records[2, "paddle"].profile)
-    assert lines[-1].startswith("note: paddle averages the biased variance of batches in 2 normalisations.")
+    assert lines[-1].startswith("note: paddle averages the biased variance of batches in 2 normalisations,")
     records = compare([2], torch="build", paddle="build", strict=True)
     assert records[2, "paddle"].where == "bn1.running_var, in paddle stem.1.running_var"
     assert "biased variance?" in records[2, "paddle"].reason
@@ -225,7 +225,7 @@ def test_gradients_need_no_logits(compare: Compare) -> None:
         ("torch_net:number", "torch_net:number is of type int; name a function"),
         ("torch_net:raising", r"torch_net:raising failed: KeyError: 'lost' at .*torch_net\.py:\d+"),
         ("torch_net:no_model", r"torch_net:no_model is a list, not a torch\.nn\.Module"),
-        ("torch_net:text", "the model returns a str without tensors; let it return what is to compare"),
+        ("torch_net:text", "the model returns a str without tensors; let it return the tensors to compare"),
     ],
 )
 def test_bad_models(source: str, message: str, compare: Compare) -> None:

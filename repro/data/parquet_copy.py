@@ -92,7 +92,7 @@ def _classes(names: object) -> list[str]:
     if names is None:
         return []
     if not isinstance(names, list) or len(set(map(str, names))) != len(names):
-        raise ValueError("the names of its ClassLabel are no list of different names")
+        raise ValueError("the names of its ClassLabel are not a list of different names")
     return [_name(name) for name in names]
 
 
@@ -123,11 +123,11 @@ def _rows(file: Path, opened: Any, columns: tuple[str, str], classes: list[str])
 
 
 def _label(value: object, classes: list[str], number: int) -> str:
-    """Return the class of a row. Raises ValueError for a label that is missing or is no class."""
+    """Return the class of a row. Raises ValueError for a missing label, and for one that is not a class."""
     if classes and isinstance(value, int) and 0 <= value < len(classes):
         return classes[value]
     if value is None or classes:
-        raise ValueError(f"row {number} has the label {value}, which is none of the {len(classes)} classes")
+        raise ValueError(f"row {number} has the label {value}, which is not one of the {len(classes)} classes")
     return _name(value)
 
 

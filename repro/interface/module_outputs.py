@@ -56,7 +56,7 @@ def output_tensors(value: Any, is_tensor: Callable[[Any], bool]) -> dict[str, An
     tensors = dict(_tensors(value, is_tensor, "output", MAX_OUTPUT_DEPTH))
     if not tensors:
         raise ReproError(
-            f"the model returns a {type(value).__name__} without tensors; let it return what is to compare"
+            f"the model returns a {type(value).__name__} without tensors; let it return the tensors to compare"
         )
     return {LOGITS if name in ("output", "output[0]") else name: tensor for name, tensor in tensors.items()}
 

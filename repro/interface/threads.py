@@ -19,7 +19,7 @@ MOST_THREADS = 1024
 # How long the threads of GNU's OpenMP, which PyTorch uses, wait in busy loops. By default, it is 15 ms, longer than a
 # process that waits for the core is left waiting
 SPIN_VARIABLE, SPINS = "GOMP_SPINCOUNT", "1000"
-# Paddle's own choice: with Intel's OpenMP, two threads take as long as one, and 40 to 90 times as long beside others
+# Paddle's own choice: with Intel's OpenMP, two threads take as long as one, and 40 to 90 times as long next to others
 MOST_OF_BACKEND = {"paddle": 1}
 WAIT_POLICY = "OMP_WAIT_POLICY"
 SAMPLE_SECONDS = 0.1
@@ -29,7 +29,7 @@ IGNORED_SHARE = 1 / 8
 
 @dataclass(frozen=True)
 class Threads:
-    """The number of threads, and in a few words why it was chosen."""
+    """The number of threads, and the reason for it in a few words."""
 
     count: int
     reason: str
@@ -78,11 +78,11 @@ def choose_threads(
         is_deterministic: Whether the number must not depend on the machine and its launcher.
     """
     if stored is not None:
-        return Threads(stored, "the recipe says so")
+        return Threads(stored, "set by the recipe")
     if is_deterministic:
         return Threads(1, "the same on every machine, for deterministic shards; --threads sets another number")
     if (variable := threads_in_environment()) is not None:
-        return Threads(variable, f"{VARIABLE} says so")
+        return Threads(variable, f"set by {VARIABLE}")
     if backend in MOST_OF_BACKEND:
         return Threads(MOST_OF_BACKEND[backend], f"{backend} gains nothing from more")
     machine = read_machine(root)
@@ -113,7 +113,7 @@ def pinned(cores: Collection[int]) -> Iterator[None]:
 
 
 def some_cores(count: int) -> set[int]:
-    """Return this many of the processors that this process may use, or all; others in other processes."""
+    """Return `count` of the processors that this process may use, or all; which ones depends on the process's id."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
     first = os.getpid() % len(cores)
     return set((cores[first:] + cores[:first])[:count])

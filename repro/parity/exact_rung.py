@@ -119,7 +119,7 @@ def _compare_first(
 
 
 def _list_others(names: list[str]) -> str:
-    """The end of the sentence about the first wrong result: every module has inputs of its own, and errs by itself."""
+    """The end of the sentence on the first wrong result. Every module has right inputs, so that each errs by itself."""
     if not names:
         return ""
-    return f"; {len(names)} more by themselves: {', '.join(names[:LISTED])}{', ...' if len(names) > LISTED else ''}"
+    return f"; {len(names)} more with errors of their own: {', '.join(names[:LISTED])}{', ...' * (len(names) > LISTED)}"

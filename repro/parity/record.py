@@ -74,7 +74,7 @@ class Record:
         relation = {
             "diverges": f"{self.backend} first diverges from {self.reference}",
             "rounding": f"{self.backend} agrees with {self.reference} within the tolerance, with the least margin",
-            "constant": f"{self.backend} agrees with {self.reference} but for a constant of a framework",
+            "constant": f"{self.backend} agrees with {self.reference} except for a constant of a framework",
             "equal": f"{self.backend} is equal to {self.reference}",
             "unanswerable": f"{self.backend} cannot be compared with {self.reference}",
         }[self.verdict]

@@ -58,19 +58,20 @@ def port_by_mapping(
     """Read the weights of one model of a mapping, and write them, bit for bit, as those of another one of its models.
 
     Weights are joined, divided and reshaped as the mapping says. A weight that only the other model has is 0, or 1 for
-    a scale, and one that only this model has must be; layers that only one model has are left out.
+    a scale, and one that only this model has must have that value; layers that only one model has are left out.
 
-    framework: whose model `source` is of; by default, the names in the file tell. to: whose model `destination` is
-    for; by default, the extension tells. prefix: the text before the name of every weight in the source; by default it
-    is recognised. partial: leave out arrays that do not fit, where otherwise each of them is an error.
+    framework: the backend whose model `source` belongs to (default: recognised by the names in the file). to: the
+    backend whose model `destination` is for (default: the one that its extension names). prefix: the text before the
+    name of every weight in the source (default: recognised). partial: leave out arrays that do not fit, each of which
+    is otherwise an error.
     log: receives a line about everything that is recognised, left out or written.
     Raises ReproError for a mapping that does not pair all weights, and for arrays that do not fit it, with each name.
     """
     mapping = read_mapping(mapping_file)
     if not mapping.reference:
         raise ReproError(
-            f"{mapping_file} does not say the kinds and shapes of the weights; run repro.parity with --mapping "
-            f"{mapping_file} and both models, and it is brought up to date"
+            f"{mapping_file} does not list the kinds and shapes of the weights; run repro.parity with --mapping "
+            f"{mapping_file} and both models, which adds them"
         )
     target = _target(mapping_file, mapping, destination, to)
     source = source_path(source)
@@ -127,7 +128,7 @@ def _recognise(
     framework: str,
     prefix: str | None,
 ) -> tuple[str, str]:
-    """Return the backend whose model has most of the names, and the prefix that they have besides.
+    """Return the backend whose model has most of the names, and the prefix before these names in the file.
 
     Where several models have the same names, the format of the file decides. prefix: that has been removed already;
     None where it is to be recognised.

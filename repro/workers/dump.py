@@ -98,7 +98,7 @@ def _check_description(answers: Mapping[str, tuple[Any, Arrays]]) -> None:
         if name not in weights or list(weights[name].shape) != shape:
             raise ValueError("a weight does not have the shape that it claims")
     if not isinstance(description["momentum"], (int, float)):
-        raise ValueError("the momentum is no number")
+        raise ValueError("the momentum is not a number")
     for path, module in description["modules"].items():
         type_name, training, settings, geometry, text = module
         texts = (path, type_name, text, *geometry.values())

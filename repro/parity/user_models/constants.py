@@ -72,14 +72,15 @@ def describe_constants(models: UserModels, records: Sequence[Record] = ()) -> It
     """Yield a note for each record that agrees up to a constant, and for models that average biased variances."""
     for record in records:
         if record.verdict == "constant":
-            yield f"note: {record.sentence}; --strict lets it diverge"
+            yield f"note: {record.sentence}; with --strict, it diverges"
     counts = {backend: len(_biased_layers(models, backend)) for backend in models.workers}
     if not all(counts.values()) and (not records or any(record.rung == 2 for record in records)):
         for backend, count in counts.items():
             if count:
                 yield (
-                    f"note: {backend} averages the biased variance of batches in {count} normalisations. That is the "
-                    "framework's own and is compared as if it were unbiased; --strict lets it diverge"
+                    f"note: {backend} averages the biased variance of batches in {count} normalisations, as its "
+                    "framework does; the running variances are compared as if it averaged the unbiased one, and with "
+                    "--strict they diverge"
                 )
 
 
