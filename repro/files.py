@@ -109,7 +109,7 @@ def read_yaml(path: str | Path, thing: str, advice: str, largest: int) -> dict[A
             return super().construct_mapping(node, deep)
 
         def construct_integer(self, node: Any) -> int:
-            """Return an integer. Raises ValueError for one with so many digits that to read or print it takes long."""
+            """Return an integer. Raises ValueError for more than 100 digits, which take long to read or print."""
             if len(node.value) > 100:
                 raise ValueError("an integer has more than 100 digits")
             return super().construct_yaml_int(node)

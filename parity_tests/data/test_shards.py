@@ -186,5 +186,5 @@ def test_links_damage_and_bad_names_are_refused(tmp_path: Path) -> None:
         write(shard, samples(range(10)))
         open_dataset(tmp_path / "pets-{0..1}.tar")
     write(tmp_path / "cars-0.tar", samples(range(10)))
-    with pytest.raises(ReproError, match="holds shards of 'cars', 'pets'; keep those of one name there, or of two"):
+    with pytest.raises(ReproError, match="holds shards of 'cars', 'pets'; keep those of one name, or of two"):
         open_dataset(tmp_path)

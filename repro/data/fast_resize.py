@@ -25,7 +25,7 @@ def fast_resize(
     resampling: Image.Resampling,
     box: tuple[float, float, float, float],
 ) -> Image.Image:
-    """Return what `image.resize(size, resampling, box)` returns, but for rounding. The mode must be RGB or L."""
+    """Return the result of `image.resize(size, resampling, box)`, up to rounding. The mode must be RGB or L."""
     package = _package()
     left, top, right, bottom = box
     options = package.ResizeOptions(

@@ -36,11 +36,11 @@ class Listing(NamedTuple):
 
 @dataclass
 class Ignored:
-    """The paths of what is ignored."""
+    """The paths of ignored files and folders, by the reason why they are ignored."""
 
     outside: list[str]  # images outside class folders
     nested: list[str]  # folders inside class folders
-    others: list[str]  # files in class folders that are no images
+    others: list[str]  # files in class folders that are not images
 
     def __add__(self, more: Ignored) -> Ignored:
         return Ignored(self.outside + more.outside, self.nested + more.nested, self.others + more.others)

@@ -55,7 +55,7 @@ class ImageCheck:
 
     A record in the user's cache, one for each data set, holds a digest of every folder whose images could all be
     decoded. The digest covers path, size and time of each file, so that a changed file voids that of its folder. Each
-    folder is recorded when it is done: a check that was interrupted goes on there. Images in memory need no check.
+    folder is recorded when it is done, so that an interrupted check is continued. Images in memory need no check.
     """
 
     def __init__(self, dataset: Dataset, *, rank: int = 0, world_size: int = 1, fresh: bool = False) -> None:

@@ -48,9 +48,9 @@ class Loader:
 
     batch_size: images in a global batch, at least 1.
     workers: processes that load images; 0 loads them in this process.
-    rank, world_size: this process among those that train together. Each must have as many images of a batch.
-    balance: makes all classes count the same in training: "sampling" draws as many images of each class, repeats those
-    of small classes, and "loss" gives each class's images a weight in the targets, with a mean of 1 over all images.
+    rank, world_size: this process among those that train together. Each must get the same number of images of a batch.
+    balance: makes all classes count the same in training: "sampling" draws equally many images of each class, so that
+    those of small classes are repeated; "loss" weights the targets of each class, with a mean of 1 over all images.
     Raises ReproError for values out of range.
     """
 
@@ -143,7 +143,7 @@ class Loader:
         order, size = self._order(epoch), self._train_size
         count = size // self.world_size
         share = slice(self.rank * count, (self.rank + 1) * count)
-        positions = np.arange(size)[share]  # of the images to read, in the global batch
+        positions = np.arange(size)[share]  # in the global batch, of the images to read
         if mixing:
             positions = np.union1d(positions, size - 1 - positions)
         requests = (
@@ -194,7 +194,7 @@ def load(dataset: Dataset, request: Request) -> Batch:
 
 
 def balanced_order(labels: np.ndarray, classes: int, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Return `size` images in random order, as many of each class as of the others, or one more.
+    """Return `size` images in random order. The numbers of images of any two classes differ by at most one.
 
     Images are repeated once all of their class were drawn. The result, int64 (size,), is index + repetition * images.
     """

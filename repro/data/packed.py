@@ -1,4 +1,4 @@
-"""Images whose files lie in larger files, at known places, and the names under which the user's cache keeps these."""
+"""Images that are stored inside larger files, at known offsets, and the paths of the user's cache for such files."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from repro.untrusted import reading
 
 @dataclass(frozen=True, eq=False)
 class PackedImages:
-    """Reads images that lie in larger files.
+    """Reads images that are stored inside larger files.
 
-    root: the folder that messages name. files: what is read, by the first part of an image's name. what: what messages
-    call such a file. names: "FILE/NAME", sorted. starts, sizes: int64 (N,), the bytes of each image in its file.
+    root: the folder that messages name. files: FILE -> path of the larger file. what: the kind of these files, as
+    messages name it. names: "FILE/NAME" of each image, sorted. starts, sizes: int64 (N,), offset and number of bytes of
+    each image in its file.
     """
 
     root: Path
@@ -43,9 +44,10 @@ class PackedImages:
 
 
 def cache_place(kind: str, file: Path) -> tuple[Path, list[int]]:
-    """Return where the user's cache keeps what is known of a file, without an ending, and for what size and time.
+    """Return the path, without a suffix, of a file's data in the user's cache, and the file's size and time.
 
-    kind: the name of a folder of the cache. Raises OSError if the file cannot be looked at.
+    The data are valid only for this size and time. kind: the name of a folder of the cache. Raises OSError if the file
+    does not exist or cannot be accessed.
     """
     status = file.stat()
     name = hashlib.sha256(os.fsencode(file.resolve())).hexdigest()[:32]

@@ -30,7 +30,7 @@ COPY = "the copy of a Parquet file's images, which the next start makes again"
 
 
 class Rows(NamedTuple):
-    """The images of a file: the copy of their bytes, the size of each there, int64 (N,), and their labels."""
+    """The images of a file: the copy of their bytes, the size of each in the copy, int64 (N,), and their labels."""
 
     copy: Path
     sizes: np.ndarray

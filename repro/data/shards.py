@@ -30,7 +30,7 @@ LONGEST_LABEL = 200  # letters
 
 
 class Entry(NamedTuple):
-    """An image of a shard: its name there, first byte, number of bytes, and label."""
+    """An image of a shard: its name in the shard, first byte, number of bytes, and label."""
 
     name: str
     start: int
@@ -89,8 +89,8 @@ def _subset_names(source: Path, groups: dict[str, list[Path]]) -> dict[str, list
     validation = [name for word in VALIDATION_FOLDERS for name in groups if word in words[name]]
     if len(train) != 1 or not validation or len(groups) != 2:
         raise ReproError(
-            f"{source} holds shards of {', '.join(map(repr, sorted(groups)))}; keep those of one name there, or of "
-            "two, with the words train and val"
+            f"{source} holds shards of {', '.join(map(repr, sorted(groups)))}; keep those of one name, or of two "
+            "with the words train and val"
         )
     return {train[0]: groups[train[0]], validation[0]: groups[validation[0]]}
 
@@ -131,7 +131,7 @@ class _Images:
 def _indexed(shard: Path) -> tuple[list[Entry], list[str]]:
     """Return the images of a shard and the names of other files, from its index in the cache, or else by reading it.
 
-    An index is valid for one size and time of the shard. One that cannot be read or written is no error.
+    An index is valid for one size and time of the shard. An index that cannot be read or written is ignored.
     """
     place, key = cache_place("shards", shard)
     path = place.with_suffix(".json")
@@ -186,7 +186,7 @@ def _read_index(shard: Path) -> tuple[list[Entry], list[str]]:
 
 
 def _label(content: bytes, kind: str) -> str | None:
-    """Return the label in a .cls or .json, or None. Raises ValueError for one that is no text."""
+    """Return the label in a .cls or .json, or None. Raises ValueError for a label that is not text."""
     text = content.decode()
     value = json.loads(text) if kind == "json" else text.strip()
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""ONNX files that are written only if onnxruntime computes with them what the backend computes."""
+"""ONNX files that are written only if onnxruntime computes the same logits from them as the backend."""
 
 from __future__ import annotations
 

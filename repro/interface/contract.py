@@ -51,10 +51,10 @@ class Trainer(Protocol):
     def start_step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> StepResult:
         """Start one training step with labels, or with soft targets as mixup yields them.
 
-        Returns a function that waits for the step's mean cross-entropy and logits, both computed before the update. A
-        device that computes by itself may be given the next step before. With several processes every rank calls it
-        with its slice of the batch, and the loss is the mean over all ranks. Raises ReproError where gradients overflow
-        float16 even without a loss scale.
+        Returns a function that waits for the step's mean cross-entropy and logits, both computed before the update. The
+        next step may be started before it is called, so that a GPU is never idle. With several processes every rank
+        calls `start_step` with its slice of the batch, and the loss is the mean over all ranks. Raises ReproError where
+        gradients overflow float16 even without a loss scale.
         """
 
     def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
@@ -72,7 +72,7 @@ class Trainer(Protocol):
     def predict_modules(self, images: np.ndarray) -> Arrays:
         """The inputs and outputs of all modules in `predict`, named as by Backend.forward with every_module.
 
-        Empty where a compiled network does not show it.
+        Empty for a compiled network, which does not expose them.
         """
 
     def weights(self) -> Arrays:
@@ -182,7 +182,7 @@ class Backend(Protocol):
     def set_dropout_source(self, model: Any, source: DropoutSource) -> None:
         """Let the model's dropout and drop-path layers, in training, drop where source(NAME, shape) is below the rate.
 
-        Each layer that runs asks once a step, in any order. The shape is that of the layer's input, or (N, 1, 1, 1)
+        Each layer that runs calls it once a step, in any order. The shape is that of the layer's input, or (N, 1, 1, 1)
         for drop path.
         """
 

@@ -27,9 +27,9 @@ def alpha_dropout_map(rate: float) -> tuple[float, float]:
 class SeededDropout:
     """A repro.interface.contract.DropoutSource.
 
-    Its numbers are a function of the seed, the epoch, the name of the layer and in how many steps of this epoch the
-    layer has asked, so that a resumed run drops what it would have dropped, and every rank drops from its slice of the
-    global batch what a single process would drop there.
+    Its numbers are a function of the seed, the epoch, the name of the layer and the number of steps of this epoch in
+    which the layer has run, so that a resumed run drops the same values as an uninterrupted one, and every rank drops
+    the same values of its slice of the global batch as a single process would.
 
     parts: the number of parts in which a rank computes its slice, one after the other.
     """
@@ -39,13 +39,13 @@ class SeededDropout:
         self.begin_epoch(0)
 
     def begin_epoch(self, epoch: int, steps: Mapping[str, int] | None = None) -> None:
-        """Start the numbers of an epoch. steps: those in which each layer has asked before the run was resumed."""
+        """Start the numbers of an epoch. steps: those in which each layer has already run, if resumed."""
         self.epoch = epoch
         self._calls = Counter({name: self.parts * count for name, count in (steps or {}).items()})
 
     @property
     def steps(self) -> dict[str, int]:
-        """Return in how many steps of this epoch each layer has asked. Read it between steps."""
+        """The number of steps of this epoch in which each layer has run. Read it between steps."""
         return {name: calls // self.parts for name, calls in self._calls.items()}
 
     def __call__(self, name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -13,9 +13,9 @@ VENDORS = {"AuthenticAMD", "HygonGenuine"}
 def use_avx2_on_amd(root: Path = Path("/")) -> None:
     """Let MKL multiply matrices with AVX2 where the processor, of another vendor than Intel, has it.
 
-    Versions before 2020.1, such as the one in Paddle's wheels, take slow kernels there unless this variable of theirs
-    is set: 34 instead of 100 GFLOPS on one core of an EPYC. Later ones ignore it. A value of the user stays ("0" is
-    MKL's own choice). It must be set before the process multiplies its first matrices.
+    Versions before 2020.1, such as the one in Paddle's wheels, take slow kernels on such processors unless the variable
+    MKL_DEBUG_CPU_TYPE is set: 34 instead of 100 GFLOPS on one core of an EPYC. Later versions ignore it. A value that
+    the user has set is kept ("0" is MKL's own choice). It must be set before the process multiplies its first matrices.
 
     Args:
         root: The folder that holds proc/.

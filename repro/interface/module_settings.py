@@ -11,7 +11,7 @@ from repro.choices import FRAMEWORKS
 
 Setting = float | str | None
 
-# "biased" where a framework's own normalisation averages the biased variances of batches; a setting of no user's
+# "biased" where a framework's own normalisation averages the biased variances of batches, which no user can set
 RUNNING_VARIANCE = "running variance"
 EPSILON_NAMES = ("eps", "_eps", "epsilon", "_epsilon", "variance_epsilon")
 # Setting -> its attribute in the frameworks' own layers, without a leading underscore

@@ -6,8 +6,8 @@ of every module, so that the first module that diverges is named.
 
 A network with ReLUs is not smooth: a value within rounding of the kink falls to either side of it, and changes
 gradients by far more than rounding. With other inputs it is another value, or none. So whatever diverges is tried
-again on other inputs, and only what diverges every time is an error. Where few elements of a gradient diverge, and none
-of them every time, they are such values.
+again on other inputs, and only what diverges every time is an error. Where few elements of a gradient diverge, and no
+element does so every time, they are such values.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def judge(
 
 
 def run_all_attempts(workers: Workers, computations: Iterable[Computation]) -> None:
-    """Compute everything that `judge` may ask one of several workers for."""
+    """Compute everything that `judge` may request from one of several workers."""
     attempts = [(number, False) for number in range(ATTEMPTS)] + [(ATTEMPTS - 1, True)]
     with _BackendQueues(workers, parallel=1) as queues:
         for computation in computations:
@@ -285,7 +285,7 @@ def _compare_with_retries(
 
 
 def _clearest(computation: Computation, attempts: Sequence[Sequence[ArrayComparison]]) -> list[ArrayComparison]:
-    """The comparison of each array that says most about whether the backend is sound, among those of all attempts."""
+    """The comparison of each array, among those of all attempts, that is the best evidence about the backend."""
     clearest = []
     for tries in zip(*attempts, strict=True):
         comparison = max(tries, key=_clearness)
@@ -300,7 +300,7 @@ def _clearest(computation: Computation, attempts: Sequence[Sequence[ArrayCompari
 
 
 def _clearness(comparison: ArrayComparison) -> int:
-    """How much an attempt says about whether the backend is sound."""
+    """The rank of a comparison as evidence: agreement, then divergence, then no answer."""
     return 2 if comparison.verdict in AGREEMENT else 1 if comparison.verdict == "diverges" else 0
 
 

@@ -27,7 +27,7 @@ from repro.workers.client import LARGE_MODEL_PARAMS, WorkerError, request_all
 # A network with more parameters starts in new processes. MindSpore keeps all memory that it ever had, in pieces that
 # do not fit the next network; with EfficientNetV2-L as the 83rd network that was 14 GB
 RESTART_PARAMS = 50_000_000
-# From this rung on, each rung needs so much memory that the largest networks start in new processes once more
+# From this rung on, each rung needs much memory, so that the largest networks start in new processes once more
 FIRST_LARGE_MEMORY_RUNG = 6
 
 Result = TypeVar("Result")

@@ -175,7 +175,7 @@ def compare(
 
 
 def name_sources(functions: Mapping[str, Sequence[str]], least: int = 2) -> dict[str, str]:
-    """Label -> "MODULE:FUNCTION", from those of each backend. Raises ReproError unless there are so many at least."""
+    """Label -> "MODULE:FUNCTION", from those of each backend. Raises ReproError for fewer than `count`."""
     sources = {}
     for backend, of_backend in functions.items():
         for number, source in enumerate(of_backend, 1):

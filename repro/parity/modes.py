@@ -1,6 +1,6 @@
 """Modes: other ways in which a backend computes the same network, each with rounding of its own.
 
-A mode is a backend with settings of its trainer, and a column of the ladder beside the backends. It is compared with
+A mode is a backend with settings of its trainer, and a column of the ladder next to the backends. It is compared with
 the same float64 reference on the rungs that it applies to: what it predicts, and if it trains, the forward pass in
 training mode and the gradients. Two ranks are a mode, too: they train together on the rung of the trajectory.
 """

@@ -14,7 +14,7 @@ import numpy as np
 # 7.6, in Paddle's sums of 25,088 products (VGG's first linear layer)
 LARGEST_ERROR_FACTOR = 16.0
 # Tolerance of a mode of lower precision, as a multiple of the reference's largest error with weights and inputs rounded
-# to it. The mode rounds every result, too; beside that, sums in another order add little
+# to it. The mode rounds every result, too; compared with that, sums in another order add little
 PRECISION_ERROR_FACTOR = 4.0
 # Bits of the significand after the leading one
 FRACTION_BITS = {"bfloat16": 7, "float16": 10}
@@ -29,8 +29,8 @@ LEAST_RELATIVE_TOLERANCE = 64 * float(np.finfo(np.float32).eps)
 # errors of gradients, the best of three attempts, are 3.6 % at most in ResNet-101, 1.2 % in ResNet-50 and 0.2 % in
 # DenseNet-169
 CEILING = 0.1
-# An array that is 0 but for cancelled rounding, such as the gradient of a bias before batch normalisation, is measured
-# by the largest array of its computation instead. Such gradients had tolerances of up to 3e-6 of the largest
+# An array that would be 0 without rounding, such as the gradient of a bias before batch normalisation, is measured by
+# the largest array of its computation instead. Such gradients had tolerances of up to 3e-6 of the largest
 CANCELLED_SHARE = 1e-3
 
 
@@ -81,7 +81,7 @@ def measure_ceilings(float64_run: Mapping[str, np.ndarray], share: float) -> dic
 
 
 def cancelled_rounding(precision: str, float64_run: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """The largest rest that a precision may leave of each array by name that is 0 but for cancelled rounding.
+    """The largest value that a precision may leave in each array that would be 0 without rounding, by name.
 
     It is 0 for the other arrays.
     """

@@ -132,7 +132,7 @@ def compare_optimizers(spec: Spec, workers: Workers, weights: Arrays, seed: int)
             )
             return ordered_arrays(answers)
 
-        # elements do not influence each other, and are so many that a single run shows the largest error
+        # elements do not influence each other, and there are enough of them for a single run to show the largest error
         return Computation(name, make_inputs, "gradients", compute, TRAINING_FLOAT64_FACTOR, perturbations=1)
 
     return judge(spec, 5, workers, [computation(name, *update) for name, update in UPDATES.items()], weights)

@@ -1,4 +1,4 @@
-"""Comparing variants of the catalogue: the workers of the backends, and what is left to compute."""
+"""The comparison of variants of the catalogue: starts workers, and computes what earlier runs have not stored."""
 
 from __future__ import annotations
 

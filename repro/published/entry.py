@@ -24,7 +24,7 @@ class PublishedWeights:
 
     name: the publisher's name of the model, with its tag where it has several ("mobilenet_v2.IMAGENET1K_V2");
     variant: the variant of this repository that computes the same; file: the name in the publisher's own cache;
-    sha256: the whole digest or its first digits; md5: the whole digest; size: bytes, as far as the publisher says;
+    sha256: the whole digest or its first digits; md5: the whole digest; size: in bytes, if the publisher gives it;
     top1: published top-1 accuracy on ImageNet-1k in [0, 1]; hub: the Hugging Face repository that holds the file,
     instead of a URL; preprocessing: image_size, interpolation, mean, std, crop_fraction or resize; empty if unknown.
     """

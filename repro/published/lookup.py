@@ -143,7 +143,7 @@ def _fetch_from_hub(entry: PublishedWeights) -> Path:
             f"{entry.reference} is on the Hugging Face hub, whose library is missing ({error}); "
             "install it with: pip install huggingface_hub"
         ) from error
-    logging.set_verbosity_error()  # the error below says in one line what warnings about retries would repeat
+    logging.set_verbosity_error()  # warnings about retries would only repeat the error below
     try:
         return Path(hf_hub_download(entry.hub, entry.file))
     except Exception as error:  # the library raises errors of several HTTP libraries

@@ -100,8 +100,8 @@ PADDLECLAS = {
 def paddle_vision(variant: str, model: str) -> Iterator[Row]:
     """Yield the address that paddle.vision would download from. Its package does not give the preprocessing.
 
-    That of files of PaddleClas is known. Those of Paddle's hapi are left without: its evaluation reads BGR images
-    (image_classification/imagenet_dataset.py), and whether all of them were trained on these is not published.
+    The preprocessing of PaddleClas's files is known. Files of Paddle's hapi get none: its evaluation reads BGR images
+    (image_classification/imagenet_dataset.py), and it is not published whether all networks were trained on them.
     """
     import_module("paddle.vision.models")
 

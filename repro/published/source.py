@@ -16,10 +16,10 @@ from repro.weights.layouts import AUTO
 
 @dataclass(frozen=True, kw_only=True)
 class WeightSource:
-    """A local weight file, with what is known about it besides its content: see repro.weights.porting.read_checkpoint.
+    """A local weight file, and arguments of repro.weights.porting.read_checkpoint that belong to it.
 
     model: the variant, or None if neither the user nor the publisher names it.
-    metadata: text that belongs into the metadata of whatever is written from the file.
+    metadata: texts to add to the metadata of every file that is written from this one.
     """
 
     path: Path
@@ -52,7 +52,7 @@ def locate_weights(source: str | Path, model: str | None = None, layout: str = A
 
 
 def _source_of(path: Path, entry: PublishedWeights) -> WeightSource:
-    """Return a published file with what its publisher says about it."""
+    """Return a published file with the model, layout and metadata that its publisher gives."""
     return WeightSource(path=path, model=entry.variant, layout=entry.publisher, metadata=published_metadata(entry))
 
 
@@ -68,9 +68,9 @@ def _published_file(path: Path) -> PublishedWeights | None:
 
 
 def published_metadata(entry: PublishedWeights) -> dict[str, str]:
-    """Return what the publisher says about the weights, under the keys that the weight files of runs have.
+    """Return the publisher's metadata of the weights, under the keys that the weight files of runs have.
 
-    These are the preparation of images and the names of the classes, as far as they are known, and the reference.
+    They are the reference, and if known, the preparation of images and the names of the classes.
     """
     metadata = {"published_as": entry.reference}
     if entry.license:

@@ -21,8 +21,7 @@ class BackgroundWriter:
     def running(self) -> Iterator[None]:
         """Write in the thread until the block ends, however it ends, and then wait for what is being written.
 
-        An error of the thread takes the place of the one that ended the block, which would tell of files that are not
-        there.
+        An error of the thread replaces the one that ended the block, which may name files that were not written.
         """
         with ThreadPoolExecutor(1, "writer") as thread:
             self._thread = thread

@@ -39,8 +39,8 @@ def initial_state(
 def initial_weights(recipe: Recipe, spec: Spec) -> Arrays:
     """Return the canonical weights before the first step: those of `recipe.weights`, or freshly initialised weights.
 
-    Fresh weights are the same in every backend. Raises ReproError if the weights cannot be had or belong to another
-    network.
+    Fresh weights are the same in every backend. Raises ReproError if the weights cannot be downloaded or read, or
+    belong to another network.
     """
     fresh = initialise(spec, recipe.seed)
     if recipe.weights is None:

@@ -28,7 +28,7 @@ from repro.training.schedules import learning_rate
 class CheckpointSchedule:
     """The decision after which steps of an epoch a checkpoint is saved: every `steps`, and after `minutes` without one.
 
-    None: not for this reason.
+    None turns either condition off.
     """
 
     def __init__(self, steps: int | None, minutes: float | None) -> None:
@@ -36,7 +36,7 @@ class CheckpointSchedule:
         self.saved()
 
     def saved(self) -> None:
-        """Start the time anew."""
+        """Restart the clock."""
         self.start = time.monotonic()
 
     def is_due(self, step: int, processes: ProcessGroup) -> bool:
@@ -116,7 +116,7 @@ def run_epoch(run: Run, trainer: Trainer, ema_trainer: Trainer | None, current: 
 
     def save(step: int, meter: Meter) -> None:
         meters, seconds = meter.gathered(run.processes), time.perf_counter() - start
-        run.folder.wait()  # until then, the progress is what is saved: Ctrl-C prints it
+        run.folder.wait()  # Ctrl-C prints the progress, which must not be ahead of the file
         progress.partial = PartialEpoch(step, meters, run.drops.steps, seconds)
         run.folder.write_checkpoint(recipe, progress, trainer)
 
@@ -177,8 +177,8 @@ def train_epoch(
 ) -> Meter:
     """Make one training step per batch, and return the mean loss and the accuracies over all ranks.
 
-    The result of a step is asked for when the next one has started, so that a device is never without work. Loss and
-    logits are those before the update. With mixed labels, the label of the larger weight counts for accuracy.
+    The result of a step is read after the next one has been started, so that a GPU is never idle. Loss and logits are
+    those before the update. With mixed labels, the label of the larger weight counts for accuracy.
     Raises Diverged if a loss is not finite.
 
     Args:

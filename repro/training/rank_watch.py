@@ -22,7 +22,7 @@ from repro.errors import ReproError
 from repro.interface.processes import ProcessGroup
 
 INTERVAL = 0.2  # seconds between two looks; launchers end the other ranks within a second or two of a death
-# The looks in a row after which a rank is lost. Seconds are not counted, since this process may have been stopped, too
+# Consecutive looks after which a rank counts as lost; not seconds, since this process may have been stopped, too
 LOOKS = {"has died": 1, "is stopped": 50}
 
 
@@ -75,12 +75,12 @@ def _machine() -> int:
 
 
 class Watch(threading.Thread):
-    """A thread that looks at other ranks until it is told to end, and ends this process when one of them is lost."""
+    """A thread that looks at other ranks until `is_over` is set, and ends this process when one of them is lost."""
 
     def __init__(self, others: Sequence[OtherRank], advice: str):
         super().__init__(daemon=True)
         self.others, self.advice = others, advice
-        self.looks = dict.fromkeys(others, 0)  # those in a row at which the rank was in trouble
+        self.looks = dict.fromkeys(others, 0)  # consecutive looks at which the rank was in trouble
         self.is_over = threading.Event()
 
     def run(self) -> None:
@@ -108,7 +108,7 @@ class Watch(threading.Thread):
         os._exit(1)
 
     def sentence(self, other: OtherRank, trouble: str) -> str:
-        """Return what became of another rank, and what to do."""
+        """Return a sentence on what has happened to another rank, and what to do."""
         return f"rank {other.rank} (process {other.process}) {trouble}; {self.advice}"
 
 

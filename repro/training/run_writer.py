@@ -119,7 +119,7 @@ class RunFolder:
                 partial.unlink()
 
     def remove_beginning(self) -> None:
-        """Remove the files of a run that was killed before its first checkpoint; nothing of any other folder."""
+        """Remove the files of a run that was killed before its first checkpoint; leave any other folder as it is."""
         last = (self.path / LAST).parent
         self.remove_partial_files()
         if last.is_dir() and not any(last.iterdir()):
@@ -142,7 +142,7 @@ class RunFolder:
         self.background.submit(lambda: self._write_epoch(recipe, checkpoint))
 
     def write_checkpoint(self, recipe: Recipe, progress: TrainingProgress, trainer: Trainer) -> None:
-        """Replace the checkpoint, and keep as many of the last ones under names of their own as the recipe says."""
+        """Replace the checkpoint, and keep the recipe's number of latest ones under names of their own."""
         self.wait()
         checkpoint = Checkpoint.of(progress, trainer)
         self.background.submit(lambda: self._write_checkpoint(recipe, checkpoint))

@@ -25,8 +25,8 @@ class FrameworkArray(NamedTuple):
     layer: the path of the module that owns it. type: the module's type, "conv", "linear", "norm", or "" for another.
     class_name: that of the module, which shows a normalisation that the user wrote.
     leaf: the module's name of the array. name: its name in the framework's state dict. groups: those of a convolution.
-    is_parameter: whether it is a parameter, and no buffer. trained: whether its gradient is computed. aliases: further
-    names, where modules share it.
+    is_parameter: whether it is a parameter, and not a buffer. trained: whether its gradient is computed. aliases:
+    further names, where modules share it.
     """
 
     layer: str

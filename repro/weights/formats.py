@@ -1,6 +1,6 @@
 """Weight files of every kind: the format of a file, and its arrays. No framework is needed.
 
-A file is read as what its content is, and written as what its extension says.
+The format of a file to read follows from its content, and that of a file to write from its extension.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _format_of(path: Path, content: Content | None) -> str:
 def _content(path: Path) -> Content | None:
     """Return the kind of a file that is to be read, or None where the extension decides."""
     form = _formats_by_extension().get(path.suffix)
-    is_added = form is not None and form not in (SAFETENSORS, KERAS, *SHIPPED)  # by another package, which knows best
+    is_added = form is not None and form not in (SAFETENSORS, KERAS, *SHIPPED)  # by a plug-in
     return recognise_content(path) if path.is_file() and not is_added else None
 
 

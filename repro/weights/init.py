@@ -1,7 +1,7 @@
 """Initial weights, drawn in NumPy so that every backend starts from the same arrays.
 
 The rule of a spec (`spec.init`) draws convolutions and linear layers; CONSTANTS fills everything else, unless the
-rule's exception says otherwise.
+rule has an exception.
 """
 
 from __future__ import annotations

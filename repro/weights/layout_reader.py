@@ -93,7 +93,7 @@ class LayoutReader:
         return weights, spec
 
     def _check_trunk(self, known: Arrays, unknown: Arrays, headless: set[str]) -> None:
-        """Raise ReproError, which says how to initialise a head, where everything except `headless` fits."""
+        """Raise ReproError, with the flag that initialises a head, if everything except `headless` fits."""
         spec = self.spec
         if known.keys() | headless != spec.weights.keys() or not all(fits_spec(*item, spec) for item in known.items()):
             return  # check_weights lists the differences

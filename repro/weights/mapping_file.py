@@ -1,4 +1,4 @@
-"""The mapping file of user models, which says which weights of two or more models of the same network correspond.
+"""The mapping file of user models, which lists the corresponding weights of two or more models of the same network.
 
 repro.parity writes it, the user corrects it, and repro.parity and repro.port read it.
 """
@@ -168,5 +168,5 @@ def _weight(path: Path, where: str, entry: object) -> Weight:
 
 
 def _has_axes(kind: str, count: int) -> bool:
-    """Return whether a weight of this kind can have so many axes."""
+    """Return whether a weight of this kind can have a shape with this number of axes."""
     return count == 2 if kind == "linear" else kind != "conv" or count > 2

@@ -96,7 +96,7 @@ class _Walk:
             self.leave_out(f"the code of {path}" if path else "code", name)
 
     def dictionary_items(self, path: str, node: object) -> list[tuple[str | int, object]]:
-        """Return the items of a dictionary, the dictionaries in a list, or []; what else is an object is left out."""
+        """Return the items of a dictionary, or the dictionaries in a list; mention any other object as left out."""
         if isinstance(node, PickledArray):
             self.leave_out(path, node.title)
         elif isinstance(node, Global):

@@ -1,4 +1,4 @@
-"""The canonical file format: safetensors, whose metadata say where the weights come from.
+"""The canonical file format: safetensors, whose metadata record where the weights come from.
 
 The safetensors library checks files that are read, but its NumPy interface copies all arrays at once, both ways, and
 lacks bfloat16. Therefore arrays are read here as views of the file, and written one after the other.

@@ -1,9 +1,8 @@
 """Weights and inputs on which every sum of a network is exact in float32, in whatever order it is added up.
 
 Weights are whole numbers, and inputs are multiples of 9/8 with at most 12 bits: the sums of their products are
-multiples of 1/8 below 2 ** 24 of them, so that no sum is ever rounded. Multiples of 9 can be divided by 3, 6 and 9
-without a rest, which windows of 3x3 and the hard sigmoid do. Numbers of 12 bits do not fit into TF32, bfloat16 or
-float16.
+multiples of 1/8 below 2 ** 24 of them, so that no sum is ever rounded. Inputs are multiples of 9 because windows of 3x3
+and the hard sigmoid divide by 9 and 6. Numbers of 12 bits do not fit into TF32, bfloat16 or float16.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from repro.weights.init import seeded_generator
 
 UNIT = 9 / 8
 LARGEST_INPUT = 341  # in units: 3069 eighths need 12 bits
-SMALL_INPUT = 6  # in units, of the smaller half of the inputs: up to there ReLU6 and the hard swish bend
+SMALL_INPUT = 6  # in units: the smaller half of the inputs, since ReLU6 and the hard swish bend up to this value
 MEAN_INPUT, RMS_INPUT = 790, 1265  # of absolute values, in eighths
 SPREAD = 6
 LARGEST_MEAN, LARGEST_SHIFT = 300, 2**17  # eighths; the shift of a convolution or a normalisation is its bias

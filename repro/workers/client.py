@@ -2,7 +2,7 @@
 
 A worker may use another interpreter, named by REPRO_<BACKEND>_PYTHON, so that every framework can have an environment
 of its own. Messages are JSON over a socket; arrays go through safetensors files in the worker's folder; whatever the
-framework prints goes to a log there, whose last lines are quoted when something fails.
+framework prints goes to a log in that folder, whose last lines are quoted when something fails.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from repro.arrays import Arrays
 
 
 def run_script(arrays: Arrays, script: str) -> tuple[str | None, Arrays]:
-    """Run statements of this repository that turn the arrays, under their names, into `results`: arrays, likewise.
+    """Run statements of this repository that turn the arrays, under their names, into the dictionary `results`.
 
     Returns None and the results, or what the framework raised and nothing.
     """

@@ -1,4 +1,4 @@
-"""The requests of a worker that compares a user model, besides those of repro.workers.model_session."""
+"""The requests of a worker that compares a user model, in addition to those of repro.workers.model_session."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ class Substitution:
         is_gradient = name.startswith(GRADIENT_PREFIX)
         peers = [array for peer, array in expected.items() if peer.startswith(GRADIENT_PREFIX) == is_gradient]
         largest = max(map(root_mean_square, peers)) if is_gradient else 0.0
-        # a gradient that is 0 but for cancelled rounding was off by 3e-7 of the largest one in float32
+        # a gradient that would be 0 without rounding was off by 3e-7 of the largest one in float32
         cancelled = CANCELLED_SHARE * largest * (1 if self.float64 else 10)
         size = max(root_mean_square(right), cancelled)
         return not np.abs(wrong - right).max(initial=0.0) <= self.tolerance * size  # a NaN differs, too

@@ -36,7 +36,7 @@ def standalone_script(operator: Operator, framework: str, chosen: Mapping[str, V
 
 
 def worker_script(operator: Operator, framework: str, chosen: Mapping[str, Value]) -> str:
-    """The statements that turn the inputs, which are NumPy arrays under their names, into `results`, likewise."""
+    """The statements that turn the inputs, NumPy arrays under their names, into `results`, a dictionary of arrays."""
     return "\n".join([IMPORTS[framework], *_statements(operator, framework, chosen)])
 
 

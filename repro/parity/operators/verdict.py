@@ -1,4 +1,4 @@
-"""The verdict on an operator: what every framework computes, held against what its own documentation says.
+"""The verdict on an operator: the results of every framework, compared with those that its own documentation defines.
 
 bug: a framework does not compute what it documents; refused: a framework raises an error instead; convention: all
 compute what they document, but the documentations differ, or leave it open; rounding: they document the same, and
@@ -82,7 +82,7 @@ def examine(operator: Operator, chosen: Mapping[str, Value], workers: Mapping[st
 
     def define_settings(settings: Mapping[str, Value]) -> Definition:
         key = describe(settings)
-        if key not in definitions:  # of no framework, and thus without tolerances
+        if key not in definitions:  # no framework is compared with it: it needs no tolerances
             definitions[key] = define(operator, inputs, settings, perturbations=0)
         return definitions[key]
 

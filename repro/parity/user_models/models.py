@@ -195,7 +195,7 @@ def _describe_model(
 def _with_suspects(
     error: ReproError, backend: str, modules: Mapping[str, Mapping[str, ModuleDescription]]
 ) -> ReproError:
-    """The error of a model that does not run, with what its modules have set otherwise than others of their names."""
+    """The error of a model that does not run, and settings in which modules differ from those of the same names."""
     for other, descriptions in modules.items():
         suspects = [
             f"{path}: {text}"

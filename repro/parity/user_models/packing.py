@@ -14,7 +14,7 @@ from repro.parity.user_models.weight_entry import WeightEntry
 from repro.weights.mapping_file import SEPARATOR
 from repro.weights.weight_pairs import Pair
 
-# A word of a layer's name that says what the layer computes, such as that of "attn.q_proj" or "to_k"
+# The word of a layer's name that shows what the layer computes, such as the q of "attn.q_proj" and the k of "to_k"
 ROLE = re.compile(r"(?<![a-z])w?(qk|kv|queries|query|q|keys|key|k|values|value|v)(?![a-z])", re.IGNORECASE)
 PACKINGS = (("q", "k", "v"), ("q", "kv"), ("qk", "v"), ("k", "v"), ("q", "k"))  # parts of a packed weight in order
 Layer = list[WeightEntry]

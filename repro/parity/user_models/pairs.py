@@ -114,7 +114,7 @@ def mapping_table(entries: Entries, pairs: Mapping[str, Sequence[Pair]]) -> Iter
 
 
 def _cells(pairs: Sequence[Pair]) -> Iterator[tuple[str, str]]:
-    """Yield each name on the left, and what the table says about its counterpart."""
+    """Yield each name on the left, and the cells of the table about its counterpart."""
     for pair in pairs:
         text = SEPARATOR.join(pair.right) or "none"
         for index, name in enumerate(pair.left, 1):

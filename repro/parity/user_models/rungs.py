@@ -74,7 +74,7 @@ def run_user_rungs(
 
 
 def record_user_rungs(models: UserModels, rungs: Sequence[int], weights: Arrays, seed: int) -> None:
-    """Compute everything that run_user_rungs may ask of a model that is compared on another machine."""
+    """Compute everything that run_user_rungs may request from a model that is compared on another machine."""
     computations, inputs_of_modes = _computations(models, weights, seed, strict=False)
     for train, images in inputs_of_modes.items():
         _find_randomness(models, images, models.workers, train=train)
@@ -120,7 +120,7 @@ def _computations(
 
 
 def _compare_structure(models: UserModels) -> Iterator[Record]:
-    """Rung 0: whatever the functions of the models have set, before it is changed for the other rungs."""
+    """Rung 0: the models as their functions return them, before settings are changed for the other rungs."""
     name, (first, *_) = models.spec.name, models.workers
     for backend in models.workers:
         if differences := models.differences[backend]:

@@ -18,8 +18,8 @@ class WeightEntry:
     """One weight of a user model.
 
     layer: path of the module that owns it; ran: whether that module was seen to run; trained: whether the model's
-    function returns it trainable; aliases: its further names, where modules share it; output: the sides of what the
-    module puts out, without the batch and in whatever order.
+    function returns it trainable; aliases: its further names, where modules share it; output: the sides of the module's
+    output without the batch, in any order.
     """
 
     name: str

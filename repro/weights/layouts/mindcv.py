@@ -1,4 +1,4 @@
-"""The names of weights in MindCV 0.3.0. The notes of the layouts say where its networks compute something else.
+"""The names of weights in MindCV 0.3.0. The notes of the layouts describe where its networks compute something else.
 
 Not covered, because MindCV's network differs: VGG has no biases in its convolutions; resnetv2 is another network;
 ShuffleNet V1 shuffles channels before the depthwise convolutions instead of after them, which orders the channels
