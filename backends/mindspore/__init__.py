@@ -16,7 +16,7 @@ def version() -> str:
     # both are read at the import
     os.environ.setdefault("GLOG_v", "3")  # log errors only
     os.environ.setdefault("MS_OM_PATH", tempfile.gettempdir())  # otherwise it leaves rank_0/ in the working directory
-    # it starts a thread for each core that it may use at its import, whatever OMP_NUM_THREADS says
+    # when imported, it starts a thread for each core that it may use, whatever the value of OMP_NUM_THREADS
     threads = threads_in_environment()
     with pinned(some_cores(threads)) if threads else nullcontext():
         import mindspore

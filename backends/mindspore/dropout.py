@@ -1,6 +1,6 @@
 """Dropout and drop path from a source of random numbers that every backend shares.
 
-In eager mode, hooks ask the source while the model runs. A compiled graph cannot call back, so that the masks of the
+In eager mode, hooks call the source while the model runs. A compiled graph cannot call back, so that the masks of the
 next step are drawn before it, into parameters of the layers.
 """
 
@@ -43,7 +43,7 @@ def set_dropout_source(model: Any, source: DropoutSource) -> None:
 
 
 def dropout_hooks(model: Any) -> list[Any]:
-    """Register hooks that ask the source in eager mode, and return their handles.
+    """Register hooks that call the source in eager mode, and return their handles.
 
     The caller removes them before the next graph is compiled, which does not support hooks.
     """

@@ -55,7 +55,7 @@ class FoldedPair:
         setattr(own, norm, Shift(self.bias))
 
     def fold(self) -> None:
-        """Assign the weights anew. A graph that reads them is not compiled again."""
+        """Compute and assign the folded weights again. A graph that reads them is not compiled again."""
         conv, norm = self.conv, self.norm
         scale = _float64(norm.gamma) / np.sqrt(_float64(norm.moving_variance) + norm.eps)
         bias = _float64(conv.bias) if conv.has_bias else 0.0
@@ -113,7 +113,7 @@ class Evaluation:
         self.is_folded = False
 
     def forget_weights(self) -> None:
-        """Fold the weights anew before the next prediction."""
+        """Fold the weights again before the next prediction."""
         self.is_folded = False
 
     def network(self) -> Any:

@@ -8,7 +8,7 @@ from mindspore import Tensor, nn, ops
 class SyncBatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation that takes mean and variance over the images of all ranks in training.
 
-    Every rank must have as many images (N, C, H, W), and call its normalisations in the same order.
+    Every rank must have the same number of images (N, C, H, W), and call its normalisations in the same order.
     """
 
     world_size: int

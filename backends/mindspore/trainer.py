@@ -214,7 +214,7 @@ class Trainer:
         """Clip the gradients, one vector, and update weights and EMA."""
         self.evaluation.forget_weights()
         # running statistics, which the forward pass has updated, stay updated in a skipped step, as with GradScaler
-        if self.loss_scale is not None and not self.loss_scale.update(bool(np.isfinite(gradient).all())):
+        if self.loss_scale is not None and not self.loss_scale.update(is_finite=bool(np.isfinite(gradient).all())):
             return
         self.update_cell.prepare(lr, self.steps)
         with execution_mode(self._mode):

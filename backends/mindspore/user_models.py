@@ -97,7 +97,7 @@ def _special_settings(cell: nn.Cell) -> dict[str, Setting]:
     if isinstance(cell, nn.Hardtanh):
         return {"lower limit": cell.min_val, "upper limit": cell.max_val}
     if isinstance(cell, (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)):
-        return {"count_include_pad": None}  # its padding is no attribute
+        return {"count_include_pad": None}  # its padding is not an attribute
     return {}
 
 

@@ -72,7 +72,7 @@ class Inference:
         self.predictors: dict[tuple[int, ...], Any] = {}
 
     def forget_weights(self) -> None:
-        """Let go of the graphs, which hold a copy of the weights."""
+        """Drop the graphs, which hold a copy of the weights."""
         self.predictors.clear()
 
     def __call__(self, images: np.ndarray) -> Arrays:
@@ -117,7 +117,7 @@ class Evaluation:
         self.eager_pixels = 0
 
     def forget_weights(self) -> None:
-        """Begin again, with other weights."""
+        """Drop the graphs and the count of images, since the weights have changed."""
         self.eager_pixels = 0
         self.infer.forget_weights()
 

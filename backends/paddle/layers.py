@@ -108,8 +108,8 @@ class SameConv2D(nn.Conv2D):
 
 
 def conv(
-    channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False,
-    padding: Padding = None,
+    channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1, *,
+    bias: bool = False, padding: Padding = None,
 ) -> nn.Conv2D:  # fmt: skip
     """Return a convolution. padding: pixels, None for kernel // 2, or "same" as in TensorFlow."""
     if padding == "same" and stride == 1 and kernel % 2:
@@ -154,10 +154,10 @@ class ConvNorm(nn.Layer):
 
     def __init__(
         self, spec: Spec, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1,
-        activation: str = "none", padding: Padding = None, bias: bool = False,
+        activation: str = "none", padding: Padding = None, *, bias: bool = False,
     ):  # fmt: skip
         super().__init__()
-        self.conv = conv(channels_in, channels_out, kernel, stride, groups, bias, padding)
+        self.conv = conv(channels_in, channels_out, kernel, stride, groups, bias=bias, padding=padding)
         self.norm = norm(spec, channels_out)
         self.act = ACTIVATIONS[activation]()
 

@@ -42,7 +42,7 @@ def export_weights(model: Any) -> Arrays:
 def to_float64(make: Callable[[], Any]) -> Any:
     """Return the model that `make` returns, in float64.
 
-    The model is made anew, since astype() leaves batch normalisation in float32.
+    A new model is made, since astype() leaves batch normalisation in float32.
     """
     previous = paddle.get_default_dtype()
     paddle.set_default_dtype("float64")

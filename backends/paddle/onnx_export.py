@@ -61,5 +61,5 @@ def export_onnx(model: Any, path: Path, size: int) -> None:
     proto = onnx.load(path)
     for node in proto.graph.node:
         if node.op_type == "Pad":
-            del node.input[2:]  # the value; ONNX's default is zero, which every padding of ours is
+            del node.input[2:]  # the value; ONNX's default is zero, which all paddings here have
     onnx.save(proto, path)

@@ -53,7 +53,7 @@ class Trainer:
     """A Paddle model with its optimizer; the methods are those of repro.interface.Trainer."""
 
     def __init__(self, model: Any, settings: TrainSettings):
-        if settings.precision != "float32":  # paddle.amp.auto_cast warns there and changes nothing
+        if settings.precision != "float32":  # paddle.amp.auto_cast on the CPU warns and changes nothing
             raise ReproError(
                 f"precision is {settings.precision}: Paddle has only float32 and float64 convolutions on the CPU; "
                 "leave precision out, or train with torch or mindspore"
@@ -208,7 +208,7 @@ class Trainer:
         return self.evaluation(images)
 
     def predict_modules(self, images: np.ndarray) -> Arrays:
-        """Return what every layer computes in evaluation mode, where a graph is used, in one that returns all of it."""
+        """Return what every layer computes in evaluation mode, by a graph that returns all of it if graphs are used."""
         return self.evaluation.modules(images)
 
     def weights(self) -> Arrays:

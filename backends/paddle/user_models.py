@@ -107,7 +107,7 @@ def _special_settings(layer: nn.Layer) -> dict[str, Setting]:
 
 
 def random_modules(model: Any, images: Images, *, train: bool) -> list[str]:
-    """Return the paths of layers that draw random numbers in a forward pass without asking the dropout source."""
+    """Return the paths of layers that draw random numbers in a forward pass without using the dropout source."""
     watcher = DrawWatcher(_random_state)
     layers = dict(model.named_sublayers(include_self=True))
     names = {layer: path for path, layer in layers.items()}

@@ -41,7 +41,7 @@ def set_dropout_source(model: Any, source: DropoutSource) -> None:
     for module in names:
         if draws_from_source(module):
             if not isinstance(module, DropPath):
-                module.inplace = False  # the hook needs the input
+                module.inplace = False  # the hook needs the layer's input
             module.register_forward_hook(drop)
 
 

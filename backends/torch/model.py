@@ -51,7 +51,7 @@ def export_weights(model: Any) -> Arrays:
 def to_float64(make: Callable[[], Any]) -> Any:
     """Return the model that `make` returns, in float64.
 
-    The model is made anew, since hooks of a deep copy would act on the original. Raises ReproError for Keras's.
+    A new model is made, since hooks of a deep copy would act on the original. Raises ReproError for a Keras model.
     """
     model = make().double()
     for module in model.modules():

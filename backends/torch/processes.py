@@ -61,7 +61,7 @@ class Download:
             self.is_done.record()
 
     def __call__(self) -> tuple[float, np.ndarray]:
-        """Return both once they are there."""
+        """Return both once they have been copied."""
         if hasattr(self, "is_done"):
             self.is_done.synchronize()
         return self.loss.item(), self.logits.numpy(force=True)

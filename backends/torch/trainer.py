@@ -187,7 +187,7 @@ class Trainer:
 
     def _update(self, lr: float) -> None:
         """Clip the gradients that the parameters hold, and update weights and EMA."""
-        if self.loss_scale is not None and not self.loss_scale.update(self._gradients_are_finite()):
+        if self.loss_scale is not None and not self.loss_scale.update(is_finite=self._gradients_are_finite()):
             # running statistics, which the forward pass has updated, stay updated in a skipped step, as with GradScaler
             self.optimizer.zero_grad()
             return

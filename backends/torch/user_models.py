@@ -107,7 +107,7 @@ def _special_settings(module: nn.Module) -> dict[str, Setting]:
 
 
 def random_modules(model: Any, images: Images, *, train: bool) -> list[str]:
-    """Return the paths of modules that draw random numbers in a forward pass without asking the dropout source."""
+    """Return the paths of modules that draw random numbers in a forward pass without using the dropout source."""
     watcher = DrawWatcher(lambda: torch.get_rng_state().numpy().tobytes())
     names = {module: path for path, module in model.named_modules()}
     handles = [

@@ -25,7 +25,7 @@ class LossScale:
     scale: float = 65536.0
     good_steps: int = 0  # since the scale changed
 
-    def update(self, is_finite: bool) -> bool:
+    def update(self, *, is_finite: bool) -> bool:
         """Adapt the scale after the gradients of a step, and return whether the weights are to be updated by them.
 
         is_finite: whether all gradients of all ranks are finite. Raises ReproError if they are not at a scale of 1.

@@ -65,7 +65,7 @@ class Trace:
     stages: dict[str, Shape] = field(default_factory=dict)
 
     def conv(
-        self, name: str, x: Shape, out: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False,
+        self, name: str, x: Shape, out: int, kernel: int, stride: int = 1, groups: int = 1, *, bias: bool = False,
         padding: Padding = None,
     ) -> Shape:  # fmt: skip
         """A convolution. Raises ReproError where the channels cannot be divided into the groups."""
@@ -87,7 +87,7 @@ class Trace:
             raise ReproError(f"a map of {size[0]}x{size[1]} is too small for a window of {kernel}x{kernel}")
         return (channels, *((side + 2 * border - kernel) // stride + 1 for side in size))
 
-    def linear(self, name: str, x: Shape, out: int, bias: bool = True) -> Shape:
+    def linear(self, name: str, x: Shape, out: int, *, bias: bool = True) -> Shape:
         """A linear layer."""
         weight = Weight((out, x[0]), "linear")
         self._add(name, "linear", weight, bias, (out,), weight.size)
@@ -101,10 +101,11 @@ class Trace:
 
     def conv_norm(
         self, name: str, x: Shape, out: int, kernel: int, stride: int = 1, groups: int = 1, padding: Padding = None,
-        bias: bool = False,
+        *, bias: bool = False,
     ) -> Shape:  # fmt: skip
         """A convolution, called `name`.conv, and batch normalisation, called `name`.norm."""
-        return self.norm(f"{name}.norm", self.conv(f"{name}.conv", x, out, kernel, stride, groups, bias, padding))
+        y = self.conv(f"{name}.conv", x, out, kernel, stride, groups, bias=bias, padding=padding)
+        return self.norm(f"{name}.norm", y)
 
     def layer_norm(self, name: str, x: Shape) -> Shape:
         """Layer normalisation over the channels of each position, without running statistics."""

@@ -183,7 +183,7 @@ class ModelSession:
         types = {name: module.type for name, module in self.backend.describe_modules(model).items()} if float64 else {}
         return {"results": [asdict(result) for result in feed.results], "types": types}, feed.arrays
 
-    def loss(self, arrays: Arrays, settings: dict[str, Any], float64: bool = False) -> Answer:
+    def loss(self, arrays: Arrays, settings: dict[str, Any], *, float64: bool = False) -> Answer:
         """Return the "loss" of "logits" and "targets", and its "gradient" with respect to the logits."""
         model = self._model(float64=float64, truncate=True)  # the loss does not depend on weights
         if model is None:
@@ -198,7 +198,7 @@ class ModelSession:
         return list(results), results
 
     def train(
-        self, arrays: Arrays, settings: dict[str, Any], rates: list[float], float64: bool = False,
+        self, arrays: Arrays, settings: dict[str, Any], rates: list[float], *, float64: bool = False,
         after: list[int] | None = None,
     ) -> Answer:  # fmt: skip
         """Train from the initial weights on "images" (steps, N, C, H, W) and "targets" (steps, N).
@@ -238,7 +238,7 @@ class ModelSession:
         return list(results), results
 
     def update(
-        self, arrays: Arrays, settings: dict[str, Any], rates: list[float], after: list[int], float64: bool = False
+        self, arrays: Arrays, settings: dict[str, Any], rates: list[float], after: list[int], *, float64: bool = False
     ) -> Answer:
         """Update the initial weights with made-up "gradients", float32 (steps, K), repeated to the size of each weight.
 

@@ -171,7 +171,7 @@ class UserModelSession(ModelSession):
         return list(results), results
 
     def forward_with_values(
-        self, arrays: Arrays, names: list[str], train: bool = False, float64: bool = False
+        self, arrays: Arrays, names: list[str], *, train: bool = False, float64: bool = False
     ) -> Answer:
         """Run the user model with "images" and the values "value/NAME" of modules in place of those that it computes.
 
