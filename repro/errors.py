@@ -10,12 +10,12 @@ class ReproError(Exception):
     """A mistake in the user's input. Commands print its text on one line and exit with 1."""
 
 
-def unknown(thing: str, name: object, known: Iterable[str]) -> ReproError:
+def unknown(noun: str, name: object, known: Iterable[str]) -> ReproError:
     """Return the error for an unknown name, with the nearest known names."""
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names[:12])}"
-    return ReproError(f"unknown {thing} {name!r}: {hint}")
+    return ReproError(f"unknown {noun} {name!r}: {hint}")
 
 
 def first_line(error: Exception) -> str:

@@ -86,10 +86,10 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def read_yaml(path: str | Path, thing: str, advice: str, largest: int) -> dict[Any, Any]:
+def read_yaml(path: str | Path, noun: str, advice: str, largest: int) -> dict[Any, Any]:
     """Return the keys and values of an untrusted YAML file.
 
-    thing: what messages call the file, such as "recipe". advice: what to do where it cannot be read. largest: the limit
+    noun: what messages call the file, such as "recipe". advice: what to do where it cannot be read. largest: the limit
     of its size in bytes. Raises ReproError for a file that cannot be read, is not such a file, or repeats a key.
     """
     import yaml
@@ -119,15 +119,15 @@ def read_yaml(path: str | Path, thing: str, advice: str, largest: int) -> dict[A
         with Path(path).open("rb") as file:
             content = file.read(largest + 1)
         if len(content) > largest:
-            raise ReproError(f"{path} is larger than {largest} bytes; is it a {thing}?")
+            raise ReproError(f"{path} is larger than {largest} bytes; is it a {noun}?")
         values = yaml.load(content, Loader)
     except OSError as error:
-        raise ReproError(f"cannot read the {thing} {path}: {error.strerror}; {advice}") from error
+        raise ReproError(f"cannot read the {noun} {path}: {error.strerror}; {advice}") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError, TypeError) as error:
         reason = " ".join(str(getattr(error, "problem", None) or error).split())
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
         raise ReproError(f"{path}{where} is not YAML ({reason}); write lines of `key: value`") from error
     if not isinstance(values, dict):
-        raise ReproError(f"{path} is not a {thing}; write lines of `key: value`")
+        raise ReproError(f"{path} is not a {noun}; write lines of `key: value`")
     return values

@@ -25,17 +25,19 @@ PARSE_ERRORS = (
 
 
 @contextmanager
-def reading(path: Path, what: str) -> Iterator[None]:
+def reading(path: Path, expected: str) -> Iterator[None]:
     """Turn every parse error inside the block into a ReproError of one line.
 
-    what: a description of the expected file, such as "a MindSpore .ckpt file". Raises ReproError for a missing file.
+    expected: a description of the file, such as "a MindSpore .ckpt file". Raises ReproError for a missing file.
     """
     if not path.is_file():
-        raise ReproError(f"{path} is {'a folder' if path.is_dir() else 'missing'}; give {what}")
+        raise ReproError(f"{path} is {'a folder' if path.is_dir() else 'missing'}; give {expected}")
     try:
         yield
     except PARSE_ERRORS as error:
-        raise ReproError(f"cannot read {path} as {what}: {printable(str(error)) or type(error).__name__}") from error
+        raise ReproError(
+            f"cannot read {path} as {expected}: {printable(str(error)) or type(error).__name__}"
+        ) from error
 
 
 def map_file(path: Path) -> memoryview:

@@ -128,7 +128,7 @@ def grouped_convolutions_of_torch() -> dict[str, Any]:
         (conv(6, 6, 3, groups=6), (5, 4), True),
         (conv(6, 6, 3, 2, 6), (8, 7), False),
         (conv(6, 6, 7, 1, 6, bias=True), (1, 1), False),
-        (conv(12, 8, 5, 2, 4, True), (7, 2), False),
+        (conv(12, 8, 5, 2, 4, bias=True), (7, 2), False),
         (conv(12, 24, 1, groups=3), (4, 2), False),
         (conv(6, 6, 3, 2, 6, padding="same"), (5, 8), False),
         (nn.Conv2d(4, 8, (3, 1), (1, 2), (2, 0), (2, 1), 2), (3, 5), False),

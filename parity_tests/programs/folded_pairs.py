@@ -59,18 +59,18 @@ def changes_of_weights(name: str, compiled: bool) -> dict[str, bool]:
 
     def check(case: str, change: Callable[[Any], object]) -> None:
         before = trainer.predict(images)
-        for each in (trainer, silent):
-            change(each)
+        for changed in (trainer, silent):
+            change(changed)
         other = create_trainer(create_model(spec), replace(EAGER, fused_evaluation=True))
         other.load_weights(trainer.weights())
         after = trainer.predict(images)
         results[case] = np.array_equal(after, other.predict(images)) and not np.array_equal(before, after)
 
-    check("load_weights", lambda each: each.load_weights(random_weights(spec, 0)))
-    check("step", lambda each: each.step(images, labels, 0.01))
-    check("statistics", lambda each: each.step(images, labels, 0.0))
+    check("load_weights", lambda trainer: trainer.load_weights(random_weights(spec, 0)))
+    check("step", lambda trainer: trainer.step(images, labels, 0.01))
+    check("statistics", lambda trainer: trainer.step(images, labels, 0.0))
     gradients = {weight: np.ones(spec.weights[weight].shape, np.float32) for weight in trainer.names}
-    check("update", lambda each: each.update(gradients, 0.1))
+    check("update", lambda trainer: trainer.update(gradients, 0.1))
     weights = silent.weights()
     results["the weights of a trainer that never predicted"] = weights.keys() == trainer.weights().keys() and all(
         np.array_equal(array, weights[key]) for key, array in trainer.weights().items()

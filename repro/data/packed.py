@@ -22,14 +22,14 @@ from repro.untrusted import reading
 class PackedImages:
     """Reads images that are stored inside larger files.
 
-    root: the folder that messages name. files: FILE -> path of the larger file. what: the kind of these files, as
-    messages name it. names: "FILE/NAME" of each image, sorted. starts, sizes: int64 (N,), offset and number of bytes of
-    each image in its file.
+    root: the folder that messages name. files: FILE -> path of the larger file. expected: a description of
+    these files, for messages. names: "FILE/NAME" of each image, sorted. starts, sizes: int64 (N,), offset and number of
+    bytes of each image in its file.
     """
 
     root: Path
     files: Mapping[str, Path]
-    what: str
+    expected: str
     names: tuple[str, ...]
     starts: np.ndarray
     sizes: np.ndarray
@@ -37,7 +37,7 @@ class PackedImages:
     def __call__(self, name: str, divisor: Divisor | None = None) -> Image.Image:
         index = bisect_left(self.names, name)
         path = self.files[name.partition("/")[0]]
-        with reading(path, self.what), path.open("rb") as file:
+        with reading(path, self.expected), path.open("rb") as file:
             file.seek(int(self.starts[index]))
             content = file.read(int(self.sizes[index]))
         return decode(self.root / name, BytesIO(content), divisor)

@@ -51,8 +51,8 @@ class ProcessGroup:
 
         Raises ReproError where the batch cannot be split evenly, or leaves fewer than two images for a part.
         """
-        size, rest = divmod(batch_size, self.world_size * parts)
-        if rest or (size < 2 and self.world_size * parts > 1):
+        size, remainder = divmod(batch_size, self.world_size * parts)
+        if remainder or (size < 2 and self.world_size * parts > 1):
             in_parts = f" in {parts} parts" if parts > 1 else ""
             raise ReproError(
                 f"batch size {batch_size} cannot be split evenly over {self.world_size} "

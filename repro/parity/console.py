@@ -102,5 +102,5 @@ def _model_cost(model: str) -> float:
 
 def format_duration(seconds: float) -> str:
     """Seconds as "3 min 5 s"."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    minutes, remainder = divmod(round(seconds), 60)
+    return f"{minutes} min {remainder} s" if minutes else f"{remainder} s"

@@ -59,11 +59,11 @@ def find_other_ranks(processes: ProcessGroup) -> list[OtherRank]:
     if Path("/proc/self/stat").exists():
         table[processes.rank] = _machine(), os.getpid(), process_state(os.getpid())[1]
     table = processes.all_reduce_sum(table.ravel()).reshape(table.shape)  # float64 holds whole numbers up to 2**53
-    here = table[processes.rank, 0]
+    own_machine = table[processes.rank, 0]
     return [
         OtherRank(rank, int(process), int(start))
         for rank, (machine, process, start) in enumerate(table)
-        if machine == here != 0 and rank != processes.rank
+        if machine == own_machine != 0 and rank != processes.rank
     ]
 
 

@@ -78,19 +78,19 @@ def _named_slots(groups: CheckpointGroups, reader: LayoutReader) -> dict[str, Ar
     }  # fmt: skip
 
 
-def _canonical(what: str, arrays: Arrays, reader: LayoutReader, spec: Spec, log: Log, hint: str = "") -> Arrays:
+def _canonical(title: str, arrays: Arrays, reader: LayoutReader, spec: Spec, log: Log, hint: str = "") -> Arrays:
     """Return the arrays of the file under canonical names if each one fits a weight of the spec, {} otherwise.
 
     `log` receives the first array that does not fit, with the hint.
     """
     unknown = next((name for name in arrays if name not in reader.canonical_names), None)
     if unknown is not None:
-        log(f"skipped {what}: {printable(unknown)} does not belong to any weight")
+        log(f"skipped {title}: {printable(unknown)} does not belong to any weight")
         return {}
     canonical = reader.to_canonical(arrays)
     misfit = next((name for name, array in canonical.items() if not fits_spec(name, array, spec)), None)
     if misfit is not None:
         shapes = f"{canonical[misfit].shape} instead of {spec.weights[misfit].shape}"
-        log(f"skipped {what}: {misfit} has shape {shapes}{hint}")
+        log(f"skipped {title}: {misfit} has shape {shapes}{hint}")
         return {}
     return canonical

@@ -182,8 +182,8 @@ def difference_line(layout: Layout, spec: Spec) -> str | None:
     """Return a line where the network of a published layout computes something else than that of `spec`, or None."""
     if not layout.is_published:
         return None
-    theirs = find_spec(spec.name, **layout.options).numerics
-    differing = [f"{name}={value}" for name, value in theirs.items() if spec.numerics[name] != value]
+    published = find_spec(spec.name, **layout.options).numerics
+    differing = [f"{name}={value}" for name, value in published.items() if spec.numerics[name] != value]
     reasons = [f"has {', '.join(differing)}"] if differing else []
     reasons += [layout.note] if layout.note else []
     if not reasons:

@@ -74,8 +74,8 @@ def owner_name(name: str) -> str:
 
 def layers_in_both(pairs: Iterable[Pair]) -> tuple[set[str], set[str]]:
     """Return the layers of each model that have a weight with a counterpart."""
-    both = [pair for pair in pairs if pair.left and pair.right]
-    left, right = (name for pair in both for name in pair.left), (name for pair in both for name in pair.right)
+    in_both = [pair for pair in pairs if pair.left and pair.right]
+    left, right = (name for pair in in_both for name in pair.left), (name for pair in in_both for name in pair.right)
     return set(map(owner_name, left)), set(map(owner_name, right))
 
 

@@ -39,9 +39,9 @@ def pair_values(models: UserModels, first: str, other: str) -> dict[str, str]:
         own_values = own_places.get(place, [])
         if len(values) == len(own_values):
             pairs |= dict(zip(values, own_values, strict=True))
-    rest, own_rest = _by_type(places, pairs.keys()), _by_type(own_places, pairs.values())
-    for kind, values in rest.items():
-        own_values = own_rest.get(kind, [])
+    unpaired, own_unpaired = _by_type(places, pairs.keys()), _by_type(own_places, pairs.values())
+    for kind, values in unpaired.items():
+        own_values = own_unpaired.get(kind, [])
         if len(values) == len(own_values):  # they run behind other layers, or in another order
             pairs |= dict(zip(values, own_values, strict=True))
     with_inputs = {

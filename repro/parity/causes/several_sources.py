@@ -113,8 +113,10 @@ def _scaled_sums(sources: Arrays, target: Target) -> Iterator[str]:
         if np.abs(columns @ factors - right).max() <= target.tolerance:
             spread = np.ptp(factors[..., 0], 0)
             means = factors[..., 0].mean(0)
-            is_one = spread <= CLOSE * np.abs(means).max()
-            yield _sum(same, [float(mean) if one else None for mean, one in zip(means, is_one, strict=True)])
+            are_common = spread <= CLOSE * np.abs(means).max()
+            yield _sum(
+                same, [float(mean) if is_common else None for mean, is_common in zip(means, are_common, strict=True)]
+            )
 
 
 def _sum(names: Iterable[str], factors: Sequence[float | None]) -> str:

@@ -198,17 +198,17 @@ def _documented_difference(first: FrameworkResult, other: FrameworkResult, defin
     raise AssertionError("equal settings give equal definitions")
 
 
-def _agree(one: Definition, two: Definition) -> bool:
+def _agree(first: Definition, second: Definition) -> bool:
     """Return whether two definitions are the same, up to rounding in float64."""
-    for name, low in one.low.items():
-        other = two.low.get(name)
+    for name, low in first.low.items():
+        other = second.low.get(name)
         if other is None or low.shape != other.shape:
             return False
         finite = np.isfinite(low) & np.isfinite(other)
         is_gradient = name.startswith(GRADIENT)
         if not is_gradient and not np.array_equal(low[~finite], other[~finite], equal_nan=True):
             return False
-        tolerance = one.tolerances[name] * (FLOAT64_GRADIENT_FACTOR if is_gradient else FLOAT64_FACTOR)
+        tolerance = first.tolerances[name] * (FLOAT64_GRADIENT_FACTOR if is_gradient else FLOAT64_FACTOR)
         if (np.abs(low[finite] - other[finite]) > tolerance).any():
             return False
     return True
@@ -230,9 +230,9 @@ def _choice_at_kink(results: Sequence[FrameworkResult], right: Definition) -> st
     return ""
 
 
-def _same_bits(one: Arrays, two: Arrays) -> bool:
-    return one.keys() == two.keys() and all(
-        np.array_equal(array, two[name], equal_nan=array.dtype.kind == "f") for name, array in one.items()
+def _same_bits(first: Arrays, second: Arrays) -> bool:
+    return first.keys() == second.keys() and all(
+        np.array_equal(array, second[name], equal_nan=array.dtype.kind == "f") for name, array in first.items()
     )
 
 

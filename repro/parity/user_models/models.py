@@ -212,9 +212,9 @@ def _with_suspects(
 def _pair_outputs(names: Sequence[str], own_names: Sequence[str]) -> dict[str, str]:
     """The outputs of the first model that another one has: by their names, and in their order where these differ."""
     pairs = {name: name for name in names if name in own_names}
-    rest = [name for name in names if name not in pairs]
-    own_rest = [name for name in own_names if name not in pairs]
-    return pairs | dict(zip(rest, own_rest, strict=False))
+    unpaired = [name for name in names if name not in pairs]
+    own_unpaired = [name for name in own_names if name not in pairs]
+    return pairs | dict(zip(unpaired, own_unpaired, strict=False))
 
 
 def _weight_names(pairs: Sequence[Pair]) -> dict[str, str]:
