@@ -36,7 +36,7 @@ FLAGS = [
 
 
 def train(backend: str, folder: Path, out: str, *, seconds: float | None = None) -> tuple[int, float]:
-    """Start or resume the run FOLDER/OUT, and kill it after so many seconds.
+    """Start or resume the run FOLDER/OUT, and kill it after this number of seconds.
 
     Returns the exit code, -9 if it was killed, and the seconds that it took. The output is added to FOLDER/log.
     """

@@ -171,7 +171,7 @@ def test_loaders(workers: str, tmp_path: Path, require_package: Callable[[str], 
 
 
 def test_loaders_without_torchvision(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Data that are no folder, and a missing package, leave ours and the decoding."""
+    """For data that are not a folder, and without torchvision, our loader and decoding are still measured."""
     rates, note = data_benchmark.compare_loaders("digits", 0, 8, 256, 1)
     assert list(rates) == ["ours", "decoding alone"]
     assert note == "without torchvision: its loader reads images in folders, and those of digits are stored otherwise"

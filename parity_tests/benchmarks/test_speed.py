@@ -10,7 +10,7 @@ import pytest
 from repro.benchmarks.measurement import Comparison, spread
 from repro.benchmarks.step import measure_steps
 
-# How many times as fast as the zoo's network ours is at least; beside other work, it was 1.3 times as much or more
+# The least number of times that our network is as fast as the zoo's; next to other work, it was at least 1.3 times that
 LEAST = {
     "torch": {"evaluation": 0.8, "training step": 0.9},
     "paddle": {"evaluation": 1.2, "training step": 1.2},
@@ -45,7 +45,7 @@ def test_ours_is_not_slower_than_it_was(
         )  # fmt: skip
         if not slow:
             return
-    pytest.fail(f"{backend} is slower than it was beside the zoo: {slow}; least: {LEAST[backend]}")
+    pytest.fail(f"{backend} is slower than it was, compared with the zoo: {slow}; least: {LEAST[backend]}")
 
 
 def test_a_spread_below_the_least_ratio_is_no_failure() -> None:

@@ -147,7 +147,7 @@ def test_a_damaged_progress_is_refused() -> None:
 
 @pytest.mark.slow
 def test_a_run_resumes_where_all_weights_begin_to_be_trained(monkeypatch) -> None:
-    """The optimizer starts anew there: its state in the checkpoint is that of the weights trained before."""
+    """The optimizer starts anew in that epoch: its state in the checkpoint is that of the weights trained before."""
     argv = [*QUICK, "--epochs", "3", "--train-only", "classifier", "--train-only-epochs", "2"]
     main([*argv, "--out", "whole"])
     for number, step in enumerate((11, 12, 6)):  # the first and second step of epoch 3, and the first of epoch 2

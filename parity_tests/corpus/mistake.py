@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Mistake(NamedTuple):
-    """An edit that makes a port wrong, or none of a sound port.
+    """An edit that makes a port wrong; for a sound port, no edit.
 
     network: cnn, attention or resize; framework: whose file is edited, and compared with a sound one of another; old,
     new: text, where `old` occurs once, and "" in a sound port; place, cause: regular expressions for what is said about

@@ -85,7 +85,7 @@ def test_images_that_cannot_be_smaller_are_only_resized(tmp_path: Path) -> None:
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_photographs_are_resized_as_by_pillow(interpolation: str, channels: int) -> None:
-    """Values differ by at most 2 of 255, but for pixels at sharp edges, at which bicubic overshoots and is clipped."""
+    """Values differ by at most 2 of 255, except at sharp edges, where bicubic overshoots and is clipped."""
     resampling = Image.Resampling[interpolation.upper()]
     for name, size in product(("china", "flower"), ((224, 224), (50, 300), (900, 700))):
         image = Image.fromarray(load_sample_image(f"{name}.jpg"))

@@ -98,7 +98,7 @@ def test_labels_are_numbers_names_or_in_json(tmp_path: Path) -> None:
 
 
 def test_an_index_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A changed shard is read again, and an index that is damaged or cannot be written is no error."""
+    """A changed shard is read again, and an index that is damaged or cannot be written is ignored."""
     read: list[str] = []
     read_index = shards_module._read_index
 

@@ -1,4 +1,4 @@
-"""Judge every report of the docket, and print the verdicts beside the rulings: `python -m parity_tests.docket`."""
+"""Judge every report of the docket, and print the verdicts next to the rulings: `python -m parity_tests.docket`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Planted mistakes are caught and named; the library and the fixture for tests say what the command says."""
+"""Planted mistakes are caught and named; the library and the fixture for tests report the same as the command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The comparison of user models passes no faulty port: each fault is named, or the question is said to be unanswerable.
+"""The comparison of user models passes no faulty port: each fault is named, or the verdict is unanswerable.
 
 The models are in parity_tests/programs/user_models, TORCH_parts and so on; pairs of equal ones must agree.
 """

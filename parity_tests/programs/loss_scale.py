@@ -35,7 +35,7 @@ def make_trainer(name: str, settings: TrainSettings, scale: LossScale, weights: 
 
 
 def everything(trainer: Trainer) -> dict[str, bytes]:
-    """The bytes of everything that a step may change, besides running statistics and the loss scale."""
+    """The bytes of everything that a step may change, except running statistics and the loss scale."""
     weights = {key: array for key, array in trainer.weights().items() if SPEC.weights[key].kind not in STATISTICS}
     state = {key: array for key, array in trainer.state().items() if key not in ("loss_scale", "good_steps")}
     return {key: array.tobytes() for key, array in (weights | state).items()}

@@ -82,7 +82,7 @@ class TorchPackage:
 
 
 class PytorchcvPackage(TorchPackage):
-    """pytorchcv, whose networks fit only 224 pixels: their pooling is made adaptive, which changes nothing there."""
+    """pytorchcv, whose networks fit only 224 pixels: their pooling is made adaptive, which changes nothing at 224."""
 
     def __init__(self) -> None:
         super().__init__("pytorchcv")
@@ -284,7 +284,7 @@ def fill(package: Any, model: Any) -> None:
 
 
 def do_job(package: Any, job: dict[str, Any]) -> None:
-    """Build a model, load job["file"] or save random weights there, and save images and logits to job["answer"]."""
+    """Build a model, load or write its weights in job["file"], and save images and logits to job["answer"]."""
     model = package.build(job["expression"])
     if job["load"]:
         package.load(model, job["file"])

@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def synchronised() -> None:
-    """Train with normalisation that is synchronised, but for "separate".
+    """Train with synchronised normalisation, except in the case "separate".
 
     The network is smooth: in others, rounding decides which values ReLU passes, and would grow in 20 steps.
     """

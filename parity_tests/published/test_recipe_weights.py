@@ -1,4 +1,4 @@
-"""The shipped recipes that name published weights start from them, or say how to go on without them."""
+"""The shipped recipes that name published weights start from them, or the error explains how to go on without them."""
 
 from __future__ import annotations
 

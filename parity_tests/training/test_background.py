@@ -216,7 +216,7 @@ def test_a_run_folder_that_is_deleted_ends_the_run(monkeypatch) -> None:
 @pytest.mark.usefixtures("made_up_backend")
 @pytest.mark.parametrize("disk", ["free", "full"])
 def test_a_loss_of_nan_is_reported_after_the_checkpoint_before_it(monkeypatch, before_each_checkpoint, disk) -> None:
-    """If that checkpoint cannot be written, this is the error, since the other one would say that it is there."""
+    """If that checkpoint cannot be written, this is the error, since the other one would name it as saved."""
 
     def spoil(trainer: SoftmaxRegression) -> None:
         trainer.arrays["classifier.bias"] = trainer.arrays["classifier.bias"] * float("nan")

@@ -1,4 +1,4 @@
-"""Models of timm as functions: `timm_models:resnet18`. GhostNet is built without its dropout, which is no module.
+"""Models of timm as functions: `timm_models:resnet18`. GhostNet is built without its dropout, which is not a module.
 
 LeViT has one head, as in PaddleClas, and Swin drops no paths, as in MindCV.
 """
