@@ -19,27 +19,27 @@ ZOO = {
 
 
 def zoo_networks(name: str, *, classes: int, precision: str) -> dict[str, Peer]:
-    """Return the network of torchvision, or of timm if torchvision has none, in the default layout and channels_last.
+    """Return the network of torchvision, or of timm if torchvision has none, contiguous and in channels_last.
 
     Raises ImportError where the package is missing.
     """
     import torch
     import torchvision
 
-    def peer(layout: torch.memory_format) -> Peer:
+    def peer(memory_format: torch.memory_format) -> Peer:
         if hasattr(torchvision.models, name):
             network = getattr(torchvision.models, name)(num_classes=classes)
         else:
             import timm
 
             network = timm.create_model(name, num_classes=classes)
-        network = network.to(memory_format=layout)
+        network = network.to(memory_format=memory_format)
         optimizer = torch.optim.SGD(network.parameters(), 1e-3, momentum=0.9)
         device = torch.get_default_device()
         number_format = getattr(torch, precision)
 
         def logits(images: torch.Tensor) -> torch.Tensor:
-            images = images.to(device, memory_format=layout)
+            images = images.to(device, memory_format=memory_format)
             with torch.autocast(device.type, number_format, enabled=precision != "float32"):
                 return network(images)
 

@@ -17,7 +17,7 @@ import repro.parity
 from parity_tests.corpus.mistakes import MISTAKES, NETWORKS, Outcome, outcomes
 from repro.errors import ReproError
 from repro.parity.causes.culprit import Culprit
-from repro.parity.causes.substitution import Pass, Substitution, find_layout
+from repro.parity.causes.substitution import Pass, Substitution, find_axis_order
 from repro.parity.record import Record
 from repro.parity.user_models.report import describe_mapping, describe_verdicts, unexplained
 from repro.specs import Weight
@@ -198,6 +198,6 @@ def test_layouts_are_turned_and_turned_back() -> None:
     array = np.random.default_rng(0).standard_normal((2, 6, 4, 4))
     for axes, shape in (((0, 2, 3, 1), (2, 4, 4, 6)), ((0, 2, 3, 1), (2, 16, 6)), ((0, 3, 2, 1), (2, 4, 4, 6))):
         other = array.transpose(axes).reshape(shape)
-        layout = find_layout(array, other + 0.01)
+        layout = find_axis_order(array, other + 0.01)
         assert np.array_equal(layout.turn(array), other)
         assert np.array_equal(layout.turn_back(other), array)

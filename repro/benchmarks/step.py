@@ -51,7 +51,7 @@ def measure_steps(
 def compare_steps(
     backend: str, model: str, image_size: int, batch_size: int, rounds: int, device: str, precision: str
 ) -> dict[str, dict[str, list[float]]]:
-    """Return task -> "ours" or a layout of the peer -> seconds of each round. Call it in a process of its own."""
+    """Return task -> "ours" or a name of the peer -> seconds of each round. Call it in a process of its own."""
     images = np.random.default_rng(0).standard_normal((batch_size, 3, image_size, image_size), np.float32)
     labels = np.arange(batch_size) % CLASSES
     package = load_backend(backend)

@@ -33,7 +33,7 @@ class Peers(Protocol):
     ZOO: Mapping[str, str]  # the zoo's name of each variant that it has, too
 
     def zoo_networks(self, name: str, *, classes: int, precision: str) -> dict[str, Peer]:
-        """The zoo's network, in each layout that its users choose; the first is the default.
+        """The zoo's network, in each memory format that its users choose; the first is the default.
 
         Raises ImportError where the zoo is missing, and ReproError for a precision that the framework lacks.
         """

@@ -66,7 +66,7 @@ class Recipe:
     """The values of a run. None stands for "derived from model and data" or for "off", as each field explains."""
 
     backend: str = recipe_field("model", text("NAME"), "framework: torch, paddle, mindspore or an installed plug-in")
-    model: str = recipe_field("model", text("NAME"), "model name; `python -m repro.models` lists all of them")
+    model: str = recipe_field("model", text("NAME"), "variant of a network; `python -m repro.models` lists all of them")
     options: Mapping[str, int | float | str] = recipe_field(
         "model", named_values(), "option of the model's family, such as width=0.5; may be repeated", {}
     )

@@ -25,7 +25,7 @@ TOLERANCES = {True: 2e-5, False: 1e-4}
 
 
 @dataclass(frozen=True)
-class Layout:
+class AxisOrder:
     """The axes of an array of the first model in the order of the other one, and the shape that the other one has.
 
     axes: those of the first model; sides: their lengths, in the other order; shape: in the other model, which may join
@@ -37,25 +37,25 @@ class Layout:
     shape: tuple[int, ...]
 
     def turn(self, array: np.ndarray) -> np.ndarray:
-        """Return an array of the first model in the other one's layout."""
+        """Return an array of the first model with the axes of the other one."""
         return np.ascontiguousarray(array.transpose(self.axes).reshape(self.shape))
 
     def turn_back(self, array: np.ndarray) -> np.ndarray:
-        """Return an array of the other model in the first one's layout."""
+        """Return an array of the other model with the axes of the first one."""
         return np.ascontiguousarray(array.reshape(self.sides).transpose(np.argsort(self.axes)))
 
 
-def find_layout(array: np.ndarray, other: np.ndarray) -> Layout:
-    """The layout in which the array is closest to that of the other model, which has as many elements."""
+def find_axis_order(array: np.ndarray, other: np.ndarray) -> AxisOrder:
+    """The order of axes in which the array is closest to that of the other model, with the same number of elements."""
     last = range(1, array.ndim)
-    layouts = [
-        Layout(axes, tuple(array.shape[axis] for axis in axes), other.shape)
-        for axes in ((0, *order) for order in permutations(last))
+    orders = [
+        AxisOrder(axes, tuple(array.shape[axis] for axis in axes), other.shape)
+        for axes in ((0, *others) for others in permutations(last))
     ]
-    return min(layouts, key=lambda layout: float(np.abs(layout.turn(array) - other).sum()))
+    return min(orders, key=lambda order: float(np.abs(order.turn(array) - other).sum()))
 
 
-def _has_other_layout(array: np.ndarray, other: np.ndarray | None) -> bool:
+def _has_other_axes(array: np.ndarray, other: np.ndarray | None) -> bool:
     if other is None or other.shape == array.shape or other.size != array.size:
         return False
     return array.ndim <= MAX_TURNED_AXES and array.shape[0] == other.shape[0]
@@ -88,7 +88,7 @@ class Substitution:
         compared = {name: weights[name] for name in models.compared_weights}
         self.inputs = small_signals(inputs, compared, models.spec, seed, 0) if small else random_inputs(inputs, seed, 0)
         self.outputs = [name for name in models.results if is_output(name)]
-        self.layouts: dict[str, Layout] = {}  # of values that the other model holds in another one
+        self.axis_orders: dict[str, AxisOrder] = {}  # of values whose axes the other model has in another order
         self.float64 = True  # until a model does not work in it
         self.float64 = all(self._request(label, [], {}, {}) is not None for label in (self.first, backend))
         self.expected = self._run(self.first, {}, {})
@@ -100,12 +100,12 @@ class Substitution:
             seeds |= {value: self.expected.values[f"{GRADIENT_PREFIX}{value}"] for value in self.pairs}
         self.forced = {value: self.expected.values[value] for value in self.pairs if value in self.expected.values}
         self.actual = self._run(backend, self.forced, seeds)
-        if any(_has_other_layout(array, self.actual.values.get(value)) for value, array in self.forced.items()):
+        if any(_has_other_axes(array, self.actual.values.get(value)) for value, array in self.forced.items()):
             own = self._run(backend, {}, {}).values
-            self.layouts = {
-                value: find_layout(array, own[value])
+            self.axis_orders = {
+                value: find_axis_order(array, own[value])
                 for value, array in self.forced.items()
-                if _has_other_layout(array, own.get(value))
+                if _has_other_axes(array, own.get(value))
             }
             self.actual = self._run(backend, self.forced, seeds)
 
@@ -159,14 +159,14 @@ class Substitution:
     def _request(self, backend: str, names: Sequence[str], values: Arrays, seeds: Arrays) -> Pass | None:
         own_names = self.pairs if backend == self.backend else {name: name for name in self.pairs}
         own_names = own_names | {name: self.models.names[backend][name] for name in self.outputs}
-        layouts = self.layouts if backend == self.backend else {}
+        orders = self.axis_orders if backend == self.backend else {}
 
         def turned(name: str, array: np.ndarray) -> np.ndarray:
-            return layouts[name].turn(array) if name in layouts else array
+            return orders[name].turn(array) if name in orders else array
 
         def turned_back(name: str, array: np.ndarray) -> np.ndarray:
-            layout = layouts.get(name.removeprefix(GRADIENT_PREFIX))
-            return layout.turn_back(array) if layout and array.shape == layout.shape else array
+            order = orders.get(name.removeprefix(GRADIENT_PREFIX))
+            return order.turn_back(array) if order and array.shape == order.shape else array
 
         arrays = self.inputs | {f"value/{own_names[name]}": turned(name, array) for name, array in values.items()}
         arrays |= {f"seed/{own_names[name]}": turned(name, array) for name, array in seeds.items()}
