@@ -12,7 +12,7 @@ from repro.cli import add_command, command_name, run_command
 from repro.errors import ReproError
 
 if TYPE_CHECKING:
-    from repro.benchmarks.measurement import Comparison
+    from repro.benchmarks.measurement import SpeedComparison
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -155,7 +155,7 @@ def report(arguments: argparse.Namespace) -> None:
     for path in filter(None, (arguments.json, arguments.figure)):
         if not path.parent.is_dir():  # checked before the measurements, which take long
             raise ReproError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
-    comparisons: list[Comparison] = []
+    comparisons: list[SpeedComparison] = []
     for comparison in arguments.measure(arguments):
         if not comparisons:
             print(HEADING)
@@ -172,7 +172,7 @@ def report(arguments: argparse.Namespace) -> None:
         draw(comparisons, arguments.figure)
 
 
-def draw(comparisons: list[Comparison], path: Path) -> None:
+def draw(comparisons: list[SpeedComparison], path: Path) -> None:
     """Draw the median ratio of each peer in each task, with half the interquartile range to either side."""
     from statistics import median
 
@@ -187,7 +187,7 @@ def draw(comparisons: list[Comparison], path: Path) -> None:
     draw_ratios(bars, "how many times as fast ours is", path)
 
 
-def step(arguments: argparse.Namespace) -> Iterator[Comparison]:
+def step(arguments: argparse.Namespace) -> Iterator[SpeedComparison]:
     """Measure evaluation and training steps."""
     from repro.benchmarks.step import measure_steps
 
@@ -197,7 +197,7 @@ def step(arguments: argparse.Namespace) -> Iterator[Comparison]:
     )  # fmt: skip
 
 
-def data(arguments: argparse.Namespace) -> Iterator[Comparison]:
+def data(arguments: argparse.Namespace) -> Iterator[SpeedComparison]:
     """Measure loaders."""
     from repro.benchmarks.data import measure_data
 
@@ -207,7 +207,7 @@ def data(arguments: argparse.Namespace) -> Iterator[Comparison]:
     )  # fmt: skip
 
 
-def loop(arguments: argparse.Namespace) -> Iterator[Comparison]:
+def loop(arguments: argparse.Namespace) -> Iterator[SpeedComparison]:
     """Measure training loops."""
     from repro.benchmarks.loop import measure_loop
 
@@ -217,7 +217,7 @@ def loop(arguments: argparse.Namespace) -> Iterator[Comparison]:
     )  # fmt: skip
 
 
-def start(arguments: argparse.Namespace) -> Iterator[Comparison]:
+def start(arguments: argparse.Namespace) -> Iterator[SpeedComparison]:
     """Measure starts."""
     from repro.benchmarks.start import measure_start
 

@@ -14,7 +14,7 @@ from PIL import Image
 from parity_tests.support.image_folders import write_photos
 from repro.bench import main
 from repro.benchmarks import data as data_benchmark
-from repro.benchmarks.measurement import Comparison
+from repro.benchmarks.measurement import SpeedComparison
 from repro.benchmarks.process import in_process
 from repro.benchmarks.report import describe_environment, processor
 from repro.data import open_dataset
@@ -75,9 +75,9 @@ def test_bad_values_are_one_line(arguments: list[str], message: str) -> None:
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-def measured(*_: object, **__: object) -> Iterator[Comparison]:
+def measured(*_: object, **__: object) -> Iterator[SpeedComparison]:
     """Yield what a measurement would."""
-    yield Comparison(f"{MODEL}, evaluation", "ms", {"ours": [1.0, 2.0], "zoo": [3.0, 4.0]})
+    yield SpeedComparison(f"{MODEL}, evaluation", "ms", {"ours": [1.0, 2.0], "zoo": [3.0, 4.0]})
 
 
 def test_files_of_a_measurement(
@@ -171,7 +171,7 @@ def test_loaders(workers: str, tmp_path: Path, require_package: Callable[[str], 
 
 
 def test_loaders_without_torchvision(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """For data that are not a folder, and without torchvision, our loader and decoding are still measured."""
+    """Our loader and decoding are still measured for data that are not a folder, and without torchvision."""
     rates, note = data_benchmark.compare_loaders("digits", 0, 8, 256, 1)
     assert list(rates) == ["ours", "decoding alone"]
     assert note == "without torchvision: its loader reads images in folders, and those of digits are stored otherwise"

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from parity_tests.support.clocks import Clock
-from repro.benchmarks.measurement import HEADING, Comparison, in_turn, number, spread, timed
+from repro.benchmarks.measurement import HEADING, SpeedComparison, in_turn, number, spread, timed
 
 
 def test_tasks_take_turns_and_the_first_round_does_not_count() -> None:
@@ -24,14 +24,14 @@ def test_times_without_warm_up() -> None:
 
 
 def test_a_ratio_is_above_1_where_ours_is_faster() -> None:
-    times = Comparison("task", "ms", {"ours": [1, 2], "zoo": [3, 4], "other": [0.5, 1]})
+    times = SpeedComparison("task", "ms", {"ours": [1, 2], "zoo": [3, 4], "other": [0.5, 1]})
     assert times.ratios() == {"zoo": [3, 2], "other": [0.5, 0.5]}
-    rates = Comparison("task", "images/s", {"ours": [30, 40], "torchvision": [10, 20]})
+    rates = SpeedComparison("task", "images/s", {"ours": [30, 40], "torchvision": [10, 20]})
     assert rates.ratios() == {"torchvision": [3, 2]}
 
 
 def test_ranks_are_not_compared() -> None:
-    ranks = Comparison("step", "ms", {"rank 0": [1], "rank 1": [2]}, None)
+    ranks = SpeedComparison("step", "ms", {"rank 0": [1], "rank 1": [2]}, None)
     assert ranks.ratios() == {}
     assert [line.split() for line in ranks.lines()] == [
         ["step", "rank", "0", "1.00", "±", "0.00", "ms"],
@@ -40,7 +40,7 @@ def test_ranks_are_not_compared() -> None:
 
 
 def test_lines_have_median_spread_and_ratio() -> None:
-    ours, zoo = Comparison("step", "ms", {"ours": [10, 20, 30, 40, 100], "zoo": [20, 40, 60, 80, 200]}).lines()
+    ours, zoo = SpeedComparison("step", "ms", {"ours": [10, 20, 30, 40, 100], "zoo": [20, 40, 60, 80, 200]}).lines()
     assert ours.split() == ["step", "ours", "30.0", "±", "10.0", "ms"]
     assert zoo.split() == ["step", "zoo", "60.0", "±", "20.0", "ms", "2.00", "±", "0.00"]
     assert HEADING.index("ratio") + len("ratio") == zoo.index("2.00") + len("2.00")
@@ -57,7 +57,7 @@ def test_numbers(value: float, text: str) -> None:
 
 
 def test_json_has_every_number() -> None:
-    comparison = Comparison("step", "ms", {"ours": [1.0, 2.0], "zoo": [3.0, 4.0]})
+    comparison = SpeedComparison("step", "ms", {"ours": [1.0, 2.0], "zoo": [3.0, 4.0]})
     assert json.loads(json.dumps(comparison.as_json())) == {
         "task": "step", "unit": "ms", "reference": "ours", "values": {"ours": [1, 2], "zoo": [3, 4]},
         "medians": {"ours": 1.5, "zoo": 3.5}, "ratios": {"zoo": [3, 2]},

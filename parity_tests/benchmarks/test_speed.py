@@ -7,7 +7,7 @@ from statistics import median
 
 import pytest
 
-from repro.benchmarks.measurement import Comparison, spread
+from repro.benchmarks.measurement import SpeedComparison, spread
 from repro.benchmarks.step import measure_steps
 
 # The least number of times that our network is as fast as the zoo's; next to other work, it was at least 1.3 times that
@@ -20,7 +20,7 @@ ATTEMPTS = 3
 MODEL = "mobilenet_v3_small"
 
 
-def too_slow(backend: str, comparisons: list[Comparison]) -> dict[str, str]:
+def too_slow(backend: str, comparisons: list[SpeedComparison]) -> dict[str, str]:
     """The tasks whose ratio is below the stored one by more than its spread, with the ratio."""
     tasks = {}
     for comparison in comparisons:
@@ -49,8 +49,8 @@ def test_ours_is_not_slower_than_it_was(
 
 
 def test_a_spread_below_the_least_ratio_is_no_failure() -> None:
-    def evaluation(*zoo: float) -> list[Comparison]:
-        return [Comparison(f"{MODEL}, evaluation", "ms", {"ours": [1] * len(zoo), "zoo": zoo})]
+    def evaluation(*zoo: float) -> list[SpeedComparison]:
+        return [SpeedComparison(f"{MODEL}, evaluation", "ms", {"ours": [1] * len(zoo), "zoo": zoo})]
 
     assert too_slow("torch", evaluation(0.7, 0.7, 0.7)) == {"evaluation": "0.70 ± 0.00"}
     assert too_slow("torch", evaluation(0.5, 0.7, 0.9)) == {}

@@ -14,7 +14,7 @@ from PIL import Image
 from repro.data import Transform
 from repro.data.rand_augment import OPERATIONS, rand_augment
 from repro.data.rng import random_stream
-from repro.data.transform import Source, centre_crop, cutout_box, random_box
+from repro.data.transform import DecodedImage, centre_crop, cutout_box, random_box
 from repro.errors import ReproError
 
 Run = Callable[..., Any]
@@ -83,8 +83,8 @@ def test_random_crop_is_squashed_to_the_size() -> None:
 # The centre crop
 
 
-def whole(image: Image.Image) -> Source:
-    return Source(image, image.size, 1)
+def whole(image: Image.Image) -> DecodedImage:
+    return DecodedImage(image, image.size, 1)
 
 
 def test_centre_crop_by_hand() -> None:

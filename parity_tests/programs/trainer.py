@@ -17,7 +17,7 @@ from repro.interface.dropout_source import SeededDropout
 from repro.specs.asymmnet import asymmnet
 from repro.specs.efficientnet_v2 import efficientnet_v2
 from repro.training.run_folder import TrainingProgress
-from repro.training.run_writer import Checkpoint
+from repro.training.run_writer import Snapshot
 from repro.weights import safetensors_file
 from repro.weights.init import initialise
 
@@ -54,7 +54,7 @@ def check_copies(name: str) -> None:
     trainer.step(images, labels, 0.1)
     taken = {"weights": trainer.weights(), "state": trainer.state(), "ema": trainer.ema_weights()}
     before = {kind: {key: array.tobytes() for key, array in arrays.items()} for kind, arrays in taken.items()}
-    validated = Checkpoint(TrainingProgress(""), taken["weights"], taken["state"]).validated_weights
+    validated = Snapshot(TrainingProgress(""), taken["weights"], taken["state"]).validated_weights
     assert {key: array.tobytes() for key, array in validated.items()} == before["ema"]
     trainer.step(images, labels, 0.1)
     after = {"weights": trainer.weights(), "state": trainer.state(), "ema": trainer.ema_weights()}

@@ -21,18 +21,18 @@ from repro.run import main
 from repro.training.background import BackgroundWriter
 from repro.training.loop import Diverged
 from repro.training.run_folder import LAST, parse_progress
-from repro.training.run_writer import Checkpoint, RunFolder
+from repro.training.run_writer import RunFolder, Snapshot
 from repro.weights import safetensors_file
 
 
 @pytest.fixture
-def before_each_checkpoint(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Checkpoint], object]], None]:
+def before_each_checkpoint(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Snapshot], object]], None]:
     """A function that sets what is called before a checkpoint is written, in the thread that writes it."""
 
-    def change(action: Callable[[Checkpoint], object]) -> None:
+    def change(action: Callable[[Snapshot], object]) -> None:
         write = RunFolder._write_checkpoint
 
-        def write_later(self: RunFolder, recipe: object, checkpoint: Checkpoint) -> None:
+        def write_later(self: RunFolder, recipe: object, checkpoint: Snapshot) -> None:
             action(checkpoint)
             write(self, recipe, checkpoint)  # type: ignore[arg-type]
 
@@ -109,7 +109,7 @@ def test_the_training_goes_on_while_a_checkpoint_is_written(monkeypatch, before_
     monkeypatch.setattr(SoftmaxRegression, "steps_taken", 0)
     overlapped = []
 
-    def wait_for_step(checkpoint: Checkpoint) -> None:
+    def wait_for_step(checkpoint: Snapshot) -> None:
         taken = 5 * checkpoint.progress.epoch + checkpoint.progress.partial.step
         if 0 < taken < 10:
             deadline = time.monotonic() + 20
@@ -154,7 +154,7 @@ def test_files_are_replaced_in_the_order_of_their_dependence(monkeypatch) -> Non
 def test_ctrl_c_leaves_a_whole_checkpoint_and_says_what_is_saved(before_each_checkpoint, flags) -> None:
     main([*QUICK, "--epochs", "3", *flags, "--out", "whole"])
 
-    def interrupt(checkpoint: Checkpoint) -> None:
+    def interrupt(checkpoint: Snapshot) -> None:
         progress = checkpoint.progress
         if (progress.epoch, progress.partial.step) == (1, 3 if flags else 0):
             os.kill(os.getpid(), signal.SIGINT)
@@ -221,7 +221,7 @@ def test_a_loss_of_nan_is_reported_after_the_checkpoint_before_it(monkeypatch, b
     def spoil(trainer: SoftmaxRegression) -> None:
         trainer.arrays["classifier.bias"] = trainer.arrays["classifier.bias"] * float("nan")
 
-    def delay(checkpoint: Checkpoint) -> None:
+    def delay(checkpoint: Snapshot) -> None:
         if checkpoint.progress.epoch:
             time.sleep(0.5)
             if disk == "full":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from repro.benchmarks.measurement import OURS, Comparison, in_turn, timed
+from repro.benchmarks.measurement import OURS, SpeedComparison, in_turn, timed
 from repro.benchmarks.process import in_process
 from repro.data import Dataset, Loader, Subset, Transform, open_dataset
 from repro.errors import ReproError
@@ -24,7 +24,7 @@ MOST_IMAGES = 512  # in a round; every round reads the same images
 
 def measure_data(
     data: str, log: Log, *, workers: int, decode: str, image_size: int, batch_size: int, rounds: int
-) -> Iterator[Comparison]:
+) -> Iterator[SpeedComparison]:
     """Yield the images per second of both loaders, which crop at random, flip and normalise, and of decoding only.
 
     Every round reads the same images, at most MOST_IMAGES, in the same number of processes. `log` receives the reason
@@ -37,7 +37,7 @@ def measure_data(
     if note:
         log(note)
     how = "" if decode == "exact" else f", {decode}"
-    yield Comparison(f"{Path(data).name}, {workers} workers{how}", "images/s", rates)
+    yield SpeedComparison(f"{Path(data).name}, {workers} workers{how}", "images/s", rates)
 
 
 def compare_loaders(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from repro.benchmarks.measurement import OURS, Comparison
+from repro.benchmarks.measurement import OURS, SpeedComparison
 from repro.benchmarks.process import in_process
 from repro.interface.discovery import load_backend
 from repro.interface.launch import launch_command
@@ -31,7 +31,7 @@ SCRIPT = "from repro.benchmarks.observed_run import main\n\nif __name__ == '__ma
 
 def measure_loop(
     backend: str, model: str, *, processes: int, image_size: int, batch_size: int, rounds: int
-) -> Iterator[Comparison]:
+) -> Iterator[SpeedComparison]:
     """Yield the milliseconds per step that each loop waits for data and computes, and with several ranks those of each.
 
     Both loops train in turn on the same made-up photographs, which they load in the training process. batch_size:
@@ -62,12 +62,12 @@ def measure_loop(
     ours["data + step"], bare["data + step"] = ((loop["data"] + loop["step"]).tolist() for loop in both)
     for part in ("data", "step", "data + step"):
         values = {OURS: ours[part], PEER: bare[part]}
-        yield Comparison(f"{model}, {part}", "ms", milliseconds(values))
+        yield SpeedComparison(f"{model}, {part}", "ms", milliseconds(values))
     if processes > 1:
         for part in ("data", "step"):
-            yield Comparison(f"{model}, {part} of {processes} processes", "ms", milliseconds(ranks[part]), None)
+            yield SpeedComparison(f"{model}, {part} of {processes} processes", "ms", milliseconds(ranks[part]), None)
         total = (WARM_UP + STEPS) * batch_size
-        yield Comparison(f"{model}, decoded of {total}", "images", ranks["decoded"], None)
+        yield SpeedComparison(f"{model}, decoded of {total}", "images", ranks["decoded"], None)
 
 
 def milliseconds(seconds: dict[str, list[float]]) -> dict[str, list[float]]:

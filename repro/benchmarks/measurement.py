@@ -44,7 +44,7 @@ def spread(values: Sequence[float]) -> float:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SpeedComparison:
     """The measurements of one task by ours and its peers.
 
     unit: "ms", "s", "images/s" or "images". values: name ("ours", or that of a peer) -> every single measurement.
@@ -86,7 +86,7 @@ class Comparison:
 
 
 def number(value: float) -> str:
-    """Return a number as text with three significant digits, or all digits before the point."""
+    """Return a number as text: without decimals from 100 on, with one from 10 on, and otherwise with two."""
     return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
 
 

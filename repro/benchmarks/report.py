@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from repro import __version__
-from repro.benchmarks.measurement import Comparison
+from repro.benchmarks.measurement import SpeedComparison
 from repro.files import write_text
 from repro.interface.peers import load_peers
 from repro.interface.threads import read_machine, threads_in_environment
 
 
 def write_report(
-    path: Path, settings: Mapping[str, Any], comparisons: Sequence[Comparison], environment: Mapping[str, Any]
+    path: Path, settings: Mapping[str, Any], comparisons: Sequence[SpeedComparison], environment: Mapping[str, Any]
 ) -> None:
     """Write the settings, versions, machine and every measurement as JSON. Raises ReproError where it cannot."""
     report = {"settings": settings, **environment, "comparisons": [item.as_json() for item in comparisons]}

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from repro.benchmarks.loop import observe
-from repro.benchmarks.measurement import OURS, Comparison, in_turn, timed
+from repro.benchmarks.measurement import OURS, SpeedComparison, in_turn, timed
 from repro.interface.discovery import module_name
 from repro.specs import find_spec
 from repro.workers.client import interpreter
 from repro.workers.command import run
 
 
-def measure_start(backend: str, model: str, *, rounds: int) -> Iterator[Comparison]:
+def measure_start(backend: str, model: str, *, rounds: int) -> Iterator[SpeedComparison]:
     """Yield the seconds until the first step on the embedded digits has ended, and those until Python has imported it.
 
     Raises ReproError for an unknown model or backend, and where the command fails.
@@ -35,4 +35,4 @@ def measure_start(backend: str, model: str, *, rounds: int) -> Iterator[Comparis
             run([interpreter(backend), "-c", f"import {backend}"], backend, Path(name))
 
         seconds = in_turn({OURS: until_first_step, f"import {backend}": timed(bare_import)}, rounds)
-    yield Comparison(f"{model}, until the first step", "s", seconds)
+    yield SpeedComparison(f"{model}, until the first step", "s", seconds)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from repro.benchmarks.measurement import OURS, Comparison, in_turn, timed
+from repro.benchmarks.measurement import OURS, SpeedComparison, in_turn, timed
 from repro.benchmarks.process import in_process
 from repro.errors import ReproError, first_line
 from repro.interface import TrainSettings
@@ -32,7 +32,7 @@ def measure_steps(
     rounds: int,
     device: str,
     precision: str,
-) -> Iterator[Comparison]:
+) -> Iterator[SpeedComparison]:
     """Yield the milliseconds of evaluation and of a training step (SGD with momentum) of each network.
 
     models: variants; None for all that the zoo has, too. image_size: height and width in pixels.
@@ -45,7 +45,7 @@ def measure_steps(
         seconds = in_process(backend, "repro.benchmarks.step:compare_steps", backend, model, *sizes)
         for task, values in seconds.items():
             milliseconds = {name: [1000 * value for value in rounds] for name, rounds in values.items()}
-            yield Comparison(f"{model}, {task}", "ms", milliseconds)
+            yield SpeedComparison(f"{model}, {task}", "ms", milliseconds)
 
 
 def compare_steps(

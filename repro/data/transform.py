@@ -26,7 +26,7 @@ LONGEST_RATIO = 16
 CUTOUT_AREA, CUTOUT_RATIO = (0.02, 0.4), (0.4, 2.5)
 
 
-class Source(NamedTuple):
+class DecodedImage(NamedTuple):
     """An image to prepare, perhaps as a copy that was made smaller while it was decoded.
 
     A copy that was then turned is shifted by less than one of its pixels unless `scale` divides the original's sides.
@@ -140,7 +140,7 @@ class Transform:
         image = read(divisor if is_fast else None)
         if size is None:  # nothing was divided
             size, box = image.size, self._draw_box(*image.size, rng)
-        return self._prepare(Source(image, size, scale, is_fast), box, rng)
+        return self._prepare(DecodedImage(image, size, scale, is_fast), box, rng)
 
     def pixels(self, image: Image.Image, rng: np.random.Generator | None = None) -> np.ndarray:
         """Return the pixels of an RGB image after all steps except normalisation, as uint8 (S, S, channels).
@@ -161,7 +161,7 @@ class Transform:
         needed = round(self.image_size / self.crop_fraction) if is_centre else self.image_size
         return max(scale for scale in (1, 2, 4, 8) if scale == 1 or scale * needed <= shorter)
 
-    def _prepare(self, source: Source, box: Box | None, rng: np.random.Generator | None) -> Image.Image:
+    def _prepare(self, source: DecodedImage, box: Box | None, rng: np.random.Generator | None) -> Image.Image:
         """Return the image after all steps except normalisation. box: the random crop, or None."""
         if self.channels == 1:
             source = source._replace(image=source.image.convert("L"))
@@ -220,7 +220,7 @@ def random_box(width: int, height: int, rng: np.random.Generator) -> Box:
 
 
 def centre_crop(
-    source: Source,
+    source: DecodedImage,
     size: int,
     fraction: float = CENTRE_FRACTION,
     resampling: Image.Resampling = Image.Resampling.BILINEAR,

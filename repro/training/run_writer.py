@@ -36,7 +36,7 @@ from repro.weights import safetensors_file
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class Snapshot:
     """The state of a run at one moment, in copies, which the training does not change."""
 
     progress: TrainingProgress
@@ -44,7 +44,7 @@ class Checkpoint:
     state: Arrays  # of the optimizer, with the EMA
 
     @classmethod
-    def of(cls, progress: TrainingProgress, trainer: Trainer) -> Checkpoint:
+    def of(cls, progress: TrainingProgress, trainer: Trainer) -> Snapshot:
         """Return copies of the progress and of the trainer's arrays."""
         history = [*progress.history]  # rows are added to it, but not changed
         return cls(replace(progress, history=history), trainer.weights(), trainer.state())
@@ -138,18 +138,18 @@ class RunFolder:
         The checkpoint is written last: a run that is killed earlier repeats the epoch when it is resumed.
         """
         self.wait()
-        checkpoint = Checkpoint.of(progress, trainer)
-        self.background.submit(lambda: self._write_epoch(recipe, checkpoint))
+        snapshot = Snapshot.of(progress, trainer)
+        self.background.submit(lambda: self._write_epoch(recipe, snapshot))
 
     def write_checkpoint(self, recipe: Recipe, progress: TrainingProgress, trainer: Trainer) -> None:
         """Replace the checkpoint, and keep the recipe's number of latest ones under names of their own."""
         self.wait()
-        checkpoint = Checkpoint.of(progress, trainer)
-        self.background.submit(lambda: self._write_checkpoint(recipe, checkpoint))
+        snapshot = Snapshot.of(progress, trainer)
+        self.background.submit(lambda: self._write_checkpoint(recipe, snapshot))
 
-    def _write_epoch(self, recipe: Recipe, checkpoint: Checkpoint) -> None:
+    def _write_epoch(self, recipe: Recipe, snapshot: Snapshot) -> None:
         """Write the files of an epoch, and last the checkpoint."""
-        progress = checkpoint.progress
+        progress = snapshot.progress
         write_text(self.path / CONFIG, to_yaml(recipe))
         classes = dict(enumerate(json.loads(self.provenance["classes"])))
         write_text(self.path / CLASSES, json.dumps(classes, indent=2) + "\n")
@@ -159,17 +159,17 @@ class RunFolder:
             write_text(self.path / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in progress.history))
             if progress.best is progress.history[-1]:
                 best = {"epoch": str(progress.epoch), "val_top1": str(progress.best["val_top1"])}
-                safetensors_file.save(self.path / BEST, checkpoint.validated_weights, {**self.provenance, **best})
+                safetensors_file.save(self.path / BEST, snapshot.validated_weights, {**self.provenance, **best})
         if recipe.logs and progress.history:
             if self.log_writer is None:
                 self.log_writer = loggers.log_writer_class(recipe.logs)(logdir=str(self.path / "logs"))
             loggers.log_metrics(self.log_writer, progress.history[-1])
-        self._write_checkpoint(recipe, checkpoint)
+        self._write_checkpoint(recipe, snapshot)
 
-    def _write_checkpoint(self, recipe: Recipe, checkpoint: Checkpoint) -> None:
-        progress, last = checkpoint.progress, self.path / LAST
+    def _write_checkpoint(self, recipe: Recipe, snapshot: Snapshot) -> None:
+        progress, last = snapshot.progress, self.path / LAST
         metadata = {**self.provenance, "progress": json.dumps(asdict(progress))}
-        safetensors_file.save(last, checkpoint.arrays, metadata)
+        safetensors_file.save(last, snapshot.arrays, metadata)
         if recipe.keep > 1:
             copy = last.with_name(f"epoch-{progress.epoch:04d}-step-{progress.partial.step:06d}.safetensors")
             copy.unlink(missing_ok=True)  # of a run that was resumed from an earlier checkpoint

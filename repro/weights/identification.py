@@ -19,7 +19,7 @@ from repro.weights.layouts import AUTO, Layout, identify_model, layout_named, re
 
 
 @dataclass
-class Source:
+class WeightFile:
     """A file that was read: its path, its format, its arrays under the names in the file, and its metadata."""
 
     path: Path
@@ -29,7 +29,7 @@ class Source:
 
 
 def identify(
-    source: Source, model: str | None, options: Mapping[str, object] | None, layout: str, log: Log
+    source: WeightFile, model: str | None, options: Mapping[str, object] | None, layout: str, log: Log
 ) -> tuple[Spec, Mapping[str, object], Layout]:
     """Return the spec of the file's network, the options that make it, and the layout of its arrays.
 
@@ -55,7 +55,7 @@ def identify(
         return spec, chosen, file_layout
 
 
-def _networks(source: Source) -> list[str]:
+def _networks(source: WeightFile) -> list[str]:
     """Return the prefixes of the networks of a file that holds several, such as "teacher." and "student."."""
     networks: dict[str, Arrays] = {}
     for name, array in source.groups.weights.items():
@@ -69,7 +69,7 @@ def _networks(source: Source) -> list[str]:
     return prefixes if len(prefixes) > 1 else []
 
 
-def with_fitting_model(error: ReproError, source: Source, spec: Spec) -> ReproError:
+def with_fitting_model(error: ReproError, source: WeightFile, spec: Spec) -> ReproError:
     """Return the error of arrays that do not fit `spec`, or one that names the variant that they fit."""
     try:
         model = identify_model(source.groups.weights, source.format, source.path)
@@ -81,7 +81,7 @@ def with_fitting_model(error: ReproError, source: Source, spec: Spec) -> ReproEr
 
 
 def _identify_spec(
-    source: Source, model: str | None, options: Mapping[str, object] | None, log: Log
+    source: WeightFile, model: str | None, options: Mapping[str, object] | None, log: Log
 ) -> tuple[Spec, Mapping[str, object]]:
     """Return the spec of the file's network, and the options that make it, from the arguments, metadata or arrays."""
     saved_model = source.metadata.get("model")
@@ -97,7 +97,7 @@ def _identify_spec(
     return find_spec(model, **options), options
 
 
-def _saved_options(source: Source) -> dict[str, object]:
+def _saved_options(source: WeightFile) -> dict[str, object]:
     """Return the model's options in the metadata."""
     try:
         options = json.loads(source.metadata.get("options", "{}"))
@@ -110,7 +110,7 @@ def _saved_options(source: Source) -> dict[str, object]:
     return options
 
 
-def _choose_layout(source: Source, spec: Spec, name: str, log: Log) -> Layout:
+def _choose_layout(source: WeightFile, spec: Spec, name: str, log: Log) -> Layout:
     """Return the layout of this publisher or, for "auto", the one that the metadata name or the arrays have."""
     if name == AUTO:
         name = source.metadata.get("layout", AUTO)

@@ -29,7 +29,7 @@ from repro.weights.formats import (
     source_path,
     write_file,
 )
-from repro.weights.identification import Source, check_format, identify, with_fitting_model
+from repro.weights.identification import WeightFile, check_format, identify, with_fitting_model
 from repro.weights.layout_reader import LayoutReader
 from repro.weights.layouts import AUTO, CANONICAL, Layout, layout_named, layouts_for
 from repro.weights.optimizer_state import canonical_ema, canonical_optimizer, separate_optimizer
@@ -191,7 +191,7 @@ def difference_line(layout: Layout, spec: Spec) -> str | None:
     return f"note: the network in {layout.publisher} {' and '.join(reasons)}; its logits differ there"
 
 
-def _read_source(path: Path, prefix: str | None, *, weights_only: bool, log: Log) -> Source:
+def _read_source(path: Path, prefix: str | None, *, weights_only: bool, log: Log) -> WeightFile:
     """Read all arrays of the file and, unless weights_only, of the optimizer's file next to it."""
     if path.is_dir() and (file := source_path(path)) != path:
         log(f"read {file.name} in the folder {path}")
@@ -202,10 +202,10 @@ def _read_source(path: Path, prefix: str | None, *, weights_only: bool, log: Log
     if not weights_only:
         arrays |= separate_optimizer(path, arrays, log)
     groups = split_groups(arrays, log, prefix)
-    return Source(path, source_format(path), groups, metadata)
+    return WeightFile(path, source_format(path), groups, metadata)
 
 
-def _metadata(source: Source, spec: Spec, options: Mapping[str, object], layout: Layout) -> dict[str, str]:
+def _metadata(source: WeightFile, spec: Spec, options: Mapping[str, object], layout: Layout) -> dict[str, str]:
     """Return the metadata of the source, updated with where the weights come from and which model they are for."""
     digest = hashlib.sha256()
     with source.path.open("rb") as file:
