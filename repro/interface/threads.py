@@ -185,7 +185,7 @@ def _quota_of_group(folder: Path) -> float | None:
         _read(folder / "cpu.cfs_quota_us"),
         _read(folder / "cpu.cfs_period_us"),
     ]
-    with suppress(ValueError, ZeroDivisionError):  # "max", -1 and absent files are no limit
+    with suppress(ValueError, ZeroDivisionError):  # "max", -1 and absent files mean no limit
         quota, period = (int(value) for value in values)
         return quota / period if quota > 0 else None
     return None

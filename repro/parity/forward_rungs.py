@@ -43,7 +43,7 @@ def compare_structure(spec: Spec, workers: Workers, weights: Arrays, seed: int) 
     for backend in workers:
         difference = differences[backend]
         if difference and sound and difference[0] in expected_operators:
-            # the cause of an operator's wrong size may run before it and be no operator, such as a pool
+            # the cause of an operator's wrong size may run before it and not be an operator itself, such as a pool
             difference = _first_wrong_shape(spec, workers, backend, sound, seed) or difference
         where, reason = difference or ("", f"{spec.params:,} parameters and {spec.macs:,} MACs, as in the spec")
         verdict: Verdict = "diverges" if difference else "equal"
@@ -124,7 +124,7 @@ def ordered_arrays(answers: dict[str, tuple[Any, Arrays]]) -> dict[str, Arrays]:
 
 
 def _place_statistics(arrays: Arrays) -> Arrays:
-    """The arrays with running statistics moved behind the output of their normalisation, where that is included."""
+    """The arrays with running statistics moved after the output of their normalisation, where that is included."""
     placed: Arrays = {}
     for name, array in arrays.items():
         if name in placed:

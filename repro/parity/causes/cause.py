@@ -22,7 +22,7 @@ class Evidence:
     """An error and its surroundings.
 
     names: the two models; stopped: the result from which no gradient comes in each, or ""; modules: the erring module
-    in both models, or None where code between modules errs; between: the unpaired modules that run there, as text;
+    in both models, or None where code between modules errs; between: the unpaired modules that run in between, as text;
     sources, other_sources: the values from which each model computes the result, by name; weights: those of the
     modules around it, such as a class token; right, wrong: the results of the first model and of the other one; result:
     the weight or value of a wrong gradient, or a wrong statistic, by name; tolerance: relative to the result; momentum,

@@ -10,7 +10,7 @@ class Culprit:
     """A place at which a model errs by itself, whatever went wrong before it.
 
     rung: the first on which it shows; place: under the names of the first model; other_place: under those of the other
-    one; cause: a clause; modules: how each framework writes what runs there, "" where that is no module; calls:
+    one; cause: a clause; modules: how each framework writes what runs there, "" where it is not a module; calls:
     "FILE:LINE" in the code of each model, or "".
     """
 

@@ -125,7 +125,7 @@ class CulpritSearch:
         if is_module:
             return self._own_path(path) if own else path
         if is_gradient:
-            return f"behind {named(value)}"
+            return f"after {named(value)}"
         titles = [f"the input of {named(p)}" if p.startswith(INPUT_PREFIX) else named(p) for p in producers]
         before = [title for title in dict.fromkeys(titles) if title != f"the input of {named(value)}"]
         feeders = " and ".join(filter(None, [", ".join(before[:-1]), before[-1]])) if before else "the input"

@@ -110,7 +110,7 @@ def _fitted(title: str, array: np.ndarray, target: Target) -> Iterator[str]:
 def _check_rearranged(
     name: str, array: np.ndarray, target: Target, pattern: str, rearrange: Callable[[np.ndarray], np.ndarray]
 ) -> Iterator[str]:
-    """Yield formulas of a rearrangement before and behind an elementwise function."""
+    """Yield formulas of a rearrangement before and after an elementwise function."""
     moved = rearrange(array)
     if moved.shape != target.shape:
         return
@@ -122,7 +122,7 @@ def _check_rearranged(
     for outer, function in along_axes(moved.ndim):
         if target.equals(function(moved)):
             yield outer.format(pattern.format(name))
-    if moved.size != array.size:  # otherwise a function before it is the same as behind it
+    if moved.size != array.size:  # otherwise a function before it is the same as after it
         for inner in INNER:
             if target.equals(rearrange(ELEMENTWISE[inner](array))):
                 yield pattern.format(inner.format(name))

@@ -18,7 +18,7 @@ def pair_values(models: UserModels, first: str, other: str) -> dict[str, str]:
     """The first model's name of each value -> the other's, in the order in which the first model computes them.
 
     Paired are the modules with weights that are counterparts, and between them the modules of one type that run equally
-    often in both models, behind the same layer or at all.
+    often in both models, after the same layer or in the whole model.
     """
     modules, own_modules = models.modules[first], models.modules[other]
     layers = {
@@ -42,7 +42,7 @@ def pair_values(models: UserModels, first: str, other: str) -> dict[str, str]:
     unpaired, own_unpaired = _by_type(places, pairs.keys()), _by_type(own_places, pairs.values())
     for kind, values in unpaired.items():
         own_values = own_unpaired.get(kind, [])
-        if len(values) == len(own_values):  # they run behind other layers, or in another order
+        if len(values) == len(own_values):  # they run after other layers, or in another order
             pairs |= dict(zip(values, own_values, strict=True))
     with_inputs = {
         f"{prefix}{value}": f"{prefix}{own_value}"
@@ -85,7 +85,7 @@ def _split_runs(runs: Sequence[str]) -> dict[str, str]:
 def _values_behind_layers(
     runs: Mapping[str, str], modules: Mapping[str, ModuleDescription], shared_paths: Mapping[str, str]
 ) -> dict[tuple[str, str], list[str]]:
-    """(value of a layer with weights, under its shared path, and a type) -> the values of such modules behind it.
+    """(value of a layer with weights, under its shared path, and a type) -> the values of such modules after it.
 
     shared_paths: the model's own path of a layer -> its shared one.
     """

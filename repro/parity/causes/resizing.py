@@ -11,7 +11,7 @@ import numpy as np
 
 Function = Callable[[np.ndarray], np.ndarray]
 Sides = tuple[int, ...]
-Padding = tuple[tuple[int, int], ...]  # before and behind, of each axis
+Padding = tuple[tuple[int, int], ...]  # before and after, of each axis
 Place = Callable[[np.ndarray, int, int], np.ndarray]  # (index in the target, old size, new size) -> place in the source
 
 

@@ -29,7 +29,7 @@ def pair(value: Any) -> tuple[int, int]:
 
 
 def _borders(size: int, kernel: int, stride: int, dilation: int, padding: Any) -> tuple[int, int]:
-    """The padding before and after an axis. "same" pads the odd pixel behind."""
+    """The padding before and after an axis. "same" pads the odd pixel at the end."""
     if padding == "same":
         extent = dilation * (kernel - 1) + 1
         total = max((math.ceil(size / stride) - 1) * stride + extent - size, 0)

@@ -197,7 +197,7 @@ def describe(settings: Mapping[str, Value]) -> str:
 
 
 def to_text(value: Value) -> str:
-    """A value as it is typed behind --set."""
+    """A value as it is typed after --set."""
     if isinstance(value, tuple):
         return ",".join(map(to_text, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

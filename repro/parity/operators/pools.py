@@ -33,7 +33,7 @@ def _pool(x: np.ndarray, s: Settings, reduce: Callable[[np.ndarray, int], Any]) 
         inside = [slice(max(low, 0), max(min(high, size), 0)) for (low, high), size, _ in bounds]
         counted = 1
         for (low, high), size, padding in bounds:
-            counted *= min(high, size + padding) - low  # what ceil_mode adds behind the padding does not count
+            counted *= min(high, size + padding) - low  # what ceil_mode adds after the padding does not count
         values = x[:, :, inside[0], inside[1]].reshape(*x.shape[:2], -1)
         y[:, :, i, j] = reduce(values, counted)
     return {"y": y}

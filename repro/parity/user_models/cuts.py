@@ -1,6 +1,6 @@
 """Modules that are cut elsewhere: the same computation, divided among modules in another way.
 
-A normalisation may contain the activation that another model runs behind it, a module may hold its maps in another
+A normalisation may contain the activation that another model runs after it, a module may hold its maps in another
 layout, and a convolution may pad more where the other model crops. So the output of a module counts only where what
 enters the next module, or the output of the model, is off too. Nothing is accepted beyond the tolerance of the array.
 """

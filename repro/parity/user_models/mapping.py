@@ -78,7 +78,7 @@ def _signatures(layer: Layer) -> Counter[Any]:
 
 
 def _units(layers: list[Layer], paired: Container[int], norm: WeightKind | None) -> list[list[int]]:
-    """The indices of layers that are not paired yet, a convolution or linear layer with the normalisation behind it.
+    """The indices of layers that are not paired yet, a convolution or linear layer with the normalisation after it.
 
     norm: the kind of weight that this normalisation has, or None for single layers.
     """

@@ -128,7 +128,7 @@ def _alternatives(left: Sequence[WeightEntry], right: Sequence[WeightEntry], pai
 
 
 def _doubtful_layers(entries: Sequence[WeightEntry], pairs: Sequence[Pair]) -> list[tuple[Names, list[object]]]:
-    """The weights of each layer in doubt that are no parts of others, and their signatures."""
+    """The weights of each layer in doubt that are not parts of others, and their signatures."""
     doubtful = {pair.left[0] for pair in pairs if pair.doubt and len(pair.left) == len(pair.right) == 1}
     layers: dict[str, tuple[Names, list[object]]] = {}
     for entry in entries:

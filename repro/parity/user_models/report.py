@@ -12,7 +12,7 @@ DOUBTS = ("  ? ", "NO COUNTERPART", "only ")
 
 
 def describe_verdicts(records: Sequence[Record]) -> Iterator[str]:
-    """Yield a line with the verdict on each model, and behind it a numbered paragraph for each cause."""
+    """Yield a line with the verdict on each model, followed by a numbered paragraph for each cause."""
     first, *others = dict.fromkeys(record.backend for record in records)
     number = 0
     for backend in others:

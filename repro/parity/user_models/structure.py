@@ -105,7 +105,7 @@ def _paired_modules(
 ) -> Iterator[tuple[str, str]]:
     """Yield the paths of modules that are counterparts: layers with weights, and modules of one type between them.
 
-    Modules without weights are counterparts if as many of the type run behind the same layer in both models.
+    Modules without weights are counterparts if the same number of their type runs after the same layer in both models.
     """
     layers = {path: names[path] for path in reference.modules if path and names.get(path) in other.modules}
     modules = _modules_behind_layers(reference, {path: path for path in layers})

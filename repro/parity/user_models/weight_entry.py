@@ -71,7 +71,7 @@ def order_by_execution(
     """The weights in the order in which their modules run.
 
     rows: as the request create_user_model returns them; results: the names that Backend.forward returns for every
-    module; shapes: of these results. A module that does not run itself stays behind the one that was registered before
+    module; shapes: of these results. A module that does not run itself stays after the one that was registered before
     it.
     """
     positions: dict[str, int] = {}
