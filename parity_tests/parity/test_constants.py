@@ -55,7 +55,7 @@ def gradients(*errors: dict[int, float]) -> Computation:
     """A computation in which Paddle's float32 gradients have these errors, by element, on each attempt."""
     exact = np.linspace(1, 2, 400)
 
-    def compute(workers: Any, inputs: Any, float64: bool, every_module: bool) -> dict[str, dict[str, np.ndarray]]:
+    def compute(workers: Any, inputs: Any, *, float64: bool, every_module: bool) -> dict[str, dict[str, np.ndarray]]:
         results = {}
         for backend in workers:
             array = exact.copy()

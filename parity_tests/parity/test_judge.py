@@ -30,11 +30,11 @@ def equal_results(workers: Any, float64: bool) -> Results:
 def test_a_backend_starts_the_next_computation_while_another_is_busy() -> None:
     torch_is_ahead = Event()
 
-    def first(workers: Any, inputs: object, float64: bool, every_module: bool) -> Results:
+    def first(workers: Any, inputs: object, *, float64: bool, every_module: bool) -> Results:
         assert "torch" in workers or torch_is_ahead.wait(20), "torch was idle while paddle was busy"
         return equal_results(workers, float64)
 
-    def second(workers: Any, inputs: object, float64: bool, every_module: bool) -> Results:
+    def second(workers: Any, inputs: object, *, float64: bool, every_module: bool) -> Results:
         if "torch" in workers:
             torch_is_ahead.set()
         return equal_results(workers, float64)
@@ -46,7 +46,7 @@ def test_a_backend_starts_the_next_computation_while_another_is_busy() -> None:
 def test_a_failure_ends_the_requests() -> None:
     calls = []
 
-    def fail(workers: Any, inputs: object, float64: bool, every_module: bool) -> Results:
+    def fail(workers: Any, inputs: object, *, float64: bool, every_module: bool) -> Results:
         calls.append(workers)
         sleep(0.1)
         raise ReproError("it broke")
@@ -59,7 +59,7 @@ def test_a_failure_ends_the_requests() -> None:
 def test_large_networks_are_computed_by_one_backend_at_a_time() -> None:
     busy: list[str] = []
 
-    def compute(workers: Any, inputs: object, float64: bool, every_module: bool) -> Results:
+    def compute(workers: Any, inputs: object, *, float64: bool, every_module: bool) -> Results:
         busy.append(*workers)
         sleep(0.01)
         assert len(busy) == 1
@@ -71,7 +71,7 @@ def test_large_networks_are_computed_by_one_backend_at_a_time() -> None:
 
 
 def test_without_float64_there_is_no_reference() -> None:
-    def compute(workers: Any, inputs: object, float64: bool, every_module: bool) -> Results:
+    def compute(workers: Any, inputs: object, *, float64: bool, every_module: bool) -> Results:
         return {} if float64 else equal_results(workers, float64)
 
     with pytest.raises(ReproError, match="no float64 reference available: add torch or paddle"):
@@ -93,7 +93,7 @@ def test_a_random_reference_hides_no_error(error: float, verdict: str) -> None:
     """A reference whose float32 runs are off by as much as its values are: what is off, too, is not equal."""
     exact = np.random.default_rng(0).normal(0, 1, 1000)
 
-    def compute(workers: Any, inputs: object, float64: bool, every_module: bool) -> Results:
+    def compute(workers: Any, inputs: object, *, float64: bool, every_module: bool) -> Results:
         noise = np.float32(0 if float64 else 1)
         results = {"torch": exact + noise, "paddle": exact + (0 if float64 else error)}
         dtype = np.float64 if float64 else np.float32

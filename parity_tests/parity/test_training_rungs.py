@@ -55,7 +55,7 @@ def test_networks_without_normalisation_take_smaller_steps(monkeypatch: pytest.M
         return {}
 
     def judge(_spec: object, _rung: int, workers: Any, computations: list[Any], _weights: object) -> list[Any]:
-        return [computation.compute(workers, {}, False, False) for computation in computations]
+        return [computation.compute(workers, {}, float64=False, every_module=False) for computation in computations]
 
     monkeypatch.setattr(training_rungs, "request_all", request_all)
     monkeypatch.setattr(training_rungs, "judge", judge)

@@ -100,13 +100,13 @@ def _random_images(spec: Spec, size: tuple[int, int, int], seed: int, attempt: i
     return {"images": rng.standard_normal((batch, spec.in_channels, height, width), np.float32)}
 
 
-def run_evaluation(workers: Workers, inputs: Arrays, float64: bool, every_module: bool) -> dict[str, Arrays]:
+def run_evaluation(workers: Workers, inputs: Arrays, *, float64: bool, every_module: bool) -> dict[str, Arrays]:
     """The forward pass in evaluation mode."""
     results = ordered_arrays(request_all(workers, "forward", inputs, float64=float64, every_module=every_module))
     return {backend: _place_statistics(arrays) for backend, arrays in results.items()}
 
 
-def run_training_mode(workers: Workers, inputs: Arrays, float64: bool, every_module: bool) -> dict[str, Arrays]:
+def run_training_mode(workers: Workers, inputs: Arrays, *, float64: bool, every_module: bool) -> dict[str, Arrays]:
     """The forward pass in training mode."""
     results = ordered_arrays(
         request_all(workers, "forward", inputs, train=True, float64=float64, every_module=every_module)

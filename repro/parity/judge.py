@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import BoundedSemaphore
+from typing import Protocol
 
 import numpy as np
 
@@ -46,9 +47,16 @@ Workers = Mapping[str, Worker]
 ATTEMPTS = 3
 EMA_PREFIX = "EMA of "
 
-# (workers, inputs, float64, every_module) -> the arrays of each backend in the order of computation. A backend that
-# cannot compute in float64 is left out of a float64 run
-Compute = Callable[[Workers, Arrays, bool, bool], dict[str, Arrays]]
+
+class Compute(Protocol):
+    """The function of a computation."""
+
+    def __call__(self, workers: Workers, inputs: Arrays, /, *, float64: bool, every_module: bool) -> dict[str, Arrays]:
+        """Return the arrays of each backend in the order of computation.
+
+        A backend that cannot compute in float64 is left out of a float64 run.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -139,7 +147,8 @@ class _BackendQueues:
         def compute() -> dict[str, Arrays]:
             with self.parallel:
                 modules = every_module or computation.compares_modules
-                return computation.compute({backend: self.workers[backend]}, inputs, float64, modules)
+                workers = {backend: self.workers[backend]}
+                return computation.compute(workers, inputs, float64=float64, every_module=modules)
 
         return self.queues[backend].submit(compute)
 

@@ -70,7 +70,7 @@ def compare_losses(spec: Spec, workers: Workers, weights: Arrays, seed: int) -> 
                 return {"logits": logits, "targets": sums * rng.dirichlet(np.ones(spec.num_classes), len(logits))}
             return {"logits": logits, "targets": rng.integers(0, spec.num_classes, len(logits))}
 
-        def compute(workers: Workers, inputs: Arrays, float64: bool, every_module: bool) -> dict[str, Arrays]:
+        def compute(workers: Workers, inputs: Arrays, *, float64: bool, every_module: bool) -> dict[str, Arrays]:
             settings = _settings(label_smoothing=smoothing)
             return ordered_arrays(request_all(workers, "loss", inputs, settings=settings, float64=float64))
 
@@ -98,7 +98,7 @@ def compare_gradients(spec: Spec, workers: Workers, weights: Arrays, seed: int) 
         images = rng.standard_normal((1, TRAIN_BATCH, spec.in_channels, side, side), np.float32)
         return {"images": images, "targets": rng.integers(0, spec.num_classes, (1, TRAIN_BATCH))}
 
-    def compute(workers: Workers, inputs: Arrays, float64: bool, every_module: bool) -> dict[str, Arrays]:
+    def compute(workers: Workers, inputs: Arrays, *, float64: bool, every_module: bool) -> dict[str, Arrays]:
         settings = _settings(momentum=0.9)
         results = ordered_arrays(request_all(workers, "train", inputs, settings=settings, rates=[0.0], float64=float64))
         return {
@@ -122,7 +122,7 @@ def compare_optimizers(spec: Spec, workers: Workers, weights: Arrays, seed: int)
             rng = np.random.default_rng([seed, attempt])
             return {"gradients": rng.standard_normal((UPDATE_STEPS, UPDATE_NUMBERS), np.float32)}
 
-        def compute(workers: Workers, inputs: Arrays, float64: bool, every_module: bool) -> dict[str, Arrays]:
+        def compute(workers: Workers, inputs: Arrays, *, float64: bool, every_module: bool) -> dict[str, Arrays]:
             rates = [
                 learning_rate(schedule, LEARNING_RATE, step, 1, UPDATE_STEPS, warmup) for step in range(UPDATE_STEPS)
             ]
@@ -165,7 +165,7 @@ def _trajectory(
     has_norms = any(weight.kind == "norm_scale" for weight in spec.weights.values())
     rate = LEARNING_RATE if has_norms else LEARNING_RATE / 10  # VGG-19 overflows within three larger steps
 
-    def compute(workers: Workers, inputs: Arrays, float64: bool, every_module: bool) -> dict[str, Arrays]:
+    def compute(workers: Workers, inputs: Arrays, *, float64: bool, every_module: bool) -> dict[str, Arrays]:
         settings = _settings(momentum=0.9, weight_decay=WEIGHT_DECAY, **(changes or {}))
         after = list(range(1, steps + 1)) if every_module else [steps]
         answers = request_all(

@@ -204,29 +204,29 @@ def _with_reference(models: UserModels, computations: list[Computation]) -> list
 
 
 def _with_float32_reference(
-    reference: str, compute: Compute, workers: Workers, inputs: Arrays, float64: bool, every_module: bool
+    reference: str, compute: Compute, workers: Workers, inputs: Arrays, *, float64: bool, every_module: bool
 ) -> dict[str, Arrays]:
     """A computation in which the reference's float32 results stand for those in float64, which no model has."""
     if not float64:
-        return compute(workers, inputs, False, every_module)
+        return compute(workers, inputs, float64=False, every_module=every_module)
     if reference not in workers:
         return {}
-    results = compute({reference: workers[reference]}, inputs, False, every_module)
+    results = compute({reference: workers[reference]}, inputs, float64=False, every_module=every_module)
     return {reference: {name: array.astype(np.float64) for name, array in results[reference].items()}}
 
 
 def _run_training_mode(
-    models: UserModels, weights: Arrays, workers: Workers, inputs: Arrays, float64: bool, every_module: bool
+    models: UserModels, weights: Arrays, workers: Workers, inputs: Arrays, *, float64: bool, every_module: bool
 ) -> dict[str, Arrays]:
     """The forward pass in training mode, without the constants of a framework."""
     return {
         backend: with_unbiased_variances(results, backend, models, weights)
-        for backend, results in run_training_mode(workers, inputs, float64, every_module).items()
+        for backend, results in run_training_mode(workers, inputs, float64=float64, every_module=every_module).items()
     }
 
 
 def _run_gradients(
-    models: UserModels, workers: Workers, inputs: Arrays, float64: bool, every_module: bool
+    models: UserModels, workers: Workers, inputs: Arrays, *, float64: bool, every_module: bool
 ) -> dict[str, Arrays]:
     """The gradient of every weight that all models have, from the last to the first."""
     results = ordered_arrays(request_all(workers, "gradients", inputs, float64=float64))
