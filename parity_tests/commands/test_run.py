@@ -152,7 +152,7 @@ def test_runs_without_out_get_different_folders() -> None:
 
 
 def test_help_imports_no_heavy_package() -> None:
-    command = [sys.executable, "-m", "parity_tests.programs.loaded_modules", "repro.run", "--help"]
+    command = [sys.executable, "-m", "parity_tests.programs.loaded_modules", "repro.run", "--", "--help"]
     root = Path(__file__).parents[2]
     result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

@@ -1,6 +1,6 @@
-"""Print the top-level modules that are loaded after modules are imported: `... loaded_modules MODULE ... [--help]`.
+"""Print the top-level modules that importing modules loads: `... loaded_modules MODULE ... [-- ARGUMENT ...]`.
 
-With --help, the last module is a command, whose help is printed first.
+With arguments, the last module is a command, which runs with them first.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import importlib
 import sys
 
 if __name__ == "__main__":
-    names = [name for name in sys.argv[1:] if name != "--help"]
-    modules = [importlib.import_module(name) for name in names]
-    if "--help" in sys.argv:
+    given = sys.argv[1:]
+    end = given.index("--") if "--" in given else len(given)
+    modules = [importlib.import_module(name) for name in given[:end]]
+    if arguments := given[end + 1 :]:
         with contextlib.suppress(SystemExit):
-            modules[-1].main(["--help"])
+            modules[-1].main(arguments)
     print(*(name.partition(".")[0] for name in sys.modules))

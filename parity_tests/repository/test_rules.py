@@ -136,13 +136,12 @@ def test_native_files_need_no_framework() -> None:
 def test_help_is_quick(command: str) -> None:
     """Neither a framework nor any of the slow libraries is loaded to print --help."""
     module = "repro.parity.__main__" if command == "parity" else f"repro.{command}"
-    loaded = modules_after(module, "--help")
+    loaded = modules_after(module, "--", "--help")
     assert not loaded & (FRAMEWORKS | EXPORTERS | {"numpy", "matplotlib", "sklearn", "scipy"})
 
 
 def test_digits_do_not_wait_for_scikit_learn() -> None:
     """Its own reader imports SciPy first, which takes longer than a training step."""
-    assert not modules_after("from repro.data.dataset import open_dataset; open_dataset('digits')") & {
-        "sklearn",
-        "scipy",
-    }
+    loaded = modules_after("repro.dataset", "--", "stats", "digits")
+    assert "PIL" in loaded
+    assert not loaded & {"sklearn", "scipy"}
