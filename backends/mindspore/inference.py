@@ -73,7 +73,7 @@ def _float64(parameter: Parameter) -> np.ndarray:
 class Fused:
     """The network of a model's spec with folded pairs, in evaluation mode; it shares all other weights with the model.
 
-    pairs: by the name of the cell that holds them.
+    pairs: name of the cell that contains the pairs -> the pairs.
     """
 
     def __init__(self, model: Any):

@@ -25,7 +25,7 @@ def init_distributed() -> None:
     Raises RuntimeError where the launcher's communication backend implies another device than use_device has set.
     """
     requested = paddle.device.get_device()
-    distributed.init_parallel_env()  # which sets a device of its own choice
+    distributed.init_parallel_env()  # it sets a device of its own choice
     if (device := paddle.device.get_device()) != requested:
         raise RuntimeError(
             f"paddle.distributed.launch uses {device} instead of {requested}; its --backend must be nccl for GPUs and "

@@ -13,7 +13,7 @@ from torch import distributed
 
 from repro.interface.parts import tree_sum
 
-_last_reduced: list[torch.Tensor] = []  # of the last message
+_last_reduced: list[torch.Tensor] = []  # the tensors of the last message
 
 
 def use_device(device: str) -> str:

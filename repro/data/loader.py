@@ -41,10 +41,10 @@ class Request(NamedTuple):
 class Loader:
     """A source of batches: images float32 (N, channels, S, S), labels int64 (N,).
 
-    The global batches are the same for any number of ranks and of processes. A rank reads and yields its share only: of
-    each training batch an equal part, and of the validation batches every `world_size`-th. Processes start at the first
-    batch and end with the `with` block. They import the main module, as multiprocessing does: a user's script needs
-    `if __name__ == "__main__":`, and should not import a framework outside it.
+    The global batches are the same for any number of ranks and of processes. A rank reads and yields only its share, an
+    equal part of each training batch, and every `world_size`-th validation batch. Processes start at the first batch
+    and end with the `with` block. They import the main module, as multiprocessing does: a user's script needs `if
+    __name__ == "__main__":`, and should not import a framework outside it.
 
     batch_size: images in a global batch, at least 1.
     workers: processes that load images; 0 loads them in this process.
@@ -143,7 +143,7 @@ class Loader:
         order, size = self._order(epoch), self._train_size
         count = size // self.world_size
         share = slice(self.rank * count, (self.rank + 1) * count)
-        positions = np.arange(size)[share]  # in the global batch, of the images to read
+        positions = np.arange(size)[share]  # positions of the images to read in the global batch
         if mixing:
             positions = np.union1d(positions, size - 1 - positions)
         requests = (

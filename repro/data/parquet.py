@@ -119,7 +119,7 @@ def _copied(file: Path) -> Rows:
             import fcntl
 
             fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed or the process ends
-        if rows := _copied_before(base, key):  # by the process that held the lock
+        if rows := _copied_before(base, key):  # the process that held the lock has copied it
             return rows
         with replacing(copy) as images, replacing(index) as listing:
             _copy(file, images, listing)

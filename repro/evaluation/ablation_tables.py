@@ -41,9 +41,9 @@ def read_tables() -> dict[str, list[Row]]:
 def measure_errors(values: Mapping[str, Any], flags: Mapping[str, Any], folder: Path) -> dict[str, str]:
     """Train every variant of the tables, unless its finished run is in `folder`, and return the errors in per cent.
 
-    values, flags: of the recipe. The run of each variant is FOLDER/VARIANT, and interrupted runs are resumed. The error
-    is that of the best epoch, or "fail" if the loss became NaN or infinite.
-    Raises ReproError for a run folder with another recipe, and in a process that a launcher started.
+    values, flags: those of the recipe. The run of each variant is FOLDER/VARIANT, and interrupted runs are resumed. The
+    error is that of the best epoch, or "fail" if the loss became NaN or infinite. Raises ReproError for a run folder
+    with another recipe, and in a process that a launcher started.
     """
     variants = dict.fromkeys(row.variant for rows in read_tables().values() for row in rows)
     errors = {}

@@ -16,7 +16,7 @@ from repro.plots.sheets import captioned
 from repro.training import console
 from repro.untrusted import printable
 
-SHOWN_CLASSES = 10  # of an image
+SHOWN_CLASSES = 10  # the most that are printed for an image
 
 
 class ImageFile(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 
 from repro.interface.processes import SINGLE_PROCESS, ProcessGroup
 
-SELU_LIMIT = -1.7580993408473766  # of SELU for ever smaller inputs, minus scale times alpha (arXiv:1706.02515)
+SELU_LIMIT = -1.7580993408473766  # SELU's limit for ever smaller inputs, minus scale times alpha (arXiv:1706.02515)
 
 
 def alpha_dropout_map(rate: float) -> tuple[float, float]:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Peer(NamedTuple):
     """A network in the plain loop of its framework's users, on the device that use_device has chosen.
 
-    predict: of a batch of images; step: a training step with images and labels. Both wait for their results, and take
-    tensors as `tensors` makes them and `batches` yields them, in the memory of the CPU.
+    predict: the evaluation of a batch of images; step: a training step with images and labels. Both wait for their
+    results, and take tensors as `tensors` makes them and `batches` yields them, in the memory of the CPU.
     """
 
     predict: Callable[[Any], object]

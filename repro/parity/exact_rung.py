@@ -36,8 +36,8 @@ LISTED = 3  # wrong results that are named after the first one
 class Proof:
     """The proof of a reference: which results are exact in float32.
 
-    digests: of each result that float32 computes without rounding, in the order of computation; computed: those of
-    them that are more than an array passed on; unproved: all other results, with the types of their modules.
+    digests: the digest of each result that float32 computes without rounding, in the order of computation; computed:
+    the names of those that are more than an array passed on; unproved: all other results, with their modules' types.
     """
 
     reference: str
@@ -94,7 +94,7 @@ def _prove(workers: Workers, images: Arrays, seed: int) -> Proof:
 
 
 def _is_exact(result: ModuleResult, largest_sum: float) -> bool:
-    """Return whether float32 computes a result without rounding. largest_sum: of absolute values."""
+    """Return whether float32 computes a result without rounding. largest_sum: the largest sum of absolute values."""
     return result.fraction is not None and max(largest_sum, result.largest) * 2.0**result.fraction < EXACT_BELOW
 
 

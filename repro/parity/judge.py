@@ -227,13 +227,13 @@ class _Attempt:
         return [most_critical(pair) for pair in zip(float32, float64, strict=True)]
 
     def names(self, backend: str) -> list[str]:
-        """The arrays of the reference that are compared: of a mode, those that it shows."""
+        """The arrays of the reference that are compared; for a mode, those that it shows."""
         return [name for name in self.exact if backend not in MODES or name in self.float32_results.get(backend, {})]
 
     def _compare(
         self, backend: str, results_of: Mapping[str, Arrays], dtype: type, factor: float
     ) -> list[ArrayComparison]:
-        """The comparisons of one of the backend's runs. factor: of the tolerances."""
+        """The comparisons of one of the backend's runs. factor: multiplies the tolerances."""
         results = results_of.get(backend, {})
         tolerances, ceilings = (limits[precision_of(backend)] for limits in (self.tolerances, self.ceilings))
         comparisons = [

@@ -49,7 +49,7 @@ def run_rungs(model: str, rungs: list[int], workers: Workers, seed: int = 0) -> 
     """Yield the records of one variant, rung by rung, with a record of each backend and mode that a rung applies to.
 
     All workers get the same random weights. A backend that fails diverges on that rung, and the others are compared
-    without it. seed: of weights, inputs, dropout and drop path.
+    without it. seed: that of weights, inputs, dropout and drop path.
     """
     spec = find_spec(model)
     weights = random_weights(spec, seed)

@@ -31,8 +31,8 @@ VERDICTS: tuple[Verdict, ...] = ("equal", "rounding", "unanswerable", "diverges"
 class Comparison:
     """The outcome of comparing user models.
 
-    sources: label of a model ("torch", or "torch#2" for a second one) -> its "MODULE:FUNCTION"; versions: of the
-    frameworks, by label; records: one of each model on each rung and seed; mapping: the table of paired weights;
+    sources: label of a model ("torch", or "torch#2" for a second one) -> its "MODULE:FUNCTION"; versions: label -> the
+    framework's version; records: one of each model on each rung and seed; mapping: the table of paired weights;
     notes: further lines of the report; left_out: label -> why its model was not compared; seconds: how long it took.
     """
 

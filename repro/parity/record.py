@@ -16,10 +16,10 @@ ProfilePoint = tuple[str, float | None, float]
 class Record:
     """One cell of the report, as `repro.parity --json` writes it.
 
-    where, reason: of the first array that diverges in the order of computation, or else of the one nearest to its
-    tolerance; profile: every array that was compared, in the order of computation; causes: the places at which a user
-    model errs by itself, each at the first rung on which it shows; unproved: on rung 8, the results that were not
-    compared, each with the type of its module in brackets.
+    where, reason: the first array that diverges in the order of computation, or else the one nearest to its tolerance,
+    and its comparison in words; profile: every array that was compared, in the order of computation; causes: the places
+    at which a user model errs by itself, each at the first rung on which it shows; unproved: on rung 8, the results
+    that were not compared, each with the type of its module in brackets.
     """
 
     model: str

@@ -153,7 +153,7 @@ def compare_trajectories(spec: Spec, workers: Workers, weights: Arrays, seed: in
 def _trajectory(
     spec: Spec, seed: int, steps: int, batch_size: int, changes: Mapping[str, Any] | None = None
 ) -> Computation:
-    """A training on handwritten digits. changes: of the settings of the trainer."""
+    """A training on handwritten digits. changes: settings of the trainer."""
     loader = Loader(open_dataset("digits", split="every-fifth", seed=0), batch_size=batch_size, seed=seed)
     transform = Transform(image_size=train_side(spec))
 

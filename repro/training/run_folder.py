@@ -99,7 +99,7 @@ def load(path: Path, spec: Spec, dataset: Dataset | None = None) -> tuple[Traini
     prefix = "optimizer/"
     state = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
     for name, array in state.items():
-        if name in ("steps", "good_steps"):  # of optimizers and EMAs that need it, and of the loss scale
+        if name in ("steps", "good_steps"):  # counts of the optimizer or the EMA, and of the loss scale
             if array.shape or array.dtype != np.int64 or array < 0:
                 raise ReproError(f"{path}: the optimizer's step count is not an integer from 0; start a new run")
             continue

@@ -41,7 +41,7 @@ class Snapshot:
 
     progress: TrainingProgress
     weights: Arrays
-    state: Arrays  # of the optimizer, with the EMA
+    state: Arrays  # the optimizer's, with the EMA
 
     @classmethod
     def of(cls, progress: TrainingProgress, trainer: Trainer) -> Snapshot:
@@ -96,7 +96,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             if any(self.path.iterdir()):
                 raise FileExistsError
-            last.mkdir()  # of two runs that start at the same time, only one succeeds
+            last.mkdir()  # if two runs start at the same time, only one succeeds
         except FileExistsError as error:
             raise ReproError(f"{self.path} already exists; give another --out") from error
         except OSError as error:
@@ -172,7 +172,7 @@ class RunFolder:
         safetensors_file.save(last, snapshot.arrays, metadata)
         if recipe.keep > 1:
             copy = last.with_name(f"epoch-{progress.epoch:04d}-step-{progress.partial.step:06d}.safetensors")
-            copy.unlink(missing_ok=True)  # of a run that was resumed from an earlier checkpoint
+            copy.unlink(missing_ok=True)  # it exists if a run was resumed from an earlier checkpoint
             try:
                 os.link(last, copy)
             except OSError:  # a file system without hard links

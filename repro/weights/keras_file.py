@@ -137,7 +137,7 @@ def _numbered(root: h5py.Group, config_names: dict[str, str]) -> Iterator[tuple[
         if len(path) < 3 or path[-2] != "vars":
             raise ValueError(f"{'/'.join(path)!r:.80} is not a variable of a layer")
         *layers, _, number = path
-        if layers[-1] == "seed_generator":  # of a dropout or an augmentation
+        if layers[-1] == "seed_generator":  # that of a dropout or an augmentation
             continue
         layer_path = "/".join(layers).replace(KERAS_2_LAYERS, "layers")
         layer = config_names.get(layer_path) or _name_attribute(group)

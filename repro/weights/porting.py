@@ -104,7 +104,7 @@ def read_checkpoint(
     if spec.num_classes != reader.spec.num_classes:
         source.metadata.pop("classes", None)  # the names of the classes that were skipped
     if spec.in_channels != reader.spec.in_channels:
-        for name in ("channels", "mean", "std"):  # of the images that the first convolution was made for
+        for name in ("channels", "mean", "std"):  # they describe images with the former number of channels
             source.metadata.pop(name, None)
     checkpoint = Checkpoint(spec, weights, metadata=_metadata(source, spec, options, file_layout))
     if not weights_only:

@@ -21,7 +21,7 @@ from repro.weights.init import seeded_generator
 UNIT = 9 / 8
 LARGEST_INPUT = 341  # in units: 3069 eighths need 12 bits
 SMALL_INPUT = 6  # in units: the smaller half of the inputs, since ReLU6 and the hard swish bend up to this value
-MEAN_INPUT, RMS_INPUT = 790, 1265  # of absolute values, in eighths
+MEAN_INPUT, RMS_INPUT = 790, 1265  # mean and root mean square of the absolute values of inputs, in eighths
 SPREAD = 6
 LARGEST_MEAN, LARGEST_SHIFT = 300, 2**17  # eighths; the shift of a convolution or a normalisation is its bias
 POOL_SIZE = 65_521  # numbers that inputs repeat; a prime, so that no axis of an array repeats with them

@@ -31,7 +31,7 @@ MAX_TEXT = 300
 class Dump:
     """The answers of a worker that ran a user model.
 
-    label: of the worker, such as torch; source: "MODULE:FUNCTION"; version: of the framework; settings: of the
+    label: the worker's, such as torch; source: "MODULE:FUNCTION"; version: the framework's; settings: those of the
     comparison, such as its inputs; inputs: those of the first pass by name; answers: key of a request -> JSON result
     and arrays.
     """
@@ -153,7 +153,7 @@ class DumpedWorker(Worker):
     answers_everything = False
 
     def __init__(self, dump: Dump, path: Path):
-        """path: of the dump, for messages."""
+        """path: that of the dump, for messages."""
         self.dump, self.path = dump, path
         self.label, self.backend, self.version = dump.label, dump.label, dump.version
         self.results: set[str] = set()

@@ -52,8 +52,8 @@ class ModelSession:
         self.initial_weights: Arrays = {}
         self.dropout = SeededDropout(0)
         self.dropout_source: DropoutSource = self.dropout
-        self.pairs: list[Pair] = []  # of shared names of weights, and a user model's own
-        self.shared_shapes: dict[str, tuple[int, ...]] = {}  # of weights under shared names
+        self.pairs: list[Pair] = []  # shared names of weights with a user model's own
+        self.shared_shapes: dict[str, tuple[int, ...]] = {}  # the shapes of weights by shared name
         self.shared_names: dict[str, str] = {}  # a user model's own name of a module -> the shared name
         self.mode: dict[str, Any] | None = None  # settings of every trainer, which then computes the forward pass too
         self.runtime = ""  # "onnxruntime" where that computes the forward pass
@@ -71,8 +71,8 @@ class ModelSession:
     ) -> Answer:
         """Build a variant and load canonical weights, from which every later request starts.
 
-        seed: of dropout and drop path, which drop the same values in every backend; spec_changes: fields of the spec
-        to replace.
+        seed: that of dropout and drop path, which drop the same values in every backend; spec_changes: fields of the
+        spec to replace.
         """
         self.creation = {"name": name, "options": options, "seed": seed, "spec_changes": spec_changes}
         spec = replace(find_spec(name, **options), **(spec_changes or {}))
@@ -317,6 +317,6 @@ class ModelSession:
         in_mode = self._settings(settings)
         self.dropout.parts = in_mode.parts
         trainer = self.backend.create_trainer(model, in_mode)
-        if in_mode.scales_loss:  # by less at first, since a step that overflows has no gradients to compare
+        if in_mode.scales_loss:  # with a small scale, since a step that overflows has no gradients to compare
             trainer.load_state(trainer.state() | LossScale(1024.0).state())
         return trainer

@@ -31,7 +31,7 @@ class UserModelSession(ModelSession):
         """
         build = load_factory(source, folder)
         self.build = lambda: self.backend.wrap_user_model(build(), source)
-        self.dropout_source = lambda name, shape: self.dropout("", shape)  # by call order: names differ between models
+        self.dropout_source = lambda name, shape: self.dropout("", shape)  # names differ between models
         self.pairs = []
         model = self._rebuild()
         spec = model.spec
@@ -74,8 +74,8 @@ class UserModelSession(ModelSession):
     def without_influence(self, arrays: Arrays, names: list[str], outputs: list[str], seed: int) -> Answer:
         """Return those of some weights of the user model that do not influence its outputs for "images".
 
-        names, outputs: the model's own names of weights, and of the outputs that matter; seed: of the numbers that are
-        added to these weights.
+        names, outputs: the model's own names of weights, and of the outputs that matter; seed: that of the numbers that
+        are added to these weights.
         """
         images = model_inputs(arrays, float64=False)
         model = self._model(float64=False)
@@ -112,8 +112,8 @@ class UserModelSession(ModelSession):
     ) -> Answer:
         """Use shared names of the user model's weights and modules in all later answers.
 
-        pairs: of shared names of weights and the model's own; shapes: of weights by shared name; names: the model's own
-        name of a module -> the shared one; results: the shared names of the results that `forward` returns.
+        pairs: shared names of weights with the model's own; shapes: shared name of a weight -> its shape; names: the
+        model's own name of a module -> the shared one; results: the shared names of the results of `forward`.
 
         Returns the model's own weights by shared name, and as "only/NAME" those that have none.
         """
@@ -126,8 +126,8 @@ class UserModelSession(ModelSession):
     def load_user_weights(self, arrays: Arrays, seed: int) -> Answer:
         """Load weights under their shared names into the user model, after share_names.
 
-        seed: of dropout. A weight that only this model has gets the value with which it changes nothing, if there is
-        one. Without arrays the model keeps its own weights.
+        seed: that of dropout. A weight that only this model has gets the value with which it changes nothing, if there
+        is one. Without arrays the model keeps its own weights.
         """
         self.dropout.seed = seed
         if arrays:

@@ -19,7 +19,7 @@ LARGEST_FRACTION = 20  # bits after the binary point that an exact result may ha
 class ModuleResult:
     """An array that enters or leaves a module.
 
-    digest: of its shape and its values in float32, "" where sums of absolute values are computed. In float64 also:
+    digest: hash of its shape and its values in float32, "" where sums of absolute values are computed. In float64 also:
     largest, the largest absolute value; fraction, the number of bits after the binary point, None where it has no end;
     is_computed, whether it is more than an array of the feed that was passed on.
     """
@@ -35,7 +35,7 @@ class ModuleResult:
 class WholeNumberFeed:
     """A feed of whole numbers, which describes what enters and leaves each module.
 
-    seed: of the numbers; sums: feed their absolute values; selected: names of the results that are kept as arrays.
+    seed: that of the numbers; sums: feed their absolute values; selected: names of the results that are kept as arrays.
     """
 
     seed: int

@@ -26,7 +26,7 @@ class Evidence:
     sources, other_sources: the values from which each model computes the result, by name; weights: those of the
     modules around it, such as a class token; right, wrong: the results of the first model and of the other one; result:
     the weight or value of a wrong gradient, or a wrong statistic, by name; tolerance: relative to the result; momentum,
-    initial: of a statistic.
+    initial: the momentum and the initial value of a wrong statistic.
     """
 
     names: tuple[str, str]

@@ -30,8 +30,8 @@ def explain_error(
 ) -> str:
     """Return one explanation of how `actual` differs from `expected`, or "" where none fits.
 
-    tolerance: the error that counts as rounding; initial: of a weight after training, the whole weight before it;
-    momentum, statistic: of a running statistic, the weight of the new value, and "running_mean" or "running_var".
+    tolerance: the error that counts as rounding; initial: the whole weight before training, if the array is one after
+    it; momentum, statistic: the weight of the new value, and "running_mean" or "running_var", for a running statistic.
     """
     if actual.shape != expected.shape:
         is_transposed = actual.ndim > 1 and actual.shape == expected.shape[::-1] and np.allclose(actual.T, expected)

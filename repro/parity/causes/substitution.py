@@ -28,8 +28,8 @@ TOLERANCES = {True: 2e-5, False: 1e-4}
 class AxisOrder:
     """The axes of an array of the first model in the order of the other one, and the shape that the other one has.
 
-    axes: those of the first model; sides: their lengths, in the other order; shape: in the other model, which may join
-    axes, such as (N, L, C) for (N, C, H, W).
+    axes: those of the first model; sides: their lengths, in the other order; shape: that of the other model's array,
+    which may join axes, such as (N, L, C) for (N, C, H, W).
     """
 
     axes: tuple[int, ...]
@@ -88,7 +88,7 @@ class Substitution:
         compared = {name: weights[name] for name in models.compared_weights}
         self.inputs = small_signals(inputs, compared, models.spec, seed, 0) if small else random_inputs(inputs, seed, 0)
         self.outputs = [name for name in models.results if is_output(name)]
-        self.axis_orders: dict[str, AxisOrder] = {}  # of values whose axes the other model has in another order
+        self.axis_orders: dict[str, AxisOrder] = {}  # name of a value whose axes the other model orders otherwise
         self.float64 = True  # until a model does not work in it
         self.float64 = all(self._request(label, [], {}, {}) is not None for label in (self.first, backend))
         self.expected = self._run(self.first, {}, {})

@@ -20,7 +20,7 @@ from repro.parity.tolerance import (
     root_mean_square,
 )
 
-STEP, RELATIVE_STEP = 1e-5, 1e-8  # of an input, the larger of the two, to work out a derivative
+STEP, RELATIVE_STEP = 1e-5, 1e-8  # the change of an input for a derivative: the larger, the second times the input
 KINK = 1e-3  # difference of the derivatives on both sides, relative to the gradient, at which an input lies on a kink
 SAMPLED = 48  # elements of an input whose derivatives are worked out; those of others are not known
 PERTURBATIONS = 2

@@ -18,7 +18,7 @@ Settings = Mapping[str, Any]  # name -> a Value, or None for the framework's own
 
 SHAPE, VALUES = "shape", "x"  # two settings that every operator has: the shape of the input x, and its numbers
 LARGEST_INPUT = 1 << 16  # elements of x: the definition is computed a few hundred times
-LARGEST_NUMBER = 512  # of a setting, such as a kernel's size
+LARGEST_NUMBER = 512  # the limit of a setting, such as a kernel's size
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,8 @@ Render = Callable[[Settings], str | Code]
 class Operator:
     """An operator that the frameworks have in common.
 
-    define: inputs in float64 and every setting -> "y" and further results; shape: of x; inputs: of the other inputs,
-    worked out from the settings, which have the shape of x as "shape"; differentiable: inputs that have a gradient.
+    define: inputs in float64 and every setting -> "y" and further results; shape: the usual one of x; inputs: settings,
+    with the shape of x as "shape" -> the other inputs; differentiable: inputs that have a gradient.
     """
 
     name: str

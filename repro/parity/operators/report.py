@@ -43,7 +43,7 @@ def report_finding(operator: Operator, finding: Finding) -> str:
 
 
 def finding_as_json(operator: Operator, finding: Finding, versions: Mapping[str, str]) -> str:
-    """The finding as a JSON object, with the call of each framework. versions: of the frameworks."""
+    """The finding as a JSON object, with the call of each framework. versions: framework -> version."""
     content = {
         "operator": operator.name,
         "settings": {name: to_text(value) for name, value in finding.chosen.items()},

@@ -21,7 +21,7 @@ from repro.parity.tolerance import root_mean_square
 
 GROSS_SHARE = 1e-2  # an error of this share of an array is not lost in the tolerances of all later arrays
 MAX_CROP = 3  # pixels at one side
-STEEPEST_SLOPE = 1.2  # of the activations, which enlarge errors by it at most
+STEEPEST_SLOPE = 1.2  # activations enlarge errors by at most this factor
 SAMPLED = 512  # elements on which an activation is tried first
 MAX_TURNED_AXES = 4
 
@@ -50,8 +50,8 @@ ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def accept_other_cuts(exact: Arrays, results: Arrays, comparisons: Sequence[ArrayComparison]) -> list[ArrayComparison]:
     """The comparisons, with agreement in place of divergence where a module is only cut elsewhere.
 
-    exact: the reference, with the input and output of every module in the order of computation; results: of the other
-    model in one dtype; comparisons: one for each array of the reference.
+    exact: the reference, with the input and output of every module in the order of computation; results: those of the
+    other model in one dtype; comparisons: one for each array of the reference.
     """
     names, accepted = list(exact), list(comparisons)
     entering = list(_entering(exact))

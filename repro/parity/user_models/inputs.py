@@ -96,7 +96,7 @@ def small_signals(inputs: Inputs, weights: Arrays, spec: Spec, seed: int, attemp
             arrays[input_name(index)] *= np.float32(SMALL)
     for name, array in weights.items():
         weight = spec.weights[name]
-        is_vector = weight.kind == "other" and len(weight.shape) != 2  # of a user's own normalisation, or an embedding
+        is_vector = weight.kind == "other" and len(weight.shape) != 2  # a user's own normalisation, or an embedding
         factor = SMALL if is_vector else SMALL_KINDS.get(weight.kind, 1.0)
         if factor != 1:
             arrays[f"weights/{name}"] = np.float32(factor) * array

@@ -20,19 +20,19 @@ from repro.specs.user_model import UserModelSpec
 from repro.weights.init import random_weights
 from repro.weights.weight_pairs import Pair
 
-Names = list[tuple[str, ...]]  # of a pair's left side
+Names = list[tuple[str, ...]]  # the names on a pair's left side
 Counterparts = dict[tuple[str, ...], tuple[str, ...]]  # left side of a pair -> its right side
 
 MAX_TRIALS = 24  # forward passes of each model
 AGREES = 1e-3  # mean error, relative to the arrays, of models that agree
-GAIN = 1e-2  # by which an alternative must be better
+GAIN = 1e-2  # an alternative must have an error that is smaller by this
 
 
 class MappingTrial:
     """The first model with random weights in evaluation mode, with which others are compared under several mappings."""
 
     def __init__(self, workers: Workers, entries: Mapping[str, Sequence[WeightEntry]], inputs: Inputs):
-        """entries: of each model in the order of execution; inputs: of the models."""
+        """entries: the weights of each model in the order of execution; inputs: those that the models are given."""
         self.workers, self.entries = workers, entries
         self.first = next(iter(entries))
         weights = {entry.name: entry.weight for entry in entries[self.first]}

@@ -41,13 +41,13 @@ Print = Callable[[str], object]
 class UserModels:
     """User models whose weights are paired.
 
-    spec: of the first model, with weights in the order of execution; pairs: of its weights with those of each model;
+    spec: that of the first model, with weights in the order of execution; pairs: its weights with those of each model;
     names: what every model calls them; results: the results of a forward pass that all models have, under shared names;
     inputs: what the models are given; modules: those of each model by path, the model itself under ""; runs: the names
-    of all results of a forward pass of each model, in the order of computation; differences: of each model from the
-    first, as their functions return them; left_out: backend -> why its model cannot be compared; has_float64: whether
-    any model computes in float64; own_weights: those with which the functions return the models, under shared names,
-    and as "only/NAME" those that have none.
+    of all results of a forward pass of each model, in the order of computation; differences: those of each model from
+    the first, as their functions return them; left_out: backend -> why its model cannot be compared; has_float64:
+    whether any model computes in float64; own_weights: those with which the functions return the models, under shared
+    names, and as "only/NAME" those that have none.
     """
 
     workers: Workers

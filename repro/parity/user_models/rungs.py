@@ -51,7 +51,7 @@ def run_user_rungs(
     """
     spec, workers = models.spec, models.workers
     computations, inputs_of_modes = _computations(models, weights, seed, strict=strict)
-    failures: dict[bool, dict[str, str]] = {False: {}, True: {}}  # of evaluation and of training mode
+    failures: dict[bool, dict[str, str]] = {False: {}, True: {}}  # training mode or evaluation -> backend -> message
     randomness = {
         train: _without_failing(workers, failures[train], partial(_find_randomness, models, images, train=train))
         for train, images in inputs_of_modes.items()

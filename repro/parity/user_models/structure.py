@@ -22,8 +22,8 @@ Difference = tuple[str, str]  # the shared name of a weight or module, and what 
 class UserModelDescription:
     """A user model as its worker describes it.
 
-    entries: its weights in the order of execution; momentum: of its normalisations; modules: by path, the model itself
-    under ""; results: the names of everything that a forward pass computes, in that order.
+    entries: its weights in the order of execution; momentum: that of its normalisations; modules: by path, the model
+    itself under ""; results: the names of everything that a forward pass computes, in that order.
     """
 
     entries: list[WeightEntry]
@@ -46,7 +46,7 @@ def structure_differences(
 ) -> Iterator[Difference]:
     """Yield the differences between two models.
 
-    pairs: of their weights. names: shared name of a module -> the other model's own.
+    pairs: the pairs of their weights. names: shared name of a module -> the other model's own.
     """
     first, second = backends
     entries = {entry.name: entry for entry in reference.entries}

@@ -18,8 +18,8 @@ def weight_differences(
 ) -> Iterator[Difference]:
     """Yield every weight that is not equal to the bit in two models.
 
-    weights: of the first model; pairs: of its weights and those of the other; reference, own: the arrays of both under
-    shared names, and as "only/NAME" those that only the other model has.
+    weights: those of the first model; pairs: its weights with those of the other; reference, own: the arrays of both
+    under shared names, and as "only/NAME" those that only the other model has.
     """
     first, second = backends
     for name in weights:

@@ -71,8 +71,8 @@ def order_by_execution(
     """The weights in the order in which their modules run.
 
     rows: as the request create_user_model returns them; results: the names that Backend.forward returns for every
-    module; shapes: of these results. A module that does not run itself stays after the one that was registered before
-    it.
+    module; shapes: the shape of each result. A module that does not run itself stays after the one that was registered
+    before it.
     """
     positions: dict[str, int] = {}
     for index, result in enumerate(results):
