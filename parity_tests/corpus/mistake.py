@@ -8,9 +8,9 @@ from typing import NamedTuple
 class Mistake(NamedTuple):
     """An edit that makes a port wrong; for a sound port, no edit.
 
-    network: cnn, attention or resize; framework: whose file is edited, and compared with a sound one of another; old,
-    new: text, where `old` occurs once, and "" in a sound port; place, cause: regular expressions for what is said about
-    the first culprit.
+    network: cnn, attention or resize; framework: that of the edited file, which is compared with a sound one of
+    another; old, new: text, where `old` occurs once, and "" in a sound port; place, cause: regular expressions for the
+    report on the first culprit.
     """
 
     name: str

@@ -19,9 +19,9 @@ FRAMEWORKS = {
 class Pair:
     """Two or three models that claim to be the same network.
 
-    name: "PACKAGE:MODEL PACKAGE:MODEL", the packages being modules of parity_tests/programs/corpus; side: of the images
-    in pixels; differs: backend -> the rung and the place where it is known to differ from the first; cause: why, in the
-    table; error: of a pair that cannot be compared; core: whether it runs in the tests.
+    name: "PACKAGE:MODEL PACKAGE:MODEL", the packages being modules of parity_tests/programs/corpus; side: that of the
+    images in pixels; differs: backend -> the rung and the place where it is known to differ from the first; cause: why,
+    in the table; error: for a pair that cannot be compared; core: whether it runs in the tests.
     """
 
     name: str

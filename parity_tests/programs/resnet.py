@@ -73,7 +73,7 @@ def timm_name(name: str) -> str:
 
 
 def torch_errors(package: str, sizes: list[int]) -> list[float]:
-    """Relative errors at each image size in float64: of resnet50 in torchvision, or of resnet50_v2 in timm."""
+    """Relative errors of resnet50 in torchvision, or of resnet50_v2 in timm, at each image size, in float64."""
     from backends.torch import create_model, load_weights
 
     if package == "torchvision":

@@ -50,17 +50,33 @@ def test_every_public_name_has_a_docstring() -> None:
     assert [name for name, text in docstrings.items() if not text] == []
 
 
-def first_lines(source: str) -> Iterator[str]:
-    """Yield the first line of every docstring, those of private and nested names included."""
+def docstrings_in(source: str) -> Iterator[str]:
+    """Yield every docstring, those of private and nested names included."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (text := ast.get_docstring(node)):
-            yield text.splitlines()[0]
+            yield text
+
+
+def first_lines(source: str) -> Iterator[str]:
+    """Yield the first line of every docstring."""
+    return (text.splitlines()[0] for text in docstrings_in(source))
 
 
 def test_no_docstring_begins_as_a_fragment() -> None:
     lines = [(path, line) for path in [*FILES, *TEST_FILES] for line in first_lines(path.read_text(encoding="utf-8"))]
     assert len(lines) > 1500
     assert [f"{path.relative_to(ROOT)}: {line}" for path, line in lines if FRAGMENT.match(line)] == []
+
+
+def test_no_note_on_a_parameter_begins_as_a_fragment() -> None:
+    """The note on a seed may be "that of the weights", and not "of the weights"."""
+    notes = [
+        f"{path.relative_to(ROOT)}: {note[0]}"
+        for path in [*FILES, *TEST_FILES]
+        for text in docstrings_in(path.read_text(encoding="utf-8"))
+        for note in re.finditer(r"\b\w+: of\b.{0,40}", text)
+    ]
+    assert notes == []
 
 
 @pytest.mark.parametrize(

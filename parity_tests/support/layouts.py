@@ -32,8 +32,8 @@ from repro.workers.client import Worker, request_all
 class Row:
     """The comparison of one layout and variant.
 
-    recognised: the layouts that `--from auto` recognised. errors: of the package and of each backend, as multiples of
-    the tolerance.
+    recognised: the layouts that `--from auto` recognised. errors: those of the package and of each backend, as
+    multiples of the tolerance.
     """
 
     publisher: str
