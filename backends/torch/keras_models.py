@@ -48,7 +48,7 @@ class KerasModel(nn.Module):
             raise ReproError(f"the Keras model {model.name} has no weights yet; call it once, or begin with an Input")
         self.keras = [model]  # in a list, since it is a module as well
         self.bindings: list[Binding] = []
-        self.is_last = sys.modules["keras"].config.image_data_format() == "channels_last"
+        self.is_channels_last = sys.modules["keras"].config.image_data_format() == "channels_last"
         for layer in model._flatten_layers(include_self=False):
             if isinstance(layer, sys.modules["keras"].Model) or type(layer).__name__ == "InputLayer":
                 continue
@@ -56,13 +56,13 @@ class KerasModel(nn.Module):
             self.add_module(name, module)
             self.bindings += bind(layer, module)
             if not isinstance(module, nn.Dropout):
-                module.forward = partial(own_call, layer.call, self.is_last)
+                module.forward = partial(own_call, layer.call, self.is_channels_last)
             activation: Callable[..., Any] = unchanged
             if isinstance(module, (nn.Conv2d, nn.Linear)):  # PyTorch's have no activation in them
                 activation = self._hooked_activation(name, layer.activation)
                 object.__setattr__(layer, "activation", unchanged)
             # Keras would take a module that is set in the usual way for a new part of the layer
-            object.__setattr__(layer, "call", partial(hooked_call, module, activation, self.is_last))
+            object.__setattr__(layer, "call", partial(hooked_call, module, activation, self.is_channels_last))
 
     def _hooked_activation(self, name: str, activation: Callable[..., Any]) -> Callable[..., Any]:
         """Return the activation of a layer of this name as a module of its own, unless it is none, or a layer."""
@@ -72,9 +72,9 @@ class KerasModel(nn.Module):
         if title == "linear":
             return unchanged
         module = type(title, (nn.Module,), {})()
-        module.forward = partial(own_call, activation, self.is_last)
+        module.forward = partial(own_call, activation, self.is_channels_last)
         self.add_module(f"{name}_activation", module)
-        return partial(hooked_call, module, unchanged, self.is_last)
+        return partial(hooked_call, module, unchanged, self.is_channels_last)
 
     def _free_name(self, layer: Any) -> str:
         """Return the name of a layer. The numbers that Keras gives are counted within the model, not the process."""
@@ -88,7 +88,7 @@ class KerasModel(nn.Module):
         """Return what the Keras model returns in the module's mode."""
         for variable, module, leaf, turn in self.bindings:
             variable._value = turn(getattr(module, leaf))
-        turned = [to_channels_last(x) if self.is_last else x for x in inputs]
+        turned = [to_channels_last(x) if self.is_channels_last else x for x in inputs]
         return self.keras[0](turned[0] if len(turned) == 1 else turned, training=self.training)
 
     def double(self) -> Any:
@@ -113,19 +113,19 @@ def _turned(value: Any, axes: tuple[int, ...]) -> Any:
 
 
 def hooked_call(
-    module: nn.Module, activation: Callable[..., Any], is_last: bool, *inputs: Any, **settings: Any
+    module: nn.Module, activation: Callable[..., Any], is_channels_last: bool, *inputs: Any, **settings: Any
 ) -> Any:  # fmt: skip
     """Call the module of a layer in its place, so that hooks see maps as (N, C, H, W), and then the activation."""
     if isinstance(module, nn.Dropout):
         settings = {}  # the module knows its mode
-    if not is_last:
+    if not is_channels_last:
         return activation(module(*inputs, **settings))
     return activation(to_channels_last(module(*to_channels_first(inputs), **settings)))
 
 
-def own_call(call: Callable[..., Any], is_last: bool, *inputs: Any, **settings: Any) -> Any:
+def own_call(call: Callable[..., Any], is_channels_last: bool, *inputs: Any, **settings: Any) -> Any:
     """Call the layer itself, whose maps are (N, H, W, C), for maps (N, C, H, W)."""
-    if not is_last:
+    if not is_channels_last:
         return call(*inputs, **settings)
     return to_channels_first(call(*to_channels_last(inputs), **settings))
 

@@ -34,7 +34,7 @@ class Dataset:
     train: Subset
     val: Subset
     split: str  # in words, for summaries
-    ignored: tuple[str, ...] = ()  # what the source holds besides these images, in words, such as "folder extra"
+    ignored: tuple[str, ...] = ()  # other contents of the source, in words, such as "folder extra"
 
     @property
     def digest(self) -> str:

@@ -58,7 +58,7 @@ class ImageSource(NamedTuple):
     classes: tuple[str, ...]
     subsets: tuple[Subset, ...]
     split: str = ""  # a description of two subsets, such as "folders train and val"
-    ignored: tuple[str, ...] = ()  # what the source holds besides these images, in words
+    ignored: tuple[str, ...] = ()  # other contents of the source, in words
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,7 +85,7 @@ class Trainer(Protocol):
         """Copies of the canonical weights with the EMA in place of every trained one; {} without an ema_decay."""
 
     def state(self) -> Arrays:
-        """Copies of everything besides the weights that the next step depends on, written while later steps are made.
+        """Copies of everything except the weights that the next step depends on, written while later steps are made.
 
         The names are "SLOT/NAME" for each of TrainSettings.slots, with canonical names and shapes, "ema/NAME" where
         there is an EMA, "steps" (int64, no axes) where TrainSettings.counts_steps, and those of LossScale.state where

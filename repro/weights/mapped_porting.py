@@ -57,8 +57,8 @@ def port_by_mapping(
 ) -> None:
     """Read the weights of one model of a mapping, and write them, bit for bit, as those of another one of its models.
 
-    Weights are joined, divided and reshaped as the mapping says. A weight that only the other model has is 0, or 1 for
-    a scale, and one that only this model has must have that value; layers that only one model has are left out.
+    Weights are joined, divided and reshaped as they are paired. A weight that only the other model has is 0, or 1 for a
+    scale, and one that only this model has must have that value; layers that only one model has are left out.
 
     framework: the backend whose model `source` belongs to (default: recognised by the names in the file). to: the
     backend whose model `destination` is for (default: the one that its extension names). prefix: the text before the

@@ -94,7 +94,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Input:
-    """An input besides x: its shape, and its numbers as a NumPy expression with a generator `rng` and `shape`."""
+    """An input other than x: its shape, and its numbers as a NumPy expression with a generator `rng` and `shape`."""
 
     shape: tuple[int, ...]
     numbers: str = "rng.standard_normal(shape)"
