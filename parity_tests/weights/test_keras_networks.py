@@ -194,11 +194,11 @@ def test_writing_for_a_network_with_other_options_is_noted(tmp_path: Path, capsy
     """Keras pads MobileNetV2 otherwise than torchvision, and its file does not say so."""
     spec = find_spec(MODEL, num_classes=3)
     write_checkpoint(tmp_path / "w.pth", Checkpoint(spec, random_weights(spec, 0)), "torchvision")
-    note = "note: the network in keras has norm_eps=0.001, padding=same; its logits differ there"
+    note = "note: the network in keras has norm_eps=0.001, padding=same; its logits differ"
     assert main([str(tmp_path / "w.pth"), str(tmp_path / "w.h5"), "--to", "keras"]) == 0
     assert note in capsys.readouterr().out
     assert main([str(tmp_path / "w.h5"), str(tmp_path / "again.h5"), "--to", "keras"]) == 0
     assert "note" not in capsys.readouterr().out
     assert main([str(tmp_path / "w.h5"), str(tmp_path / "w.pt"), "--to", "torchvision"]) == 0
-    note = "note: the network in torchvision has norm_eps=1e-05, padding=symmetric; its logits differ there"
+    note = "note: the network in torchvision has norm_eps=1e-05, padding=symmetric; its logits differ"
     assert note in capsys.readouterr().out

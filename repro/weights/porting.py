@@ -90,7 +90,7 @@ def read_checkpoint(
         spec = find_spec(spec.name, **options)
         log(f"applied the options of the network in {file_layout.publisher}: {options}")
     if file_layout.note:
-        log(f"note: the network in {file_layout.publisher} {file_layout.note}; its logits differ there")
+        log(f"note: the network in {file_layout.publisher} {file_layout.note}; its logits differ")
     if spec.name in file_layout.lookalikes:
         lookalike = f"{file_layout.lookalikes[spec.name]} of {file_layout.publisher}"
         log(f"note: {lookalike}, which computes something else, has the same names and shapes")
@@ -188,7 +188,7 @@ def difference_line(layout: Layout, spec: Spec) -> str | None:
     reasons += [layout.note] if layout.note else []
     if not reasons:
         return None
-    return f"note: the network in {layout.publisher} {' and '.join(reasons)}; its logits differ there"
+    return f"note: the network in {layout.publisher} {' and '.join(reasons)}; its logits differ"
 
 
 def _read_source(path: Path, prefix: str | None, *, weights_only: bool, log: Log) -> WeightFile:
