@@ -103,7 +103,7 @@ class SqueezeExcite(nn.Cell):
     """Squeeze-and-excite: a gate for each channel, computed from the means of all (Hu et al., arXiv:1709.01507)."""
 
     def __init__(
-        self, channels: int, squeeze: int, activation: str = "relu", gate: str = "hard_sigmoid", bias: bool = True
+        self, channels: int, squeeze: int, activation: str = "relu", gate: str = "hard_sigmoid", *, bias: bool = True
     ):
         super().__init__()
         self.reduce = conv(channels, squeeze, 1, bias=bias)

@@ -51,7 +51,7 @@ def same_padding_of_one_pixel(name: str) -> Any:
 
 def squeeze_excite(name: str, pixels: list[float], activation: str, bias: bool) -> list[float]:
     """The output of a squeeze-and-excitation with weights of 1 and biases of 0, for an image (1, 2, 2)."""
-    layer = layers_of(name).SqueezeExcite(1, 1, activation, "sigmoid", bias)
+    layer = layers_of(name).SqueezeExcite(1, 1, activation, "sigmoid", bias=bias)
     for convolution in (layer.reduce, layer.restore):
         fill_parameter(name, convolution.weight, 1)
         if bias:

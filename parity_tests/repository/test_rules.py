@@ -82,6 +82,23 @@ def test_tests_import_no_framework(path: Path) -> None:
     assert not tops(path) & FRAMEWORKS or runs_in_a_worker
 
 
+# Functions that a framework calls in its own way
+CALLBACKS = {"clear_grad", "construct_mapping", "hooked_call", "own_call"}
+
+
+@pytest.mark.parametrize("folder", ["repro", "backends"])
+def test_booleans_are_keyword_only(folder: str) -> None:
+    positional = [
+        f"{path.relative_to(ROOT)}: {node.name}({argument.arg})"
+        for path in files(folder)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name not in CALLBACKS
+        for argument in (*node.args.posonlyargs, *node.args.args)
+        if argument.annotation is not None and ast.unparse(argument.annotation) == "bool"
+    ]
+    assert positional == []
+
+
 def test_families_do_not_import_each_other() -> None:
     for backend in ("torch", "paddle", "mindspore"):
         for path in files("backends", backend, "models"):

@@ -42,20 +42,20 @@ OPERATIONS = {
     "identity": Operation(lambda image, _: image),
     "autocontrast": Operation(lambda image, _: ImageOps.autocontrast(image)),
     "equalize": Operation(lambda image, _: ImageOps.equalize(image)),
-    "rotate": Operation(lambda image, degrees: image.rotate(degrees), 0, 30, True),
+    "rotate": Operation(lambda image, degrees: image.rotate(degrees), 0, 30, signed=True),
     "solarize": Operation(lambda image, threshold: ImageOps.solarize(image, ceil(threshold)), 255, 0),
-    "color": Operation(lambda image, more: ImageEnhance.Color(image).enhance(1 + more), 0, 0.9, True),
+    "color": Operation(lambda image, more: ImageEnhance.Color(image).enhance(1 + more), 0, 0.9, signed=True),
     "posterize": Operation(lambda image, bits: ImageOps.posterize(image, round(bits)), 8, 4),
-    "contrast": Operation(lambda image, more: ImageEnhance.Contrast(image).enhance(1 + more), 0, 0.9, True),
-    "brightness": Operation(lambda image, more: ImageEnhance.Brightness(image).enhance(1 + more), 0, 0.9, True),
-    "sharpness": Operation(lambda image, more: ImageEnhance.Sharpness(image).enhance(1 + more), 0, 0.9, True),
-    "shear_x": Operation(lambda image, shear: _affine(image, 1, shear, 0, 0, 1, 0), 0, 0.3, True),
-    "shear_y": Operation(lambda image, shear: _affine(image, 1, 0, 0, shear, 1, 0), 0, 0.3, True),
+    "contrast": Operation(lambda image, more: ImageEnhance.Contrast(image).enhance(1 + more), 0, 0.9, signed=True),
+    "brightness": Operation(lambda image, more: ImageEnhance.Brightness(image).enhance(1 + more), 0, 0.9, signed=True),
+    "sharpness": Operation(lambda image, more: ImageEnhance.Sharpness(image).enhance(1 + more), 0, 0.9, signed=True),
+    "shear_x": Operation(lambda image, shear: _affine(image, 1, shear, 0, 0, 1, 0), 0, 0.3, signed=True),
+    "shear_y": Operation(lambda image, shear: _affine(image, 1, 0, 0, shear, 1, 0), 0, 0.3, signed=True),
     "translate_x": Operation(
-        lambda image, fraction: _affine(image, 1, 0, -int(fraction * image.width), 0, 1, 0), 0, 150 / 331, True
+        lambda image, fraction: _affine(image, 1, 0, -int(fraction * image.width), 0, 1, 0), 0, 150 / 331, signed=True
     ),
     "translate_y": Operation(
-        lambda image, fraction: _affine(image, 1, 0, 0, 0, 1, -int(fraction * image.height)), 0, 150 / 331, True
+        lambda image, fraction: _affine(image, 1, 0, 0, 0, 1, -int(fraction * image.height)), 0, 150 / 331, signed=True
     ),
 }
 

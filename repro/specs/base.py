@@ -74,7 +74,7 @@ class Trace:
             raise ReproError(f"{name}: {channels} -> {out} channels cannot be divided into {groups} groups")
         y = (out, *self.pool(x, kernel, stride, padding)[1:])
         weight = Weight((out, channels // groups, kernel, kernel), "conv", groups)
-        self._add(name, "conv", weight, bias, y, weight.size * y[1] * y[2])
+        self._add(name, "conv", weight, y, weight.size * y[1] * y[2], bias=bias)
         return y
 
     def pool(self, x: Shape, kernel: int, stride: int, padding: Padding = None) -> Shape:
@@ -90,7 +90,7 @@ class Trace:
     def linear(self, name: str, x: Shape, out: int, *, bias: bool = True) -> Shape:
         """A linear layer."""
         weight = Weight((out, x[0]), "linear")
-        self._add(name, "linear", weight, bias, (out,), weight.size)
+        self._add(name, "linear", weight, (out,), weight.size, bias=bias)
         return (out,)
 
     def norm(self, name: str, x: Shape) -> Shape:
@@ -123,7 +123,9 @@ class Trace:
         self.stages[name] = x
         return x
 
-    def _add(self, name: str, kind: Literal["conv", "linear"], weight: Weight, bias: bool, y: Shape, macs: int) -> None:
+    def _add(
+        self, name: str, kind: Literal["conv", "linear"], weight: Weight, y: Shape, macs: int, *, bias: bool
+    ) -> None:
         self.weights[f"{name}.weight"] = weight
         if bias:
             self.weights[f"{name}.bias"] = Weight((y[0],), "bias")

@@ -89,7 +89,13 @@ def port_by_mapping(
         log(f"removed the prefix {printable(found_prefix)!r} from every name")
     pairs = _pairs(mapping_file, mapping, origin, target)
     arrays = _checked(
-        groups.weights, source, mapping_file, mapping.weights[origin], native_names(backend_of(origin)), partial, log
+        groups.weights,
+        source,
+        mapping_file,
+        mapping.weights[origin],
+        native_names(backend_of(origin)),
+        log,
+        partial=partial,
     )
     canonical = _canonical(arrays, native_names(backend_of(origin)), mapping.weights[origin])
     for step in pairs:
@@ -186,8 +192,9 @@ def _checked(
     mapping_file: Path,
     weights: Mapping[str, Weight],
     native: NativeNames,
-    partial: bool,
     log: Log,
+    *,
+    partial: bool,
 ) -> Arrays:
     """Return the arrays by canonical name with the axes of the file, all of them or, if partial, those that fit.
 

@@ -43,7 +43,7 @@ class MBConv(nn.Module):
         self.depthwise = ConvNorm(
             spec, block.expanded, block.expanded, 3, block.stride, block.expanded, spec.activation, spec.padding
         )
-        self.se = SqueezeExcite(block.expanded, block.squeeze, spec.activation, "sigmoid", spec.squeeze_bias)
+        self.se = SqueezeExcite(block.expanded, block.squeeze, spec.activation, "sigmoid", bias=spec.squeeze_bias)
         self.project = ConvNorm(spec, block.expanded, block.channels_out, 1, activation=spec.project_activation)
         self.drop_path = DropPath(spec.drop_path * block.depth)
 

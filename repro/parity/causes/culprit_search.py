@@ -77,7 +77,10 @@ class CulpritSearch:
             momentum=self.models.spec.norm_momentum,
             initial=passes.weights.get(value),
         )
-        places = [self._place(value, path, producers, is_module, is_gradient, own) for own in (False, True)]
+        places = [
+            self._place(value, path, producers, is_module=is_module, is_gradient=is_gradient, own=own)
+            for own in (False, True)
+        ]
         is_inside = not is_module and not is_gradient and not value.startswith(INPUT_PREFIX)
         nearest = [*reversed(producers), value] if is_inside else [value, f"{INPUT_PREFIX}{path}", *reversed(producers)]
         spoken = next((run for run in nearest if run in actual.places), "")
@@ -114,7 +117,7 @@ class CulpritSearch:
         return texts[0], texts[1]
 
     def _place(
-        self, value: str, path: str, producers: Sequence[str], is_module: bool, is_gradient: bool, own: bool
+        self, value: str, path: str, producers: Sequence[str], *, is_module: bool, is_gradient: bool, own: bool
     ) -> str:
         """The place of a culprit in words, under the names of the first model or of the other one."""
 
