@@ -169,7 +169,7 @@ def report(arguments: argparse.Namespace) -> None:
         environment = in_process(arguments.backend, "repro.benchmarks.report:describe_environment", arguments.backend)
         write_report(arguments.json, names, comparisons, environment)
     if arguments.figure:
-        draw(comparisons, arguments.figure)
+        from repro.benchmarks.report import draw_comparisons
 
 
 def draw(comparisons: list[SpeedComparison], path: Path) -> None:
@@ -226,16 +226,12 @@ def start(arguments: argparse.Namespace) -> Iterator[SpeedComparison]:
 
 def port(model: str) -> None:
     """Print the conversions of a model's weights."""
-    from repro.benchmarks.port import measure_conversions
+    from repro.benchmarks.port import HEADING, measure_conversions
 
-    for number, result in enumerate(measure_conversions(model, print)):
+    for number, measurement in enumerate(measure_conversions(model, print)):
         if number == 0:
-            print(f"{'from':14}{'to':14}{'seconds':>9}{'times cp':>10}{'MiB':>8}")
-        ratio = result.seconds / result.copy_seconds
-        print(
-            f"{result.source:14}{result.destination:14}{result.seconds:9.2f}{ratio:10.1f}{result.memory:8,.0f}",
-            flush=True,
-        )
+            print(HEADING)
+        print(measurement.line(), flush=True)
 
 
 if __name__ == "__main__":

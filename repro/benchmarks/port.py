@@ -18,6 +18,7 @@ from repro.weights import Log, safetensors_file
 from repro.weights.init import initialise
 
 MIB = 2**20
+HEADING = f"{'from':14}{'to':14}{'seconds':>9}{'times cp':>10}{'MiB':>8}"
 SAMPLING_INTERVAL = 0.005  # seconds between two readings of the memory
 
 
@@ -31,6 +32,11 @@ class Measurement:
     seconds: float
     copy_seconds: float
     memory: float
+
+    def line(self) -> str:
+        """Return the line under HEADING."""
+        ratio = self.seconds / self.copy_seconds
+        return f"{self.source:14}{self.destination:14}{self.seconds:9.2f}{ratio:10.1f}{self.memory:8,.0f}"
 
 
 def measure_conversions(model: str, log: Log) -> Iterator[Measurement]:

@@ -8,6 +8,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from repro import __version__
@@ -15,6 +16,7 @@ from repro.benchmarks.measurement import SpeedComparison
 from repro.files import write_text
 from repro.interface.peers import load_peers
 from repro.interface.threads import read_machine, threads_in_environment
+from repro.plots.ratios import Bar, draw_ratios
 
 
 def write_report(
@@ -23,6 +25,16 @@ def write_report(
     """Write the settings, versions, machine and every measurement as JSON. Raises ReproError where it cannot."""
     report = {"settings": settings, **environment, "comparisons": [item.as_json() for item in comparisons]}
     write_text(path, json.dumps(report, indent=1) + "\n")
+
+
+def draw_comparisons(comparisons: Sequence[Comparison], path: Path) -> None:
+    """Draw the median ratio of each peer in each task, with half the interquartile range to either side."""
+    bars = [
+        Bar(f"{comparison.task}: {name}", median(ratios), spread(ratios))
+        for comparison in comparisons
+        for name, ratios in comparison.ratios().items()
+    ]
+    draw_ratios(bars, "how many times as fast ours is", path)
 
 
 def describe_environment(backend: str) -> dict[str, Any]:
