@@ -171,20 +171,7 @@ def report(arguments: argparse.Namespace) -> None:
     if arguments.figure:
         from repro.benchmarks.report import draw_comparisons
 
-
-def draw(comparisons: list[SpeedComparison], path: Path) -> None:
-    """Draw the median ratio of each peer in each task, with half the interquartile range to either side."""
-    from statistics import median
-
-    from repro.benchmarks.measurement import spread
-    from repro.plots.ratios import Bar, draw_ratios
-
-    bars = [
-        Bar(f"{comparison.task}: {name}", median(ratios), spread(ratios))
-        for comparison in comparisons
-        for name, ratios in comparison.ratios().items()
-    ]
-    draw_ratios(bars, "how many times as fast ours is", path)
+        draw_comparisons(comparisons, arguments.figure)
 
 
 def step(arguments: argparse.Namespace) -> Iterator[SpeedComparison]:

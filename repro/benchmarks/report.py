@@ -1,4 +1,4 @@
-"""The JSON file of all measurements, with the versions and the machine that they were made on."""
+"""The JSON file of all measurements, with the versions and the machine that they were made on, and their figure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from repro import __version__
-from repro.benchmarks.measurement import SpeedComparison
+from repro.benchmarks.measurement import SpeedComparison, spread
 from repro.files import write_text
 from repro.interface.peers import load_peers
 from repro.interface.threads import read_machine, threads_in_environment
@@ -27,7 +27,7 @@ def write_report(
     write_text(path, json.dumps(report, indent=1) + "\n")
 
 
-def draw_comparisons(comparisons: Sequence[Comparison], path: Path) -> None:
+def draw_comparisons(comparisons: Sequence[SpeedComparison], path: Path) -> None:
     """Draw the median ratio of each peer in each task, with half the interquartile range to either side."""
     bars = [
         Bar(f"{comparison.task}: {name}", median(ratios), spread(ratios))
