@@ -186,6 +186,8 @@ def test_folders_of_another_layout(tmp_path: Path) -> None:
     assert "only one class folder, cat" in refusal(folder)
     (folder / "dog").mkdir()
     assert f"{folder / 'dog'} holds no images" in refusal(folder)
+    (folder / "dog" / "brown").mkdir()
+    assert ".pnm), only folders such as brown; give" in refusal(folder)
     write(folder / "dog" / "1.png")
     with pytest.raises(ReproError, match=r"class cat of .* has one image"):
         open_dataset(folder)

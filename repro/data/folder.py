@@ -139,7 +139,8 @@ def _subset(root: Path, prefix: str, list_folder: Lister, read: Read) -> tuple[t
         path = f"{prefix}{name}/"
         listing = list_folder(path)
         if not listing.images:
-            raise ReproError(f"{folder / name} holds no images ({' '.join(EXTENSIONS)}); {LAYOUT}")
+            nested = f", only folders such as {listing.folders[0]}" if listing.folders else ""
+            raise ReproError(f"{folder / name} holds no images ({' '.join(EXTENSIONS)}){nested}; {LAYOUT}")
         names += [path + image for image in listing.images]
         labels.extend([label] * len(listing.images))
         ignored.nested += [path + nested for nested in listing.folders]
@@ -156,12 +157,10 @@ def _list_folder(root: Path, prefix: str) -> Listing:
     except OSError as error:
         raise ReproError(f"cannot read {path}: {error.strerror}; check its permissions") from error
     # A broken link is an image or a file: reading it is an error, instead of silently making the data set smaller
-    files = [name for name, is_folder in entries if not is_folder]
-    return Listing(
-        [name for name, is_folder in entries if is_folder],
-        [name for name in files if is_image(name)],
-        [name for name in files if not is_image(name)],
-    )
+    listing = Listing([], [], [])
+    for name, is_folder in entries:
+        (listing.folders if is_folder else listing.images if is_image(name) else listing.others).append(name)
+    return listing
 
 
 def is_image(name: str) -> bool:
