@@ -10,6 +10,7 @@ import numpy as np
 
 from repro.interface.processes import ProcessGroup
 from repro.training import rank_watch
+from repro.training.heartbeats import Position
 
 
 class TwoRanks(ProcessGroup):
@@ -24,8 +25,9 @@ def terminate(process: int) -> None:
     """Call C++'s terminate while this process is watched as rank 1."""
     other = rank_watch.OtherRank(1, process, rank_watch.process_state(process)[1])
     rank_watch.find_other_ranks = lambda processes: [other]
+    rank_watch.join_heartbeats = lambda *arguments: None
     rank_watch.INTERVAL = 60  # the thread looks too late
-    with rank_watch.watching_ranks(TwoRanks(0, 2), Path("run")):
+    with rank_watch.watching_ranks(TwoRanks(0, 2), Path("run"), Position(), 20):
         ctypes.CDLL("libstdc++.so.6")._ZSt9terminatev()
 
 

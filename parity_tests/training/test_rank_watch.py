@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from parity_tests.backends.test_processes import ROOT, launcher
 from repro.errors import ReproError
 from repro.interface.processes import LAUNCHERS, SINGLE_PROCESS, ProcessGroup
 from repro.training import rank_watch
+from repro.training.heartbeats import Position
 from repro.training.rank_watch import LOOKS, OtherRank, Watch, find_other_ranks, process_state, watching_ranks
 from repro.workers.client import interpreter
 
@@ -108,22 +111,27 @@ def test_leaving_the_watch(child: subprocess.Popen[bytes], monkeypatch: pytest.M
 
     monkeypatch.setattr(Watch, "start", start)
     monkeypatch.setattr(rank_watch, "find_other_ranks", lambda processes: [rank_of(child)])
+    monkeypatch.setattr(rank_watch, "join_heartbeats", lambda *arguments: None)
     group = Group(0, 2)
-    with watching_ranks(group, Path("run")):
+
+    def watching(group: ProcessGroup, path: Path = Path("run")) -> AbstractContextManager[None]:
+        return watching_ranks(group, path, Position(), 20)
+
+    with watching(group):
         pass
     assert collectives == [False, True]
-    with pytest.raises(ReproError, match="mine"), watching_ranks(group, Path("run")):
+    with pytest.raises(ReproError, match="mine"), watching(group):
         raise ReproError("mine")
-    with pytest.raises(RuntimeError, match="mine"), watching_ranks(group, Path("run")):
+    with pytest.raises(RuntimeError, match="mine"), watching(group):
         raise RuntimeError("mine")
     for path, name in ((Path("a/run"), "a/run"), (Path(), "RUN")):
         message = rf"^rank 1 \(process {child.pid}\) has died; the run ends; go on with --resume --out {name}$"
-        with pytest.raises(ReproError, match=message), watching_ranks(group, path):
+        with pytest.raises(ReproError, match=message), watching(group, path):
             child.kill()
             raise RuntimeError("connection closed by peer")
     assert len(collectives) == 2
     assert all(watch.is_over.is_set() for watch in watches)
-    with watching_ranks(SINGLE_PROCESS, Path("run")):
+    with watching(SINGLE_PROCESS):
         assert len(watches) == 5
 
 
@@ -165,30 +173,80 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("event", ["SIGKILL", "SIGSTOP"])
-def test_a_lost_rank_ends_the_run(backend: str, event: str, tmp_path: Path) -> None:
-    out, logs, output = tmp_path / "run", tmp_path / "logs", tmp_path / "output"
-    (tmp_path / "main.py").write_text("from repro.cli import main\nmain()\n")
+PROGRAM = """
+import os, signal
+from repro.cli import main
+from repro.data import loader
+from repro.training import rank_watch
+
+load, hangs = loader.load, []
+signal.signal(signal.SIGUSR1, lambda number, frame: hangs.append(number))
+
+def load_or_hang(dataset, request):
+    while hangs:
+        pass
+    return load(dataset, request)
+
+loader.load = load_or_hang
+if "ELSEWHERE" in os.environ:  # no rank sees the process of another
+    rank_watch._machine = os.getpid
+main()
+"""
+
+
+def lose_rank(backend: str, event: str, folder: Path, *flags: str, **environment: str) -> tuple[int, str]:
+    """Train in two processes, send a signal to rank 1, and return its process id and the output of both ranks.
+
+    The test fails unless both end soon.
+    """
+    out, logs, output = folder / "run", folder / "logs", folder / "output"
+    (folder / "main.py").write_text(PROGRAM)
     search_path = f"{Path(interpreter(backend)).parent}{os.pathsep}{os.environ['PATH']}"  # msrun starts `python`
-    environment = os.environ | {"PATH": search_path, "PYTHONPATH": str(ROOT)}
-    flags = ["--backend", backend, "--model", "asymmnet_small_x0_35", "--image-size", "16", "--epochs", "500"]
-    command = [*launcher(backend, logs), str(tmp_path / "main.py"), "run", *flags, "--out", str(out)]
+    environment = {**os.environ, "PATH": search_path, "PYTHONPATH": str(ROOT), **environment}
+    model = ["--backend", backend, "--model", "asymmnet_small_x0_35", "--image-size", "16", "--epochs", "500"]
+    command = [*launcher(backend, logs), str(folder / "main.py"), "run", *model, *flags, "--out", str(out)]
     with output.open("wb") as file:
         launched = subprocess.Popen(command, stdout=file, stderr=file, env=environment, start_new_session=True)
     try:
         wait_until((out / "metrics.jsonl").exists, 200)
         ranks = {rank: process_of(rank, backend, out) for rank in (0, 1)}
         os.kill(ranks[1], getattr(signal, event))
-        wait_until(lambda: all(process_state(process)[0] in ("", "Z") for process in ranks.values()), 30)
+        ending = [ranks[0]] if environment.get("ELSEWHERE") else [*ranks.values()]
+        wait_until(lambda: all(process_state(process)[0] in ("", "Z") for process in ending), 90 if flags else 30)
+        os.kill(ranks[1], signal.SIGKILL) if environment.get("ELSEWHERE") else None
         assert launched.wait(60) != 0  # msrun waits for half a minute more
     finally:
         if launched.poll() is None:
             os.killpg(launched.pid, signal.SIGKILL)
-    text = output.read_text(errors="replace")
+    return ranks[1], output.read_text(errors="replace")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("event", ["SIGKILL", "SIGSTOP"])
+def test_a_lost_rank_ends_the_run(backend: str, event: str, tmp_path: Path) -> None:
+    process, text = lose_rank(backend, event, tmp_path)
     trouble = {"SIGKILL": "has died", "SIGSTOP": "is stopped"}[event]
-    line = f"rank 1 (process {ranks[1]}) {trouble}; the run ends; go on with --resume --out {out}\n"
+    line = f"rank 1 (process {process}) {trouble}; the run ends; go on with --resume --out {tmp_path / 'run'}\n"
     # the launcher may end rank 0 within a tenth of a second, and then names the dead one itself
-    named = {"torch": f"exitcode  : -9 (pid: {ranks[1]})", "paddle": "Container rank 1 status failed"}
+    named = {"torch": f"exitcode  : -9 (pid: {process})", "paddle": "Container rank 1 status failed"}
     assert line in text or (event == "SIGKILL" and named.get(backend, line) in text)
     assert "\nTraceback" not in text or backend != "paddle"  # torchrun and msrun end with one of their own
+
+
+@pytest.mark.slow
+def test_a_rank_that_hangs_ends_the_run(backend: str, tmp_path: Path) -> None:
+    """Its threads go on, as in an endless loop, and rank 0 waits for it in a step."""
+    process, text = lose_rank(backend, "SIGUSR1", tmp_path, "--hang-seconds", "10")
+    place = r"loading the images of (step|validation batch) \d+ of epoch \d+, at \S+/main\.py:\d+"
+    advice = f"the run ends; go on with --resume --out {tmp_path / 'run'}"
+    assert re.search(rf"error: rank 1 \(process {process} on \S+\) hangs {place}; {advice}\n", text)
+
+
+@pytest.mark.slow
+def test_a_rank_on_another_machine_that_is_stopped_ends_the_run(
+    tmp_path: Path, require_backend: Callable[[str], None]
+) -> None:
+    require_backend("torch")
+    process, text = lose_rank("torch", "SIGSTOP", tmp_path, "--hang-seconds", "10", ELSEWHERE="1")
+    trouble = r"gives no sign of life since it was (in|loading the images of) (step|validation batch) \d+ of epoch"
+    assert re.search(rf"error: rank 1 \(process {process} on \S+\) {trouble}", text)

@@ -47,7 +47,8 @@ def test_every_field_has_a_flag_and_survives_a_file(tmp_path: Path) -> None:
         "--clip-norm", "1", "--label-smoothing", "0.1", "--ema-decay", "0.99", "--ema-warmup", "true",
         "--precision", "float16", "--compiled", "true", "--device", "gpu", "--seed", "7",
         "--workers", "2", "--threads", "3",
-        "--check", "first-epoch", "--checkpoint-steps", "100", "--checkpoint-minutes", "5", "--keep", "2",
+        "--check", "first-epoch", "--checkpoint-steps", "100", "--checkpoint-minutes", "5", "--hang-seconds", "60",
+            "--keep", "2",
         "--logs", "tensorboard",
     )  # fmt: skip
     assert list(changed) == list(FIELDS)

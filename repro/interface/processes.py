@@ -16,17 +16,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Launcher:
-    """A framework's launcher, and the environment variables in which it gives world size and rank."""
+    """A framework's launcher, and the environment variables in which it gives world size, rank and rank 0's address."""
 
     name: str
     world_size_variable: str
     rank_variable: str
+    address_variable: str  # in rank 0
 
 
 LAUNCHERS = {
-    "torch": Launcher("torchrun", "WORLD_SIZE", "RANK"),
-    "paddle": Launcher("paddle.distributed.launch", "PADDLE_TRAINERS_NUM", "PADDLE_TRAINER_ID"),
-    "mindspore": Launcher("msrun", "MS_WORKER_NUM", "RANK_ID"),
+    "torch": Launcher("torchrun", "WORLD_SIZE", "RANK", "MASTER_ADDR"),
+    "paddle": Launcher(
+        "paddle.distributed.launch", "PADDLE_TRAINERS_NUM", "PADDLE_TRAINER_ID", "PADDLE_CURRENT_ENDPOINT"
+    ),
+    "mindspore": Launcher("msrun", "MS_WORKER_NUM", "RANK_ID", "MS_SCHED_HOST"),
 }
 
 
@@ -87,6 +90,15 @@ SINGLE_PROCESS = ProcessGroup()
 def is_restarted() -> bool:
     """Return whether torchrun has started this process in place of one that has ended, as --max-restarts lets it do."""
     return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+
+
+def main_address() -> str:
+    """Return the name or the address of this machine for the others, in the main process."""
+    for launcher in LAUNCHERS.values():
+        if os.environ.get(launcher.world_size_variable, "1") != "1":
+            address = os.environ.get(launcher.address_variable, "")
+            return address.rpartition(":")[0] if address.count(":") == 1 else address
+    return ""
 
 
 def process_group(backend: str) -> ProcessGroup:

@@ -1,4 +1,4 @@
-"""The training loop: epochs of training and validation, the same for every backend."""
+"""The training loop: epochs of training and validation, the same forevery backend."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from repro.interface.contract import StepResult
 from repro.interface.dropout_source import SeededDropout
 from repro.interface.processes import SINGLE_PROCESS, ProcessGroup
 from repro.training import console
+from repro.training.heartbeats import Position
 from repro.training.meters import Meter, cross_entropy
 from repro.training.recipe import Recipe
 from repro.training.resolve import build_mixing, build_transform, recipe_at_epoch
@@ -63,6 +64,7 @@ class Run:
     progress: TrainingProgress  # grows by a row with each epoch
     schedule: CheckpointSchedule
     processes: ProcessGroup = SINGLE_PROCESS
+    position: Position = field(default_factory=Position)  # moves on with each batch, for the other ranks to see
 
 
 def fit(run: Run) -> None:
@@ -116,14 +118,15 @@ def run_epoch(run: Run, trainer: Trainer, ema_trainer: Trainer | None, current: 
 
     def save(step: int, meter: Meter) -> None:
         meters, seconds = meter.gathered(run.processes), time.perf_counter() - start
-        run.folder.wait()  # Ctrl-C prints the progress, which must not be ahead of the file
-        progress.partial = PartialEpoch(step, meters, run.drops.steps, seconds)
-        run.folder.write_checkpoint(recipe, progress, trainer)
+        with run.position.pausing():
+            run.folder.wait()  # Ctrl-C prints the progress, which must not be ahead of the file
+            progress.partial = PartialEpoch(step, meters, run.drops.steps, seconds)
+            run.folder.write_checkpoint(recipe, progress, trainer)
 
     try:
         train = train_epoch(
             trainer,
-            console.bar(title, steps - partial.step, batches),
+            run.position.through(console.bar(title, steps - partial.step, batches), epoch, current, start=partial.step),
             rates,
             epoch,
             run.processes,
@@ -134,7 +137,8 @@ def run_epoch(run: Run, trainer: Trainer, ema_trainer: Trainer | None, current: 
         training_end = time.perf_counter()
         if ema_trainer:
             ema_trainer.load_weights(trainer.ema_weights())
-        val_batches = console.bar(f"{title} validation", loader.val_steps, loader.val(build_transform(recipe)))
+        val_bar = console.bar(f"{title} validation", loader.val_steps, loader.val(build_transform(recipe)))
+        val_batches = run.position.through(val_bar, epoch, current, is_validation=True)
         val = validate(ema_trainer or trainer, val_batches, recipe, epoch, run.processes)
     except Diverged as error:
         names = loader.names(epoch - 1, error.step or steps)

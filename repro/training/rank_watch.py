@@ -1,4 +1,4 @@
-"""A watch over the other ranks on this machine: one that dies or is stopped would let the rest wait for ever."""
+"""A watch over the other ranks: one that dies, is stopped or hangs would let the rest wait forever."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ import numpy as np
 
 from repro.errors import ReproError
 from repro.interface.processes import ProcessGroup
+from repro.training.heartbeats import Heartbeats, Position, join_heartbeats
 
 INTERVAL = 0.2  # seconds between two looks; launchers end the other ranks within a second or two of a death
 # Consecutive looks after which a rank counts as lost; not seconds, since this process may have been stopped, too
@@ -41,6 +42,11 @@ class OtherRank:
         if start != self.start or state in ("", "Z", "X"):
             return "has died"
         return "is stopped" if state == "T" else ""
+
+    def kill(self) -> None:
+        """End the process. The launcher would wait for it."""
+        with suppress(OSError):
+            os.kill(self.process, signal.SIGKILL)
 
 
 def process_state(process: int) -> tuple[str, int]:
@@ -77,21 +83,25 @@ def _machine() -> int:
 class Watch(threading.Thread):
     """A thread that looks at other ranks until `is_over` is set, and ends this process when one of them is lost."""
 
-    def __init__(self, others: Sequence[OtherRank], advice: str):
+    def __init__(self, others: Sequence[OtherRank], advice: str, heartbeats: Heartbeats | None = None):
         super().__init__(daemon=True)
-        self.others, self.advice = others, advice
+        self.others, self.advice, self.heartbeats = others, advice, heartbeats
         self.looks = dict.fromkeys(others, 0)  # consecutive looks at which the rank was in trouble
         self.is_over = threading.Event()
 
     def run(self) -> None:
         """Look at the other ranks at every interval."""
         while not self.is_over.wait(INTERVAL):
+            if self.heartbeats and (hanging := self.heartbeats.look()):
+                for other in self.others:
+                    if other.rank in hanging.ranks:
+                        other.kill()
+                self.end_process(f"{hanging.sentence}; {self.advice}")
             if lost := self.look():
                 other, trouble = lost
                 if trouble == "is stopped":
-                    with suppress(OSError):
-                        os.kill(other.process, signal.SIGKILL)  # the launcher would wait for it
-                self.end_process(other, trouble)  # the main thread may wait in a collective
+                    other.kill()
+                self.end_process(self.sentence(other, trouble))  # the main thread may wait in a collective
 
     def look(self) -> tuple[OtherRank, str] | None:
         """Look at every other rank once, and return one that is lost and its trouble."""
@@ -102,10 +112,25 @@ class Watch(threading.Thread):
                 return other, trouble
         return None
 
-    def end_process(self, other: OtherRank, trouble: str) -> NoReturn:
-        """End this process at once with an error that names another rank and its trouble."""
-        print(f"error: {self.sentence(other, trouble)}", file=sys.stderr, flush=True)
+    def end_process(self, sentence: str) -> NoReturn:
+        """End this process at once with an error."""
+        print(f"error: {sentence}", file=sys.stderr, flush=True)
         os._exit(1)
+
+    def find_dead(self) -> str:
+        """Return the sentence about a rank that has died, if one has or does so in a moment; otherwise "".
+
+        Its connections break before it is gone. On another machine, it is one whose messages no longer come.
+        """
+        start = time.monotonic()
+        while (seconds := time.monotonic() - start) < (5 if self.heartbeats and self.heartbeats.has_far_ranks else 1):
+            for other in self.others:
+                if other.trouble == "has died":
+                    return self.sentence(other, "has died")
+            if seconds > 1 and self.heartbeats and (silent := self.heartbeats.silent()):
+                return f"{silent.sentence}; {self.advice}"
+            time.sleep(0.01)
+        return ""
 
     def sentence(self, other: OtherRank, trouble: str) -> str:
         """Return a sentence on what has happened to another rank, and what to do."""
@@ -113,8 +138,8 @@ class Watch(threading.Thread):
 
 
 @contextmanager
-def watching_ranks(processes: ProcessGroup, path: Path) -> Iterator[None]:
-    """Watch the other ranks of this machine until the work in the context is done, on every rank.
+def watching_ranks(processes: ProcessGroup, path: Path, position: Position, hang_seconds: float) -> Iterator[None]:
+    """Watch the other ranks until the work in the context is done, on every rank.
 
     Raises ReproError in place of a framework's error if a rank has died, which breaks its connections. Collective:
     every rank must enter the context.
@@ -122,20 +147,23 @@ def watching_ranks(processes: ProcessGroup, path: Path) -> Iterator[None]:
     Args:
         processes: The processes that train together.
         path: The run folder.
+        position: The place of this rank in the run, which the work moves on.
+        hang_seconds: The time after which a rank that does not move on is lost.
     """
     if processes.world_size == 1:
         yield
         return
     run = path if path.parts else "RUN"  # a new folder whose name only the main process knows
-    watch = Watch(find_other_ranks(processes), f"the run ends; go on with --resume --out {run}")
+    heartbeats = join_heartbeats(processes, position, round(hang_seconds / INTERVAL))
+    watch = Watch(find_other_ranks(processes), f"the run ends; go on with --resume --out {run}", heartbeats)
     watch.start()
     try:
         with _naming_at_terminate(watch):
             yield
         processes.all_reduce_sum(np.zeros(1))  # no rank goes on before all have finished their work
     except Exception as error:
-        if not isinstance(error, ReproError) and (other := _dead_rank(watch.others)):
-            raise ReproError(watch.sentence(other, "has died")) from error
+        if not isinstance(error, ReproError) and (sentence := watch.find_dead()):
+            raise ReproError(sentence) from error
         raise
     finally:
         watch.is_over.set()
@@ -148,8 +176,8 @@ def _naming_at_terminate(watch: Watch) -> Iterator[None]:
 
     @ctypes.CFUNCTYPE(None)
     def on_terminate() -> None:
-        if other := _dead_rank(watch.others):
-            watch.end_process(other, "has died")
+        if sentence := watch.find_dead():
+            watch.end_process(sentence)
         os.abort()
 
     try:
@@ -163,15 +191,3 @@ def _naming_at_terminate(watch: Watch) -> Iterator[None]:
         yield
     finally:
         set_terminate(before)
-
-
-def _dead_rank(others: Sequence[OtherRank]) -> OtherRank | None:
-    """Return a rank that has died, if one has or does so within a second: its connections break before it is gone."""
-    deadline = time.monotonic() + 1
-    while True:
-        for other in others:
-            if other.trouble == "has died":
-                return other
-        if time.monotonic() > deadline:
-            return None
-        time.sleep(0.01)

@@ -284,6 +284,10 @@ class Recipe:
         "run", number(Range(0, 10**6, above=True)), "also save a checkpoint after X minutes without one", None,
         default_text="after each epoch only",
     )  # fmt: skip
+    hang_seconds: float = recipe_field(
+        "run", number(Range(5, 10**6)),
+        "end a run of several processes if one does not move on for X seconds, nor ten times the slowest batch's", 20.0,
+    )  # fmt: skip
     keep: int = recipe_field(
         "run", number(Range(1, 1000, integer=True)),
         "number of latest checkpoints to keep, in addition to the best weights", 1,

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from repro.training.run_writer import RunFolder
 
 CHANGEABLE_AT_RESUME = (
-    "backend", "check", "checkpoint_minutes", "checkpoint_steps", "data", "device", "keep", "patience", "threads",
-    "workers",
+    "backend", "check", "checkpoint_minutes", "checkpoint_steps", "data", "device", "hang_seconds", "keep", "patience",
+    "threads", "workers",
 )  # fmt: skip
 """The keys that may change when a run is resumed: weights fit every backend, and a digest identifies the data set."""
 
@@ -159,7 +159,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
         run = loop.Run(recipe, loader, trainer, make_trainer, drops, folder, progress, schedule, processes)
         print(_headline(run, spec, backend, device))
         try:
-            with watching_ranks(processes, path), folder.writing():
+            with watching_ranks(processes, path, run.position, recipe.hang_seconds), folder.writing():
                 loop.fit(run)
         except KeyboardInterrupt:
             saved = f"{progress.epoch} of {recipe.epochs} epochs{progress.steps_text} are saved"
