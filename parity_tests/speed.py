@@ -2,6 +2,7 @@
 
 python -m parity_tests.speed frozen --backend torch   # steps of the classifier, beside a forward pass
 python -m parity_tests.speed shards --backend torch   # steps with deterministic shards (docs/scale.md)
+python -m parity_tests.speed sync --backend torch     # steps of two processes with --sync-norm (docs/scale.md)
 python -m parity_tests.speed load --backend torch     # numbers of threads, beside busy programs
 python -m parity_tests.speed memory --backend torch   # with and without freed memory that is kept
 """
@@ -21,6 +22,7 @@ from statistics import median
 from typing import Any
 
 from repro.interface.discovery import SHIPPED
+from repro.interface.launch import launch_command
 from repro.workers.client import interpreter
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,6 +65,17 @@ def print_shards(arguments: argparse.Namespace) -> None:
     print(f"| | {' | '.join(times)} |\n|{'---|' * (len(times) + 1)}\n| {arguments.backend} | {' | '.join(cells)} |")
 
 
+def print_sync(arguments: argparse.Namespace) -> None:
+    """Print the median of a step of two processes in milliseconds, in one thread each, with and without sync_norm."""
+    print("| | without | with | layers |\n|---|---|---|---|")
+    for model in ("asymmnet_large", "resnet50"):
+        request = (arguments.backend, model, 64, 16, arguments.rounds)
+        threads = {"OMP_NUM_THREADS": "1"}
+        layers, times = measure(arguments.backend, "compare_sync", *request, environment=threads, processes=2)
+        cells = " | ".join(f"{median(values):.0f}" for values in times.values())
+        print(f"| {arguments.backend}, {model} | {cells} | {layers} |", flush=True)
+
+
 def print_load(arguments: argparse.Namespace) -> None:
     """Print the medians of a training step in milliseconds for each number of threads and way of waiting."""
     model, size, batch = LOADED
@@ -89,21 +102,36 @@ def print_memory(arguments: argparse.Namespace) -> None:
         print(f"| {title} | {row['ms']:.0f} | {row['faults']:,.0f} | {row['MiB']:,.0f} |", flush=True)
 
 
-def measure(backend: str, function: str, *arguments: object, environment: Mapping[str, str] | None = None) -> Any:
-    """Return the result of a function of parity_tests.programs.speed in a process of its own."""
+def measure(
+    backend: str, function: str, *arguments: object, environment: Mapping[str, str] | None = None, processes: int = 1
+) -> Any:
+    """Return the result of a function of parity_tests.programs.speed in its own process, or in rank 0 of several."""
     with tempfile.TemporaryDirectory() as folder:
-        code = (
+        script = Path(folder, "main.py")
+        script.write_text(
             f"import json; from parity_tests.programs import speed\n"
-            f"json.dump(speed.{function}(*{arguments!r}), open('{folder}/result.json', 'w'))"
+            f"from repro.interface.processes import process_group\n"
+            f"result = speed.{function}(*{arguments!r})\n"
+            f"if process_group({backend!r}).is_main: json.dump(result, open('{folder}/result.json', 'w'))"
         )
-        variables = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
-        done = subprocess.run([interpreter(backend), "-c", code], env=variables, check=False, capture_output=True)
+        launcher = launch_command(backend, processes, Path(folder, "logs")) if processes > 1 else []
+        python = interpreter(backend)
+        search_path = f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"  # msrun starts `python`
+        variables = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": search_path, **(environment or {})}
+        command = [python, *launcher, str(script)]
+        done = subprocess.run(command, env=variables, check=False, capture_output=True)
         if done.returncode:
             sys.exit(f"{backend} failed: {done.stderr.decode(errors='replace')[-2000:]}")
         return json.loads(Path(folder, "result.json").read_text())
 
 
-TABLES = {"frozen": print_frozen, "shards": print_shards, "load": print_load, "memory": print_memory}
+TABLES = {
+    "frozen": print_frozen,
+    "shards": print_shards,
+    "sync": print_sync,
+    "load": print_load,
+    "memory": print_memory,
+}
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import numpy as np
 from repro.benchmarks.measurement import in_turn, timed
 from repro.interface import TrainSettings
 from repro.interface.discovery import load_backend
+from repro.interface.processes import process_group
 from repro.specs import find_spec
 
 
@@ -43,6 +44,22 @@ def compare_shards(backend: str, model: str, size: int, batch: int, rounds: int)
         return lambda: trainer.step(images, np.arange(batch), 1e-3)
 
     return milliseconds({"without": steps(None), "2": steps(2), "4": steps(4), "8": steps(8)}, rounds)
+
+
+def compare_sync(backend: str, model: str, size: int, batch: int, rounds: int) -> tuple[int, dict[str, list[float]]]:
+    """Return the number of normalisation layers, and the milliseconds of a step of all processes, of `batch` images
+    each, without and with their statistics from all of them."""
+    package, spec = load_backend(backend), find_spec(model)
+    processes = process_group(backend).initialised(package)
+    images = np.random.default_rng(processes.rank).standard_normal((batch, 3, size, size), np.float32)
+
+    def steps(*, sync_norm: bool) -> Callable[[], Any]:
+        settings = TrainSettings(world_size=processes.world_size, sync_norm=sync_norm)
+        trainer = package.create_trainer(package.create_model(spec), settings)
+        return lambda: trainer.step(images, np.arange(batch), 1e-3)
+
+    layers = sum(name.endswith("running_mean") for name in spec.weights)
+    return layers, milliseconds({"without": steps(sync_norm=False), "with": steps(sync_norm=True)}, rounds)
 
 
 def milliseconds(tasks: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
