@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from repro.data import Batch
 from repro.interface.processes import ProcessGroup, main_address
 from repro.training import heartbeats
 from repro.training.heartbeats import AFTER_THE_LAST, EVERY, PATIENCE, Heartbeats, Place, Position, join_heartbeats
@@ -133,13 +134,15 @@ def test_the_position_moves_on_with_the_batches() -> None:
     position, announced = Position(), []
     position.announce = lambda: announced.append(position.place)
 
-    def places(epoch: int, recipe: str, **keywords: object) -> list[tuple[str, bool]]:
+    def places(
+        epoch: int, recipe: str, sizes: tuple[int, ...] = (4,) * 5, **keywords: object
+    ) -> list[tuple[str, bool]]:
         seen = []
 
-        def batches() -> Iterator[int]:
-            for number in range(5):
+        def batches() -> Iterator[Batch]:
+            for size in sizes:
                 seen.append((str(position.place), position.may_take_long))
-                yield number
+                yield np.zeros((size, 3, 8, 8), np.float32), np.zeros(size, np.int64)
 
         for _ in position.through(batches(), epoch, recipe, **keywords):  # type: ignore[arg-type]
             seen.append((str(position.place), position.may_take_long))
@@ -152,8 +155,10 @@ def test_the_position_moves_on_with_the_batches() -> None:
     assert str(position.place) == "after the last step of epoch 1"
     assert places(1, "small images", is_validation=True)[1] == ("in validation batch 1 of epoch 1", True)
     assert not any(may_take_long for _, may_take_long in places(2, "small images"))
+    last = places(2, "small images", (4, 4, 2), is_validation=True)  # another shape, for which a framework may compile
+    assert [may_take_long for _, may_take_long in last] == [False] * 5 + [True]
     assert places(3, "large images")[1] == ("in step 1 of epoch 3", True)
-    assert [place.epoch for place in announced] == [1, 1, 2, 3]
+    assert [place.epoch for place in announced] == [1, 1, 2, 2, 3]
     assert [Place(1), Place(1, False, 2), Place(1, False, 2, True), Place(1, True, 1), Place(2)] == sorted(
         [Place(2), Place(1, True, 1), Place(1, False, 2, True), Place(1, False, 2), Place(1)]
     )

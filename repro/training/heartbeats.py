@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from repro.data import Batch
 from repro.interface.processes import ProcessGroup, main_address
 
 EVERY = 5  # the looks from one message to the next
@@ -28,7 +29,6 @@ AFTER_THE_LAST = 2**31  # in place of the number of a batch
 PATIENCE = 300  # looks until ranks that were not heard are missed
 UNNOTICED = "a rank that hangs will not be noticed"
 NO_SIGN = "gives no sign of life"
-Item = TypeVar("Item")
 
 
 class Place(NamedTuple):
@@ -66,18 +66,20 @@ class Position:
             self.announce()
 
     def through(
-        self, batches: Iterable[Item], epoch: int, recipe: object, *, is_validation: bool = False, start: int = 0
-    ) -> Iterator[Item]:
+        self, batches: Iterable[Batch], epoch: int, recipe: object, *, is_validation: bool = False, start: int = 0
+    ) -> Iterator[Batch]:
         """Yield the batches of an epoch from number `start`, and move on with each.
 
-        The first ones may take long if the recipe is not that of the epoch before.
+        The first ones may take long if the recipe is not that of the epoch before, and so may one that has another
+        shape than the one before, such as the last one of validation.
         """
         first = FIRST_BATCHES if self._recipes.get(is_validation) != recipe else 0
         self._recipes[is_validation] = recipe
-        number = start + 1
+        number, shape = start + 1, None
         self.move(Place(epoch, is_validation, number), may_take_long=first > 0)
         for batch in batches:
-            may_take_long = number - start <= first
+            may_take_long = number - start <= first or batch[0].shape != shape is not None
+            shape = batch[0].shape
             self.move(Place(epoch, is_validation, number, is_computed=True), may_take_long=may_take_long)
             yield batch
             number += 1
