@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -196,3 +197,24 @@ def test_groups_of_parameters_hide_their_order(
         and line.endswith("; several groups of parameters change their order")
         for line in lines
     )
+
+
+def test_the_prefix_of_a_network_inside_a_wrapper_can_be_given_as_it_is_named(tmp_path: Path) -> None:
+    """The wrapper's prefix is recognised, and still belongs to what --prefix takes."""
+    queue = {"module.queue": np.ones((4, 4), "float32")}
+    for second, count in ((prefixed("module.encoder_k.", EMA), "several networks"), ({}, "a network beside other")):
+        with pytest.raises(ReproError, match=rf"holds {count} .*'module\.encoder_q\.'.*choose one with --prefix"):
+            read(tmp_path / "a.pth", prefixed("module.encoder_q.") | second | queue)
+        checkpoint, _ = read(
+            tmp_path / "a.pth", prefixed("module.encoder_q.") | second | queue, prefix="module.encoder_q."
+        )
+        assert same(checkpoint.weights, WEIGHTS)
+
+
+def test_names_without_a_common_beginning_are_refused_soon(tmp_path: Path) -> None:
+    """Every variant is compared with the largest groups of names only, and not with each of a thousand."""
+    write_file(tmp_path / "a.pth", {f"layer_{n}.kernel": np.ones(3, "float32") for n in range(1000)}, {})
+    start = time.monotonic()
+    with pytest.raises(ReproError, match="fit no variant entirely; add --model NAME"):
+        read_checkpoint(tmp_path / "a.pth", log=str)
+    assert time.monotonic() - start < 20

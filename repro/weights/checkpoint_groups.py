@@ -48,12 +48,14 @@ STEP_COUNTER = "global_step"  # MindSpore's step count: int32 (1,)
 class CheckpointGroups:
     """The arrays of a file by purpose, under the names that the file gives them.
 
-    weights, ema, and slots (slot -> arrays): by name. numbered_slots: slot -> arrays of torch's optimizer by the number
-    of the parameter. step_counters: one, or one per parameter. beta_powers: BETA_POWERS -> one number per parameter.
-    ema_group: the name of the group that holds the EMA.
+    weights, ema, and slots (slot -> arrays): by name. prefix: the text that was removed from the names of the weights.
+    numbered_slots: slot -> arrays of torch's optimizer by the number of the parameter. step_counters: one, or one per
+    parameter. beta_powers: BETA_POWERS -> one number per parameter. ema_group: the name of the group that holds the
+    EMA.
     """
 
     weights: Arrays = field(default_factory=dict)
+    prefix: str = ""
     ema: Arrays = field(default_factory=dict)
     ema_group: str = "ema"
     slots: dict[str, Arrays] = field(default_factory=dict)
@@ -63,6 +65,7 @@ class CheckpointGroups:
 
     def remove_prefix(self, prefix: str) -> None:
         """Remove a prefix from the names of the weights, of their EMA and of the optimizer's slots."""
+        self.prefix += prefix
         self.weights = {name.removeprefix(prefix): array for name, array in self.weights.items()}
         self.ema = {name.removeprefix(prefix): array for name, array in self.ema.items()}
         for slot, arrays in self.slots.items():

@@ -17,6 +17,9 @@ from repro.weights.checkpoint_groups import CheckpointGroups, common_prefix
 from repro.weights.formats import KERAS, SAFETENSORS, extensions, native_names
 from repro.weights.layouts import AUTO, Layout, identify_model, layout_named, recognise_layout
 
+SMALLEST_NETWORK = 26  # arrays, in VGG16 without its head
+MAX_NETWORKS = 4
+
 
 @dataclass
 class WeightFile:
@@ -42,8 +45,9 @@ def identify(
         prefix = common_prefix(source.groups.weights)
         if not prefix:
             if networks := _networks(source):
-                reason = f"{source.path} holds several networks ({', '.join(map(repr, networks))})"
-                raise ReproError(f"{reason}; choose one with --prefix") from None
+                count = "several networks" if len(networks) > 1 else "a network beside other arrays"
+                shown = ", ".join(map(repr, networks))
+                raise ReproError(f"{source.path} holds {count} ({shown}); choose one with --prefix") from None
             raise
         source.groups.remove_prefix(prefix)
         try:
@@ -56,17 +60,21 @@ def identify(
 
 
 def _networks(source: WeightFile) -> list[str]:
-    """Return the prefixes of the networks of a file that holds several, such as "teacher." and "student."."""
+    """Return the prefixes, as --prefix takes them, of the networks in a file, such as "teacher." and "student.".
+
+    Only the largest groups of names are looked at, because each takes half a second.
+    """
     networks: dict[str, Arrays] = {}
     for name, array in source.groups.weights.items():
         networks.setdefault(name.partition(".")[0], {})[name.partition(".")[2]] = array
     prefixes = []
-    for first, arrays in networks.items():
+    groups = ((first, arrays) for first, arrays in networks.items() if len(arrays) >= SMALLEST_NETWORK)
+    for first, arrays in sorted(groups, key=lambda group: -len(group[1]))[:MAX_NETWORKS]:
         inner = common_prefix(arrays)
         with suppress(ReproError):
             identify_model({name.removeprefix(inner): a for name, a in arrays.items()}, source.format, source.path)
-            prefixes.append(printable(f"{first}.{inner}"))
-    return prefixes if len(prefixes) > 1 else []
+            prefixes.append(printable(f"{source.groups.prefix}{first}.{inner}"))
+    return prefixes
 
 
 def with_fitting_model(error: ReproError, source: WeightFile, spec: Spec) -> ReproError:
