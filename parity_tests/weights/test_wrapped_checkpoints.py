@@ -218,3 +218,57 @@ def test_names_without_a_common_beginning_are_refused_soon(tmp_path: Path) -> No
     with pytest.raises(ReproError, match="fit no variant entirely; add --model NAME"):
         read_checkpoint(tmp_path / "a.pth", log=str)
     assert time.monotonic() - start < 20
+
+
+def test_counters_of_any_type_and_package_are_no_weights(tmp_path: Path) -> None:
+    """`{name: tensor.float()}` of a whole state dict, and the counts of operations that the package thop adds."""
+    counters = ("stem.norm.num_batches_tracked", "stem.norm.total_ops", "total_params")
+    contents = WEIGHTS | {name: np.array(3, "float32") for name in counters}
+    checkpoint, log = read(tmp_path / "a.pth", contents)
+    assert same(checkpoint.weights, WEIGHTS)
+    assert "skipped 3 counters, which are not weights: stem.norm.num_batches_tracked, ..." in log
+
+
+TRAINED = {name: array for name, array in EMA.items() if SPEC.weights[name].kind not in STATISTICS}
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "slots"),
+    [
+        (("accum", "stat"), {"accum": "velocity"}),  # nn.SGD
+        (("adam_m", "adam_v"), {"adam_m": "moment1", "adam_v": "moment2"}),  # nn.AdamWeightDecay
+        (("moment", "mean_square"), {"mean_square": "square"}),  # nn.RMSProp
+        (("accum",), {}),  # nn.Adagrad
+    ],
+)
+def test_every_optimizer_of_mindspore(prefixes: tuple[str, ...], slots: dict[str, str], tmp_path: Path) -> None:
+    """What is not converted is said, and hides no weight."""
+    names = native_names("mindspore")
+    weights = names.to_native(WEIGHTS, SPEC.weights)
+    trained = names.to_native(TRAINED, {name: SPEC.weights[name] for name in TRAINED})
+    contents = weights | {f"{prefix}.{name}": array for prefix in prefixes for name, array in trained.items()}
+    settings = {"learning_rate": np.array(0.1, "float32"), "momentum": np.array(0.9, "float32")}
+    checkpoint, log = read(tmp_path / "a.ckpt", contents | settings)
+    assert same(checkpoint.weights, WEIGHTS)
+    assert checkpoint.slots.keys() == set(slots.values())
+    assert all(same(checkpoint.slots[slot], TRAINED) for slot in slots.values())
+    for prefix in prefixes:
+        assert (f"skipped {len(trained)} other arrays of the optimizer: {prefix}." in log) == (prefix not in slots)
+
+
+@pytest.mark.parametrize("group", ["optimizer_state_dict", "optim", "optimizers/0"])
+def test_names_of_an_optimizers_group(group: str, tmp_path: Path) -> None:
+    contents = {f"model_state_dict/{name}": array for name, array in WEIGHTS.items()}
+    for number, array in enumerate(TRAINED.values()):
+        contents[f"{group}/state/{number}/momentum_buffer"] = array
+        contents[f"another/state/{number}/sum"] = array
+    checkpoint, log = read(tmp_path / "a.pth", contents)
+    assert same(checkpoint.slots["velocity"], TRAINED)
+    assert f"skipped {len(TRAINED)} other arrays: another/state/0/sum, ..." in log
+
+
+def test_an_optimizer_alone_is_named(tmp_path: Path) -> None:
+    for outer in ("", "optimizer/"):
+        contents = {f"{outer}state/{number}/exp_avg": array for number, array in enumerate(TRAINED.values())}
+        with pytest.raises(ReproError, match="holds the state of an optimizer and no weights; give the file of the"):
+            read(tmp_path / "a.pth", contents)

@@ -30,7 +30,10 @@ class SlotNames(NamedTuple):
 # groups that hold the weights in files with several groups; the first one present is used
 WEIGHT_GROUPS = ("state_dict", "model_state_dict", "model", "net", "network", "params", "weights")
 EMA_GROUPS = ("state_dict_ema", "ema_state_dict", "model_ema", "ema")
-OPTIMIZER_GROUPS = ("optimizer", "opt", "optimizer_states/0")  # the last is the first of Lightning's list
+# the same for an optimizer; the names with a number are the first of a list, as in Lightning
+OPTIMIZER_GROUPS = (
+    "optimizer", "optimizer_state_dict", "opt", "optim", "optim_state_dict", "optimizer_states/0", "optimizers/0",
+)  # fmt: skip
 # attributes in which wrappers keep a network: torch's DataParallel, AveragedModel and compile, Lightning modules, and
 # MindSpore's cells with a loss
 WRAPPERS = ("module", "_orig_mod", "model", "net", "network", "backbone", "_backbone")
@@ -40,8 +43,12 @@ SLOTS = {
     "moment2": SlotNames("exp_avg_sq", "moment2"),
     "square": SlotNames("square_avg", "mean_square"),
 }
-BETA_POWERS = ("beta1_power", "beta2_power")  # names in Paddle's Adam, one number per parameter
+OTHER_SLOTS = {"adam_m": "moment1", "adam_v": "moment2"}  # prefix of MindSpore's AdamWeightDecay -> slot
 STEP_COUNTER = "global_step"  # MindSpore's step count: int32 (1,)
+BETA_POWERS = ("beta1_power", "beta2_power")  # names in Paddle's Adam, one number per parameter
+# scalars beside the weights of each layer: of torch's normalisations, also as floating-point numbers where somebody
+# converted the whole state dict, and of the package thop, which counts operations
+COUNTERS = ("num_batches_tracked", "total_ops", "total_params")
 
 
 @dataclass
@@ -105,13 +112,13 @@ def split_groups(arrays: Mapping[str, np.ndarray], log: Log, prefix: str | None 
     groups.ema, _ = _without_wrappers(groups.ema, _silent)
     groups.remove_prefix(prefix)
     groups.weights = weights
-    for group, group_arrays in nested.items():
-        for outer in OPTIMIZER_GROUPS:
-            if f"{group}/".startswith(f"{outer}/"):
-                _take_optimizer(group.removeprefix(outer).removeprefix("/"), group_arrays, groups)
-    skipped = sum(array.ndim > 0 for group_arrays in nested.values() for array in group_arrays.values())
+    inside = {outer: [group for group in nested if f"{group}/".startswith(f"{outer}/")] for outer in OPTIMIZER_GROUPS}
+    outer = next((outer for outer in OPTIMIZER_GROUPS if inside[outer]), OPTIMIZER_GROUPS[0])
+    for group in inside[outer]:
+        _take_optimizer(group.removeprefix(outer).removeprefix("/"), nested[group], groups)
+    skipped = [f"{group}/{name}" for group, rest in nested.items() for name, array in rest.items() if array.ndim]
     if skipped:
-        log(f"skipped {skipped} other arrays")
+        log(f"skipped {len(skipped)} other arrays: {printable(skipped[0])}{', ...' if len(skipped) > 1 else ''}")
     return groups
 
 
@@ -121,6 +128,8 @@ def _weight_group(nested: Mapping[str, Arrays]) -> str:
     candidates = [name for name, arrays in nested.items() if _has_weights(arrays)]
     if group is None and len(candidates) == 1:
         (group,) = candidates
+    if all(re.fullmatch(r"(optimizer/|state/\d).*", f"{name}/") for name in candidates or [""]):
+        raise ReproError("the file holds the state of an optimizer and no weights; give the file of the weights")
     if group is None:
         raise ReproError(
             f"the file holds several groups of arrays ({', '.join(list(nested)[:8])}), and it is unclear which are the "
@@ -167,17 +176,24 @@ def _without_flat_groups(arrays: Arrays, groups: CheckpointGroups, log: Log) -> 
     These are the optimizer's arrays and the EMA, with prefixes as in "moments.NAME", the step counter, and settings
     such as "learning_rate", which are skipped.
     """
-    remaining = {}
+    remaining, unknown = {}, []
+    slot_names = {names.mindspore: slot for slot, names in SLOTS.items()} | OTHER_SLOTS
+    if any(name.startswith("stat.") for name in arrays):  # of nn.SGD; the accum of nn.Adagrad is another quantity
+        slot_names["accum"] = "velocity"
     for name, array in arrays.items():
         prefix, _, leaf = name.partition(".")
-        slot = next((slot for slot, names in SLOTS.items() if prefix == names.mindspore), None)
-        if slot:
-            groups.slots.setdefault(slot, {})[leaf] = array
+        if prefix in slot_names:
+            groups.slots.setdefault(slot_names[prefix], {})[leaf] = array
         elif prefix == "ema" and leaf in arrays:
             groups.ema[leaf] = array
+        elif leaf in arrays and arrays[leaf].shape == array.shape:
+            unknown.append(name)
         else:
             remaining[name] = array
-    scalars = [name for name, array in remaining.items() if groups.slots and array.size == 1 and "." not in name]
+    if unknown:
+        log(f"skipped {len(unknown)} other arrays of the optimizer: {printable(unknown[0])}, ...")
+    has_slots = bool(groups.slots or unknown)
+    scalars = [name for name, array in remaining.items() if has_slots and array.size == 1 and "." not in name]
     weights = {name: array for name, array in remaining.items() if name not in scalars}
     if STEP_COUNTER in scalars:
         groups.step_counters.append(remaining[STEP_COUNTER])
@@ -192,11 +208,15 @@ def _silent(line: str) -> None:
 
 
 def _without_counters(arrays: Arrays, log: Log) -> Arrays:
-    """Drop the integer scalars that frameworks keep with the weights, such as torch's num_batches_tracked."""
-    counters = [name for name, array in arrays.items() if array.size == 1 and np.issubdtype(array.dtype, np.integer)]
-    if counters:
-        log(f"skipped {len(counters)} integer scalars, which are not weights: {counters[0]}, ...")
-    return {name: array for name, array in arrays.items() if name not in counters}
+    """Drop the integer scalars that frameworks keep with the weights, and other scalars with the name of a counter."""
+    scalars = [name for name, array in arrays.items() if array.size == 1]
+    integers = [name for name in scalars if np.issubdtype(arrays[name].dtype, np.integer)]
+    others = [name for name in scalars if name not in set(integers) and name.rpartition(".")[2] in COUNTERS]
+    for counters, kind in ((integers, "integer scalars"), (others, "counters")):
+        if counters:
+            log(f"skipped {len(counters)} {kind}, which are not weights: {counters[0]}, ...")
+    dropped = {*integers, *others}
+    return {name: array for name, array in arrays.items() if name not in dropped}
 
 
 def _without_wrappers(arrays: Arrays, log: Log) -> tuple[Arrays, str]:
