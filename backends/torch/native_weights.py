@@ -20,7 +20,7 @@ from repro.interface.native_names import NativeNames
 from repro.untrusted import BFLOAT16, checked_array, checked_sizes, dtype_names, map_file, raw_bytes, reading
 from repro.weights.pickled_tree import arrays_in, literal, pickled
 from repro.weights.pickled_values import value_calls
-from repro.weights.torch_legacy import MAGIC, unpickle_legacy
+from repro.weights.torch_legacy import MAGIC, is_legacy, unpickle_legacy
 from repro.weights.unpickle import Calls, Global, Placeholder, unpickle
 
 NAMES = NativeNames({})
@@ -43,7 +43,7 @@ def read(path: Path) -> Arrays:
     path = Path(path)
     with reading(path, "a PyTorch file"):
         data = map_file(path)
-        if data[: len(MAGIC)] == MAGIC:
+        if is_legacy(data):
             return arrays_in(unpickle_legacy(data, REBUILDS, STORAGES))
         if data[:1] == b"\x80":  # pickle.dump
             return arrays_in(unpickle(data, {**value_calls(len(data)), **REBUILDS, **_storage_calls(len(data))}))
@@ -78,7 +78,14 @@ class _Reader:
         if self.root + "byteorder" in self.names and self._entry("byteorder") != b"little":
             raise ValueError("it was written on a big-endian machine")
         program = bytes(self._entry("data.pkl"))
-        return arrays_in(unpickle(program, {**value_calls(len(program)), **REBUILDS}, self._storage))
+        tree = unpickle(program, {**value_calls(len(program)), **REBUILDS}, self._storage)
+        try:
+            return arrays_in(tree)
+        except ValueError as error:
+            if self.root + "constants.pkl" not in self.names:
+                raise
+            advice = "save the state dict of the module that it was made from"
+            raise ValueError(f"{error}; if torch.jit.freeze made it, its weights are nameless: {advice}") from error
 
     def _entry(self, name: str) -> memoryview:
         """Return the bytes of an entry, as a view of the file."""
@@ -110,14 +117,21 @@ class _Reader:
         return self.storages[key]
 
 
-def _view(storage: object, offset: object, shape: object, strides: object, *_: object) -> np.ndarray:
+def _view(
+    storage: object, offset: object, shape: object, strides: object, _gradient: object = None, _hooks: object = None,
+    metadata: object = None,
+) -> np.ndarray:  # fmt: skip
     """Return a tensor as a view of its storage; offset and strides count elements."""
     if not isinstance(storage, np.ndarray):
         raise ValueError("a tensor has no storage")
+    if type(metadata) is dict and metadata.get("neg"):  # as the imaginary part of a conjugate
+        raise ValueError("the storage of a tensor holds its negative; save the result of .resolve_neg()")
     sides, steps, (start,) = checked_sizes(shape), checked_sizes(strides), checked_sizes((offset,))
     count = math.prod(sides)
     end = start + 1 + sum((side - 1) * step for side, step in zip(sides, steps, strict=True)) if count else start
-    if end > len(storage) or count > len(storage):
+    if end <= len(storage) < count:
+        raise ValueError(f"a tensor of shape {sides} repeats {len(storage)} values; save the result of .contiguous()")
+    if end > len(storage):
         raise ValueError(f"a tensor of shape {sides} and strides {steps} is larger than its storage")
     size = storage.itemsize
     return np.lib.stride_tricks.as_strided(storage[start:], sides, [step * size for step in steps], writeable=False)
@@ -141,8 +155,8 @@ def _storage_calls(size: int) -> Calls:
 
 
 def _typed_view(
-    storage: object, offset: object, shape: object, strides: object, _gradient: object, _hooks: object, dtype: object,
-    *_: object,
+    storage: object, offset: object, shape: object, strides: object, gradient: object, hooks: object, dtype: object,
+    metadata: object = None,
 ) -> np.ndarray:  # fmt: skip
     """Return a tensor as a view of a storage of bytes, which torch uses for the dtypes that it has had since 2.3."""
     name = dtype.name.removeprefix("torch.") if isinstance(dtype, Global) else ""
@@ -150,7 +164,7 @@ def _typed_view(
         raise ValueError(f"it holds a tensor of torch.{name:.40}; convert the model with .float() and save it again")
     if not isinstance(storage, np.ndarray) or storage.nbytes % np.dtype(UNTYPED[name]).itemsize:
         raise ValueError("a tensor has no storage of its dtype")
-    return _view(storage.view(UNTYPED[name]), offset, shape, strides)
+    return _view(storage.view(UNTYPED[name]), offset, shape, strides, gradient, hooks, metadata)
 
 
 def _subclass(function: object, _kind: object, arguments: object, *_: object) -> object:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import datetime
 import functools
 import pathlib
 import pickle
+from typing import Any
 
 import numpy as np
 
@@ -90,3 +92,28 @@ def save_all(folder: str) -> None:
     (root / "pickled_module.pkl").write_bytes(pickle.dumps(model, 2))
     torch.save({"weight": torch.ones(2).to_sparse()}, root / "sparse.pth")
     torch.save(torch.ones(2), root / "tensor.pth")
+    save_containers(root, model, optimizer)
+
+
+def save_containers(root: pathlib.Path, model: Any, optimizer: Any) -> None:
+    """Save the model inside lists and objects, and tensors whose values are not as they are stored."""
+    import torch
+    from torch import nn
+
+    frozen = torch.jit.freeze(torch.jit.script(copy.deepcopy(model).eval()))
+    frozen.save(root / "frozen.pt")
+    state = model.state_dict()
+    for protocol in (4, 5):
+        path = root / f"legacy{protocol}.pth"
+        torch.save(state, path, pickle_protocol=protocol, _use_new_zipfile_serialization=False)
+    arguments = argparse.Namespace(lr=0.1)
+    torch.save((state, arguments), root / "pair.pth")
+    torch.save([model, arguments], root / "list.pth")
+    torch.save(argparse.Namespace(model=model, opt=optimizer, path=pathlib.PurePosixPath("out")), root / "learner.pkl")
+    torch.save(model.state_dict, root / "method.pth")
+    model.head.weight = nn.Parameter(model.head.weight.detach().to_sparse())
+    torch.save(model, root / "module_sparse.pth")
+    torch.save({"weight": torch.ones(2, device="meta")}, root / "meta.pth")
+    for name, tensor in {"negative": torch._neg_view(torch.ones(2)), "expanded": torch.ones(1).expand(9)}.items():
+        torch.save({"weight": tensor}, root / f"{name}.pth")
+        torch.save({"weight": tensor}, root / f"{name}_legacy.pth", _use_new_zipfile_serialization=False)

@@ -52,6 +52,12 @@ def expected(files: Path, name: str = "expected") -> Arrays:
         ("pickled_module.pkl", ""),
         ("two_modules.pth", "model/"),
         ("two_modules.pth", "ema/"),
+        ("legacy4.pth", ""),
+        ("legacy5.pth", ""),
+        ("pair.pth", "0/"),
+        ("list.pth", "0/"),
+        ("learner.pkl", "model/"),
+        ("method.pth", "0/"),
     ],
 )
 def test_every_kind_gives_the_state_dict(files: Path, name: str, prefix: str) -> None:
@@ -83,6 +89,10 @@ def test_objects_that_are_left_out_are_listed(files: Path) -> None:
     module = left_out_line(read_file(files / "two_modules.pth")[0])
     assert module.startswith("left out: the code of model (") and ".Net), the code of ema (" in module
     assert left_out_line(read_file(files / "state_dict.pth")[0]) == ""
+    sparse = left_out_line(read_file(files / "module_sparse.pth")[0])
+    assert "head.weight (torch._utils._rebuild_sparse_tensor)" in sparse
+    assert left_out_line(read_file(files / "pair.pth")[0]) == "left out: 1 (argparse.Namespace)"
+    assert "1 (argparse.Namespace), the code of 0 (" in left_out_line(read_file(files / "list.pth")[0])
 
 
 @pytest.mark.parametrize("name", ["odd.pth", "odd_legacy.pth", "numpy2.pth", "numpy5.pth"])
@@ -98,6 +108,12 @@ def test_tensors_with_attributes_and_numpy_arrays(files: Path, name: str) -> Non
     [
         ("sparse.pth", "it holds no arrays, only weight (torch._utils._rebuild_sparse_tensor)"),
         ("tensor.pth", "it is not a dictionary of arrays"),
+        ("meta.pth", "it holds no arrays, only weight (tensor of the device meta, which has no values)"),
+        ("frozen.pt", "if torch.jit.freeze made it, its weights are nameless: save the state dict of the module that"),
+        ("negative.pth", "holds its negative; save the result of .resolve_neg()"),
+        ("negative_legacy.pth", "holds its negative; save the result of .resolve_neg()"),
+        ("expanded.pth", "a tensor of shape (9,) repeats 1 values; save the result of .contiguous()"),
+        ("expanded_legacy.pth", "a tensor of shape (9,) repeats 1 values; save the result of .contiguous()"),
     ],
 )
 def test_files_without_readable_tensors_are_refused(files: Path, name: str, reason: str) -> None:

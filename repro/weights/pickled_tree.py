@@ -16,12 +16,14 @@ from repro.weights.unpickle import Global, OtherKey, Placeholder
 
 MAX_REPEATS = 1000  # limit for modules that occur several times; otherwise a small file could hold 2^60 names
 MAX_LEFT_OUT = 8  # shown in a message
+OBJECTS = (np.ndarray, PickledArray, Placeholder)  # in a list, which gives them no names
 SETS = ("builtins.set", "__builtin__.set", "builtins.frozenset", "__builtin__.frozenset")
 SCRIPTED = "__torch__."  # the prefix of the classes in a TorchScript archive
 MANGLED = re.compile(r"___torch_mangle_\d+\.")  # what tracing adds to the module of a class
 TITLES = {
     "numpy.core.multiarray.scalar": "NumPy scalar",
     "numpy._core.multiarray.scalar": "NumPy scalar",
+    "torch._utils._rebuild_meta_tensor_no_storage": "tensor of the device meta, which has no values",
 }
 
 
@@ -41,11 +43,12 @@ def left_out_line(arrays: Arrays) -> str:
 def arrays_in(tree: object) -> TreeArrays:
     """Return every array inside nested dictionaries as "outer/inner/name", and those of modules under dotted names.
 
-    Dictionaries in a list have their index as their name, as the states of Lightning's optimizers.
-    A module inside a dictionary gives names such as "model/conv.weight". Objects of other classes are left out.
+    Dictionaries and modules in a list have their index as their name, as the states of Lightning's optimizers.
+    A module inside a dictionary gives names such as "model/conv.weight". Objects of other classes are left out, except
+    that attributes of the outermost one count as the items of a dictionary, as in fastai's Learner.
     Raises ValueError where there is no array, and for two arrays with the same name.
     """
-    if type(tree) not in (dict, Placeholder):
+    if type(tree) not in (dict, list, tuple, Placeholder):
         raise ValueError("it is not a dictionary of arrays")
     return _Walk().arrays(tree)
 
@@ -73,7 +76,10 @@ class _Walk:
                 self.count_module(path, node, in_module=in_module)
                 prefix = f"{path}{'.' if in_module else '/'}" if path else ""
                 pending += [(checked_name(f"{prefix}{key}"), child, True) for key, child in reversed(entries)]
-            elif not in_module:
+            elif in_module:
+                if node is not None:  # a layer without a bias has None in its place
+                    self.leave_out(path, _title(node))
+            else:
                 prefix = f"{path}/" if path else ""
                 items = reversed(self.dictionary_items(path, node))
                 pending += [(checked_name(f"{prefix}{key}"), child, False) for key, child in items]
@@ -96,20 +102,25 @@ class _Walk:
             self.leave_out(f"the code of {path}" if path else "code", name)
 
     def dictionary_items(self, path: str, node: object) -> list[tuple[str | int, object]]:
-        """Return the items of a dictionary, or the dictionaries in a list; mention any other object as left out."""
-        if isinstance(node, PickledArray):
-            self.leave_out(path, node.title)
-        elif isinstance(node, Global):
-            self.leave_out(path, node.name)
+        """Return the items of a dictionary, the dictionaries in a list, or []; mention any other object as left out."""
+        if isinstance(node, (PickledArray, Global)):
+            self.leave_out(path, _title(node))
         elif type(node) is Placeholder and node.items is None:
             if node.name not in SETS:
-                self.leave_out(path, TITLES.get(node.name, node.name))
+                self.leave_out(path, _title(node))
+            return [] if path else _attributes(node)
         elif type(node) in (list, tuple):
-            if any(isinstance(item, (np.ndarray, PickledArray, Placeholder)) for item in cast("list", node)):
+            if id(node) in self.seen:
+                return []
+            self.seen.add(id(node))
+            members = cast("list", node)
+            nested = [(index, item) for index, item in enumerate(members) if _is_nested(item)]
+            objects = [n for n, item in enumerate(members) if isinstance(item, OBJECTS) and not _is_nested(item)]
+            if objects and not nested:
                 self.leave_out(path, type(node).__name__)
-            if id(node) not in self.seen:
-                self.seen.add(id(node))
-                return [(index, item) for index, item in enumerate(cast("list", node)) if type(item) is dict]
+            for index in objects if nested else ():
+                self.leave_out(f"{path}/{index}" if path else str(index), _title(members[index]))
+            return nested
         else:
             items = node.items if type(node) is Placeholder else node
             if type(items) is dict and id(items) not in self.seen:
@@ -124,6 +135,31 @@ class _Walk:
         self.left_out_count += 1
         if len(self.left_out) < MAX_LEFT_OUT:
             self.left_out.append(printable(f"{path or 'the object'} ({title})"))
+
+
+def _title(node: object) -> str:
+    """Return the name of an object that is left out."""
+    if isinstance(node, PickledArray):
+        return node.title
+    name = node.name if isinstance(node, (Global, Placeholder)) else type(node).__name__
+    return TITLES.get(name, name)
+
+
+def _is_nested(item: object) -> bool:
+    """Return whether a member of a list is a dictionary or a module."""
+    if type(item) is Placeholder:
+        return item.items is not None or _module_entries(item) is not None
+    return type(item) is dict
+
+
+def _attributes(node: Placeholder) -> list[tuple[str | int, object]]:
+    """Return the attributes of an object that is no module, and the modules that it was made from.
+
+    A bound method, as in torch.save(model.state_dict), is made from one.
+    """
+    state = node.state if type(node.state) is dict else {}
+    named = [(key, value) for key, value in state.items() if type(key) is str]
+    return [*named, *((index, item) for index, item in enumerate(node.arguments) if _is_nested(item))]
 
 
 def _module_entries(module: Placeholder) -> list[tuple[str, object]] | None:

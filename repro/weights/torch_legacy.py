@@ -23,8 +23,13 @@ from repro.weights.pickled_values import value_calls
 from repro.weights.unpickle import Calls, Global, unpickle_at
 
 MAGIC_NUMBER, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-MAGIC = pickle.dumps(MAGIC_NUMBER, 2)  # the first bytes of every such file
+MAGIC = pickle.dumps(MAGIC_NUMBER, 2)  # the first bytes of such a file, unless it has another pickle_protocol
 StorageTypes = Mapping[str, str | np.dtype]
+
+
+def is_legacy(data: memoryview) -> bool:
+    """Return whether a file begins with the magic number, pickled by protocol 2 or a later one."""
+    return data[:1] == MAGIC[:1] and MAGIC[2:] in (bytes(data[2 : len(MAGIC)]), bytes(data[11 : 9 + len(MAGIC)]))
 
 
 def unpickle_legacy(data: memoryview, rebuilds: Calls, types: StorageTypes) -> object:
