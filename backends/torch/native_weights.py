@@ -20,7 +20,7 @@ from repro.interface.native_names import NativeNames
 from repro.untrusted import BFLOAT16, checked_array, checked_sizes, dtype_names, map_file, raw_bytes, reading
 from repro.weights.pickled_tree import arrays_in, literal, pickled
 from repro.weights.pickled_values import value_calls
-from repro.weights.torch_legacy import MAGIC, is_legacy, unpickle_legacy
+from repro.weights.torch_legacy import MAGIC, is_legacy, unpickle_legacy, unreadable_storage
 from repro.weights.unpickle import Calls, Global, Placeholder, unpickle
 
 NAMES = NativeNames({})
@@ -91,7 +91,7 @@ class _Reader:
         """Return the bytes of an entry, as a view of the file."""
         entry = self.archive.getinfo(self.root + name)
         if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 or entry.compress_size != entry.file_size:
-            raise ValueError("the zip is compressed or encrypted, which torch.save never does")
+            raise ValueError("the zip is compressed or encrypted; unpack it, and pack it again with zip -0 -r")
         start = entry.header_offset
         if self.data[start : start + 4] != b"PK\3\4":
             raise ValueError(f"the entry {entry.filename!r:.80} of the zip is not where it should be")
@@ -107,7 +107,7 @@ class _Reader:
         _, kind, key, _, count = reference
         name = kind.name.removeprefix("torch.")
         if name not in STORAGES:
-            raise ValueError(f"it holds a {kind.name}; convert the model with .float() and save it again")
+            raise unreadable_storage(name)
         if not isinstance(key, str):
             raise ValueError("the pickle refers to a storage without a name")
         if key not in self.storages:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import lzma
+import pickle
 import tarfile
 import zipfile
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -100,6 +103,18 @@ OTHER_FILES = {
     "ONNX without a producer": (b"\x08\x0a:\x85\x01", "is an ONNX graph"),
     "TensorFlow Lite": (b"\x1c\0\0\0TFL3" + bytes(20), "is a TensorFlow Lite graph"),
     "zeros": (bytes(1000), "cannot read"),
+    "lzma": (lzma.compress(b"x", lzma.FORMAT_ALONE), "is an LZMA file; unpack it"),
+    "zlib": (zlib.compress(b"x"), "is compressed by zlib, as joblib.dump(..., compress=3) writes it; save"),
+    "joblib": (b"\x80\x04\x8c\x13joblib.numpy_pickle", "is a file of joblib; save its dictionary of arrays"),
+    "protocol 0": (pickle.dumps({"w": 1}, 0), "is a pickle of protocol 0 or 1; save it with protocol 2"),
+    "protocol 1": (pickle.dumps({"w": 1}, 1), "is a pickle of protocol 0 or 1; save it with protocol 2"),
+    "MindIR": (b"\n\x031.0\x12\tMindSpore*\x052.8.0", "is a MindIR graph, whose weights can be merged; save"),
+    "pdiparams": (bytes(16) + b"\4\0\0\0\x08\5\x10\x10", "is a binary file of PaddlePaddle (.pdiparams), which has no"),
+    "SavedModel": (b"\x08\x01\x12\x07abc", "is a file of TensorFlow; load it with Keras, and save the model as"),
+    "TensorFlow index": (bytes(40) + bytes.fromhex("57fb808b247547db"), "is a file of TensorFlow; load it with Keras"),
+    "torch.package": (zip_of(**{"a/.data/0.storage": b"x"}), "is an archive of torch.package; save the state dict"),
+    "torch.export before 2.7": (zip_of(**{"serialized_exported_program.json": b"{}"}), "an archive of torch.export"),
+    "OpenVINO": (b'<?xml version="1.0"?>\n<net name="x" version="11">', "is an OpenVINO graph, whose weights can be"),
 }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from repro.interface.discovery import SHIPPED, backend_names, native_weights
 from repro.interface.native_names import NativeNames
 from repro.untrusted import printable
 from repro.weights import keras_file, npz_file, safetensors_file
-from repro.weights.content import Content, recognise_content
+from repro.weights.content import TENSORFLOW, Content, recognise_content
 from repro.weights.shards import check_not_a_shard, index_in, weight_map, whole_file_in
 
 if TYPE_CHECKING:
@@ -51,13 +51,18 @@ def file_format(path: Path) -> str:
 def source_path(path: Path) -> Path:
     """Return the file to read: in a folder from Hugging Face's hub its weights or their index, otherwise the path.
 
-    Raises ReproError for a folder of torch.distributed.checkpoint.
+    Raises ReproError for a folder of torch.distributed.checkpoint, a SavedModel and an unpacked file of PyTorch.
     """
     if not path.is_dir():
         return path
     if any(path.glob("*.distcp")):
         command = f"python -m torch.distributed.checkpoint.format_utils dcp_to_torch {path} FILE.pth"
         raise ReproError(f"{path} is a folder of torch.distributed.checkpoint; convert it with {command}")
+    if next(path.glob("data.pkl"), None) or next(path.glob("*/data.pkl"), None):
+        advice = "pack it again without compression: zip -0 -r FILE.pth, with the folder that holds data.pkl"
+        raise ReproError(f"{path} is an unpacked file of PyTorch; {advice}")
+    if (path / "saved_model.pb").is_file():
+        raise ReproError(f"{path} is {TENSORFLOW.replace('a file', 'a SavedModel')}")
     return whole_file_in(path) or index_in(path) or path
 
 

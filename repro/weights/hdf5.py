@@ -85,7 +85,7 @@ def stored_array(name: str, dataset: h5py.Dataset, data: memoryview) -> np.ndarr
     """
     properties, dtype, shape = dataset.id.get_create_plist(), dataset.dtype, dataset.shape
     if properties.get_layout() != h5py.h5d.CONTIGUOUS or properties.get_external_count():
-        raise ValueError(f"{name} is compressed, chunked or stored outside the file, as Keras never writes it")
+        raise ValueError(f"{name} is compressed, chunked or stored outside the file; save the model again with Keras")
     if dtype.str[1:] not in DTYPES or h5py.h5t.py_create(dtype) != dataset.id.get_type():
         raise ValueError(f"{name} does not hold plain numbers; save it as float32")
     offset = dataset.id.get_offset()  # None where the file holds no values

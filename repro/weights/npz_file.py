@@ -25,10 +25,14 @@ def read(path: Path) -> Arrays:
         data = map_file(path)
         arrays: Arrays = {}
         with zipfile.ZipFile(path) as archive:
+            remaining = len(data)
             for entry in archive.infolist():
                 name = checked_name(entry.filename.removesuffix(".npy"))
                 if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
                     raise ValueError("it is compressed; save it with numpy.savez instead of numpy.savez_compressed")
+                remaining -= entry.file_size
+                if remaining < 0:  # entries that share their bytes would all be read
+                    raise ValueError("the zip claims to hold more than the file has")
                 if name in arrays:
                     raise ValueError(f"the name {name!r} occurs twice")
                 start = entry.header_offset
@@ -55,6 +59,6 @@ def _array(name: str, content: memoryview) -> np.ndarray:
     except (SyntaxError, TokenError) as error:
         raise ValueError(f"the header of the array {name!r:.80} is damaged") from error
     if dtype.kind not in "biuf" or dtype != dtype.newbyteorder("<"):
-        raise ValueError(f"the array {name!r:.80} holds {dtype}, not little-endian numbers")
+        raise ValueError(f"the array {name!r:.80} holds {dtype}, not little-endian numbers; save it as float32")
     array = checked_array(content[header.tell() :], dtype, shape[::-1] if is_fortran else shape)
     return array.T if is_fortran else array

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.files import replacing
-from repro.untrusted import BFLOAT16, checked_array, dtype_names, map_file, raw_bytes
+from repro.untrusted import BFLOAT16, checked_array, dtype_names, map_file, printable, raw_bytes
 
 DTYPES: dict[str, str | np.dtype] = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": BFLOAT16, "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
@@ -60,6 +60,8 @@ def load(path: str | Path) -> tuple[Arrays, dict[str, str]]:
         header.pop("__metadata__", None)
         arrays = {}
         for name, entry in header.items():
+            if entry["dtype"] not in DTYPES:
+                raise ReproError(f"{path} holds {entry['dtype']} in {printable(name)}; save it again as float32")
             begin, end = entry["data_offsets"]
             arrays[name] = checked_array(data[start + begin : start + end], DTYPES[entry["dtype"]], entry["shape"])
         return arrays, metadata

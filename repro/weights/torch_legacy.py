@@ -92,13 +92,20 @@ def _storage_reference(reference: object, types: StorageTypes) -> tuple[str, np.
     _, kind, key, _, size, view = (*reference, None)[:6]
     name = kind.name.removeprefix("torch.") if isinstance(kind, Global) else ""
     if name not in types:
-        raise ValueError(f"it holds a torch.{name:.40}; convert the model with .float() and save it again")
+        raise unreadable_storage(name)
     if not isinstance(key, str):
         raise ValueError("the pickle refers to a storage without a name")
     if view is not None and (not isinstance(view, tuple) or len(view) != 3):
         raise ValueError(f"the view of the storage {key!r:.40} is not a key, an offset and a size")
     (count,) = checked_sizes((size,))
     return key, np.dtype(types[name]), count, view
+
+
+def unreadable_storage(name: str) -> ValueError:
+    """Return the error for a storage of another type than those that are read. name: that of its class in torch."""
+    if name.startswith("Q"):
+        return ValueError(f"it holds a torch.{name:.40}; save the model before its quantisation")
+    return ValueError(f"it holds a torch.{name:.40}; convert the model with .float() and save it again")
 
 
 def _storages(data: memoryview, at: int, keys: object, claims: Mapping[str, tuple[np.dtype, int]]) -> Arrays:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pickletools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -96,6 +96,17 @@ class _Window:
         return self.at
 
 
+def _instructions(window: _Window) -> Iterator[tuple[pickletools.OpcodeInfo, Any]]:
+    """Yield the instructions and their arguments. Raises ValueError, which says so, where the file is cut short."""
+    try:
+        for opcode, argument, _ in pickletools.genops(cast(Any, window)):
+            yield opcode, argument
+    except ValueError as error:
+        if window.at < len(window.data):
+            raise
+        raise ValueError(f"{error}: it is cut short; download it again, and compare its size") from error
+
+
 class _Machine:
     """The stack machine whose program is a pickle."""
 
@@ -105,7 +116,7 @@ class _Machine:
         self.memo: dict[int, object] = {}
 
     def run(self, window: _Window) -> object:
-        for opcode, argument, _ in pickletools.genops(cast(Any, window)):
+        for opcode, argument in _instructions(window):
             if opcode.name not in _STEPS:
                 raise ValueError(f"it holds the pickle instruction {opcode.name}, which no checkpoint needs")
             _STEPS[opcode.name](self, argument)
