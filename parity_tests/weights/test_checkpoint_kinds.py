@@ -6,6 +6,7 @@ import argparse
 import pickle
 import struct
 import sys
+import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -183,6 +184,15 @@ REFUSED = {
     "extension": b"\x82\x01",
     "out-of-band buffer": b"\x97",
     "text reference": b"Pos.system\n",
+    "a reference that is a number": b"K\x01Q",
+    "a reference to a function": b"(" + text("storage") + b"cos\nsystem\n" + text("0") + text("cpu") + b"K\x04tQ",
+    "a number longer than the file": b"\x8b\xff\xff\xff\x7fx",
+    "a number of a negative length": b"\x8b\xff\xff\xff\xffx",
+    "a number of sixty thousand digits": b"L" + b"9" * 60_000 + b"L\n",
+    "text longer than the file": b"\x8d" + b"\xff" * 8,
+    "OBJ of a number": b"(K\x01K\x02o",
+    "state of a list": b"]}b",
+    "a name that was never stored": b"h\x99",
 }  # fmt: skip
 
 
@@ -225,6 +235,16 @@ def test_a_hostile_object_is_inert(case: str, folder_with_traps: Path) -> None:
     assert {name: array.tolist() for name, array in arrays.items()} == {"w": [[1, 2], [3, 4]]}
     assert title in left_out_line(arrays)
     assert left_out_line(arrays).isprintable()
+
+
+def test_a_module_that_a_list_repeats_is_looked_through_once(folder_with_traps: Path) -> None:
+    names = b"".join(text(f"p{number}") + b"N" for number in range(20_000))
+    module = MODULE[: MODULE.index(b"}" + text("_buffers"))] + b"}(" + names + b"u"
+    module += MODULE[MODULE.index(text("_buffers")) :] + b"ub0"
+    start = time.monotonic()
+    for value in (b"](" + b"h\x01" * 20_000 + b"e", b"h\x01"):
+        assert list(read_within_limits(hostile_file(folder_with_traps, module + value))) == ["w"]
+    assert time.monotonic() - start < 15
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.replace(" ", "-"))

@@ -14,10 +14,12 @@ from repro.untrusted import checked_name, printable
 from repro.weights.pickled_values import PickledArray
 from repro.weights.unpickle import Global, OtherKey, Placeholder
 
-MAX_REPEATS = 1000  # limit for modules that occur several times; otherwise a small file could hold 2^60 names
+# limit for the entries of modules that occur several times; otherwise a small file could hold 2^60 names
+MAX_REPEATS = 20_000
 MAX_LEFT_OUT = 8  # shown in a message
 OBJECTS = (np.ndarray, PickledArray, Placeholder)  # in a list, which gives them no names
 SETS = ("builtins.set", "__builtin__.set", "builtins.frozenset", "__builtin__.frozenset")
+MODULE_GROUPS = ("_parameters", "_buffers", "_modules")  # attributes of a torch.nn.Module
 SCRIPTED = "__torch__."  # the prefix of the classes in a TorchScript archive
 MANGLED = re.compile(r"___torch_mangle_\d+\.")  # what tracing adds to the module of a class
 TITLES = {
@@ -73,7 +75,7 @@ class _Walk:
                     raise ValueError(f"the name {path!r} occurs twice")
                 self.by_path[path] = array
             elif type(node) is Placeholder and (entries := _module_entries(node)) is not None:
-                self.count_module(path, node, in_module=in_module)
+                self.count_module(path, node, len(entries), in_module=in_module)
                 prefix = f"{path}{'.' if in_module else '/'}" if path else ""
                 pending += [(checked_name(f"{prefix}{key}"), child, True) for key, child in reversed(entries)]
             elif in_module:
@@ -90,10 +92,10 @@ class _Walk:
             raise ValueError(f"it holds no arrays{f', only {left_out}' if left_out else ''}")
         return TreeArrays(self.by_path, left_out)
 
-    def count_module(self, path: str, module: Placeholder, *, in_module: bool) -> None:
+    def count_module(self, path: str, module: Placeholder, entries: int, *, in_module: bool) -> None:
         """Limit how often modules occur again, and mention the outermost ones. Raises ValueError above the limit."""
         if id(module) in self.seen:
-            self.repeats += 1
+            self.repeats += 1 + entries
             if self.repeats > MAX_REPEATS:
                 raise ValueError("its modules contain each other too many times")
         self.seen.add(id(module))
@@ -114,7 +116,8 @@ class _Walk:
                 return []
             self.seen.add(id(node))
             members = cast("list", node)
-            nested = [(index, item) for index, item in enumerate(members) if _is_nested(item)]
+            first = {id(item): index for index, item in reversed(list(enumerate(members)))}
+            nested = [(n, item) for n, item in enumerate(members) if first[id(item)] == n and _is_nested(item)]
             objects = [n for n, item in enumerate(members) if isinstance(item, OBJECTS) and not _is_nested(item)]
             if objects and not nested:
                 self.leave_out(path, type(node).__name__)
@@ -148,7 +151,7 @@ def _title(node: object) -> str:
 def _is_nested(item: object) -> bool:
     """Return whether a member of a list is a dictionary or a module."""
     if type(item) is Placeholder:
-        return item.items is not None or _module_entries(item) is not None
+        return item.items is not None or _module_state(item) is not None
     return type(item) is dict
 
 
@@ -167,24 +170,30 @@ def _module_entries(module: Placeholder) -> list[tuple[str, object]] | None:
 
     Non-persistent buffers are not in a state dict, and not here. None: it is not a module.
     """
-    # a module made by torch.fx passes its state as an argument, and a class with __slots__ has a pair of states
-    states = [module.state, *(module.state if type(module.state) is tuple else ()), *module.arguments[:2]]
-    state = next((state for state in states if type(state) is dict), None)
+    state = _module_state(module)
     if state is None:
         return None
     if module.name.startswith(SCRIPTED):
         return [(key, value) for key, value in state.items() if type(key) is str and _is_scripted(value)]
-    groups = [state.get(group) for group in ("_parameters", "_buffers", "_modules")]
-    if not all(type(group) is dict for group in groups):
-        return None
+    groups = [state[group] for group in MODULE_GROUPS]
     hidden = state.get("_non_persistent_buffers_set")
     hidden_names = _set_names(hidden) if type(hidden) is Placeholder else set()
     return [
         (key, value)
-        for group, items in zip(("parameter", "buffer", "module"), cast("list[dict]", groups), strict=True)
+        for group, items in zip(MODULE_GROUPS, groups, strict=True)
         for key, value in items.items()
-        if type(key) is str and not (group == "buffer" and key in hidden_names)
+        if type(key) is str and not (group == "_buffers" and key in hidden_names)
     ]
+
+
+def _module_state(module: Placeholder) -> dict | None:
+    """Return the attributes of a module, or None for another object."""
+    # a module made by torch.fx passes its state as an argument, and a class with __slots__ has a pair of states
+    states = [module.state, *(module.state[:2] if type(module.state) is tuple else ()), *module.arguments[:2]]
+    state = next((state for state in states if type(state) is dict), None)
+    if state is None or module.name.startswith(SCRIPTED):
+        return state
+    return state if all(type(state.get(group)) is dict for group in MODULE_GROUPS) else None
 
 
 def _is_scripted(value: object) -> bool:
