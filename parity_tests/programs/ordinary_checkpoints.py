@@ -197,6 +197,15 @@ def mindspore_loss_wrapper(net: nn.Module, path: Path) -> None:
     files.write(path, {f"_backbone.{name}": array for name, array in files.read(path).items()})
 
 
+def mindspore_sgd(net: nn.Module, path: Path) -> None:
+    published_in("mindspore")(net, path)
+    files = native_weights("mindspore")
+    arrays = files.read(path)
+    trained_arrays = {name: array for name, array in arrays.items() if "moving_" not in name}
+    state = {f"{slot}.{name}": array for slot in ("accum", "stat") for name, array in trained_arrays.items()}
+    files.write(path, arrays | state | {"learning_rate": np.array(0.1, "float32")})
+
+
 KINDS = [
     Kind("a state dict", "net.pth", lambda net, path: torch.save(net.state_dict(), path)),
     Kind("a state dict in the format before PyTorch 1.6", "net.pth", lambda net, path: legacy(net.state_dict(), path)),
@@ -220,6 +229,16 @@ KINDS = [
         {"meta": {"epoch": 3}, "state_dict": net.state_dict(), "message_hub": {"log": [1, 2]}}, path)),
     Kind("fastai", "stage-1.pth",
          lambda net, path: torch.save({"model": net.state_dict(), "opt": trained(net, sgd).state_dict()}, path)),
+    Kind("fastai: an exported Learner", "export.pkl",
+         lambda net, path: torch.save(argparse.Namespace(model=net, opt=trained(net, sgd)), path)),
+    Kind("PyTorch's tutorial", "model.tar", lambda net, path: torch.save(
+        {"epoch": 3, "model_state_dict": net.state_dict(), "loss": torch.tensor(0.4),
+         "optimizer_state_dict": trained(net, sgd).state_dict()}, path)),
+    Kind("a tuple of a state dict and other things", "net.pth",
+         lambda net, path: torch.save((net.state_dict(), argparse.Namespace(lr=0.1)), path)),
+    Kind("a method, whose call was forgotten", "net.pth", lambda net, path: torch.save(net.state_dict, path)),
+    Kind("a whole state dict in half precision", "net.pth",
+         lambda net, path: torch.save({name: tensor.half() for name, tensor in net.state_dict().items()}, path)),
     Kind("DeepSpeed", "mp_rank_00_model_states.pt",
          lambda net, path: torch.save({"module": net.state_dict(), "global_steps": 300, "ds_config": {}}, path)),
     Kind("Ultralytics: whole modules", "last.pt", ultralytics),
@@ -240,6 +259,7 @@ KINDS = [
     Kind("MindCV", "net.ckpt", published_in("mindcv")),
     Kind("Keras", "net.h5", published_in("keras")),
     Kind("MindSpore, inside a cell with a loss", "net.ckpt", mindspore_loss_wrapper),
+    Kind("MindSpore, with the state of nn.SGD", "net.ckpt", mindspore_sgd),
     Kind("another number of classes", "net.pth", lambda net, path: torch.save(net.state_dict(), path),
          ("--num-classes", "3")),
     Kind("grey images", "net.pth", lambda net, path: torch.save(net.state_dict(), path), ("--in-channels", "1")),

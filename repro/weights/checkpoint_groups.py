@@ -186,7 +186,7 @@ def _without_flat_groups(arrays: Arrays, groups: CheckpointGroups, log: Log) -> 
             groups.slots.setdefault(slot_names[prefix], {})[leaf] = array
         elif prefix == "ema" and leaf in arrays:
             groups.ema[leaf] = array
-        elif leaf in arrays and arrays[leaf].shape == array.shape:
+        elif leaf in arrays and arrays[leaf].shape == array.shape and leaf not in COUNTERS:
             unknown.append(name)
         else:
             remaining[name] = array
