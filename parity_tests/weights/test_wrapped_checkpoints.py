@@ -242,7 +242,7 @@ TRAINED = {name: array for name, array in EMA.items() if SPEC.weights[name].kind
     ],
 )
 def test_every_optimizer_of_mindspore(prefixes: tuple[str, ...], slots: dict[str, str], tmp_path: Path) -> None:
-    """What is not converted is said, and hides no weight."""
+    """Arrays that are not converted are mentioned, and hide no weight."""
     names = native_names("mindspore")
     weights = names.to_native(WEIGHTS, SPEC.weights)
     trained = names.to_native(TRAINED, {name: SPEC.weights[name] for name in TRAINED})

@@ -117,7 +117,9 @@ class _Walk:
             self.seen.add(id(node))
             members = cast("list", node)
             first = {id(item): index for index, item in reversed(list(enumerate(members)))}
-            nested = [(n, item) for n, item in enumerate(members) if first[id(item)] == n and _is_nested(item)]
+            nested: list[tuple[str | int, object]] = [
+                (n, item) for n, item in enumerate(members) if first[id(item)] == n and _is_nested(item)
+            ]
             objects = [n for n, item in enumerate(members) if isinstance(item, OBJECTS) and not _is_nested(item)]
             if objects and not nested:
                 self.leave_out(path, type(node).__name__)
