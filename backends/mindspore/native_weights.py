@@ -122,7 +122,7 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             yield key >> 3, data[at : at + value]
             at += value
         else:
-            raise ValueError("it is cut short, or not a checkpoint")
+            raise ValueError("it is cut short, encrypted, or not a checkpoint")
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
