@@ -158,6 +158,14 @@ def test_the_verdict_comes_first_and_then_the_causes() -> None:
     assert list(describe_verdicts(record(2, "diverges"))) == ["paddle DIVERGES from torch: no cause was found"]
 
 
+def test_a_constant_of_a_framework_agrees_in_the_report() -> None:
+    records = [*record(1, "constant"), *record(2, "rounding")]
+    comparison = repro.parity.Comparison({}, {}, records, [], [], {}, 1.0)
+    assert comparison.agrees
+    assert comparison.verdicts == {"torch": "rounding", "paddle": "constant"}
+    assert "~ a constant of a framework" in comparison.report()
+
+
 def test_later_rungs_do_not_repeat_what_is_explained() -> None:
     records = [*record(1, "diverges"), *record(2, "diverges", CAUSE), *record(4, "diverges")]
     assert [(r.rung, r.backend) for r in unexplained(records)] == [(1, "paddle")]

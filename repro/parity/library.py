@@ -24,7 +24,7 @@ DEFAULT_INPUT = "2,3,64,64"
 RUNGS = {0: "mapping", 1: "eval", 2: "train", 4: "gradients"}
 SOURCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")  # MODULE:FUNCTION
 # From the best to the worst
-VERDICTS: tuple[Verdict, ...] = ("equal", "rounding", "unanswerable", "diverges")
+VERDICTS: tuple[Verdict, ...] = ("equal", "rounding", "constant", "unanswerable", "diverges")
 
 
 @dataclass(frozen=True)
