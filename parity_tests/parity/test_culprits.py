@@ -97,6 +97,20 @@ def test_check_returns_verdicts_and_causes(workers: dict[str, Worker], require_b
     assert ["hidden.weight", "8x8", "linear", "between.weight"] in rows
 
 
+def test_layers_that_run_without_gradients_are_named(
+    workers: dict[str, Worker], require_backend: Callable[[str], None]
+) -> None:
+    for backend in ("torch", "paddle"):
+        require_backend(backend)
+    comparison = repro.parity.check(
+        torch="torch_parts:batch_norm", paddle="paddle_parts:without_gradients", inputs=[(2, 3, 9, 7)], rungs=[4],
+        folder=FOLDER, workers=dict(workers),
+    )  # fmt: skip
+    causes = [cause.sentence for cause in comparison.causes]
+    assert "behind norm: paddle stops the gradient from hidden's input to norm" in causes
+    assert "conv: the gradient of conv.weight: it is 0 in paddle; is the gradient stopped there?" in causes
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -92,6 +92,17 @@ def batch_norm(eps=1e-5, momentum=0.9):
     return Net(norm=nn.BatchNorm2D(4, epsilon=eps, momentum=momentum))
 
 
+class WithoutGradients(Net):
+    def forward(self, x):
+        with paddle.no_grad():
+            x = F.relu(self.norm(self.conv(x)))
+        return self.fc(F.tanh(self.hidden(x.mean([2, 3]))))
+
+
+def without_gradients():
+    return WithoutGradients(norm=nn.BatchNorm2D(4))
+
+
 def small_epsilon():
     return batch_norm(1e-6)
 

@@ -131,7 +131,9 @@ class Substitution:
     def stopped_gradients(self, value: str) -> tuple[str, str]:
         """The result from which no gradient reaches a value in the first model, and in the other one, or ""."""
         stopped = ["", ""]
-        for consumer in self._consumers(value) if value in self.forced else ():
+        consumers = self._consumers(value) if value in self.forced else set()
+        values = {*self.forced, *self.outputs}  # and not statistics, from which no gradient comes
+        for consumer in (name for name in self.expected.values if name in consumers & values):
             reached = [
                 value in self.producers(backend, consumer)
                 for backend, run in ((self.first, self.expected), (self.backend, self.actual))
