@@ -79,6 +79,7 @@ PAIRS = {
     "relu(x + relu(y))": np.maximum(X + np.maximum(Y, 0), 0),
     "relu(x + 0.5 * y)": np.maximum(X + Y / 2, 0),
     "x + 2 * y": X + 2 * Y,
+    "relu6(4 * x + 0.2 * y)": (4 * X + 0.2 * Y).clip(0, 6),
     "x + (a factor for each channel) * y": X + V[0][:, None, None] * Y,
     "relu(y)": np.maximum(Y, 0),
     "x * sigmoid(y)": X * sigmoid(Y),
@@ -116,6 +117,34 @@ def test_a_resized_value_is_joined_or_added() -> None:
 
 def test_a_gate_per_channel_is_recognised() -> None:
     assert find_formula({"x": X, "v": V}, X * sigmoid(V)[:, :, None, None]) == "x * sigmoid(v)"
+    assert find_formula({"x": X, "v": V[:, None]}, X * sigmoid(V)[:, :, None, None]) == "x * sigmoid(v)"
+    assert find_formula({"x": X, "v": V}, X * softmax(V, 1)[:, :, None, None]) == "x * softmax(v, axis 1)"
+    assert find_formula({"x": X}, X.max((2, 3))[:, None]) == "max(x; axes 2, 3)"
+
+
+def test_a_resized_gate_of_one_channel_is_recognised() -> None:
+    small, active = X[:, :1, ::2, ::2], np.maximum(X, 0) + (np.arange(8) == 0)[:, None, None]
+    assert (active == 0).any()
+    gated = active * sigmoid(small.repeat(2, 2).repeat(2, 3))
+    assert find_formula({"x": active, "y": small}, gated) == "x * sigmoid(resize(y; nearest))"
+
+
+def test_a_value_with_its_channels_last_is_added() -> None:
+    sources, turned = {"x": X, "y": Y.transpose(0, 2, 3, 1)}, "transpose(y, [0, 3, 1, 2])"
+    assert find_formula(sources, X + Y) == f"x + {turned}"
+    assert find_formula(sources, X + Y / 2) == f"x + 0.5 * {turned}"
+    assert find_formula(sources, X + V[0][:, None, None] * Y) == f"x + (a factor for each channel) * {turned}"
+    assert find_formula(sources, X + Y.swapaxes(2, 3)) == "x + transpose(y, [0, 3, 2, 1])"
+
+
+def test_a_value_that_is_pooled_to_its_own_size_is_recognised() -> None:
+    rows = np.pad(np.maximum(X, 0), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(rows, (3, 3), (2, 3))
+    pooled = "y + max_pool(relu(x); kernel 3, stride 1, padding 1)"
+    assert find_formula({"x": X, "y": Y}, Y + windows.max((-2, -1))) == pooled
+    assert find_formula({"z": HALF, "x": X, "y": Y}, np.concatenate([HALF, Y + windows.max((-2, -1))], 1)) == (
+        f"concatenate(z, {pooled}; axis 1)"
+    )
 
 
 def test_attention_is_recognised_with_its_heads_scale_and_axis() -> None:
@@ -126,6 +155,21 @@ def test_attention_is_recognised_with_its_heads_scale_and_axis() -> None:
     assert find_formula(sources, unscaled) == "attention(q, k, v; 2 heads, scale 1, no softmax)"
     text = "attention(q, k, v; 2 heads, scale 1, softmax along axis -2)"
     assert find_formula(sources, attention(1.0, -2)) == text
+
+
+def test_attention_is_recognised_in_one_packed_value() -> None:
+    result = attention(0.5, -1)
+    packed = np.concatenate([Q, K, T], 2)
+    assert find_formula({"x": packed}, result) == "attention(q, k, v of x; 2 heads, scale 4^-0.5)"
+    exchanged = np.concatenate([K, Q, T], 2)
+    assert find_formula({"x": exchanged}, result) == "attention(k, q, v of x; 2 heads, scale 4^-0.5)"
+    by_heads = np.stack([array.reshape(2, 5, 2, 4) for array in (Q, K, T)], 3).reshape(2, 5, 24)
+    text = "attention(q, k, v of x, packed as (2 heads, 3, channels); 2 heads, scale 4^-0.5)"
+    assert find_formula({"x": by_heads}, result) == text
+    q, k, v = (array.reshape(2, 5, 2, 4).transpose(0, 2, 1, 3) for array in (Q, K, T))
+    masked = softmax(np.where(np.tri(5, dtype=bool), q @ k.swapaxes(-1, -2) / 2, -np.inf), -1) @ v
+    text = "attention(q, k, v of x; 2 heads, scale 4^-0.5, later tokens masked)"
+    assert find_formula({"x": packed}, masked.transpose(0, 2, 1, 3).reshape(2, 5, 8)) == text
 
 
 def test_weights_that_belong_to_no_layer_are_part_of_a_formula() -> None:

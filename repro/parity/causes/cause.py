@@ -83,6 +83,9 @@ def _causes(evidence: Evidence) -> Iterator[str]:
             yield f"{subject}it is 0 in {name}; is the gradient stopped there?"
     if explanation := _explain_array(evidence):
         yield f"{subject}{explanation}"
+    module, other = evidence.modules
+    if module and other and not evidence.is_gradient and module.type.lower() != other.type.lower():
+        yield f"{first} runs {module.text} there, and {second} {other.text}"
     error = root_mean_square(evidence.wrong - evidence.right)
     size = root_mean_square(evidence.right)
     yield f"{subject}{second} is off by {error:.2g} where values are {size:.2g} (RMS)"

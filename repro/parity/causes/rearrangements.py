@@ -53,11 +53,15 @@ def _reductions(shape: Shape, target: Shape) -> Iterator[tuple[str, Function]]:
         for axes in combinations(range(1, len(shape)), count):
             rest = tuple(size for axis, size in enumerate(shape) if axis not in axes)
             kept = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
-            if target in (rest, kept):
+            if target in (rest, kept) or (len(target) > len(rest) and _without_ones(target) == _without_ones(rest)):
                 for name, reduce in reductions.items():
                     axes_text = ", ".join(map(str, axes))
                     text = f"{name}({{}}; {'axis' if count == 1 else 'axes'} {axes_text})"
                     yield text, partial(_reshaped, function=partial(reduce, axis=axes), target=target)
+
+
+def _without_ones(shape: Shape) -> Shape:
+    return (shape[0], *(size for size in shape[1:] if size != 1))
 
 
 def _index_of_mean(shape: Shape, target: Shape) -> Iterator[tuple[str, Function]]:

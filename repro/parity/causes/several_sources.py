@@ -8,10 +8,11 @@ from itertools import permutations, product
 import numpy as np
 
 from repro.arrays import Arrays
-from repro.parity.causes.attention import attention_matches
-from repro.parity.causes.elementwise import ELEMENTWISE, GATES
+from repro.parity.causes.attention import attention_matches, packed_attention_matches
+from repro.parity.causes.elementwise import ELEMENTWISE, GATES, along_axes
 from repro.parity.causes.one_source import INNER, combined_views, single_matches
 from repro.parity.causes.rearrangements import all_rearrangements
+from repro.parity.causes.resizing import pools
 from repro.parity.causes.target import CLOSE, Target
 
 FORMS = ("{}", *INNER)
@@ -30,6 +31,7 @@ def combined_matches(sources: Arrays, target: Target) -> Iterator[str]:
     """Yield formulas that combine all sources, or two functions of the only one."""
     if len(sources) == 1:
         for name, array in sources.items():
+            yield from packed_attention_matches(name, array, target)
             yield from combined_views(name, array, target)
         yield from _scaled_sums(sources, target)
     if len(sources) == 2:
@@ -39,6 +41,8 @@ def combined_matches(sources: Arrays, target: Target) -> Iterator[str]:
         for pair in ((a, left, b, right), (b, right, a, left)):
             yield from _residual_gates(*pair, target)
             yield from _sums_with_rearranged(*pair, target)
+            yield from _sums_with_pooled(*pair, target)
+            yield from _sums_with_turned(*pair, target)
         yield from _rearranged_pairs(a, left, b, right, target)
     if len(sources) == 3:
         yield from attention_matches(sources, target)
@@ -47,7 +51,7 @@ def combined_matches(sources: Arrays, target: Target) -> Iterator[str]:
 
 
 def _residual_gates(a: str, left: np.ndarray, b: str, right: np.ndarray, target: Target) -> Iterator[str]:
-    """Yield formulas of a value to which its product with a gate is added."""
+    """Yield formulas of a value to which its product with a gate is added, or with a gate along an axis."""
     left, right = _same_rank(left, right)
     if left.shape != target.shape or right.shape[:2] != left.shape[:2]:
         return
@@ -57,6 +61,9 @@ def _residual_gates(a: str, left: np.ndarray, b: str, right: np.ndarray, target:
     for gate, function in GATES.items():
         if target.fits(lambda x, y, function=function: x + x * function(y), [left, gates]):
             yield f"{a} + {a} * {gate.format(b)}"
+    for gate, function in along_axes(2 if right.shape[2:] != left.shape[2:] else left.ndim):
+        if target.equals(left * function(right)):
+            yield f"{a} * {gate.format(b)}"
 
 
 def _pair_matches(a: str, left: np.ndarray, b: str, right: np.ndarray, target: Target) -> Iterator[str]:
@@ -97,10 +104,10 @@ def _scaled_sums(sources: Arrays, target: Target) -> Iterator[str]:
     same = {name: array for name, array in sources.items() if array.shape == target.shape}
     if not same:
         return
-    for outer in ("{}", "relu({})"):
-        passed = target.array.reshape(-1) > 0 if outer != "{}" else slice(None)
+    values = target.array.reshape(-1)
+    for outer, passed in (("{}", slice(None)), ("relu({})", values > 0), ("relu6({})", (values > 0) & (values < 6))):
         columns = np.stack([array.reshape(-1)[passed] for array in same.values()], 1)
-        factors = np.linalg.lstsq(columns, target.array.reshape(-1)[passed], rcond=None)[0]
+        factors = np.linalg.lstsq(columns, values[passed], rcond=None)[0]
         total = sum(factor * array for factor, array in zip(factors, same.values(), strict=True))
         if target.equals(ELEMENTWISE[outer](total)):
             yield outer.format(_sum(same, [float(factor) for factor in factors]))
@@ -140,6 +147,38 @@ def _sums_with_rearranged(a: str, left: np.ndarray, b: str, right: np.ndarray, t
     if left.all():
         for formula in single_matches(b, right, Target(target.array / left)):
             yield f"{a} * {formula}"
+    if right.shape[1] == 1 < left.shape[1] and left.any(1).all():
+        gate = (left * target.array).sum(1, keepdims=True) / np.square(left).sum(1, keepdims=True)
+        if target.equals(left * gate):
+            yield from (f"{a} * {formula}" for formula in single_matches(b, right, Target(gate)))
+
+
+def _sums_with_pooled(a: str, left: np.ndarray, b: str, right: np.ndarray, target: Target) -> Iterator[str]:
+    """Yield sums of a value and another one that is pooled to maps of the same size."""
+    if not left.shape == right.shape == target.shape or target.ndim != 4 or right.size > MAX_COMBINED:
+        return
+    images = np.concatenate([ELEMENTWISE[form](right[:1]) for form in FORMS])
+    difference = target.array[:1] - left[:1]
+    for pattern, pool in pools(right.shape[2:], right.shape[2:]):
+        errors = np.abs(pool(images) - difference).max((1, 2, 3))
+        for index in np.flatnonzero(errors <= target.tolerance):
+            if target.equals(left + pool(ELEMENTWISE[FORMS[index]](right))):
+                yield f"{a} + {pattern.format(FORMS[index].format(b))}"
+
+
+def _sums_with_turned(a: str, left: np.ndarray, b: str, right: np.ndarray, target: Target) -> Iterator[str]:
+    """Yield formulas of two values of which the second one has its channels last, and the first one and the target not.
+
+    A factor for each channel may belong to the second one.
+    """
+    if not left.shape == target.shape or right.ndim != 4 or right.shape == target.shape:
+        return
+    for axes in ((0, 3, 1, 2), (0, 3, 2, 1)):
+        turned = right.transpose(axes)
+        if turned.shape == target.shape:
+            title = f"transpose({b}, {list(axes)})"
+            yield from _pair_matches(a, left, title, turned, target)
+            yield from _scaled_sums({a: left, title: turned}, target)
 
 
 def _rearranged_pairs(a: str, left: np.ndarray, b: str, right: np.ndarray, target: Target) -> Iterator[str]:
@@ -188,6 +227,12 @@ def _triple_matches(sources: Arrays, target: Target) -> Iterator[str]:
 
 
 def _same_rank(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two arrays (N, C, ...) of which the one with fewer axes gets further ones."""
+    """Two arrays (N, C, ...) of which the one with fewer axes gets further ones, as does one for each channel."""
     rank = max(left.ndim, right.ndim)
+    if rank == 4:
+        sizes = [array.shape[0] * array.shape[1] for array in (left, right)]
+        if right.size == sizes[0] != left.size and len(right) == len(left):
+            right = right.reshape(left.shape[:2])
+        elif left.size == sizes[1] != right.size and len(right) == len(left):
+            left = left.reshape(right.shape[:2])
     return tuple(array.reshape(array.shape + (1,) * (rank - array.ndim)) for array in (left, right))  # type: ignore[return-value]
