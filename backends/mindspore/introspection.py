@@ -14,7 +14,7 @@ from repro.interface.contract import Feed
 from repro.interface.module_outputs import Images, first_output, image_size, unique_name
 
 LAYER_TYPES: dict[str, tuple[type, ...]] = {
-    "conv": (nn.Conv2d, nn.Conv3d),  # the weights of nn.Conv1d have one axis more
+    "conv": (nn.Conv1d, nn.Conv2d, nn.Conv3d),
     "norm": (nn.layer.normalization._BatchNorm, nn.layer.normalization._InstanceNorm, nn.GroupNorm, nn.LayerNorm),
     "linear": (nn.Dense,),
 }

@@ -54,6 +54,7 @@ SHARED = ("dropout", "dropout2d", "alpha_dropout", "feature_alpha_dropout", "dro
         ([2], "dropout2d", "dropout_by_axes", "paddle"),
         *(([0, 4], name, name, "paddle") for name in ("frozen", "tied")),
         ([0, 4], "frozen", "frozen", "mindspore"),
+        ([0, 1, 4], "channel_attention", "channel_attention", "mindspore"),
         ([0], "frozen", "frozen_by_rate", "paddle"),
         *(([0, 1], name, name, "paddle") for name in ("layer_norm", "functional_batch_norm", "average_pool")),
         *(([0], name, name, "paddle") for name in ("leaky", "gelu", "max_pool", "fixed_norm")),

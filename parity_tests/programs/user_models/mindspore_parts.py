@@ -33,6 +33,19 @@ def functional():
     return Net(function=lambda net, x: ops.dropout(x, 0.4, net.training))
 
 
+class ChannelAttention(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(1, 1, 3, pad_mode="pad", padding=1)
+
+    def construct(self, x):
+        return x * ops.sigmoid(self.conv(x.mean((2, 3)).expand_dims(1))).reshape(-1, 4, 1, 1)
+
+
+def channel_attention():
+    return Net(ChannelAttention())
+
+
 def frozen():
     model = Net()
     for parameter in model.conv.get_parameters():

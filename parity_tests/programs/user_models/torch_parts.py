@@ -92,6 +92,19 @@ def rare_python():
     return Net(RareSkip(random.random))
 
 
+class ChannelAttention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(1, 1, 3, padding=1, bias=False)
+
+    def forward(self, x):
+        return x * torch.sigmoid(self.conv(x.mean((2, 3)).unsqueeze(1))).reshape(-1, 4, 1, 1)
+
+
+def channel_attention():
+    return Net(ChannelAttention())
+
+
 class OwnDropout(nn.Dropout):
     def forward(self, x):
         return F.dropout(x, self.p, self.training)
