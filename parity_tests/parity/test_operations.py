@@ -139,7 +139,7 @@ def test_a_value_with_its_channels_last_is_added() -> None:
 
 def test_a_value_that_is_pooled_to_its_own_size_is_recognised() -> None:
     rows = np.pad(np.maximum(X, 0), ((0, 0), (0, 0), (1, 1), (1, 1)))
-    windows = np.lib.stride_tricks.sliding_window_view(rows, (3, 3), (2, 3))
+    windows = np.lib.stride_tricks.sliding_window_view(rows, (3, 3), (2, 3))  # type: ignore[call-overload]
     pooled = "y + max_pool(relu(x); kernel 3, stride 1, padding 1)"
     assert find_formula({"x": X, "y": Y}, Y + windows.max((-2, -1))) == pooled
     assert find_formula({"z": HALF, "x": X, "y": Y}, np.concatenate([HALF, Y + windows.max((-2, -1))], 1)) == (

@@ -9,11 +9,11 @@ from itertools import permutations, product
 import numpy as np
 
 from repro.arrays import Arrays
-from repro.parity.causes.elementwise import softmax
+from repro.parity.causes.elementwise import Function, softmax
 from repro.parity.causes.target import Target
 
 # What is made of the scaled products (N, heads, queries, keys)
-MIXES = {
+MIXES: dict[str, Function] = {
     "": partial(softmax, axis=-1),
     ", softmax along axis -2": partial(softmax, axis=-2),
     ", softmax along axis 1": partial(softmax, axis=1),

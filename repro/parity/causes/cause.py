@@ -10,6 +10,7 @@ import numpy as np
 from repro.interface.module_outputs import RUNNING_STATISTICS
 from repro.interface.module_settings import ModuleDescription
 from repro.parity.causes.hints import explain_error
+from repro.parity.causes.normalised import explain_normalisation
 from repro.parity.causes.operations import explain_operations, find_formula, readable
 from repro.parity.tolerance import root_mean_square
 from repro.parity.user_models.structure import geometry_differences, setting_differences
@@ -56,6 +57,7 @@ def _causes(evidence: Evidence) -> Iterator[str]:
     if evidence.result and not evidence.is_gradient:
         subject = f"{evidence.result.rpartition('.')[2]}: "
     yield from _certain_causes(evidence)
+    yield from _other_normalisation(evidence)
     if not evidence.result and (
         operations := explain_operations(
             evidence.sources, evidence.other_sources, evidence.weights, evidence.right, evidence.wrong
@@ -83,9 +85,7 @@ def _causes(evidence: Evidence) -> Iterator[str]:
             yield f"{subject}it is 0 in {name}; is the gradient stopped there?"
     if explanation := _explain_array(evidence):
         yield f"{subject}{explanation}"
-    module, other = evidence.modules
-    if module and other and not evidence.is_gradient and module.type.lower() != other.type.lower():
-        yield f"{first} runs {module.text} there, and {second} {other.text}"
+    yield from _other_types(evidence)
     error = root_mean_square(evidence.wrong - evidence.right)
     size = root_mean_square(evidence.right)
     yield f"{subject}{second} is off by {error:.2g} where values are {size:.2g} (RMS)"
@@ -101,6 +101,21 @@ def _certain_causes(evidence: Evidence) -> Iterator[str]:
         for differences in (setting_differences, geometry_differences):
             if texts := list(differences(evidence.names, module, other)):
                 yield " and ".join(texts)
+
+
+def _other_normalisation(evidence: Evidence) -> Iterator[str]:
+    """The formulas of modules that normalise in two ways."""
+    if all(evidence.modules) and not evidence.result and len(evidence.sources) == 1:
+        (source,) = evidence.sources.values()
+        if formulas := explain_normalisation(source, evidence.right, evidence.wrong, evidence.tolerance):
+            yield _contrast(evidence.names, *formulas)
+
+
+def _other_types(evidence: Evidence) -> Iterator[str]:
+    """The modules that err, where they are of two types."""
+    module, other = evidence.modules
+    if module and other and not evidence.is_gradient and module.type.lower() != other.type.lower():
+        yield f"{evidence.names[0]} runs {module.text} there, and {evidence.names[1]} {other.text}"
 
 
 def _explain_array(evidence: Evidence) -> str:

@@ -171,7 +171,7 @@ def _sums_with_turned(a: str, left: np.ndarray, b: str, right: np.ndarray, targe
 
     A factor for each channel may belong to the second one.
     """
-    if not left.shape == target.shape or right.ndim != 4 or right.shape == target.shape:
+    if left.shape != target.shape or right.ndim != 4:
         return
     for axes in ((0, 3, 1, 2), (0, 3, 2, 1)):
         turned = right.transpose(axes)
