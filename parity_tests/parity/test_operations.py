@@ -188,6 +188,11 @@ def test_both_formulas_are_returned() -> None:
     right, wrong = ELEMENTWISE["gelu({})"](X), ELEMENTWISE["gelu({}, tanh approximation)"](X)
     assert explain_operations(sources, sources, {}, right, wrong) == ("gelu(x)", "gelu(x, tanh approximation)")
     assert explain_operations(sources, sources, {}, right, RNG.standard_normal(X.shape)) == ("gelu(x)", "")
+    scale = V[0][:, None, None]
+    assert explain_operations({"x": X, "y": Y}, {"x": X, "y": Y}, {}, X + scale * Y, X + scale / 2 * Y) == (
+        "x + (a factor for each channel) * y",
+        "x + (another factor for each channel) * y",
+    )
     unknown = RNG.standard_normal(X.shape)
     assert explain_operations(sources, sources, {}, unknown, np.maximum(unknown, 0)) == ("a value", "relu(that value)")
 

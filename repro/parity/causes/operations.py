@@ -36,6 +36,8 @@ def explain_operations(
         return None
     formula = find_formula(sources, right, weights)
     other_formula = find_formula(other_sources, wrong, weights)
+    if formula == other_formula and not Target(right).equals(wrong):  # the factors differ
+        other_formula = formula.replace("a factor for each channel", "another factor for each channel")
     if formula and other_formula != formula:
         return formula, other_formula
     if right.shape != wrong.shape or Target(right).equals(wrong):
