@@ -101,3 +101,19 @@ def test_a_random_reference_hides_no_error(error: float, verdict: str) -> None:
 
     _, record = judge(SPEC, 1, WORKERS, [replace(computation("", compute), ceiling=0.1)], {})
     assert (record.backend, record.verdict) == ("paddle", verdict)
+
+
+@pytest.mark.parametrize(("error", "verdict"), [(0.5, "diverges"), (1e-5, "equal")])
+def test_a_large_error_of_a_module_counts_on_any_inputs(error: float, verdict: str) -> None:
+    def compute(workers: Any, inputs: Any, float64: bool, every_module: bool) -> Results:
+        dtype = np.float64 if float64 else np.float32
+        exact = np.linspace(0.5, 1.5, 100) * inputs["images"][0]
+        clipped = exact - error * (np.arange(100) == 0) * (inputs["images"][0] < 1.5)  # on the first inputs only
+        return {backend: {"logits": (clipped if backend == "paddle" else exact).astype(dtype)} for backend in workers}
+
+    def make_inputs(attempt: int) -> dict[str, np.ndarray]:
+        return {"images": np.full(3, 1 + attempt, np.float32)}
+
+    of_modules = replace(computation("", compute), make_inputs=make_inputs, compares_modules=True)
+    records = {record.backend: record for record in judge(SPEC, 1, WORKERS, [of_modules], {})}
+    assert records["paddle"].verdict == verdict
