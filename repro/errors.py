@@ -18,6 +18,11 @@ def unknown(noun: str, name: object, known: Iterable[str]) -> ReproError:
     return ReproError(f"unknown {noun} {name!r}: {hint}")
 
 
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun: "1 array", "1,200 arrays", "2 mismatches". plural: the noun with "s" if None."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of an exception's text, or the name of its type where the text is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -162,7 +162,7 @@ def record(rung: int, verdict: str, *causes: Culprit) -> list[Record]:
 
 def test_the_verdict_comes_first_and_then_the_causes() -> None:
     assert list(describe_verdicts([*record(1, "diverges", CAUSE), *record(4, "diverges")])) == [
-        "paddle DIVERGES from torch: 1 cause; 1 other results are off, which follows",
+        "paddle DIVERGES from torch: 1 cause; 1 other result is off, which follows",
         " 1  bn (paddle: norm): its epsilon is 1 in torch and 2 in paddle",
         "      torch   a.py:1  A()",
         "      paddle  B()",

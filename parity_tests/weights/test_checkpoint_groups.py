@@ -109,7 +109,7 @@ def test_arrays_without_a_weight_are_skipped_and_logged(tmp_path: Path, capsys: 
     assert not read_checkpoint(tmp_path / "a.pth", MODEL).slots
     output = capsys.readouterr().out
     assert "skipped the optimizer's velocity: stem.conv.weight has shape (2, 2)" in output
-    assert "skipped 1 other arrays" in output
+    assert "skipped 1 other array" in output
 
 
 @pytest.mark.slow

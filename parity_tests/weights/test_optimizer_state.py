@@ -94,7 +94,7 @@ def test_slots_that_fit_are_read_and_the_rest_is_skipped(tmp_path: Path, capsys:
     }  # fmt: skip
     assert checkpoint.steps is None
     output = capsys.readouterr().out
-    assert "skipped 1 other arrays" in output
+    assert "skipped 1 other array" in output
     assert "skipped the optimizer's step count: the file has none" in output
 
 

@@ -65,7 +65,7 @@ def test_arrays_of_the_wrapper_are_left_out(tmp_path: Path) -> None:
     contents["state_dict/criterion.weight"] = np.ones(5, "float32")
     checkpoint, log = read(tmp_path / "a.pth", contents)
     assert same(checkpoint.weights, WEIGHTS)
-    assert "removed the prefix 'model.', and left out 1 arrays without it: criterion.weight" in log
+    assert "removed the prefix 'model.', and left out 1 array without it: criterion.weight" in log
 
 
 def test_a_given_prefix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

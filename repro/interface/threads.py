@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from repro.errors import counted
+
 VARIABLE = "OMP_NUM_THREADS"
 MOST_THREADS = 1024
 # How long the threads of GNU's OpenMP, which PyTorch uses, wait in busy loops. By default, it is 15 ms, longer than a
@@ -35,7 +37,7 @@ class Threads:
     reason: str
 
     def __str__(self) -> str:
-        return f"computing with {self.count} thread{'s' * (self.count > 1)}: {self.reason}"
+        return f"computing with {counted(self.count, 'thread')}: {self.reason}"
 
     def apply(self) -> None:
         """Set the environment variables that frameworks read when they are imported.
@@ -122,7 +124,7 @@ def some_cores(count: int) -> set[int]:
 def threads_for(machine: Machine, busy: float, processes: int = 1) -> Threads:
     """Return the number of threads on a machine of which other processes keep `busy` processors busy."""
     total = len(machine.cores)
-    reasons = [f"{total} core{'s' * (total > 1)}"]
+    reasons = [counted(total, "core")]
     count = float(machine.physical)
     if machine.physical < total:
         reasons.append(f"{machine.physical} of them physical")

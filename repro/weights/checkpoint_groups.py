@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from repro.arrays import Arrays
-from repro.errors import ReproError
+from repro.errors import ReproError, counted
 from repro.untrusted import printable
 from repro.weights import Log
 
@@ -118,7 +118,8 @@ def split_groups(arrays: Mapping[str, np.ndarray], log: Log, prefix: str | None 
         _take_optimizer(group.removeprefix(outer).removeprefix("/"), nested[group], groups)
     skipped = [f"{group}/{name}" for group, rest in nested.items() for name, array in rest.items() if array.ndim]
     if skipped:
-        log(f"skipped {len(skipped)} other arrays: {printable(skipped[0])}{', ...' if len(skipped) > 1 else ''}")
+        more = ", ..." if len(skipped) > 1 else ""
+        log(f"skipped {counted(len(skipped), 'other array')}: {printable(skipped[0])}{more}")
     return groups
 
 
@@ -191,7 +192,7 @@ def _without_flat_groups(arrays: Arrays, groups: CheckpointGroups, log: Log) -> 
         else:
             remaining[name] = array
     if unknown:
-        log(f"skipped {len(unknown)} other arrays of the optimizer: {printable(unknown[0])}, ...")
+        log(f"skipped {counted(len(unknown), 'other array')} of the optimizer: {printable(unknown[0])}, ...")
     has_slots = bool(groups.slots or unknown)
     scalars = [name for name, array in remaining.items() if has_slots and array.size == 1 and "." not in name]
     weights = {name: array for name, array in remaining.items() if name not in scalars}
@@ -199,7 +200,7 @@ def _without_flat_groups(arrays: Arrays, groups: CheckpointGroups, log: Log) -> 
         groups.step_counters.append(remaining[STEP_COUNTER])
         scalars.remove(STEP_COUNTER)
     if scalars:
-        log(f"skipped {len(scalars)} settings of the optimizer: {', '.join(scalars[:4])}")
+        log(f"skipped {counted(len(scalars), 'setting')} of the optimizer: {', '.join(scalars[:4])}")
     return weights
 
 
@@ -242,7 +243,8 @@ def _under_prefix(arrays: Arrays, prefix: str, log: Log) -> Arrays:
     outside = [name for name in arrays if not name.startswith(prefix)]
     if outside:
         shown = ", ".join(printable(name) for name in outside[:4])
-        log(f"removed the prefix {printable(prefix)!r}, and left out {len(outside)} arrays without it: {shown}")
+        number = counted(len(outside), "array")
+        log(f"removed the prefix {printable(prefix)!r}, and left out {number} without it: {shown}")
     else:
         log(f"removed the prefix {printable(prefix)!r} from every name")
     return inside

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from repro.arrays import Arrays
-from repro.errors import ReproError, unknown
+from repro.errors import ReproError, counted, unknown
 from repro.interface.discovery import backend_of
 from repro.interface.native_names import NativeNames
 from repro.specs import Weight
@@ -101,7 +101,7 @@ def port_by_mapping(
     for step in pairs:
         canonical = _carry(canonical, *step, log)
     converted = _native(canonical, native_names(backend_of(target)), mapping.weights[target])
-    log(f"read {source}: the model of {origin} in {mapping_file}, {len(arrays)} arrays")
+    log(f"read {source}: the model of {origin} in {mapping_file}, {counted(len(arrays), 'array')}")
     write_file(destination, converted, {})
     log(f"wrote {destination} for the model of {target}: weights")
 
@@ -205,8 +205,9 @@ def _checked(
     errors = list(mismatches(arrays, expected))
     if errors and not partial:
         raise ReproError(
-            f"{source} does not fit {mapping_file}; {len(errors)} mismatches in {len(weights)} weights: "
-            f"{'; '.join(errors)}; run repro.parity --mapping with models of these weights, or leave out what does not "
+            f"{source} does not fit {mapping_file}; {counted(len(errors), 'mismatch', 'mismatches')} in "
+            f"{len(weights)} weights: {'; '.join(errors)}; "
+            "run repro.parity --mapping with models of these weights, or leave out what does not "
             "fit with --partial"
         )
     for error in errors:
@@ -254,5 +255,6 @@ def _carry(
         if owner_name(name) in other_layers and (value := neutral_value(name, other_weights[name])) is not None
     }
     if left_out := [name for name in missing if name not in added]:
-        log(f"not in the source: {len(left_out)} arrays of layers that only the other model has: {left_out[0]}, ...")
+        arrays_left_out = counted(len(left_out), "array")
+        log(f"not in the source: {arrays_left_out} of layers that only the other model has: {left_out[0]}, ...")
     return converted | added

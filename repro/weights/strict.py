@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from repro.errors import ReproError
+from repro.errors import ReproError, counted
 from repro.specs import Spec, Weight
 from repro.untrusted import BFLOAT16, printable
 
@@ -36,7 +36,7 @@ def check_weights(
     if errors:
         raise ReproError(
             f"{source} do not fit {spec.name} with {spec.num_classes} classes and {spec.in_channels} input channels; "
-            f"{len(errors)} mismatches in {len(spec.weights)} weights: {'; '.join(errors)}"
+            f"{counted(len(errors), 'mismatch', 'mismatches')} in {len(spec.weights)} weights: {'; '.join(errors)}"
         )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from repro.arrays import Arrays
+from repro.errors import counted
 from repro.interface.module_settings import RUNNING_VARIANCE
 from repro.parity.comparison import AGREEMENT, ArrayComparison, most_critical
 
@@ -78,7 +79,8 @@ def describe_constants(models: UserModels, records: Sequence[Record] = ()) -> It
         for backend, count in counts.items():
             if count:
                 yield (
-                    f"note: {backend} averages the biased variance of batches in {count} normalisations, as its "
+                    f"note: {backend} averages the biased variance of batches in "
+                    f"{counted(count, 'normalisation')}, as its "
                     "framework does; the running variances are compared as if it averaged the unbiased one, and with "
                     "--strict they diverge"
                 )

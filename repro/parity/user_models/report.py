@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from repro.errors import counted
 from repro.parity.causes.culprit import Culprit
 from repro.parity.record import Record
 
@@ -54,8 +55,9 @@ def _verdict(first: str, backend: str, records: Sequence[Record], culprits: Sequ
         off = {where for record in diverging for where, error, tolerance in record.profile
                if error is None or error > tolerance}  # fmt: skip
         following = max(len(off) - len(culprits), 0)
-        causes = f"{len(culprits)} {'cause' if len(culprits) == 1 else 'causes'}" if culprits else "no cause was found"
-        follows = f"; {following} other results are off, which follows" if culprits and following else ""
+        causes = counted(len(culprits), "cause") if culprits else "no cause was found"
+        others = counted(following, "other result is", "other results are")
+        follows = f"; {others} off, which follows" if culprits and following else ""
         return f"{backend} DIVERGES from {first}: {causes}{follows}"
     open_rungs = sorted({record.rung for record in records if not record.agrees})
     if open_rungs:
