@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from repro.parity.attempt import Computation
 from repro.parity.comparison import ArrayComparison, Verdict, compare_arrays
-from repro.parity.judge import Computation, judge
+from repro.parity.judge import judge
 from repro.parity.user_models.constants import settle_precisions
 from repro.specs import find_spec
 

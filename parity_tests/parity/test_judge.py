@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from repro.errors import ReproError
-from repro.parity.judge import Computation, Compute, describe_place, judge
+from repro.parity.attempt import Computation, Compute
+from repro.parity.judge import describe_place, judge
 from repro.specs import find_spec
 
 SPEC = find_spec("shufflenet_v1_g1_x0_25")

@@ -17,10 +17,11 @@ import numpy as np
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.interface.module_outputs import INPUT_PREFIX
+from repro.parity.attempt import Workers
 from repro.parity.causes.hints import explain_error
 from repro.parity.comparison import ArrayComparison, compare_arrays
 from repro.parity.forward_rungs import train_side
-from repro.parity.judge import Workers, describe_place
+from repro.parity.judge import describe_place
 from repro.parity.record import Record
 from repro.specs import Spec
 from repro.workers.client import LARGE_MODEL_PARAMS, Worker, request_all

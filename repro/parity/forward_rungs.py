@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from repro.arrays import Arrays
+from repro.parity.attempt import Computation, Workers
 from repro.parity.comparison import Verdict
-from repro.parity.judge import Computation, Workers, describe_place, judge
+from repro.parity.judge import describe_place, judge
 from repro.parity.record import Record
 from repro.specs import Spec
 from repro.workers.client import WorkerError, request_all

@@ -8,9 +8,9 @@ from functools import partial
 from typing import TypeVar
 
 from repro.arrays import Arrays
+from repro.parity.attempt import Workers
 from repro.parity.exact_rung import compare_exactly
 from repro.parity.forward_rungs import compare_evaluation, compare_structure, compare_training_mode
-from repro.parity.judge import Workers
 from repro.parity.modes import applies
 from repro.parity.record import Record
 from repro.parity.training_rungs import (

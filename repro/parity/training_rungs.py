@@ -11,9 +11,10 @@ import numpy as np
 from repro.arrays import Arrays
 from repro.data import Loader, Transform, open_dataset
 from repro.interface.module_outputs import GRADIENT_PREFIX
+from repro.parity.attempt import Computation, Workers
 from repro.parity.comparison import Verdict
 from repro.parity.forward_rungs import TRAIN_BATCH, TRAINING_FLOAT64_FACTOR, ordered_arrays, train_side
-from repro.parity.judge import ATTEMPTS, Computation, Workers, judge
+from repro.parity.judge import ATTEMPTS, judge
 from repro.parity.modes import MODES
 from repro.parity.record import Record
 from repro.specs import Spec, find_spec

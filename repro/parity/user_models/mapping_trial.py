@@ -10,7 +10,7 @@ import numpy as np
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.interface.module_outputs import INPUT_PREFIX
-from repro.parity.judge import Workers
+from repro.parity.attempt import Workers
 from repro.parity.tolerance import root_mean_square
 from repro.parity.user_models.inputs import Inputs, random_inputs
 from repro.parity.user_models.mapping import align_weights, name_similarity

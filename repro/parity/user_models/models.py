@@ -12,7 +12,7 @@ from pathlib import Path
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.interface.module_settings import ModuleDescription
-from repro.parity.judge import Workers
+from repro.parity.attempt import Workers
 from repro.parity.user_models.inputs import Inputs, random_inputs
 from repro.parity.user_models.mapping_trial import MappingTrial
 from repro.parity.user_models.pairs import find_pairs, mapping_table, module_names

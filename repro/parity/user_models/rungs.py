@@ -13,6 +13,7 @@ import numpy as np
 from repro.arrays import Arrays
 from repro.interface.module_outputs import GRADIENT_PREFIX
 from repro.interface.module_settings import ModuleDescription
+from repro.parity.attempt import Computation, Compute, Workers
 from repro.parity.forward_rungs import (
     EVALUATION_FLOAT64_FACTOR,
     TRAIN_BATCH,
@@ -21,7 +22,7 @@ from repro.parity.forward_rungs import (
     run_evaluation,
     run_training_mode,
 )
-from repro.parity.judge import Computation, Compute, Workers, judge, run_all_attempts
+from repro.parity.judge import judge, run_all_attempts
 from repro.parity.record import Record
 from repro.parity.tolerance import CEILING
 from repro.parity.user_models.constants import with_unbiased_variances
