@@ -107,7 +107,7 @@ def test_layers_that_run_without_gradients_are_named(
         folder=FOLDER, workers=dict(workers),
     )  # fmt: skip
     causes = [cause.sentence for cause in comparison.causes]
-    assert "behind norm: paddle stops the gradient from hidden's input to norm" in causes
+    assert "after norm: paddle stops the gradient from hidden's input to norm" in causes
     assert "conv: the gradient of conv.weight: it is 0 in paddle; is the gradient stopped there?" in causes
 
 
