@@ -71,12 +71,11 @@ class ImageCheck:
             return
         self.record = record_folder() / hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]
         recorded = set() if fresh else _lines(self.record)
-        folders = list(_folders((dataset.train, dataset.val)).items())[rank::world_size]
-        with ThreadPoolExecutor(2) as threads:  # files are looked up without Python's lock, for which more would wait
-            digests = threads.map(lambda folder: _digest(root, *folder), folders)
-            self.folders = {
-                digest: parts for digest, (_, parts) in zip(digests, folders, strict=True) if digest not in recorded
-            }
+        folders = list(_folders((dataset.train, dataset.val)).items())
+        for name, parts in folders[rank::world_size]:
+            digest = _digest(root, name, parts)
+            if digest not in recorded:
+                self.folders[digest] = parts
 
     @property
     def images(self) -> int:
