@@ -267,6 +267,18 @@ def test_names_of_an_optimizers_group(group: str, tmp_path: Path) -> None:
     assert f"skipped {len(TRAINED)} other arrays: another/state/0/sum, ..." in log
 
 
+def test_the_optimizer_of_another_network_is_skipped(tmp_path: Path) -> None:
+    contents = {f"model/{name}": array for name, array in WEIGHTS.items()}
+    for number, array in enumerate(TRAINED.values()):
+        contents[f"optimizer/state/{number}/momentum_buffer"] = array
+        contents[f"optim/state/{number}/momentum_buffer"] = -array
+        contents[f"opt/state/{number}/exp_avg"] = array  # other slots
+    checkpoint, log = read(tmp_path / "a.pth", contents)
+    assert same(checkpoint.slots["velocity"], TRAINED)
+    assert same(checkpoint.slots["moment1"], TRAINED)
+    assert f"skipped {len(TRAINED)} other arrays: optim/state/0/momentum_buffer, ..." in log
+
+
 def test_an_optimizer_alone_is_named(tmp_path: Path) -> None:
     for outer in ("", "optimizer/"):
         contents = {f"{outer}state/{number}/exp_avg": array for number, array in enumerate(TRAINED.values())}

@@ -112,10 +112,17 @@ def split_groups(arrays: Mapping[str, np.ndarray], log: Log, prefix: str | None 
     groups.ema, _ = _without_wrappers(groups.ema, _silent)
     groups.remove_prefix(prefix)
     groups.weights = weights
-    inside = {outer: [group for group in nested if f"{group}/".startswith(f"{outer}/")] for outer in OPTIMIZER_GROUPS}
-    outer = next((outer for outer in OPTIMIZER_GROUPS if inside[outer]), OPTIMIZER_GROUPS[0])
-    for group in inside[outer]:
-        _take_optimizer(group.removeprefix(outer).removeprefix("/"), nested[group], groups)
+    taken: set[str] = set()
+    for outer in OPTIMIZER_GROUPS:
+        inside = [group for group in nested if f"{group}/".startswith(f"{outer}/")]
+        slots = {
+            slot for group in inside for slot, names in SLOTS.items()
+            if group == f"{outer}/{slot}" or names.torch in nested[group]
+        }  # fmt: skip
+        if slots.isdisjoint(taken):  # otherwise, it is the optimizer of another network
+            for group in inside:
+                _take_optimizer(group.removeprefix(outer).removeprefix("/"), nested[group], groups)
+            taken |= slots
     skipped = [f"{group}/{name}" for group, rest in nested.items() for name, array in rest.items() if array.ndim]
     if skipped:
         more = ", ..." if len(skipped) > 1 else ""
