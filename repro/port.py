@@ -90,6 +90,7 @@ def options_of(arguments: argparse.Namespace) -> dict[str, object] | None:
 def convert_own_network(arguments: argparse.Namespace) -> None:
     """Convert by the mapping file. Raises ReproError for flags that are about the variants of this repository."""
     from repro.weights.mapped_porting import port_by_mapping
+    from repro.weights.porting import destination_path
 
     for flag in ("model", "option", "num_classes", "in_channels"):
         if getattr(arguments, flag):
@@ -97,7 +98,7 @@ def convert_own_network(arguments: argparse.Namespace) -> None:
             raise ReproError(f"--{name} is about the networks of this repository; leave it out, or leave --mapping out")
     port_by_mapping(
         Path(arguments.source),
-        destination_path(arguments),
+        destination_path(arguments.destination, arguments.to),
         arguments.mapping,
         framework=arguments.layout,
         to=arguments.to,
@@ -106,28 +107,18 @@ def convert_own_network(arguments: argparse.Namespace) -> None:
     )
 
 
-def destination_path(arguments: argparse.Namespace) -> Path:
-    """Return the file to write, with the extension of the layout where it has none.
-
-    Raises ReproError for a wrong extension, so that it is reported before a large file is read.
-    """
-    from repro.interface.discovery import backend_of
-    from repro.weights.formats import extensions, file_format
-    from repro.weights.layouts import layout_format
-
-    destination = arguments.destination
-    if arguments.to is not None and not destination.suffix:
-        destination = destination.with_suffix(extensions(layout_format(backend_of(arguments.to)))[0])
-    file_format(destination)
-    return destination
-
-
 def convert_file(arguments: argparse.Namespace) -> None:
     """Read the source, write the destination, and print a line about each."""
     from repro.published.source import locate_weights
-    from repro.weights.porting import destination_layout, difference_line, read_checkpoint, write_checkpoint
+    from repro.weights.porting import (
+        destination_layout,
+        destination_path,
+        difference_line,
+        read_checkpoint,
+        write_checkpoint,
+    )
 
-    destination = destination_path(arguments)
+    destination = destination_path(arguments.destination, arguments.to)  # its errors come before a large file is read
     source = locate_weights(arguments.source, arguments.model, arguments.layout)
     checkpoint = read_checkpoint(
         source.path,
@@ -146,9 +137,7 @@ def convert_file(arguments: argparse.Namespace) -> None:
         print(line)
     print(f"read {arguments.source}: {spec.name}, {spec.num_classes} classes, {len(checkpoint.weights)} arrays")
     layout = write_checkpoint(destination, checkpoint, arguments.to)
-    contents = ["weights", *(["ema"] if checkpoint.ema else []), *(f"optimizer/{slot}" for slot in checkpoint.slots)]
-    contents += [] if checkpoint.steps is None else ["optimizer/steps"]
-    print(f"wrote {destination} in the layout of {layout.publisher}: {', '.join(contents)}")
+    print(f"wrote {destination} in the layout of {layout.publisher}: {', '.join(checkpoint.contents)}")
 
 
 if __name__ == "__main__":

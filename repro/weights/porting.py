@@ -16,12 +16,14 @@ import numpy as np
 import repro
 from repro.arrays import Arrays
 from repro.errors import ReproError
+from repro.interface.discovery import backend_of
 from repro.specs import Spec, find_spec
 from repro.weights import Log
 from repro.weights.checkpoint_groups import join_groups, split_groups
 from repro.weights.formats import (
     KERAS,
     SAFETENSORS,
+    extensions,
     file_format,
     native_names,
     read_file,
@@ -31,7 +33,7 @@ from repro.weights.formats import (
 )
 from repro.weights.identification import WeightFile, check_format, identify, with_fitting_model
 from repro.weights.layout_reader import LayoutReader
-from repro.weights.layouts import AUTO, CANONICAL, Layout, layout_named, layouts_for
+from repro.weights.layouts import AUTO, CANONICAL, Layout, layout_format, layout_named, layouts_for
 from repro.weights.optimizer_state import canonical_ema, canonical_optimizer, separate_optimizer
 from repro.weights.pickled_tree import left_out_line
 from repro.weights.strict import check_weights
@@ -52,6 +54,12 @@ class Checkpoint:
     slots: dict[str, Arrays] = field(default_factory=dict)
     steps: int | None = None
     metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def contents(self) -> list[str]:
+        """Return the names of what it holds: "weights", "ema", "optimizer/SLOT" and "optimizer/steps"."""
+        names = ["weights", *(["ema"] if self.ema else []), *(f"optimizer/{slot}" for slot in self.slots)]
+        return names if self.steps is None else [*names, "optimizer/steps"]
 
 
 def read_checkpoint(
@@ -160,6 +168,17 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, to: str | None = 
     )
     write_file(path, contents, checkpoint.metadata | {"layout": layout.publisher} if checkpoint.metadata else {})
     return layout
+
+
+def destination_path(path: Path, to: str | None) -> Path:
+    """Return the file to write in the layout of `to`, with the extension of that layout's format if `path` has none.
+
+    Raises ReproError for an extension that no format has.
+    """
+    if to is not None and not path.suffix:
+        path = path.with_suffix(extensions(layout_format(backend_of(to)))[0])
+    file_format(path)
+    return path
 
 
 def destination_layout(path: Path, spec: Spec, to: str | None) -> Layout:
