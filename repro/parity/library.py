@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from repro.workers.client import Worker
 
 DEFAULT_INPUT = "2,3,64,64"
-RUNGS = {0: "mapping", 1: "eval", 2: "train", 4: "gradients"}
+USER_RUNGS = {0: "mapping", 1: "eval", 2: "train", 4: "gradients"}
 SOURCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")  # MODULE:FUNCTION
 # From the best to the worst
 VERDICTS: tuple[Verdict, ...] = ("equal", "rounding", "constant", "unanswerable", "diverges")
@@ -70,7 +70,7 @@ class Comparison:
         from repro.parity.user_models import report as user_report
 
         title = self.records[0].model
-        rungs = {record.rung: RUNGS[record.rung] for record in self.records}
+        rungs = {record.rung: USER_RUNGS[record.rung] for record in self.records}
         table = VerdictTable([title], rungs, list(self.verdicts))
         constant = "   ~ a constant of a framework" * any(r.verdict == "constant" for r in self.records)
         unexplained = summary.describe_divergences(user_report.unexplained(self.records))
@@ -93,7 +93,7 @@ def check(
     mindspore: str | Sequence[str] | None = None,
     inputs: str | Sequence[str | Sequence[int]] = DEFAULT_INPUT,
     mapping: str | Path | None = None,
-    rungs: Iterable[int] = tuple(RUNGS),
+    rungs: Iterable[int] = tuple(USER_RUNGS),
     seeds: int = 1,
     strict: bool = False,
     own_weights: bool = False,
@@ -191,7 +191,7 @@ def name_sources(functions: Mapping[str, Sequence[str]], least: int = 2) -> dict
 
 def check_rungs(rungs: Iterable[object]) -> list[int]:
     """The numbers of rungs in ascending order. Raises ReproError for one that user models do not have."""
-    known = list(map(str, RUNGS))
+    known = list(map(str, USER_RUNGS))
     names = [str(rung) for rung in rungs]
     for name in names:
         if name not in known:

@@ -10,7 +10,7 @@ from pathlib import Path
 from repro.cli import command_name
 from repro.errors import ReproError
 from repro.interface.discovery import SHIPPED
-from repro.parity.library import DEFAULT_INPUT, RUNGS, check_rungs, compare, name_sources
+from repro.parity.library import DEFAULT_INPUT, USER_RUNGS, check_rungs, compare, name_sources
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +90,7 @@ def compare_user_models(arguments: argparse.Namespace, argv: Sequence[str]) -> i
     if arguments.seeds < 1:
         raise ReproError(f"--seeds is {arguments.seeds}; give a number above 0")
     text = arguments.rungs or "all"
-    rungs = check_rungs(RUNGS if text == "all" else [name.strip() for name in text.split(",")])
+    rungs = check_rungs(USER_RUNGS if text == "all" else [name.strip() for name in text.split(",")])
 
     if arguments.dump:
         return write_dump(arguments, sources, inputs, rungs)
@@ -113,7 +113,7 @@ def compare_user_models(arguments: argparse.Namespace, argv: Sequence[str]) -> i
         title = comparison.records[0].model
         shown = {label: versions[label] for label in comparison.verdicts}
         totals = summary.summarise(comparison.records, comparison.seconds)
-        rung_names = {rung: RUNGS[rung] for rung in rungs}
+        rung_names = {rung: USER_RUNGS[rung] for rung in rungs}
         summary.write_html(
             arguments.html, comparison.records, rung_names, shown, {title: "user model"}, totals, command
         )
