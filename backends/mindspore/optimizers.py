@@ -75,7 +75,10 @@ def filled(name: str, value: float, *shape: int) -> Parameter:
 
 
 class Optimizer(nn.Cell):
-    """An optimizer of TrainSettings, which maps the flat gradients of a step to what its update depends on."""
+    """An optimizer of TrainSettings, which maps the flat gradients of a step to what its update depends on.
+
+    Subclasses keep the slots in pieces or as vectors: create_slot, slot_vector and load_slot.
+    """
 
     def __init__(self, weights: FlatWeights, settings: TrainSettings):
         super().__init__(auto_prefix=False)
@@ -84,18 +87,6 @@ class Optimizer(nn.Cell):
         self.momentum = settings.momentum
         self.decays = tuple(settings.decay(parameter.shape) for parameter in weights.parameters)
         self.lr = zeros("lr")
-
-    def create_slot(self, name: str, value: float) -> Any:
-        """Return a slot whose elements have the value that they have before the first step."""
-        raise NotImplementedError
-
-    def slot_vector(self, name: str) -> np.ndarray:
-        """Return a copy of a slot, in the order of the flat weights."""
-        raise NotImplementedError
-
-    def load_slot(self, name: str, vector: np.ndarray) -> None:
-        """Load a slot from what `slot_vector` returns."""
-        raise NotImplementedError
 
     def prepare(self, lr: float, steps: int) -> None:
         """Set the scalars that the next step depends on. steps: the number of steps before it."""
