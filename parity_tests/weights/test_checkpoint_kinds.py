@@ -241,10 +241,10 @@ def test_a_module_that_a_list_repeats_is_looked_through_once(folder_with_traps: 
     names = b"".join(text(f"p{number}") + b"N" for number in range(20_000))
     module = MODULE[: MODULE.index(b"}" + text("_buffers"))] + b"}(" + names + b"u"
     module += MODULE[MODULE.index(text("_buffers")) :] + b"ub0"
-    start = time.monotonic()
+    start = time.process_time()
     for value in (b"](" + b"h\x01" * 20_000 + b"e", b"h\x01"):
         assert list(read_within_limits(hostile_file(folder_with_traps, module + value))) == ["w"]
-    assert time.monotonic() - start < 15
+    assert time.process_time() - start < 15  # seconds of processor time; it takes at most 1
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.replace(" ", "-"))

@@ -54,10 +54,10 @@ def test_the_entries_of_an_npz_file_cannot_share_their_bytes(tmp_path: Path) -> 
             archive.filelist[number].header_offset = 0
             archive.filelist[number].file_size = archive.filelist[0].file_size
             archive.filelist[number].CRC = archive.filelist[0].CRC
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ReproError, match="the zip claims to hold more than the file has"):
         read_file(tmp_path / "a.npz")
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5  # seconds of processor time; it takes at most 1
 
 
 @pytest.mark.parametrize("suffix", [".pdparams", ".pkl"])

@@ -214,10 +214,10 @@ def test_the_prefix_of_a_network_inside_a_wrapper_can_be_given_as_it_is_named(tm
 def test_names_without_a_common_beginning_are_refused_soon(tmp_path: Path) -> None:
     """Every variant is compared with the largest groups of names only, and not with each of a thousand."""
     write_file(tmp_path / "a.pth", {f"layer_{n}.kernel": np.ones(3, "float32") for n in range(1000)}, {})
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ReproError, match="fit no variant entirely; add --model NAME"):
         read_checkpoint(tmp_path / "a.pth", log=str)
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20  # seconds of processor time; it takes at most 1
 
 
 def test_counters_of_any_type_and_package_are_no_weights(tmp_path: Path) -> None:
