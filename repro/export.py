@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from repro.cli import command_name, run_command
-from repro.errors import ReproError
 from repro.port import add_source_flags, options_of
 
 
@@ -32,19 +31,13 @@ def main(argv: list[str] | None = None) -> int:
     )  # fmt: skip
     arguments = parser.parse_args(argv)
 
-    from repro.evaluation.onnx_check import choose_image_size, export_checked
-    from repro.files import replacing
-    from repro.interface.discovery import module_name
+    from repro.evaluation.onnx_check import choose_image_size, export_checked, new_onnx_file
+    from repro.interface.discovery import check_installed
     from repro.published.source import locate_weights
     from repro.weights.porting import read_checkpoint
 
-    destination, backend = arguments.destination, arguments.backend
-    module_name(backend)  # raises for an unknown name before a large file is read
-    if destination.suffix != ".onnx":
-        raise ReproError(f"{destination} does not end in .onnx; give a file name that does")
-    with replacing(destination) as temporary:
-        if destination.exists():
-            raise ReproError(f"{destination} already exists; give another name")
+    check_installed(arguments.backend)
+    with new_onnx_file(arguments.destination) as temporary:
         source = locate_weights(arguments.source, arguments.model, arguments.layout)
         checkpoint = read_checkpoint(
             source.path,
@@ -56,11 +49,12 @@ def main(argv: list[str] | None = None) -> int:
             metadata=source.metadata,
         )
         size = choose_image_size(arguments.image_size, checkpoint)
-        comparison = export_checked(temporary, checkpoint, backend, size)
+        comparison = export_checked(temporary, checkpoint, arguments.backend, size)
     spec = checkpoint.spec
     print(
-        f"wrote {destination}: {spec.name} for images (N, {spec.in_channels}, {size}, {size}); largest difference "
-        f"between onnxruntime and {backend} {comparison.max_error:.2g} (tolerance {comparison.tolerance:.2g})"
+        f"wrote {arguments.destination}: {spec.name} for images (N, {spec.in_channels}, {size}, {size}); largest "
+        f"difference between onnxruntime and {arguments.backend} {comparison.max_error:.2g} (tolerance "
+        f"{comparison.tolerance:.2g})"
     )
     return 0
 

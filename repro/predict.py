@@ -57,35 +57,22 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     settings = parse_values({name: value for name, value in vars(arguments).items() if name in SETTINGS})
 
-    from repro.evaluation import prediction_files
     from repro.evaluation.class_names import read_class_names
     from repro.evaluation.classifier import read_classifier
-    from repro.evaluation.prediction import choose_backend, predict_images
-    from repro.files import filling, replacing
+    from repro.evaluation.prediction import choose_backend
+    from repro.evaluation.prediction_files import check_destinations, find_images, predict_files
+    from repro.interface.discovery import check_installed
     from repro.untrusted import printable
 
-    files = prediction_files.find_images(arguments.images)
-    prediction_files.check_destinations(arguments.csv, arguments.out)
+    files = find_images(arguments.images)
+    check_destinations(arguments.csv, arguments.out)
+    if arguments.backend:
+        check_installed(arguments.backend)
     if arguments.classes:
         settings["classes"] = read_class_names(arguments.classes)
     classifier = read_classifier(arguments.checkpoint, arguments.run, settings)
     backend = choose_backend(arguments.backend, classifier.metadata.get("backend"))
-
-    readable: list[prediction_files.ImageFile] = []
-    errors: list[str] = []
-    images = prediction_files.decode_images(files, readable, errors)
-    probabilities = predict_images(classifier, backend, images)
-    if readable and arguments.csv:
-        with replacing(arguments.csv) as temporary:
-            paths = [str(file.path) for file in readable]
-            prediction_files.write_csv(temporary, paths, classifier.classes, probabilities)
-    if readable and arguments.out:
-        with filling(arguments.out) as folder:
-            prediction_files.write_annotated_copies(folder, readable, classifier.classes, probabilities)
-    if len(files) > 1:
-        lines = prediction_files.image_lines(readable, classifier.classes, probabilities)
-    else:
-        lines = prediction_files.class_lines(classifier.classes, probabilities[0]) if readable else []
+    lines, errors = predict_files(classifier, backend, files, arguments.csv, arguments.out)
     for line in lines:
         print(line)
     sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,14 @@ def checkpoint(tmp_path: Path) -> Path:
     path = tmp_path / "weights.safetensors"
     safetensors_file.save(path, random_weights(find_spec("asymmnet_small_x0_35"), 5), {"image_size": str(SIZE)})
     return path
+
+
+def test_a_missing_framework_is_reported_before_weights_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "paddle", None)
+    message = refusal(capsys, tmp_path / "none.pth", tmp_path / "o.onnx", "--backend", "paddle")
+    assert message.startswith("backend paddle cannot import its framework")
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,12 @@ def printed(capsys: pytest.CaptureFixture[str], *argv: str) -> list[str]:
     capsys.readouterr()
     assert main(list(argv)) == 0
     return capsys.readouterr().out.splitlines()
+
+
+def test_a_missing_framework_is_reported_before_weights_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "paddle", None)
+    argv = ["torchvision:mobilenet_v2", "photos/red/0.png", "--backend", "paddle"]
+    assert_refused(main, argv, "backend paddle cannot import its framework")
 
 
 def test_one_image_is_shown_with_every_class(capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,6 +40,17 @@ def test_a_missing_viewer_is_reported_first(monkeypatch) -> None:
     )
 
 
+def test_a_missing_framework_is_reported_before_data_and_weights_are_touched(monkeypatch) -> None:
+    def touched(*args, **options):
+        raise AssertionError("data or weights are read first")
+
+    monkeypatch.setattr("repro.data.open_dataset", touched)
+    monkeypatch.setattr("repro.training.initial_state.locate_weights", touched)
+    monkeypatch.setitem(sys.modules, "paddle", None)
+    flags = [*QUICK, "--backend", "paddle", "--weights", "torchvision:mobilenet_v2", "--out", "a"]
+    assert_refused(main, flags, r"backend paddle cannot import its framework .*install it with: pip install -e")
+
+
 @pytest.mark.parametrize("name", ["x" * 300, "locked/images"])
 def test_an_inaccessible_path_is_one_line(name, monkeypatch, capsys) -> None:
     stat = os.stat

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from repro.errors import ReproError, first_line
+from repro.files import replacing
 from repro.interface.discovery import backend_names, load_backend
 from repro.interface.onnx_graph import normalise_graph, onnxruntime_logits
 from repro.parity.comparison import ArrayComparison, compare_arrays
@@ -23,6 +25,20 @@ if TYPE_CHECKING:
 
 LARGEST_IMAGE = 4096  # height and width in pixels
 PERTURBATIONS = 3  # forward passes of slightly changed images, from which the tolerance is measured
+
+
+@contextmanager
+def new_onnx_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path, which takes the name `path` where the block ends without an exception.
+
+    Raises ReproError, before the block begins, for a name that does not end in .onnx and for a file that exists.
+    """
+    if path.suffix != ".onnx":
+        raise ReproError(f"{path} does not end in .onnx; give a file name that does")
+    with replacing(path) as temporary:
+        if path.exists():
+            raise ReproError(f"{path} already exists; give another name")
+        yield temporary
 
 
 def export_checked(path: Path, checkpoint: Checkpoint, backend_name: str, image_size: int) -> ArrayComparison:

@@ -12,6 +12,9 @@ from PIL.Image import Image
 
 from repro.data.decode import EXTENSIONS, decode
 from repro.errors import ReproError
+from repro.evaluation.classifier import Classifier
+from repro.evaluation.prediction import predict_images
+from repro.files import filling, replacing
 from repro.plots.sheets import captioned
 from repro.training import console
 from repro.untrusted import printable
@@ -64,6 +67,29 @@ def check_destinations(csv_path: Path | None, copies_folder: Path | None) -> Non
     occupied = copies_folder.exists() and (not copies_folder.is_dir() or any(copies_folder.iterdir()))
     if occupied or not copies_folder.parent.is_dir():
         raise ReproError(f"--out {copies_folder}: give the name of a new or empty folder, in a folder that exists")
+
+
+def predict_files(
+    classifier: Classifier, backend: str, files: Sequence[ImageFile], csv_path: Path | None, copies_folder: Path | None
+) -> tuple[list[str], list[str]]:
+    """Classify image files, write the CSV file and the captioned copies that are asked for, and return lines to print.
+
+    Returns the lines about images, and an error message for each file that cannot be decoded. Where no file can be
+    decoded, nothing is written. Raises ReproError if the network computes NaN or infinity.
+    """
+    readable: list[ImageFile] = []
+    errors: list[str] = []
+    classes = classifier.classes
+    probabilities = predict_images(classifier, backend, decode_images(files, readable, errors))
+    if readable and csv_path:
+        with replacing(csv_path) as temporary:
+            write_csv(temporary, [str(file.path) for file in readable], classes, probabilities)
+    if readable and copies_folder:
+        with filling(copies_folder) as folder:
+            write_annotated_copies(folder, readable, classes, probabilities)
+    if len(files) > 1:
+        return image_lines(readable, classes, probabilities), errors
+    return class_lines(classes, probabilities[0]) if readable else [], errors
 
 
 def decode_images(files: Sequence[ImageFile], readable: list[ImageFile], errors: list[str]) -> Iterator[Image]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 import sys
 from importlib.metadata import entry_points
@@ -53,6 +54,16 @@ def import_package(name: str) -> ModuleType:
     return module
 
 
+def check_installed(name: str) -> None:
+    """Raise ReproError for an unknown backend, or if the framework of a shipped one is not installed.
+
+    Nothing is imported, so that this check can come before weights are downloaded or images are read.
+    """
+    module_name(name)
+    if name in SHIPPED and importlib.util.find_spec(name) is None:
+        raise _not_importable(name, f"No module named {name!r}")
+
+
 def load_backend(name: str) -> Backend:
     """Return a backend's package, after checking that its framework can be imported, with its threads and memory set.
 
@@ -65,16 +76,20 @@ def load_backend(name: str) -> Backend:
     try:
         module.version()
     except ImportError as error:
-        raise ReproError(
-            f"backend {name} cannot import its framework ({error}); install it with: "
-            f"pip install -e '.[{name}]' in repro's folder"
-        ) from error
+        raise _not_importable(name, str(error)) from error
     return cast("Backend", module)
 
 
 def native_weights(name: str) -> NativeWeights:
     """Return the reader and writer of a backend's native files. The framework need not be installed."""
     return cast("NativeWeights", _import_module(f"{module_name(name)}.native_weights"))
+
+
+def _not_importable(name: str, reason: str) -> ReproError:
+    return ReproError(
+        f"backend {name} cannot import its framework ({reason}); install it with: "
+        f"pip install -e '.[{name}]' in repro's folder"
+    )
 
 
 def _import_module(name: str) -> ModuleType:

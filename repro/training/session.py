@@ -175,13 +175,14 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
 def resolve_recipe(recipe: Recipe, processes: ProcessGroup) -> tuple[Recipe, Spec, Dataset]:
     """Return the complete recipe, the spec and the data set, without decoding images or importing a framework.
 
-    Raises ReproError for invalid values, a missing data set, or a batch size that the processes cannot share.
+    Raises ReproError for invalid values, a missing framework or data set, or a batch size that the processes cannot
+    share.
     """
     from repro.data import open_dataset
-    from repro.interface.discovery import module_name
+    from repro.interface.discovery import check_installed
     from repro.training import loggers, resolve
 
-    module_name(recipe.backend)
+    check_installed(recipe.backend)
     if recipe.logs:
         loggers.log_writer_class(recipe.logs)
     resolve.build_spec(recipe, 1000)  # a misspelt model is reported before the data set is opened
