@@ -68,7 +68,7 @@ def feed_modules(model: Any, images: np.ndarray, feed: Feed) -> None:
 
 
 def operators(model: Any, size: int) -> list[dict[str, Any]]:
-    """Return the fields of repro.specs.Operator for every layer that runs for one image of `size` x `size` pixels.
+    """Return the fields of repro.specs.OperatorCost for every layer that runs for one image of `size` x `size` pixels.
 
     Parameters and MACs are counted from MindSpore's own tensors.
     """

@@ -189,8 +189,8 @@ class Backend(Protocol):
     def operators(self, model: Any, size: int) -> list[dict[str, Any]]:
         """Describe what the framework built, counted by running one image of `size` x `size` pixels.
 
-        Returns the fields of repro.specs.Operator for each convolution, normalisation and linear layer, in the order
-        of computation.
+        Returns the fields of repro.specs.OperatorCost for each convolution, normalisation and linear layer, in order of
+        computation.
         """
 
     def create_trainer(self, model: Any, settings: TrainSettings) -> Trainer:

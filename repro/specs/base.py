@@ -42,7 +42,7 @@ class Weight:
 
 
 @dataclass(frozen=True)
-class Operator:
+class OperatorCost:
     """A convolution, normalisation or linear layer, with its output shape and its cost for one image."""
 
     name: str
@@ -61,7 +61,7 @@ class Trace:
     """
 
     weights: dict[str, Weight] = field(default_factory=dict)
-    operators: list[Operator] = field(default_factory=list)
+    operators: list[OperatorCost] = field(default_factory=list)
     stages: dict[str, Shape] = field(default_factory=dict)
 
     def conv(
@@ -96,7 +96,7 @@ class Trace:
     def norm(self, name: str, x: Shape) -> Shape:
         """Batch normalisation."""
         self.weights |= {f"{name}.{leaf}": Weight((x[0],), kind) for leaf, kind in LEAVES["norm"].items()}
-        self.operators.append(Operator(name, "norm", x, 2 * x[0], 0))
+        self.operators.append(OperatorCost(name, "norm", x, 2 * x[0], 0))
         return x
 
     def conv_norm(
@@ -110,7 +110,7 @@ class Trace:
     def layer_norm(self, name: str, x: Shape) -> Shape:
         """Layer normalisation over the channels of each position, without running statistics."""
         self.weights |= {f"{name}.weight": Weight((x[0],), "norm_scale"), f"{name}.bias": Weight((x[0],), "norm_shift")}
-        self.operators.append(Operator(name, "norm", x, 2 * x[0], 0))
+        self.operators.append(OperatorCost(name, "norm", x, 2 * x[0], 0))
         return x
 
     def layer_scale(self, name: str, x: Shape) -> Shape:
@@ -129,7 +129,7 @@ class Trace:
         self.weights[f"{name}.weight"] = weight
         if bias:
             self.weights[f"{name}.bias"] = Weight((y[0],), "bias")
-        self.operators.append(Operator(name, kind, y, weight.size + bias * y[0], macs))
+        self.operators.append(OperatorCost(name, kind, y, weight.size + bias * y[0], macs))
 
 
 def checked_padding(padding: str) -> Padding:
