@@ -174,7 +174,7 @@ class Recipe:
     )  # a single image has no batch statistics
     sync_norm: bool = recipe_field(
         "optimisation", boolean(),
-        "with several processes, compute the mean and variance of batch normalisation over the images of all", False,
+        "compute the mean and variance of batch normalisation over the images of all processes", False,
     )  # fmt: skip
     accumulate: int = recipe_field(
         "optimisation", number(RANGES["accumulate"]),
@@ -286,7 +286,8 @@ class Recipe:
     )  # fmt: skip
     hang_seconds: float = recipe_field(
         "run", number(Range(5, 10**6)),
-        "end a run of several processes if one does not move on for X seconds, nor ten times the slowest batch's", 20.0,
+        "end a run of several processes if one makes no progress for X seconds, and for ten times its slowest batch",
+        20.0,
     )  # fmt: skip
     keep: int = recipe_field(
         "run", number(Range(1, 1000, integer=True)),
