@@ -38,6 +38,9 @@ class CachingWorker(Worker):
             super()._send(request, details, arrays_path)
 
     def _receive(self, request: str) -> Any:
+        if request == "start":  # a process that has started again holds no model
+            self.answers.clear()
+            return super()._receive(request)
         if self.request_digest not in self.answers:
             self.answers[self.request_digest] = super()._receive(request)
         return self.answers[self.request_digest]

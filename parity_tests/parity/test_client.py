@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 import pytest
 
+from parity_tests.faults.garden import CachingWorker
 from repro.interface import discovery
 from repro.parity.ladder import run_rungs
 from repro.specs import find_spec
@@ -69,6 +70,16 @@ def test_arrays_return_bit_identical_in_spite_of_output(start_fake: StartFake) -
     _, returned = worker.request("export_weights")
     assert set(returned) == set(WEIGHTS)
     assert all(np.array_equal(returned[name], WEIGHTS[name]) for name in returned)
+
+
+def test_a_worker_with_remembered_answers_forgets_them_when_it_starts_again(start_fake: StartFake) -> None:
+    start_fake()  # registers the backend
+    with CachingWorker("fake") as worker:
+        create_model(worker)
+        worker.ensure_running(threads=2)
+        assert worker.version == "1.2"
+        create_model(worker)  # which the new process has not built yet
+        assert set(worker.request("export_weights")[1]) == set(WEIGHTS)
 
 
 def test_a_missing_framework(start_fake: StartFake) -> None:

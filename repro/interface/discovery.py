@@ -59,8 +59,7 @@ def check_installed(name: str) -> None:
 
     Nothing is imported, so that this check can come before weights are downloaded or images are read.
     """
-    module_name(name)
-    if name in SHIPPED and importlib.util.find_spec(name) is None:
+    if module_name(name) == f"backends.{name}" and importlib.util.find_spec(name) is None:
         raise _not_importable(name, f"No module named {name!r}")
 
 
