@@ -112,6 +112,10 @@ OTHER_FILES = {
     "pdiparams": (bytes(16) + b"\4\0\0\0\x08\5\x10\x10", "is a binary file of PaddlePaddle (.pdiparams), which has no"),
     "SavedModel": (b"\x08\x01\x12\x07abc", "is a file of TensorFlow; load it with Keras, and save the model as"),
     "TensorFlow index": (bytes(40) + bytes.fromhex("57fb808b247547db"), "is a file of TensorFlow; load it with Keras"),
+    "an error in torch.save": (
+        zip_of(**{"a/version": b"3", "a/byteorder": b"little", "a/.data/serialization_id": b"1"}),
+        "is a file of torch.save that ended with an error; save it again",
+    ),
     "torch.package": (zip_of(**{"a/.data/0.storage": b"x"}), "is an archive of torch.package; save the state dict"),
     "torch.export before 2.7": (zip_of(**{"serialized_exported_program.json": b"{}"}), "an archive of torch.export"),
     "OpenVINO": (b'<?xml version="1.0"?>\n<net name="x" version="11">', "is an OpenVINO graph, whose weights can be"),

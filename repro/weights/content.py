@@ -127,6 +127,8 @@ def _zip_content(path: Path) -> Content:
             f"{path} is an archive of torch.export; save its state dict with "
             "torch.save(torch.export.load(path).state_dict, 'new.pth')"
         )
+    if files == {"version", "byteorder", "serialization_id"}:
+        raise ReproError(f"{path} is a file of torch.save that ended with an error; save it again, as a state dict")
     if any("/.data/" in name for name in names):
         raise ReproError(f"{path} is an archive of torch.package; save the state dict of the module in it")
     listing = printable(", ".join(names[:3]))
