@@ -12,11 +12,12 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 
-from repro.untrusted import checked_array
+from repro.untrusted import BFLOAT16, checked_array
 
 DTYPES: dict[str, str | np.dtype] = {  # without byte order -> NumPy's code
     f"{kind}{size}": f"<{kind}{size}" for kind in "fiu" for size in (1, 2, 4, 8)[kind == "f" :]
 }
+OPAQUE = np.dtype("V2")  # what h5py writes for bfloat16, the only type of two bytes that it does not know
 
 
 def check_hdf5(data: memoryview) -> None:
@@ -86,10 +87,12 @@ def stored_array(name: str, dataset: h5py.Dataset, data: memoryview) -> np.ndarr
     properties, dtype, shape = dataset.id.get_create_plist(), dataset.dtype, dataset.shape
     if properties.get_layout() != h5py.h5d.CONTIGUOUS or properties.get_external_count():
         raise ValueError(f"{name} is compressed, chunked or stored outside the file; save the model again with Keras")
-    if dtype.str[1:] not in DTYPES or h5py.h5t.py_create(dtype) != dataset.id.get_type():
+    if (dtype.str[1:] not in DTYPES and dtype != OPAQUE) or h5py.h5t.py_create(dtype) != dataset.id.get_type():
         raise ValueError(f"{name} does not hold plain numbers; save it as float32")
     offset = dataset.id.get_offset()  # None where the file holds no values
     start, count = offset or 0, math.prod(shape or ()) * dtype.itemsize
     if shape is None or (offset is None and count):
         raise ValueError(f"{name} has a dtype and a shape but no values")
+    if dtype == OPAQUE:
+        return checked_array(data[start : start + count], BFLOAT16, shape)
     return np.asarray(checked_array(data[start : start + count], dtype, shape), dtype.newbyteorder("="))
