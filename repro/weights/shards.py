@@ -10,6 +10,9 @@ from repro.errors import ReproError
 from repro.untrusted import printable
 
 SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.\w+)")
+MODEL_STATES = "*mp_rank_*_model_states.pt"  # DeepSpeed's files of weights, whole or in shards
+ZERO_SHARD = re.compile(r"(bf16_|fp16_)?zero_pp_rank_\d+_mp_rank_\d+_(model|optim)_states\.pt")
+MERGE_ZERO = "merge all shards with the zero_to_fp32.py next to their folder: python zero_to_fp32.py . OUTPUT"
 MAX_INDEX_BYTES = 50_000_000
 WHOLE_FILES = ("model.safetensors", "pytorch_model.bin")  # names on Hugging Face's hub of weights in one file
 
@@ -46,7 +49,12 @@ def weight_map(index: Path) -> dict[str, str]:
 
 
 def check_not_a_shard(path: Path) -> None:
-    """Raise ReproError for one of several shards, which lacks the arrays in the others."""
+    """Raise ReproError for one of several shards, which lacks the arrays in the others, and for DeepSpeed's folder."""
+    if ZERO_SHARD.fullmatch(path.name):
+        raise ReproError(f"{path} is a shard of DeepSpeed's ZeRO; {MERGE_ZERO}")
+    if path.is_dir() and (files := sorted([*path.glob(MODEL_STATES), *path.glob(f"*/{MODEL_STATES}")])):
+        whole = next((file for file in files if not ZERO_SHARD.fullmatch(file.name)), None)
+        raise ReproError(f"{path} is a folder of DeepSpeed; {f'give {whole}' if whole else MERGE_ZERO}")
     match = SHARD.fullmatch(path.name)
     if match and int(match[3]) > 1:
         index = index_in(path.parent)
