@@ -55,7 +55,7 @@ def read(path: Path) -> Arrays:
         arrays = {slots[name][0] if name in slots else name: array for name, array in arrays.items()}
         # PaddlePaddle has no uint16, and stores bfloat16 as that
         arrays = {name: array.view(BFLOAT16) if array.dtype == np.uint16 else array for name, array in arrays.items()}
-        return TreeArrays(arrays, read_arrays.left_out)
+        return TreeArrays(arrays, read_arrays.left_out, read_arrays.unread)
 
 
 def _tree(path: Path, labels: Labels) -> dict:

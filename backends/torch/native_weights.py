@@ -167,10 +167,10 @@ def _typed_view(
     return _view(storage.view(UNTYPED[name]), offset, shape, strides, gradient, hooks, metadata)
 
 
-def _subclass(function: object, _kind: object, arguments: object, *_: object) -> object:
+def _subclass(function: object, kind: object, arguments: object, *_: object) -> object:
     """Return the plain tensor of a subclass, or of a tensor with attributes."""
     if not isinstance(function, Global) or function.name not in REBUILDS or not isinstance(arguments, tuple):
-        return Placeholder(function.name if isinstance(function, Global) else "a tensor of an unknown kind")
+        return Placeholder(function.name if isinstance(function, Global) else "a tensor of an unknown kind", (kind,))
     if function.name in SUBCLASSES:
         raise ValueError("a subclass of tensors is made from another one")
     return REBUILDS[function.name](*arguments)

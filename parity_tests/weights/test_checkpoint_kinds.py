@@ -91,7 +91,7 @@ def test_objects_that_are_left_out_are_listed(files: Path) -> None:
     assert module.startswith("left out: the code of model (") and ".Net), the code of ema (" in module
     assert left_out_line(read_file(files / "state_dict.pth")[0]) == ""
     sparse = left_out_line(read_file(files / "module_sparse.pth")[0])
-    assert "head.weight (torch._utils._rebuild_sparse_tensor)" in sparse
+    assert "head.weight (sparse tensor; save the result of .to_dense())" in sparse
     assert left_out_line(read_file(files / "pair.pth")[0]) == "left out: 1 (argparse.Namespace)"
     assert "1 (argparse.Namespace), the code of 0 (" in left_out_line(read_file(files / "list.pth")[0])
 
@@ -107,7 +107,7 @@ def test_tensors_with_attributes_and_numpy_arrays(files: Path, name: str) -> Non
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("sparse.pth", "it holds no arrays, only weight (torch._utils._rebuild_sparse_tensor)"),
+        ("sparse.pth", "it holds no arrays, only weight (sparse tensor; save the result of .to_dense())"),
         ("tensor.pth", "it is not a dictionary of arrays"),
         ("meta.pth", "it holds no arrays, only weight (tensor of the device meta, which has no values)"),
         ("frozen.pt", "if torch.jit.freeze made it, its weights are nameless: save the state dict of the module that"),
@@ -164,6 +164,7 @@ OBJECTS = {
     "items": (b"cevil\nDict\n)\x81(" + text("k") + b"cos\nsystem\n)Ru", "x/k (os.system)"),
     "elements": (b"cevil\nList\n)\x81(cos\nsystem\n)Re", "evil.List"),
     "keys": (b"}(cos\nsystem\n)RK\x01)K\x02NK\x03\x8a\x10" + b"\x7f" * 16 + b"K\x04u", "keys that are not names"),
+    "braces": (text("evil") + text("{0.x}{}{") + b"\x93)R", "evil.{0.x}{}{"),
     "list": (b"](cos\nsystem\n)Re", "list"),
     "deep": (DEEP, "x (tuple)"),
     "a class of numpy": (b"cnumpy.core.multiarray\n_reconstruct\ncevil\nA\nK\x00\x85C\x01b\x87R", "evil.A"),

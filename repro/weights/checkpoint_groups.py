@@ -18,6 +18,7 @@ from repro.arrays import Arrays
 from repro.errors import ReproError, counted
 from repro.untrusted import printable
 from repro.weights import Log
+from repro.weights.pickled_tree import TreeArrays
 
 
 class SlotNames(NamedTuple):
@@ -97,7 +98,7 @@ def split_groups(arrays: Mapping[str, np.ndarray], log: Log, prefix: str | None 
     groups = CheckpointGroups()
     if top_level := _without_flat_groups(nested.get("", {}), groups, log):
         nested[""] = top_level
-    weight_group = _weight_group(nested)
+    weight_group = _weight_group(nested, arrays.unread if isinstance(arrays, TreeArrays) else {})
     if weight_group:
         log(f"read the weights under {weight_group!r}")
     weights = _without_counters(nested.pop(weight_group), log)
@@ -130,13 +131,19 @@ def split_groups(arrays: Mapping[str, np.ndarray], log: Log, prefix: str | None 
     return groups
 
 
-def _weight_group(nested: Mapping[str, Arrays]) -> str:
-    """Return the group that holds the weights. Raises ReproError where that is unclear."""
+def _weight_group(nested: Mapping[str, Arrays], unread: Mapping[str, str]) -> str:
+    """Return the group that holds the weights. Raises ReproError where that is unclear, or a tensor in it is not read.
+
+    unread: as in TreeArrays.
+    """
     group = _first_group(("", *WEIGHT_GROUPS, *EMA_GROUPS), nested)
     candidates = [name for name, arrays in nested.items() if _has_weights(arrays)]
     if group is None and len(candidates) == 1:
         (group,) = candidates
-    if all(re.fullmatch(r"(optimizer/|state/\d).*", f"{name}/") for name in candidates or [""]):
+    is_optimizer = all(re.fullmatch(r"(optimizer/|state/\d).*", f"{name}/") for name in candidates or [""])
+    if unread and (group is None or group in unread or is_optimizer):
+        raise ReproError(unread.get(group or "", next(iter(unread.values()))))
+    if is_optimizer:
         raise ReproError("the file holds the state of an optimizer and no weights; give the file of the weights")
     if group is None:
         raise ReproError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import cast
 
 import numpy as np
@@ -25,16 +25,27 @@ MANGLED = re.compile(r"___torch_mangle_\d+\.")  # what tracing adds to the modul
 TITLES = {
     "numpy.core.multiarray.scalar": "NumPy scalar",
     "numpy._core.multiarray.scalar": "NumPy scalar",
+}
+CLASS = "CLASS"
+# functions that make a tensor which is not read -> what it is, with CLASS for its class, and how to mend the file
+TENSORS = {
     "torch._utils._rebuild_meta_tensor_no_storage": "tensor of the device meta, which has no values",
+    "torch._utils._rebuild_sparse_tensor": "sparse tensor; save the result of .to_dense()",
+    "torch._utils._rebuild_nested_tensor": "nested tensor; save the tensors in it by name",
+    "torch._utils._rebuild_wrapper_subclass": f"{CLASS}; save an ordinary tensor, as .full_tensor() of a DTensor gives",
 }
 
 
 class TreeArrays(Arrays):
-    """The arrays of a nested dictionary by name. left_out: the objects next to them, as text, or ""."""
+    """The arrays of a nested dictionary by name.
 
-    def __init__(self, arrays: Arrays, left_out: str) -> None:
+    left_out: the objects next to them, as text, or "". unread: group -> a sentence about the first tensor in it that
+    is not read.
+    """
+
+    def __init__(self, arrays: Arrays, left_out: str, unread: Mapping[str, str]) -> None:
         super().__init__(arrays)
-        self.left_out = left_out
+        self.left_out, self.unread = left_out, unread
 
 
 def left_out_line(arrays: Arrays) -> str:
@@ -61,6 +72,7 @@ class _Walk:
     def __init__(self) -> None:
         self.by_path: Arrays = {}
         self.left_out: list[str] = []
+        self.unread: dict[str, str] = {}
         self.left_out_count = 0
         self.seen: set[int] = set()  # containers can contain each other
         self.repeats = 0
@@ -80,7 +92,7 @@ class _Walk:
                 pending += [(checked_name(f"{prefix}{key}"), child, True) for key, child in reversed(entries)]
             elif in_module:
                 if node is not None:  # a layer without a bias has None in its place
-                    self.leave_out(path, _title(node))
+                    self.leave_out(path, _title(node), node)
             else:
                 prefix = f"{path}/" if path else ""
                 items = reversed(self.dictionary_items(path, node))
@@ -90,7 +102,7 @@ class _Walk:
             left_out += f" and {self.left_out_count - len(self.left_out)} more"
         if not self.by_path:
             raise ValueError(f"it holds no arrays{f', only {left_out}' if left_out else ''}")
-        return TreeArrays(self.by_path, left_out)
+        return TreeArrays(self.by_path, left_out, self.unread)
 
     def count_module(self, path: str, module: Placeholder, entries: int, *, in_module: bool) -> None:
         """Limit how often modules occur again, and mention the outermost ones. Raises ValueError above the limit."""
@@ -109,7 +121,7 @@ class _Walk:
             self.leave_out(path, _title(node))
         elif type(node) is Placeholder and node.items is None:
             if node.name not in SETS:
-                self.leave_out(path, _title(node))
+                self.leave_out(path, _title(node), node)
             return [] if path else _attributes(node)
         elif type(node) in (list, tuple):
             if id(node) in self.seen:
@@ -135,8 +147,10 @@ class _Walk:
                 return [(key, value) for key, value in items.items() if type(key) is not OtherKey]
         return []
 
-    def leave_out(self, path: str, title: str) -> None:
+    def leave_out(self, path: str, title: str, node: object = None) -> None:
         """Mention an object that is not read."""
+        if isinstance(node, Placeholder) and node.name in TENSORS:
+            self.unread.setdefault(path.rpartition("/")[0], printable(f"{path} in the file is a {title}"))
         self.left_out_count += 1
         if len(self.left_out) < MAX_LEFT_OUT:
             self.left_out.append(printable(f"{path or 'the object'} ({title})"))
@@ -147,6 +161,9 @@ def _title(node: object) -> str:
     if isinstance(node, PickledArray):
         return node.title
     name = node.name if isinstance(node, (Global, Placeholder)) else type(node).__name__
+    if name in TENSORS:
+        kind = node.arguments[0] if isinstance(node, Placeholder) and node.arguments else None
+        return TENSORS[name].replace(CLASS, kind.name if isinstance(kind, Global) else "tensor")
     return TITLES.get(name, name)
 
 
