@@ -50,6 +50,7 @@ BETA_POWERS = ("beta1_power", "beta2_power")  # names in Paddle's Adam, one numb
 # scalars beside the weights of each layer: of torch's normalisations, also as floating-point numbers where somebody
 # converted the whole state dict, and of the package thop, which counts operations
 COUNTERS = ("num_batches_tracked", "total_ops", "total_params")
+EXTRA_STATE = "_extra_state"  # what get_extra_state of a torch.nn.Module returns
 
 
 @dataclass
@@ -223,14 +224,15 @@ def _silent(line: str) -> None:
 
 
 def _without_counters(arrays: Arrays, log: Log) -> Arrays:
-    """Drop the integer scalars that frameworks keep with the weights, and other scalars with the name of a counter."""
+    """Drop the integer scalars that frameworks keep with the weights, other counters, and extra states of modules."""
     scalars = [name for name, array in arrays.items() if array.size == 1]
     integers = [name for name in scalars if np.issubdtype(arrays[name].dtype, np.integer)]
     others = [name for name in scalars if name not in set(integers) and name.rpartition(".")[2] in COUNTERS]
-    for counters, kind in ((integers, "integer scalars"), (others, "counters")):
+    states = [name for name in arrays if name.rpartition(".")[2] == EXTRA_STATE and name not in set(integers)]
+    for counters, kind in ((integers, "integer scalars"), (others, "counters"), (states, "extra states")):
         if counters:
             log(f"skipped {len(counters)} {kind}, which are not weights: {counters[0]}, ...")
-    dropped = {*integers, *others}
+    dropped = {*integers, *others, *states}
     return {name: array for name, array in arrays.items() if name not in dropped}
 
 
