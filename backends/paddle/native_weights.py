@@ -31,7 +31,7 @@ Labels = list[tuple[object, object]]
 
 
 def read(path: Path) -> Arrays:
-    """Return the arrays in a file of paddle.save: a state dict, or a dictionary around one ("model/conv.weight").
+    """Return the arrays in a file of paddle.save: a state dict, or a dictionary or list around one ("0/conv.weight").
 
     The arrays of an optimizer's file x.pdopt are called "optimizer/SLOT/NAME", with the names in the file x.pdparams
     next to it. Objects of other classes are left out, see repro.weights.pickled_tree. Raises ReproError for damage, for
@@ -58,18 +58,16 @@ def read(path: Path) -> Arrays:
         return TreeArrays(arrays, read_arrays.left_out, read_arrays.unread)
 
 
-def _tree(path: Path, labels: Labels) -> dict:
-    """Return the dictionary in a file. labels: see _calls."""
+def _tree(path: Path, labels: Labels) -> object:
+    """Return the dictionary in a file, or the list or tuple of dictionaries. labels: see _calls."""
     program = map_file(path)
     tree = unpickle(program, _calls(len(program), labels))
-    if type(tree) is not dict:
-        raise ValueError("it is not a dictionary of arrays")
-    if "UnpackBigParamInfor@@" in tree:
+    if type(tree) is dict and "UnpackBigParamInfor@@" in tree:
         raise ValueError("its large arrays are cut into slices; save it again with paddle.save(..., protocol=4)")
     return tree
 
 
-def _parameters(tree: dict, arrays: Arrays, labels: Labels) -> dict[object, str]:
+def _parameters(tree: object, arrays: Arrays, labels: Labels) -> dict[object, str]:
     """Return PaddlePaddle's numbered name of a parameter ("conv2d_0.w_0") -> its name in `arrays`.
 
     A state dict has a table of them; inside another dictionary each array comes with its numbered name.
@@ -77,7 +75,7 @@ def _parameters(tree: dict, arrays: Arrays, labels: Labels) -> dict[object, str]
     paths = {id(array): name for name, array in arrays.items()}
     tensors = [(label, id(value.array)) for label, value in labels if isinstance(value, PickledArray)]
     names: dict[object, str] = {label: paths[key] for label, key in tensors if key in paths}
-    for prefix, state_dict in (("", tree), ("model/", tree.get("model"))):
+    for prefix, state_dict in (("", tree), ("model/", tree.get("model") if type(tree) is dict else None)):
         table = state_dict.get(NUMBERED) if type(state_dict) is dict else None
         for name, number in table.items() if type(table) is dict else ():
             if isinstance(number, str) and f"{prefix}{name}" in arrays:
