@@ -35,6 +35,7 @@ from repro.weights.identification import WeightFile, check_format, identify, wit
 from repro.weights.layout_reader import LayoutReader
 from repro.weights.layouts import AUTO, CANONICAL, Layout, layout_format, layout_named, layouts_for
 from repro.weights.optimizer_state import canonical_ema, canonical_optimizer, separate_optimizer
+from repro.weights.other_forms import ordinary_weights
 from repro.weights.pickled_tree import left_out_line
 from repro.weights.strict import check_weights
 
@@ -221,6 +222,9 @@ def _read_source(path: Path, prefix: str | None, *, weights_only: bool, log: Log
     if not weights_only:
         arrays |= separate_optimizer(path, arrays, log)
     groups = split_groups(arrays, log, prefix)
+    groups.weights = ordinary_weights(groups.weights, path, log)
+    if not weights_only:
+        groups.ema = ordinary_weights(groups.ema, path, lambda _: None)  # as the weights, about which it was logged
     return WeightFile(path, source_format(path), groups, metadata)
 
 
