@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.utils.prune
 import torchvision
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
@@ -128,6 +129,22 @@ def renamed(prefix: str, net: nn.Module) -> dict[str, torch.Tensor]:
 def two_networks(net: nn.Module, path: Path) -> None:
     other = {f"student.{name}": torch.zeros_like(tensor) for name, tensor in net.state_dict().items()}
     torch.save(other | renamed("teacher.", net), path)
+
+
+def parallel_features(net: Any, path: Path) -> None:
+    net.features = nn.DataParallel(net.features)
+    torch.save(net.state_dict(), path)
+
+
+def pruned(net: Any, path: Path) -> None:
+    mask = torch.ones_like(net.classifier[1].weight)  # nothing is pruned, so that the weights stay those of the network
+    torch.nn.utils.prune.custom_from_mask(net.classifier[1], "weight", mask)
+    torch.save(net.state_dict(), path)
+
+
+def normalised(net: Any, path: Path) -> None:
+    nn.utils.parametrizations.weight_norm(net.classifier[1])
+    torch.save(net.state_dict(), path)
 
 
 def ultralytics(net: nn.Module, path: Path) -> None:
@@ -244,6 +261,13 @@ KINDS = [
     Kind("Ultralytics: whole modules", "last.pt", ultralytics),
     Kind("AdamW with groups of parameters", "last.pth", lambda net, path: torch.save(
         {"model": net.state_dict(), "optimizer": decayed_in_groups(net).state_dict()}, path)),
+    Kind("a network whose part is in DataParallel", "net.pth", parallel_features),
+    Kind("a pruned network", "net.pth", pruned),
+    Kind("weight_norm", "net.pth", normalised),
+    Kind("a sparse tensor", "net.pth", lambda net, path: torch.save(
+        net.state_dict() | {"classifier.1.weight": net.classifier[1].weight.detach().to_sparse()}, path)),
+    Kind("a network with a quantised layer", "net.pth", lambda net, path: torch.save(
+        torch.ao.quantization.quantize_dynamic(net, {nn.Linear}, dtype=torch.qint8).state_dict(), path)),
     Kind("two networks in one file", "distilled.pth", two_networks),
     Kind("two networks in one file", "distilled.pth", two_networks, ("--prefix", "teacher.")),
     Kind("safetensors called .pth", "net.pth",
