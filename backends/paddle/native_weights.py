@@ -43,6 +43,8 @@ def read(path: Path) -> Arrays:
         labels: Labels = []
         tree = _tree(path, labels)
         if optimizer:  # as if both had been saved in one file
+            if type(tree) is not dict:
+                raise ValueError("it is not a dictionary of arrays")
             if not path.with_suffix(EXTENSIONS[0]).is_file():
                 raise ValueError(f"its names are in {path.with_suffix(EXTENSIONS[0]).name}, which is not next to it")
             tree = {"model": _tree(path.with_suffix(EXTENSIONS[0]), labels), "optimizer": tree}
