@@ -57,6 +57,9 @@ def save_torch(folder: str) -> None:
     for name, tensors in replaced.items():
         torch.save(state | tensors, root / f"{name}.pth")
     torch.save({"model": state, "graph": replaced["sparse"]}, root / "sparse_elsewhere.pth")
+    torch.save(list(state.items()), root / "pairs.pth")
+    torch.save([*state.items(), (HEAD, head)], root / "repeated_pairs.pth")
+    torch.save(list(state.values()), root / "nameless.pth")
     optimizer = {"state": {0: {"momentum_buffer": head}}}
     torch.save({"model": replaced["sparse"], "optimizer": optimizer}, root / "sparse_model.pth")
     save_quantised(root, state)

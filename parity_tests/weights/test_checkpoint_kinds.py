@@ -108,7 +108,7 @@ def test_tensors_with_attributes_and_numpy_arrays(files: Path, name: str) -> Non
     ("name", "reason"),
     [
         ("sparse.pth", "it holds no arrays, only weight (sparse tensor; save the result of .to_dense())"),
-        ("tensor.pth", "it is not a dictionary of arrays"),
+        ("tensor.pth", "it is one array without a name; save model.state_dict()"),
         ("meta.pth", "it holds no arrays, only weight (tensor of the device meta, which has no values)"),
         ("frozen.pt", "if torch.jit.freeze made it, its weights are nameless: save the state dict of the module that"),
         ("negative.pth", "holds its negative; save the result of .resolve_neg()"),

@@ -97,6 +97,10 @@ def test_pruned_weights_that_share_values_are_refused(torch_files: Path) -> None
     assert_named(torch_files / "shared.pth", line)
 
 
+def test_a_list_of_names_and_tensors(torch_files: Path) -> None:
+    assert same(read(torch_files / "pairs.pth")[0].weights, read(torch_files / "expected.pth")[0].weights)
+
+
 @pytest.mark.parametrize(
     ("name", "line"),
     [
@@ -137,6 +141,8 @@ LOAD = "load it into the network, call"
         ("bytes", "holds int8 in classifier.1.weight, a quantised weight; save the model before its quantisation"),
         ("lora", "holds classifier.1.lora_A.default.weight, a part of LoRA; merge it with merge_and_unload() of peft"),
         ("observed", ", an observer of quantisation; save the model before its quantisation"),
+        ("nameless", "it is a list of arrays without their names; save model.state_dict()"),
+        ("repeated_pairs", "it is a list of names and arrays in which a name occurs twice"),
         ("quantised", "QInt8Storage; save the model before its quantisation"),
         ("quantised_tensor", "it holds a torch.QInt8Storage; save the model before its quantisation"),
     ],

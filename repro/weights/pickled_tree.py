@@ -59,11 +59,32 @@ def arrays_in(tree: object) -> TreeArrays:
     Dictionaries and modules in a list have their index as their name, as the states of Lightning's optimizers.
     A module inside a dictionary gives names such as "model/conv.weight". Objects of other classes are left out, except
     that attributes of the outermost one count as the items of a dictionary, as in fastai's Learner.
-    Raises ValueError where there is no array, and for two arrays with the same name.
+    The pairs of `list(model.named_parameters())` count as a dictionary.
+    Raises ValueError where there is no array with a name, and for two arrays with the same name.
     """
+    if isinstance(tree, (np.ndarray, PickledArray)):
+        raise ValueError("it is one array without a name; save model.state_dict()")
     if type(tree) not in (dict, list, tuple, Placeholder):
         raise ValueError("it is not a dictionary of arrays")
+    if type(tree) in (list, tuple):
+        members = cast("list", tree)
+        if members and all(isinstance(member, (np.ndarray, PickledArray)) for member in members):
+            raise ValueError("it is a list of arrays without their names; save model.state_dict()")
+        if members and all(_is_named(member) for member in members):
+            if len({name for name, _ in members}) < len(members):
+                raise ValueError("it is a list of names and arrays in which a name occurs twice")
+            tree = dict(members)
     return _Walk().arrays(tree)
+
+
+def _is_named(member: object) -> bool:
+    """Return whether a member of a list is a pair of a name and an array."""
+    return (
+        type(member) is tuple
+        and len(member) == 2
+        and type(member[0]) is str
+        and isinstance(member[1], (np.ndarray, PickledArray))
+    )
 
 
 class _Walk:
