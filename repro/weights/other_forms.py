@@ -108,7 +108,8 @@ def _without_masks(arrays: Arrays, path: Path, log: Log) -> Arrays:
                 "torch.nn.utils.prune.remove(layer, 'weight') on each such layer, and save the state dict again"
             )
         end = start + arrays[f"{name}_orig"].nbytes
-    log(f"applied the masks of {counted(len(pruned), 'pruned weight')}: {printable(pruned[0])}, ...")
+    more = ", ..." if len(pruned) > 1 else ""
+    log(f"applied the masks of {counted(len(pruned), 'pruned weight')}: {printable(pruned[0])}{more}")
     names = {f"{name}_orig": name for name in pruned}
     masks = {f"{name}_mask" for name in pruned}
     return {
