@@ -31,21 +31,22 @@ FLAGS = [
     "--model", "asymmnet_small_x0_35", "--image-size", "16", "--batch-size", "6", "--epochs", "3",
     "--optimizer", "adamw", "--lr", "1e-3", "--ema-decay", "0.9", "--ema-warmup", "true", "--mixup", "0.4",
     "--cutmix", "1", "--flip", "0.5", "--clip-norm", "1", "--option", "dropout=0.5", "--workers", "1",
-    "--checkpoint-steps", "1", "--keep", "2",
+    "--checkpoint-steps", "1",
 ]  # fmt: skip
 
 
-def train(backend: str, folder: Path, out: str, *, seconds: float | None = None) -> tuple[int, float]:
+def train(backend: str, folder: Path, out: str, *, seconds: float | None = None, keep: int = 2) -> tuple[int, float]:
     """Start or resume the run FOLDER/OUT, and kill it after this number of seconds.
 
-    Returns the exit code, -9 if it was killed, and the seconds that it took. The output is added to FOLDER/log.
+    A run that starts keeps this number of checkpoints. Returns the exit code, -9 if it was killed, and the seconds that
+    it took. The output is added to FOLDER/log.
     """
     command = [interpreter(backend), "-m", "repro.run", "--out", out]
     if (folder / out / LAST).exists():
         command += ["--resume"]
     else:
         shutil.rmtree(folder / out, ignore_errors=True)  # it was killed before there was anything to resume
-        command += ["--backend", backend, "--data", "photos", *FLAGS]
+        command += ["--backend", backend, "--data", "photos", "--keep", str(keep), *FLAGS]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(folder)}
     start = time.monotonic()
     with (folder / "log").open("a") as log:

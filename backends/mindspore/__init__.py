@@ -9,16 +9,10 @@ def version() -> str:
     """Return MindSpore's version. Raises ImportError where it is not installed."""
     import os
     import tempfile
-    from contextlib import nullcontext
-
-    from repro.interface.threads import pinned, some_cores, threads_in_environment
 
     # both are read at the import
     os.environ.setdefault("GLOG_v", "3")  # log errors only
     os.environ.setdefault("MS_OM_PATH", tempfile.gettempdir())  # otherwise it leaves rank_0/ in the working directory
-    # when imported, it starts a thread for each core that it may use, whatever the value of OMP_NUM_THREADS
-    threads = threads_in_environment()
-    with pinned(some_cores(threads)) if threads else nullcontext():
-        import mindspore
+    import mindspore
 
     return mindspore.__version__

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from typing import Any
 
 import mindspore
 import numpy as np
-from mindspore import Tensor
+from mindspore import Tensor, ops
 
 from backends.mindspore.models import FAMILIES
 from backends.mindspore.native_weights import NAMES
 from repro.arrays import Arrays
 from repro.errors import ReproError
 from repro.interface.module_outputs import Images, input_arrays, output_tensors
-from repro.interface.threads import pinned, some_cores
+from repro.interface.threads import pinned, some_cores, threads_in_environment
 from repro.specs import Spec, find_spec
 from repro.weights.strict import check_weights
 
@@ -60,12 +61,26 @@ def truncate(model: Any, spec: Spec) -> None:
     model.spec = spec
 
 
+@cache
+def plan_for_threads() -> None:
+    """Let MindSpore start its threads and plan convolutions for the number in OMP_NUM_THREADS, which it does not read.
+
+    It does so at its first operators in a process, for the cores that it may use then. Another plan adds in another
+    order: results must not depend on what is computed first, such as a step in the eager mode, which has one core.
+    """
+    threads = threads_in_environment()
+    with pinned(some_cores(threads)) if threads else nullcontext():
+        ones = Tensor(np.ones((2, 2), np.float32))
+        ops.matmul(ones, ones).asnumpy()
+
+
 @contextmanager
 def execution_mode(mode: int, hooks: Iterable[Any] = ()) -> Iterator[None]:
     """Run the block in GRAPH_MODE or PYNATIVE_MODE (eager), and restore the user's global settings afterwards.
 
     hooks: handles that are removed afterwards.
     """
+    plan_for_threads()
     previous = {name: mindspore.get_context(name) for name in ("mode", "pynative_synchronize", "max_call_depth")}
     # asynchronous calls would busy-wait ten times as long as they compute; a training step of DenseNet-121 nests more
     # than 1,000 calls; threads of the eager mode busy-wait for each other, which takes no longer on a shared core, and

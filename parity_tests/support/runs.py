@@ -25,7 +25,12 @@ def assert_equal_runs(left: str, right: str) -> None:
         arrays, metadata = safetensors_file.load(Path(left, name))
         expected, expected_metadata = safetensors_file.load(Path(right, name))
         assert arrays.keys() == expected.keys()
-        assert all(np.array_equal(array, expected[key]) for key, array in arrays.items())
+        different = {
+            key: float(np.abs(np.subtract(array, expected[key], dtype=np.float64)).max())
+            for key, array in arrays.items()
+            if not np.array_equal(array, expected[key])
+        }
+        assert not different, f"{name}: {len(different)} of {len(arrays)} arrays differ, {list(different.items())[:5]}"
         assert {**metadata, "progress": 0} == {**expected_metadata, "progress": 0}
     assert metrics(left) == metrics(right)
 
