@@ -88,13 +88,17 @@ def test_the_split_is_that_of_training(pets: Path, link: bool, there: bool, caps
     whole, data = open_dataset(pets, split=0.3, seed=4), open_dataset(out)
     assert data.split == "folders train and val"
     for side, ours, reference in (("train", data.train, whole.train), ("val", data.val, whole.val)):
-        assert ours.names == tuple(f"{side}/{name}" for name in reference.names)
+        assert tuple(ours.names) == tuple(f"{side}/{name}" for name in reference.names)
         assert [ours.image(i).tobytes() for i in range(len(ours))] == [
             reference.image(i).tobytes() for i in range(len(ours))
         ]
         assert {(out / name).is_symlink() for name in ours.names} == {link}
     assert names(out) == sorted(
-        {str(parent) for name in data.train.names + data.val.names for parent in [Path(name), *Path(name).parents][:-1]}
+        {
+            str(parent)
+            for name in (*data.train.names, *data.val.names)
+            for parent in [Path(name), *Path(name).parents][:-1]
+        }
     )
     assert len(names(pets)) == 18  # the source is unchanged
     assert [path.name for path in sorted(pets.parent.iterdir())] == ["out", "pets"]

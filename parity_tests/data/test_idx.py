@@ -41,7 +41,7 @@ def test_one_set_of_idx_files_is_split(tmp_path: Path, packed: bool) -> None:
     pixels = write_idx(tmp_path / "mnist", "t10k", [7, 3] * 6, packed=packed)
     data = open_dataset(tmp_path / "mnist")
     assert (data.name, data.classes, data.split) == ("mnist", ("3", "7"), "every-fifth")
-    assert data.val.names == ("00000", "00001", "00010", "00011")
+    assert tuple(data.val.names) == ("00000", "00001", "00010", "00011")
     assert data.val.labels.tolist() == [1, 0, 1, 0]
     assert data.val.labels.dtype == np.int64
     image = data.val.image(2)

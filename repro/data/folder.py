@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from repro.data.decode import EXTENSIONS, Divisor, decode
+from repro.data.names import Names
 from repro.data.subset import ImageSource, Read, Subset
 from repro.data.val_list import listed_subset
 from repro.errors import ReproError
@@ -134,18 +135,18 @@ def _subset(root: Path, prefix: str, list_folder: Lister, read: Read) -> tuple[t
     if len(classes) == 1:
         raise ReproError(f"{folder} has only one class folder, {classes[0]}; a classifier needs two; {LAYOUT}")
     ignored = Ignored([prefix + image for image in listing.images], [], [])
-    names, labels = [], array("q")
+    names, labels = Names(), array("q")
     for label, name in enumerate(classes):
         path = f"{prefix}{name}/"
         listing = list_folder(path)
         if not listing.images:
             nested = f", only folders such as {listing.folders[0]}" if listing.folders else ""
             raise ReproError(f"{folder / name} holds no images ({' '.join(EXTENSIONS)}){nested}; {LAYOUT}")
-        names += [path + image for image in listing.images]
+        names.extend(path + image for image in listing.images)
         labels.extend([label] * len(listing.images))
         ignored.nested += [path + nested for nested in listing.folders]
         ignored.others += [path + other for other in listing.others]
-    return classes, Subset(tuple(names), np.array(labels, np.int64), read, root), ignored
+    return classes, Subset(names, np.array(labels, np.int64), read, root), ignored
 
 
 def _list_folder(root: Path, prefix: str) -> Listing:

@@ -8,7 +8,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -139,7 +139,8 @@ def _folders(subsets: Iterable[Subset]) -> dict[str, list[Part]]:
 
 def _digest(root: Path, folder: str, parts: list[Part]) -> str:
     """Return a digest of the paths, sizes and times of a folder's images, or of the archive that holds them."""
-    files = sorted(subset.names[index].rpartition("/")[2] for subset, indices in parts for index in indices)
+    names = chain.from_iterable(subset.names[indices.start : indices.stop] for subset, indices in parts)
+    files = sorted(name.rpartition("/")[2] for name in names)
     numbers = array("q")
     try:
         archive = root if root.is_file() else root / folder.partition("/")[0]
@@ -156,8 +157,8 @@ def _digest(root: Path, folder: str, parts: list[Part]) -> str:
                 os.close(handle)
     except OSError:
         files.append("/")  # no name of a file: the folder is checked, and what cannot be read is reported
-    names = "\0".join([str(root.resolve() / folder), *files])
-    return hashlib.sha256(os.fsencode(names) + b"\0" + numbers.tobytes()).hexdigest()
+    paths = "\0".join([str(root.resolve() / folder), *files])
+    return hashlib.sha256(os.fsencode(paths) + b"\0" + numbers.tobytes()).hexdigest()
 
 
 def _lines(path: Path) -> set[str]:

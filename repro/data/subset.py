@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from repro.data.decode import Divisor
+from repro.data.names import Names
 
 
 class Read(Protocol):
@@ -24,7 +25,7 @@ class Read(Protocol):
 class Subset:
     """Labelled images of a data set, each read when it is needed."""
 
-    names: tuple[str, ...]
+    names: Sequence[str]
     labels: np.ndarray  # int64 (N,), positions in the data set's classes
     read: Read
     root: Path | None = None  # the folder or archive that holds the images; None: they are in memory
@@ -41,14 +42,14 @@ class Subset:
 
     def select(self, mask: np.ndarray) -> Subset:
         """Return the images for which `mask`, bool (N,), is true."""
-        names = tuple(self.names[i] for i in np.flatnonzero(mask))
+        names = Names(self.names[i] for i in np.flatnonzero(mask).tolist())
         return replace(self, names=names, labels=self.labels[mask])
 
 
 def labelled(labels: Mapping[str, str], classes: Sequence[str], read: Read, root: Path) -> Subset:
     """Return images sorted by name. labels: name of an image -> name of its class."""
     numbers = {name: number for number, name in enumerate(classes)}
-    names = tuple(sorted(labels))
+    names = Names(sorted(labels))
     return Subset(names, np.array([numbers[labels[name]] for name in names], np.int64), read, root)
 
 
@@ -73,4 +74,4 @@ class Pixels:
 
 def numbered(pixels: np.ndarray, labels: np.ndarray, digits: int) -> Subset:
     """Return grey images, uint8 (N, H, W), under the names "0000", "0001" and so on, with this number of digits."""
-    return Subset(tuple(f"{index:0{digits}d}" for index in range(len(pixels))), labels.astype(np.int64), Pixels(pixels))
+    return Subset(Names(f"{index:0{digits}d}" for index in range(len(pixels))), labels.astype(np.int64), Pixels(pixels))

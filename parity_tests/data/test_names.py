@@ -1,0 +1,30 @@
+"""Names of images in one buffer are those that were given, and take less memory than a tuple."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+
+import pytest
+
+from repro.data.names import Names
+
+NAMES = ("cat/1.png", "", "狗/é.png", "\udcff.jpg", "\ud800", "a\0b", "cat/1.png")
+
+
+def test_they_are_a_sequence_of_the_strings() -> None:
+    names = Names(NAMES[:3])
+    names.extend(iter(NAMES[3:]))
+    for sequence in (names, pickle.loads(pickle.dumps(names))):
+        assert tuple(sequence) == NAMES and len(sequence) == 7
+        assert (sequence[0], sequence[-4], sequence[1:6:2]) == (NAMES[0], NAMES[-4], NAMES[1:6:2])
+        assert sequence.index("\ud800") == 4 and "dog" not in sequence
+        for index in (7, -8):
+            with pytest.raises(IndexError):
+                sequence[index]
+    assert not Names() and tuple(Names()) == () == names[9:]
+
+
+def test_they_take_less_memory_than_a_tuple() -> None:
+    names = [f"train/n{number % 1000:08d}/{number:08d}.JPEG" for number in range(10_000)]
+    assert 2 * len(pickle.dumps(Names(names))) < sum(map(sys.getsizeof, names))
