@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pickle
 import sys
+from itertools import product
 
+import numpy as np
 import pytest
 
 from repro.data.names import Names
@@ -12,13 +14,17 @@ from repro.data.names import Names
 NAMES = ("cat/1.png", "", "狗/é.png", "\udcff.jpg", "\ud800", "a\0b", "cat/1.png")
 
 
-def test_they_are_a_sequence_of_the_strings() -> None:
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 64])
+def test_they_are_a_sequence_of_the_strings(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr("repro.data.names.CHUNK", chunk)
     names = Names(NAMES[:3])
     names.extend(iter(NAMES[3:]))
     for sequence in (names, pickle.loads(pickle.dumps(names))):
         assert tuple(sequence) == NAMES and len(sequence) == 7
-        assert (sequence[0], sequence[-4], sequence[1:6:2]) == (NAMES[0], NAMES[-4], NAMES[1:6:2])
+        assert (sequence[np.int64(0)], sequence[-4], sequence[1:6:2]) == (NAMES[0], NAMES[-4], NAMES[1:6:2])
         assert sequence.index("\ud800") == 4 and "dog" not in sequence
+        for start, stop in product(range(-8, 9), repeat=2):
+            assert sequence[start:stop] == NAMES[start:stop]
         for index in (7, -8):
             with pytest.raises(IndexError):
                 sequence[index]

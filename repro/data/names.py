@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import overload
+from typing import SupportsIndex, overload
 
 CHUNK = 64  # names that are read to find one of them
 
@@ -33,12 +34,13 @@ class Names(Sequence[str]):
         return chain(chain.from_iterable(map(json.loads, self._chunks)), self._last)
 
     @overload
-    def __getitem__(self, index: int) -> str: ...
+    def __getitem__(self, index: SupportsIndex) -> str: ...
     @overload
     def __getitem__(self, index: slice) -> tuple[str, ...]: ...
-    def __getitem__(self, index: int | slice) -> str | tuple[str, ...]:
-        if isinstance(index, int):
-            return self[index : index + 1 or None][0]
+    def __getitem__(self, index: SupportsIndex | slice) -> str | tuple[str, ...]:
+        if not isinstance(index, slice):
+            start = operator.index(index)  # NumPy's integers, too
+            return self[start : start + 1 or None][0]
         positions = range(len(self))[index]
         if positions.step != 1:
             return tuple(self[position] for position in positions)
