@@ -15,7 +15,7 @@ def save_torch(folder: str) -> None:
     import torch
     from torch import nn
     from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
-    from torch.nn.utils import parametrizations, spectral_norm, weight_norm
+    from torch.nn.utils import parametrizations, parametrize, spectral_norm, weight_norm
 
     from parity_tests.programs.ordinary_checkpoints import network
 
@@ -27,6 +27,7 @@ def save_torch(folder: str) -> None:
         "spectral_norm": spectral_norm,
         "parametrized_weight_norm": parametrizations.weight_norm,
         "parametrized_spectral_norm": parametrizations.spectral_norm,
+        "parametrized_bias": lambda layer: parametrize.register_parametrization(layer, "bias", nn.Identity()),
     }
     for name, change in changes.items():
         net = network()
@@ -49,6 +50,9 @@ def save_torch(folder: str) -> None:
         "meta": {HEAD: torch.empty_like(head, device="meta")},
         "bytes": {HEAD: head.to(torch.int8)},
         "extra_state": {"classifier.1._extra_state": torch.ones(3)},
+        "scale_of_8_bits": {"classifier.1.SCB": torch.ones(len(head))},
+        "scale_of_4_bits": {"classifier.1.weight.absmax": torch.ones(len(head))},
+        "scale_of_keras": {"classifier.1.kernel_scale": torch.ones(len(head))},
         "lora": {
             "classifier.1.lora_A.default.weight": torch.ones(4, head.shape[1]),
             "classifier.1.lora_B.default.weight": torch.ones(head.shape[0], 4),
@@ -56,6 +60,8 @@ def save_torch(folder: str) -> None:
     }
     for name, tensors in replaced.items():
         torch.save(state | tensors, root / f"{name}.pth")
+    fsdp = {name.replace("features.", "features._fsdp_wrapped_module."): tensor for name, tensor in state.items()}
+    torch.save(fsdp, root / "fsdp_features.pth")
     torch.save({"model": state, "graph": replaced["sparse"]}, root / "sparse_elsewhere.pth")
     torch.save(list(state.items()), root / "pairs.pth")
     torch.save([*state.items(), (HEAD, head)], root / "repeated_pairs.pth")

@@ -20,43 +20,40 @@ from repro.weights.other_forms import ordinary_weights
 from repro.weights.porting import Checkpoint, read_checkpoint
 
 Require = Callable[[str], None]
-Factory = pytest.TempPathFactory
 
 
 @pytest.fixture(scope="module")
-def torch_files(
+def save(
     require_backend: Require,
     require_package: Require,
     run_program: RunProgram,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    require_backend("torch")
-    require_package("torchvision")
-    folder = tmp_path_factory.mktemp("torch")
-    run_program("torch", "other_forms:save_torch", str(folder))
-    return folder
+) -> Callable[[str, str, str], Path]:
+    """A function that runs save_KIND in the process of a backend, if a package is there, and returns the folder."""
+
+    def save_files(kind: str, backend: str, package: str) -> Path:
+        require_backend(backend)
+        require_package(package)
+        folder = tmp_path_factory.mktemp(kind)
+        run_program(backend, f"other_forms:save_{kind}", str(folder))
+        return folder
+
+    return save_files
 
 
 @pytest.fixture(scope="module")
-def paddle_files(require_backend: Require, run_program: RunProgram, tmp_path_factory: Factory) -> Path:
-    require_backend("paddle")
-    folder = tmp_path_factory.mktemp("paddle")
-    run_program("paddle", "other_forms:save_paddle", str(folder))
-    return folder
+def torch_files(save: Callable[[str, str, str], Path]) -> Path:
+    return save("torch", "torch", "torchvision")
 
 
 @pytest.fixture(scope="module")
-def keras_files(
-    require_backend: Require,
-    require_package: Require,
-    run_program: RunProgram,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    require_backend("torch")
-    require_package("keras")
-    folder = tmp_path_factory.mktemp("keras")
-    run_program("torch", "other_forms:save_keras", str(folder))
-    return folder
+def paddle_files(save: Callable[[str, str, str], Path]) -> Path:
+    return save("paddle", "paddle", "paddle")
+
+
+@pytest.fixture(scope="module")
+def keras_files(save: Callable[[str, str, str], Path]) -> Path:
+    return save("keras", "torch", "keras")
 
 
 def read(path: Path) -> tuple[Checkpoint, str]:
@@ -105,9 +102,10 @@ def test_a_list_of_names_and_tensors(torch_files: Path) -> None:
     ("name", "line"),
     [
         ("parallel_features.pth", "removed the wrapper module inside the names"),
+        ("fsdp_features.pth", "removed the wrapper _fsdp_wrapped_module inside the names"),
         ("compiled_features.pth", "removed the wrapper _orig_mod inside the names"),
         ("checkpointed_features.pth", "removed the wrapper _checkpoint_wrapped_module inside the names"),
-        ("extra_state.pth", "skipped 1 extra states, which are not weights: classifier.1._extra_state, ..."),
+        ("extra_state.pth", "skipped 1 extra state, which is not a weight: classifier.1._extra_state"),
         ("sparse_elsewhere.pth", "left out: graph/classifier.1.weight (sparse tensor; save the result of .to_dense())"),
     ],
 )
@@ -139,6 +137,10 @@ LOAD = "load it into the network, call"
         ("sparse_csr", "classifier.1.weight in the file is a sparse tensor; save the result of .to_dense()"),
         ("meta", "classifier.1.weight in the file is a tensor of the device meta, which has no values"),
         ("bytes", "holds int8 in classifier.1.weight, a quantised weight; save the model before its quantisation"),
+        ("scale_of_8_bits", "holds classifier.1.SCB, a scale of quantised weights; save the model before its"),
+        ("scale_of_4_bits", "holds classifier.1.weight.absmax, a scale of quantised weights; save the model"),
+        ("scale_of_keras", "holds classifier.1.kernel_scale, a scale of quantised weights; save the model"),
+        ("parametrized_bias", f"{LOAD} torch.nn.utils.parametrize.remove_parametrizations(layer, 'bias') on each"),
         ("lora", "holds classifier.1.lora_A.default.weight, a part of LoRA; merge it with merge_and_unload() of peft"),
         ("observed", ", an observer of quantisation; save the model before its quantisation"),
         ("nameless", "it is a list of arrays without their names; save model.state_dict()"),

@@ -162,7 +162,7 @@ def test_counters_are_skipped_and_logged(tmp_path: Path, capsys: Capture) -> Non
     counter = {"stem.norm.num_batches_tracked": np.array(3)}
     native_weights("torch").write(tmp_path / "w.pth", WEIGHTS | counter)
     assert same(read_weights(tmp_path / "w.pth", MODEL)[1], WEIGHTS)
-    assert "skipped 1 integer scalars, which are not weights: stem.norm.num_batches_tracked" in capsys.readouterr().out
+    assert "skipped 1 integer scalar, which is not a weight: stem.norm.num_batches_tracked" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("backend", ["torch", "paddle"])

@@ -229,9 +229,11 @@ def _without_counters(arrays: Arrays, log: Log) -> Arrays:
     integers = [name for name in scalars if np.issubdtype(arrays[name].dtype, np.integer)]
     others = [name for name in scalars if name not in set(integers) and name.rpartition(".")[2] in COUNTERS]
     states = [name for name in arrays if name.rpartition(".")[2] == EXTRA_STATE and name not in set(integers)]
-    for counters, kind in ((integers, "integer scalars"), (others, "counters"), (states, "extra states")):
-        if counters:
-            log(f"skipped {len(counters)} {kind}, which are not weights: {counters[0]}, ...")
+    for counters, kind in ((integers, "integer scalar"), (others, "counter"), (states, "extra state")):
+        if len(counters) == 1:
+            log(f"skipped 1 {kind}, which is not a weight: {printable(counters[0])}")
+        elif counters:
+            log(f"skipped {counted(len(counters), kind)}, which are not weights: {printable(counters[0])}, ...")
     dropped = {*integers, *others, *states}
     return {name: array for name, array in arrays.items() if name not in dropped}
 

@@ -27,6 +27,7 @@ class Form(NamedTuple):
     """A form of weights that is named and not read.
 
     pattern: that of a name. companion: the name that comes with it, or "". title: what it is. remedy: how to mend it.
+    Companion and remedy may refer to groups of the pattern.
     """
 
     pattern: str
@@ -38,7 +39,7 @@ class Form(NamedTuple):
 FORMS = (
     Form(
         r"(.+\.|)parametrizations\.(\w+)\..+", "", "a parametrization",
-        REMOVE.format("torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')"),
+        REMOVE.format(r"torch.nn.utils.parametrize.remove_parametrizations(layer, '\2')"),
     ),
     Form(r"(.+)_g", r"\1_v", "a weight of weight_norm", REMOVE.format("remove_weight_norm(layer)")),
     Form(r"(.+)_orig", r"\1_u", "a weight of spectral_norm",
@@ -81,7 +82,7 @@ def _refuse_forms(arrays: Mapping[str, np.ndarray], path: Path) -> None:
         for form in FORMS:
             match = re.fullmatch(form.pattern, name)
             if match and (not form.companion or match.expand(form.companion) in arrays):
-                raise ReproError(f"{path} holds {printable(name)}, {form.title}; {form.remedy}")
+                raise ReproError(f"{path} holds {printable(name)}, {form.title}; {match.expand(form.remedy)}")
         if array.ndim > 1 and array.dtype in (np.int8, np.uint8):
             raise ReproError(f"{path} holds {array.dtype} in {printable(name)}, a quantised weight; {UNQUANTISED}")
 
