@@ -16,7 +16,7 @@ from backends.mindspore.dropout import draw_dropout_masks, dropout_hooks
 from backends.mindspore.inference import Evaluation
 from backends.mindspore.model import execution_mode, export_weights, load_weights
 from backends.mindspore.native_weights import NAMES
-from backends.mindspore.optimizers import FlatWeights, Update, create_optimizer, filled, zeros
+from backends.mindspore.optimizers import FlatWeights, Update, create_optimizer, filled, updates_each_weight, zeros
 from backends.mindspore.processes import all_reduce_sum, ordered_sum
 from backends.mindspore.sync_norm import synchronise_norms
 from repro.arrays import Arrays
@@ -28,11 +28,11 @@ from repro.interface.parts import split_batch, tree_sum
 
 
 class Gradients(nn.Cell):
-    """Forward pass, loss, and the gradients of all weights as one vector."""
+    """Forward pass, loss, and the gradients of all weights, as one vector or in_pieces, one array for each."""
 
-    def __init__(self, model: nn.Cell, loss: nn.Cell, weights: FlatWeights, *, scales_loss: bool):
+    def __init__(self, model: nn.Cell, loss: nn.Cell, weights: FlatWeights, *, scales_loss: bool, in_pieces: bool):
         super().__init__(auto_prefix=False)  # the model's parameters keep their names
-        self.model, self.loss, self.weights = model, loss, weights
+        self.model, self.loss, self.weights, self.in_pieces = model, loss, weights, in_pieces
         self.loss_scale: Any = filled("loss_scale", 1.0) if scales_loss else None
         self.gradients = ops.value_and_grad(self.compute, None, weights.parameters, has_aux=True)
 
@@ -42,8 +42,10 @@ class Gradients(nn.Cell):
         loss = self.loss(logits, targets)
         return loss if self.loss_scale is None else loss * self.loss_scale, loss, logits
 
-    def construct(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def construct(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Any]:
         (_, loss, logits), gradients = self.gradients(images, targets)
+        if self.in_pieces:
+            return loss, logits, gradients
         gradient = self.weights(gradients)
         return loss, logits, gradient if self.loss_scale is None else gradient / self.loss_scale
 
@@ -119,10 +121,14 @@ class Trainer:
         self.ema = None if settings.ema_decay is None else zeros("ema", sum(self.flat.sizes))
         self._reset_ema()
         self.cross_entropy = CrossEntropy(float(settings.label_smoothing))
+        in_pieces = updates_each_weight(settings)
         self.update_cell = Update(self.optimizer, settings, self.ema)
+        self.step_update = Update(self.optimizer, settings, self.ema, in_pieces=True) if in_pieces else self.update_cell
         self.loss_scale = LossScale() if settings.scales_loss else None
-        self.gradients_cell = Gradients(self.network, self.cross_entropy, self.flat, scales_loss=settings.scales_loss)
-        self.step_cell = Step(self.gradients_cell, self.update_cell)
+        self.gradients_cell = Gradients(
+            self.network, self.cross_entropy, self.flat, scales_loss=settings.scales_loss, in_pieces=in_pieces
+        )
+        self.step_cell = Step(self.gradients_cell, self.step_update)
         self.steps = 0
 
     def _reset_ema(self) -> None:
@@ -143,7 +149,7 @@ class Trainer:
         if self.settings.computes_gradients_first:
             result = self._step_in_two(images, targets, lr)
             return lambda: result
-        self.update_cell.prepare(lr, self.steps)
+        self.step_update.prepare(lr, self.steps)
         loss, logits = self._run(self.step_cell, images, targets)
         self.steps += 1
         if self.settings.world_size > 1:
