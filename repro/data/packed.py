@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -30,7 +30,7 @@ class PackedImages:
     root: Path
     files: Mapping[str, Path]
     expected: str
-    names: Sequence[str]
+    names: tuple[str, ...]
     starts: np.ndarray
     sizes: np.ndarray
 

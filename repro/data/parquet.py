@@ -15,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 
 from repro.data.folder import VALIDATION_FOLDERS, check_same_classes
-from repro.data.names import Names
 from repro.data.packed import PackedImages, cache_place
 from repro.data.parquet_copy import WHAT
 from repro.data.shards import sort_classes
@@ -87,14 +86,14 @@ def parquet_source(source: Path, files: list[Path]) -> ImageSource:
 
 def _subset(files: list[Path], rows: list[Rows], numbers: dict[str, int]) -> Subset:
     """Return the images of some files, which are sorted by name. numbers: class -> its label."""
-    names = Names()
+    names: list[str] = []
     starts = []
     for file, part in zip(files, rows, strict=True):
-        names.extend(f"{file.name}/{row:08d}" for row in range(len(part.sizes)))
+        names += [f"{file.name}/{row:08d}" for row in range(len(part.sizes))]
         starts.append(np.cumsum(part.sizes) - part.sizes)
     copies = {file.name: part.copy for file, part in zip(files, rows, strict=True)}
     sizes = np.concatenate([part.sizes for part in rows])
-    read = PackedImages(files[0].parent, copies, COPY, names, np.concatenate(starts), sizes)
+    read = PackedImages(files[0].parent, copies, COPY, tuple(names), np.concatenate(starts), sizes)
     labels = np.array([numbers[label] for part in rows for label in part.labels], np.int64)
     return Subset(read.names, labels, read, files[0].parent)
 

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 
 from repro.data.folder import VALIDATION_FOLDERS, in_words, is_image
-from repro.data.names import Names
 from repro.data.packed import PackedImages, cache_place
 from repro.data.subset import ImageSource, Subset
 from repro.data.tar import check_path, image_place, members
@@ -109,18 +108,18 @@ class _Images:
         self.files = {shard.name: shard for shard in shards}
         self.root = shards[0].parent
         self.unlabelled: list[str] = []
-        self.names = Names()
+        names: list[str] = []
         self.starts, self.sizes, self.labels = array("q"), array("q"), []
         for shard in sorted(shards, key=lambda path: f"{path.name}/"):
             with reading(shard, WHAT):
                 entries, others = _indexed(shard)
-            entries.sort()
-            self.names.extend(f"{shard.name}/{entry.name}" for entry in entries)
-            for _, start, size, label in entries:
+            for name, start, size, label in sorted(entries):
+                names.append(f"{shard.name}/{name}")
                 self.starts.append(start)
                 self.sizes.append(size)
                 self.labels.append(sys.intern(label))
             self.unlabelled += [f"{shard.name}/{name}" for name in others]
+        self.names = tuple(names)
 
     def subset(self, numbers: dict[str, int]) -> Subset:
         """Return the images with the numbers of their labels."""
