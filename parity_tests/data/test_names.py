@@ -1,4 +1,4 @@
-"""Names of images in one buffer are those that were given, and take less memory than a tuple."""
+"""Names of images in chunks are those that were given, and take less memory than a tuple."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training loop: epochs of training and validation, the same forevery backend."""
+"""The training loop: epochs of training and validation, the same for every backend."""
 
 from __future__ import annotations
 
