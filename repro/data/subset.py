@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -42,8 +43,7 @@ class Subset:
 
     def select(self, mask: np.ndarray) -> Subset:
         """Return the images for which `mask`, bool (N,), is true."""
-        names = Names(self.names[i] for i in np.flatnonzero(mask).tolist())
-        return replace(self, names=names, labels=self.labels[mask])
+        return replace(self, names=Names(compress(self.names, mask)), labels=self.labels[mask])
 
 
 def labelled(labels: Mapping[str, str], classes: Sequence[str], read: Read, root: Path) -> Subset:
