@@ -20,9 +20,10 @@ Run = Callable[..., Any]
 
 
 @pytest.mark.slow
-def test_no_gradients_are_computed_of_frozen_layers(backend: str, run_program: Run) -> None:
+def test_no_gradients_are_computed_of_frozen_layers(backend: str, run_program: Run, tmp_path: Path) -> None:
     """A step of the classifier costs what the forward pass of the network costs."""
-    assert run_program(backend, "fine_tuning:features_with_gradients", backend) == {"classifier": False, "": True}
+    expected = {"classifier": False, "": True}
+    assert run_program(backend, "fine_tuning:features_with_gradients", backend, str(tmp_path)) == expected
 
 
 @pytest.mark.slow

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "height", "width"), [("shufflenet_v1_g3_x0_25", 65, 47)])
 def test_graphs_follow_the_weights(
-    run_program: Callable[..., Any], require_backend: Callable[[str], None], model: str, height: int, width: int
+    run_program: Callable[..., Any], require_backend: Callable[[str], None], tmp_path: Path
 ) -> None:
     """After each change of weights, for other batch and image sizes, after failures and on a GPU."""
     require_backend("paddle")
-    result = run_program("paddle", "inference:predictions", model, height, width)
+    result = run_program("paddle", "inference:predictions", "shufflenet_v1_g3_x0_25", 65, 47, str(tmp_path))
     assert set(result["errors"]) == {
         "initial weights", "another batch size", "after a step", "after an update", "other weights",
         "another image size",

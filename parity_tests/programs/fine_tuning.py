@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,13 +24,12 @@ def _append_input(inputs: list[Any], _: Any, arguments: tuple[Any, ...]) -> None
     inputs.append(arguments[0])
 
 
-def features_with_gradients(name: str) -> dict[str, bool]:
+def features_with_gradients(name: str, graphs: str) -> dict[str, bool]:
     """Return by `train_only` whether a training step computes gradients with respect to the classifier's input.
 
     Torch and Paddle: whether they recorded how the input was computed. MindSpore: whether the compiled step has the
-    backward operators of convolution, normalisation and ReLU.
+    backward operators of convolution, normalisation and ReLU, which it writes into the folder `graphs`.
     """
-    graphs = tempfile.mkdtemp()
     os.environ |= {"MS_DEV_SAVE_GRAPHS": "1", "MS_DEV_SAVE_GRAPHS_PATH": graphs}
     backend = load_backend(name)
     spec = resnet_cifar(depth=110, num_classes=5, block="basic")

@@ -16,8 +16,8 @@ from repro.specs import find_spec
 from repro.weights.init import random_weights
 
 
-def predictions(model: str, height: int, width: int) -> dict[str, object]:
-    """Predictions of a Paddle trainer, eager and by a graph, and the files that they leave behind.
+def predictions(model: str, height: int, width: int, temporary: str) -> dict[str, object]:
+    """Predictions of a Paddle trainer, eager and by a graph, and the files that they leave in the folder `temporary`.
 
     The errors are relative to the root mean square of the eager logits.
     """
@@ -25,8 +25,7 @@ def predictions(model: str, height: int, width: int) -> dict[str, object]:
 
     from backends.paddle import create_model, create_trainer, inference
 
-    temporary = Path(os.environ.setdefault("TMPDIR", tempfile.mkdtemp()))
-    tempfile.tempdir = str(temporary)
+    os.environ["TMPDIR"] = tempfile.tempdir = temporary
     spec = find_spec(model, num_classes=5)
     weights = random_weights(spec, 0)
     images = random_images((6, spec.in_channels, height, width), 0).astype(np.float32)
@@ -83,7 +82,7 @@ def predictions(model: str, height: int, width: int) -> dict[str, object]:
     translated = Path.home() / ".cache/paddle/to_static_tmp" / str(os.getpid())
     return {
         "errors": errors, "paths": paths, "fallbacks": fallbacks, "messages": messages.getvalue(), "on a GPU": on_gpu,
-        "left behind": [str(path) for path in [*temporary.rglob("*"), translated] if path.exists()],
+        "left behind": [str(path) for path in [*Path(temporary).rglob("*"), translated] if path.exists()],
         "device": paddle.get_device(),
     }  # fmt: skip
 
