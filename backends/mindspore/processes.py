@@ -37,7 +37,10 @@ class AllReduceMean(nn.Cell):
 
 
 def all_reduce_sum(numbers: np.ndarray) -> np.ndarray:
-    """All-reduce sum of a vector (K,). Collective: every process must call it."""
+    """All-reduce sum of a float32 or float64 vector (K,). Collective: every process must call it."""
+    if numbers.dtype == np.float64:  # which collectives round to float32, and int64 to int32
+        bits = ops.AllGather()(Tensor(numbers.view(np.int32))).asnumpy()
+        return bits.view(np.float64).reshape(-1, numbers.size).sum(0)
     return ops.AllReduce()(Tensor(numbers)).asnumpy()
 
 

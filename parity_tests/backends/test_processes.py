@@ -72,7 +72,8 @@ def test_two_processes_train_as_one(backend: str, tmp_path: Path) -> None:
     halves = arrays["first-half-0-of-1"], arrays["second-half-0-of-1"]
     assert halves[0].keys() == halves[1].keys()
     assert_close(arrays["batches-0-of-2"], {name: (array + halves[1][name]) / 2 for name, array in halves[0].items()})
-    assert {"layers-1-of-2", "batches-1-of-2"} <= arrays.keys()
+    assert arrays["sums-0-of-2"]["sums"].tolist() == [2**41 + 1, 1.0]
+    assert {"layers-1-of-2", "batches-1-of-2", "sums-1-of-2"} <= arrays.keys()
 
 
 @pytest.mark.slow
