@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from pathlib import Path
+
+import numpy as np
 
 from repro.arrays import Arrays
 from repro.data import Dataset
 from repro.errors import ReproError
+from repro.interface.processes import ProcessGroup
 from repro.published.source import locate_weights
 from repro.specs import Spec
 from repro.training.recipe import Recipe
 from repro.training.resolve import build_transform
 from repro.training.run_folder import LAST, TrainingProgress, load
+from repro.untrusted import raw_bytes
 from repro.weights.init import initialise
 from repro.weights.porting import read_weights
+
+OWN_KEYS = ("check", "data", "threads", "weights", "workers")  # may differ from machine to machine
 
 
 def initial_state(
@@ -71,3 +79,30 @@ def initial_weights(recipe: Recipe, spec: Spec) -> Arrays:
         name: fresh[name] if recipe.fresh_head and name.startswith(head_prefix) else array
         for name, array in weights.items()
     }
+
+
+def check_same_start(
+    processes: ProcessGroup, recipe: Recipe, progress: TrainingProgress, weights: Arrays, state: Arrays
+) -> None:
+    """Check that all ranks start in the same way. Collective: every rank must call it.
+
+    Raises ReproError where commands, data sets, checkpoints or weights differ, as they may on several machines.
+    """
+    if processes.world_size == 1:
+        return
+    arrays = weights | {f"optimizer/{name}": array for name, array in state.items()}
+    own = {name: value for name, value in vars(recipe).items() if name not in OWN_KEYS} | {
+        "data set": progress.digest,
+        "checkpoint": (progress.epoch, progress.partial.step),
+        "weights": {name: zlib.crc32(raw_bytes(array)) for name, array in arrays.items()},
+    }
+    numbers = np.array(
+        [float(zlib.crc32(json.dumps(value, default=str, sort_keys=True).encode())) for value in own.values()]
+    )
+    sums = processes.all_reduce_sum(numbers)
+    for name, number, total in zip(own, numbers, sums, strict=True):
+        if total != number * processes.world_size:
+            raise ReproError(
+                f"rank {processes.rank} has another {name} than other ranks; start all of them with the same command, "
+                "and copies of the same files"
+            )

@@ -114,7 +114,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
     from repro.data import ImageCheck, Loader, check_images
     from repro.interface.threads import choose_threads
     from repro.training import console, loop, resolve
-    from repro.training.initial_state import initial_state
+    from repro.training.initial_state import check_same_start, initial_state
     from repro.training.rank_watch import watching_ranks
 
     recipe, spec, dataset = resolve_recipe(recipe, processes)
@@ -135,6 +135,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
         if images.failure and processes.is_main:
             print(f"the images will be checked again at the next start: cannot write {images.failure}")
     processes = processes.initialised(backend)
+    check_same_start(processes, recipe, progress, weights, state)
 
     make_trainer, drops = trainer_factory(backend, recipe, spec, processes)
     trainer = make_trainer(resolve.recipe_at_epoch(recipe, progress.trainer_epoch))
