@@ -33,10 +33,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give each test empty caches of parity records and of checked images."""
+    """Give each test empty caches of parity records, of listings and of checked images."""
     images = tmp_path_factory.mktemp("images")
     monkeypatch.setattr("repro.parity.cache.cache_folder", lambda: tmp_path_factory.mktemp("cache"))
-    monkeypatch.setattr("repro.data.image_check.record_folder", lambda: images)
+    monkeypatch.setattr("repro.data.listing.user_cache", lambda name: images / name)
+    monkeypatch.setattr("repro.data.image_check.record_folder", lambda: images / "checks")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

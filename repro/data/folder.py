@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from array import array
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from repro.data.decode import EXTENSIONS, Divisor, decode
+from repro.data.listing import Lister, cached_lister
 from repro.data.names import Names
 from repro.data.subset import ImageSource, Read, Subset
 from repro.data.val_list import listed_subset
@@ -25,14 +22,6 @@ LAYOUT = (
 )
 VALIDATION_FOLDERS = ("val", "valid", "validation", "test")  # the first of these that exists is used
 NO_IMAGES = "files without an image's extension"
-
-
-class Listing(NamedTuple):
-    """The sorted names of what a folder holds, without hidden entries."""
-
-    folders: list[str]
-    images: list[str]
-    others: list[str]
 
 
 @dataclass
@@ -55,9 +44,6 @@ class Ignored:
         )
 
 
-Lister = Callable[[str], Listing]  # path of a folder in the data set ("", "train/", "train/cat/") -> its listing
-
-
 @dataclass(frozen=True)
 class FolderImages:
     """Reads the images of a folder by their paths in it."""
@@ -75,7 +61,8 @@ def folder_source(root: Path) -> ImageSource:
     """
     if not root.is_dir():
         raise ReproError(f"{root} is not a folder; {LAYOUT}" if root.exists() else f"no such folder: {root}; {LAYOUT}")
-    return source_in_layout(root, partial(_list_folder, root), FolderImages(root))
+    with cached_lister(root) as list_folder:
+        return source_in_layout(root, list_folder, FolderImages(root))
 
 
 def source_in_layout(root: Path, list_folder: Lister, read: Read) -> ImageSource:
@@ -147,23 +134,3 @@ def _subset(root: Path, prefix: str, list_folder: Lister, read: Read) -> tuple[t
         ignored.nested += [path + nested for nested in listing.folders]
         ignored.others += [path + other for other in listing.others]
     return classes, Subset(names, np.array(labels, np.int64), read, root), ignored
-
-
-def _list_folder(root: Path, prefix: str) -> Listing:
-    """Return what a folder holds. Raises ReproError if it is unreadable."""
-    path = root / prefix
-    try:
-        with os.scandir(path) as iterator:
-            entries = sorted((entry.name, entry.is_dir()) for entry in iterator if not entry.name.startswith("."))
-    except OSError as error:
-        raise ReproError(f"cannot read {path}: {error.strerror}; check its permissions") from error
-    # A broken link is an image or a file: reading it is an error, instead of silently making the data set smaller
-    listing = Listing([], [], [])
-    for name, is_folder in entries:
-        (listing.folders if is_folder else listing.images if is_image(name) else listing.others).append(name)
-    return listing
-
-
-def is_image(name: str) -> bool:
-    """Return whether a file's name has an image's extension."""
-    return name.lower().endswith(EXTENSIONS)

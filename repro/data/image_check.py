@@ -140,7 +140,7 @@ def _folders(subsets: Iterable[Subset]) -> dict[str, list[Part]]:
 def _digest(root: Path, folder: str, parts: list[Part]) -> str:
     """Return a digest of the paths, sizes and times of a folder's images, or of the archive that holds them."""
     names = chain.from_iterable(subset.names[indices.start : indices.stop] for subset, indices in parts)
-    files = sorted(name.rpartition("/")[2] for name in names)
+    files = sorted(name[len(folder) :].removeprefix("/") for name in names)
     numbers = array("q")
     try:
         archive = root if root.is_file() else root / folder.partition("/")[0]

@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from repro.data.parquet_copy import WHAT
 from repro.data.shards import sort_classes
 from repro.data.subset import ImageSource, Subset
 from repro.errors import ReproError
-from repro.files import replacing
+from repro.files import locked, replacing
 from repro.untrusted import reading
 
 NUMBERED = re.compile(r"(.+?)(-\d+-of-\d+(-[0-9a-f]+)?)?\.parquet")  # the name of the subset before the number
@@ -108,17 +108,12 @@ def _copied(file: Path) -> Rows:
     if rows := _copied_before(base, key):
         return rows
     copy, index = base.with_suffix(".images"), base.with_suffix(".json")
-    try:
-        base.parent.mkdir(parents=True, exist_ok=True)
-        lock = base.with_suffix(".lock").open("wb")
-    except OSError as error:
-        reason = f"cannot write {base.parent}: {error.strerror}"
-        raise ReproError(f"{reason}; set XDG_CACHE_HOME to another folder") from error
-    with lock:
-        with suppress(ImportError, OSError):  # Windows or a file system without locks: every process copies then
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed or the process ends
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(base))
+        except OSError as error:
+            reason = f"cannot write {base.parent}: {error.strerror}"
+            raise ReproError(f"{reason}; set XDG_CACHE_HOME to another folder") from error
         if rows := _copied_before(base, key):  # the process that held the lock has copied it
             return rows
         with replacing(copy) as images, replacing(index) as listing:

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from repro.data.folder import VALIDATION_FOLDERS, in_words, is_image
+from repro.data.folder import VALIDATION_FOLDERS, in_words
+from repro.data.listing import is_image
 from repro.data.packed import PackedImages, cache_place
 from repro.data.subset import ImageSource, Subset
 from repro.data.tar import check_path, image_place, members

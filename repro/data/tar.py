@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from repro.data.decode import Divisor, decode
-from repro.data.folder import NO_IMAGES, Listing, in_words, is_image, source_in_layout
+from repro.data.folder import NO_IMAGES, in_words, source_in_layout
+from repro.data.listing import Listing, is_image
 from repro.data.subset import ImageSource
 from repro.untrusted import printable, reading
 
