@@ -65,12 +65,12 @@ MODES = {
     # batch normalisation of a rank sees half of a batch, as in a single process that computes it in two parts
     **{
         f"{backend}:two_ranks": Mode(
-            backend, {"world_size": 2, "accumulate": 1}, RANKS_RUNGS, reference={"accumulate": 2}
+            backend, {"world_size": 2, "accumulate": 1, "compiled": None}, RANKS_RUNGS, reference={"accumulate": 2}
         )
         for backend in LAUNCHERS
     },
     **{
-        f"{backend}:sync_norm": Mode(backend, {"world_size": 2, "sync_norm": True}, RANKS_RUNGS)
+        f"{backend}:sync_norm": Mode(backend, {"world_size": 2, "sync_norm": True, "compiled": None}, RANKS_RUNGS)
         for backend in LAUNCHERS
     },
 }

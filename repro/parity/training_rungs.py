@@ -230,7 +230,9 @@ def _train_and_validate(spec: Spec, workers: Workers, seed: int) -> tuple[dict[s
     inputs = {"images": images, "targets": targets, "val_images": val_images}
     rates = [learning_rate("cosine", OUTCOME_LEARNING_RATE, step, steps, 1) for step in range(steps)]
     # Adam takes MindSpore to 10 GB with the largest networks
-    settings = _settings(optimizer="sgd" if digits_spec.params > LARGE_MODEL_PARAMS else "adam")
+    optimizer = "sgd" if digits_spec.params > LARGE_MODEL_PARAMS else "adam"
+    compiled = None if steps > 5 else False  # by default MindSpore compiles, which many steps repay
+    settings = _settings(optimizer=optimizer, compiled=compiled)
     answers = request_all(workers, "train", inputs, settings=settings, rates=rates)
     accuracies = {
         backend: float((arrays["logits"].argmax(1) == labels).mean()) for backend, (_, arrays) in answers.items()
