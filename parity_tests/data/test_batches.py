@@ -3,12 +3,10 @@
 import contextlib
 import multiprocessing
 import os
-import resource
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,6 @@ from PIL import Image
 from repro.data import Dataset, Loader, Transform, open_dataset
 from repro.data.rng import random_stream
 from repro.errors import ReproError
-from repro.memory import PARAMETERS
 
 ROOT = Path(__file__).parents[2]
 PLAIN = Transform(image_size=8, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -258,22 +255,3 @@ def test_loader_that_is_not_used_leaves_nothing(digits: Dataset, capfd: pytest.C
         thread.join(30)
         assert not thread.is_alive()
     assert capfd.readouterr() == ("", "")
-
-
-def test_loading_processes_keep_freed_memory(
-    digits: Dataset, require_machine: Callable[[bool, str], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An epoch of batches of 12 MiB takes almost no new pages, of which each batch would need 3,000."""
-    require_machine(sys.platform.startswith("linux"), "freed memory is kept by glibc only")
-    for name in PARAMETERS:
-        monkeypatch.delenv(name, raising=False)
-    transform = Transform(image_size=256)
-    with Loader(few(digits, 512, 0), batch_size=64, workers=1) as loader:
-        faults = []
-        for epoch in range(3):
-            for _ in loader.train(epoch, transform):
-                pass
-            assert loader._pool is not None
-            usage = loader._pool.submit(resource.getrusage, resource.RUSAGE_SELF).result()
-            faults.append(usage.ru_minflt)
-    assert faults[2] - faults[1] < 4000

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from repro.data import Batch, loader
+from repro.data import Batch, Dataset, loader
+from repro.data.batch import Request
 from repro.interface import Trainer
 from repro.interface.contract import StepResult
 from repro.interface.processes import ProcessGroup
@@ -36,10 +37,10 @@ class Observer:
         loop.train_epoch = self.observed_epoch
         loader.load = self.counted_load
 
-    def counted_load(self, dataset: Any, request: loader.Request) -> Batch:
+    def counted_load(self, dataset: Dataset, request: Request, images: np.ndarray | None = None) -> Batch:
         """Load a batch, and count its images."""
         self.decoded += len(request.indices)
-        return self.load(dataset, request)
+        return self.load(dataset, request, images)
 
     def observed_epoch(
         self, trainer: Trainer, batches: Iterable[Batch], rates: Sequence[float], epoch: int, processes: ProcessGroup,

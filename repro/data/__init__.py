@@ -4,9 +4,10 @@ Every sample depends only on (seed, epoch, index), so that all backends and any 
 bits.
 """
 
+from repro.data.batch import Batch
 from repro.data.dataset import Dataset, open_dataset
 from repro.data.image_check import ImageCheck, check_images
-from repro.data.loader import Batch, Loader
+from repro.data.loader import Loader
 from repro.data.mixing import Mixing
 from repro.data.subset import Subset
 from repro.data.transform import Transform

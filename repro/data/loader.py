@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
-from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, suppress
-from functools import partial
-from itertools import islice
-from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Lock
-from typing import NamedTuple
+from contextlib import closing
 
 import numpy as np
 
+from repro.data.batch import Batch, Request, load
 from repro.data.dataset import Dataset
+from repro.data.loading_processes import LoadingProcesses
 from repro.data.mixing import Mixing, mix_pairs
 from repro.data.rng import random_stream
 from repro.data.transform import Transform
 from repro.errors import ReproError
-from repro.memory import keep_freed_memory
-
-AHEAD = 2  # batches in flight per process: one being loaded, and the next
-Batch = tuple[np.ndarray, np.ndarray]  # images, labels or soft targets
-
-
-class Request(NamedTuple):
-    """The description of a batch that a loading process receives."""
-
-    indices: np.ndarray  # int64 (N,); those of repetitions in an epoch are larger by multiples of the number of images
-    transform: Transform
-    draw: tuple[int, int] | None  # (seed, epoch) of a training batch; None: validation images, not augmented
 
 
 class Loader:
@@ -73,20 +51,14 @@ class Loader:
         self.rank, self.world_size, self.balance = rank, world_size, balance
         if self._train_size % world_size:
             raise ReproError(f"a batch of {self._train_size} images has no equal parts for {world_size} processes")
-        self._pool = None
-        if workers:
-            spawn = multiprocessing.get_context("spawn")  # a fork would copy a framework's locks without their threads
-            self._reader, writer = spawn.Pipe(duplex=False)
-            threading.Thread(target=_send_dataset, args=(writer, dataset, workers), daemon=True).start()
-            self._pool = ProcessPoolExecutor(workers, spawn, _start, (self._reader, spawn.Lock()))
+        self._processes = LoadingProcesses(dataset, workers) if workers else None
 
     def __enter__(self) -> Loader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._pool:
-            self._pool.shutdown(cancel_futures=True)
-            self._reader.close()
+        if self._processes:
+            self._processes.close()
 
     @property
     def steps(self) -> int:
@@ -153,7 +125,7 @@ class Loader:
         soft_targets = np.eye(len(self.dataset.classes), dtype=np.float32) if class_targets is None else class_targets
         first, first_partner = np.searchsorted(positions, [share.start, size - share.stop])
         own, partners = slice(first, first + count), slice(first_partner, first_partner + count)
-        for step, (images, labels) in enumerate(self._load(requests, transform), start):
+        for step, (images, labels) in enumerate(self._load(requests, len(positions), transform), start):
             if mixing:
                 draws = mixing.draw(size, images.shape[2:], random_stream(self.seed, epoch, step, 0)).of(share)
                 reversed_partners = images[partners][::-1], labels[partners][::-1]
@@ -165,32 +137,16 @@ class Loader:
         """Yield this rank's batches of the validation images, which are in order; the last batch may be smaller."""
         indices = np.arange(len(self.dataset.val))
         requests = (Request(indices[start : start + self.batch_size], transform, None) for start in self._val_starts)
-        return self._load(requests, transform)
+        return self._load(requests, min(self.batch_size, len(indices)), transform)
 
-    def _load(self, requests: Iterator[Request], transform: Transform) -> Iterator[Batch]:
-        """Yield the images of each request, normalised, and their labels."""
-        in_process = (load(self.dataset, request) for request in requests)
-        with closing(_ahead(self._pool, requests, AHEAD * self.workers) if self._pool else in_process) as loaded:
+    def _load(self, requests: Iterator[Request], images: int, transform: Transform) -> Iterator[Batch]:
+        """Yield the images of each request, normalised, and their labels. images: the most images of a request."""
+        loaded: Generator[Batch, None, None] = (load(self.dataset, request) for request in requests)
+        if self._processes:
+            loaded = self._processes.load(requests, images * transform.channels * transform.image_size**2)
+        with closing(loaded):
             for pixels, labels in loaded:
                 yield transform.normalise(pixels), labels
-
-
-def load(dataset: Dataset, request: Request) -> Batch:
-    """Return pixels uint8 (N, channels, S, S) and labels int64 (N,).
-
-    Raises ReproError for an image that cannot be decoded.
-    """
-    indices, transform, draw = request
-    subset = dataset.val if draw is None else dataset.train
-    size, channels = transform.image_size, transform.channels
-    images = np.empty((len(indices), channels, size, size), np.uint8)
-    for position, number in enumerate(indices.tolist()):
-        repetition, index = divmod(number, len(subset))
-        key = (index, repetition) if repetition else (index,)
-        rng = None if draw is None else random_stream(*draw, *key)
-        image = transform.load(partial(subset.image, index), rng)
-        images[position] = [np.asarray(plane) for plane in image.split()]
-    return images, subset.labels[indices % len(subset)]
 
 
 def balanced_order(labels: np.ndarray, classes: int, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -206,65 +162,3 @@ def balanced_order(labels: np.ndarray, classes: int, size: int, rng: np.random.G
         rounds = [rng.permutation(members) + n * len(labels) for n in range(-(-count // len(members)))]
         drawn.append(np.concatenate([*rounds, members[:0]])[:count])
     return rng.permutation(np.concatenate(drawn))
-
-
-def _ahead(pool: ProcessPoolExecutor, requests: Iterator[Request], ahead: int) -> Generator[Batch, None, None]:
-    """Yield batches in order, while the next `ahead` are being loaded."""
-    waiting: deque[Future[Batch]] = deque()
-    try:
-        waiting.extend(_submit(pool, request) for request in islice(requests, ahead))
-        while waiting:
-            batch = waiting.popleft().result()
-            waiting.extend(_submit(pool, request) for request in islice(requests, 1))
-            yield batch
-    except BrokenProcessPool as error:
-        raise ReproError(
-            "a process that loads images died (perhaps killed for lack of memory); try fewer workers, or 0"
-        ) from error
-    finally:  # also when the iterator is abandoned
-        for future in waiting:
-            future.cancel()
-
-
-def _submit(pool: ProcessPoolExecutor, request: Request) -> Future[Batch]:
-    """Request a batch. The pool starts processes meanwhile; they inherit the blocked SIGINT, so that only the parent
-    handles Ctrl-C, which reaches all of them."""
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        return pool.submit(_load, request)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-_dataset: Dataset  # in a loading process; global, so that it is sent once and not with every request
-
-
-def _send_dataset(writer: Connection, dataset: Dataset, workers: int) -> None:
-    """Send the data set to each process, from a thread.
-
-    As an argument of the processes, it would be sent while they start, and this process would wait forever for one that
-    died meanwhile, such as for lack of `if __name__ == "__main__":`.
-    """
-    with writer, suppress(OSError):  # no process reads any more
-        for _ in range(workers):
-            writer.send(dataset)
-
-
-def _start(reader: Connection, lock: Lock) -> None:
-    """Prepare this process for loading."""
-    global _dataset  # noqa: PLW0603
-    keep_freed_memory()  # otherwise the system clears the pages of every batch anew
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-    with lock:
-        _dataset = reader.recv()
-
-
-def _exit_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)  # otherwise this process would wait for requests forever
-
-
-def _load(request: Request) -> Batch:
-    return load(_dataset, request)

@@ -51,9 +51,9 @@ class DecodedImage(NamedTuple):
 class Transform:
     """The steps grey -> resize -> (in training: pad -> rotate -> flip -> jitter -> RandAugment -> cutout) -> normalise.
 
-    All steps except the last are applied where the image is loaded, and the last one to batches, since bytes travel
-    between processes several times as fast as float32. Random numbers are drawn in the order of the steps, and a step
-    that is off draws nothing. A new augmentation is a field and a line in `augment`.
+    All steps except the last are applied where the image is loaded, and the last one to batches, since bytes take a
+    quarter of the memory of float32. Random numbers are drawn in the order of the steps, and a step that is off draws
+    nothing. A new augmentation is a field and a line in `augment`.
 
     resize "squash": resize to a square, whatever the shape of the image. "crop": in training, crop a random box of 8 to
     100 % of the area with a ratio of 3:4 to 4:3 and squash it (Szegedy et al., arXiv:1409.4842, section 6; as
