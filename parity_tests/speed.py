@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,11 +20,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from parity_tests.support.launching import launch_environment
 from repro.interface.discovery import SHIPPED
 from repro.interface.launch import launch_command
 from repro.workers.client import interpreter
 
-ROOT = Path(__file__).resolve().parent.parent
 LOADED = ("asymmnet_small_x0_35_r0", 32, 64)  # model, image size, batch
 WAITING = {
     "torch": ("2 GOMP_SPINCOUNT=300000", "2 GOMP_SPINCOUNT=0", "2 GOMP_SPINCOUNT=1000", "1"),
@@ -116,8 +115,7 @@ def measure(
         )
         launcher = launch_command(backend, processes, Path(folder, "logs")) if processes > 1 else []
         python = interpreter(backend)
-        search_path = f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"  # msrun starts `python`
-        variables = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": search_path, **(environment or {})}
+        variables = launch_environment(python, **(environment or {}))
         command = [python, *launcher, str(script)]
         done = subprocess.run(command, env=variables, check=False, capture_output=True)
         if done.returncode:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity_tests.backends.test_processes import ROOT, assert_close, launcher
+from parity_tests.backends.test_processes import assert_close
+from parity_tests.support.launching import launch_environment, launcher
 from repro.errors import ReproError
 from repro.interface import TrainSettings
 from repro.interface.dropout_source import SeededDropout
@@ -49,9 +49,8 @@ def test_shards_train_to_the_same_bits_in_any_processes(backend: str, tmp_path: 
     alone, together = tmp_path / "alone", tmp_path / "together"
 
     def run(command: list[str], *argv: str) -> subprocess.CompletedProcess[str]:
-        search_path = f"{Path(interpreter(backend)).parent}{os.pathsep}{os.environ['PATH']}"  # msrun starts `python`
         # a launcher and a user may set another number of threads
-        environment = os.environ | {"PATH": search_path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
+        environment = launch_environment(interpreter(backend), OMP_NUM_THREADS="2")
         return subprocess.run(
             [*command, *argv], capture_output=True, text=True, check=False, env=environment, timeout=300
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any, cast
@@ -13,11 +12,11 @@ import pytest
 
 from parity_tests.programs.processes import REDUCED_PRECISIONS
 from parity_tests.support import made_up
+from parity_tests.support.launching import launch_environment, launcher
 from parity_tests.support.made_up import QUICK, metrics
 from repro.errors import ReproError
 from repro.interface import TrainSettings
 from repro.interface.dropout_source import SeededDropout
-from repro.interface.launch import launch_command
 from repro.interface.processes import LAUNCHERS, SINGLE_PROCESS, ProcessGroup, process_group
 from repro.run import main
 from repro.training.meters import Meter
@@ -25,19 +24,11 @@ from repro.weights import safetensors_file
 from repro.workers.client import interpreter
 
 Arrays = dict[str, np.ndarray]
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def launcher(backend: str, logs: Path) -> list[str]:
-    """The command that starts a script in two processes on this machine."""
-    return [interpreter(backend), *launch_command(backend, 2, logs)]
 
 
 def run(command: list[str], logs: Path) -> str:
     """The output of a command; the test fails with its errors and logs where the command fails."""
-    # msrun starts whatever `python` is
-    search_path = f"{Path(command[0]).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": search_path, "PYTHONPATH": str(ROOT)}
+    environment = launch_environment(command[0])
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300)
     excerpts = "\n".join(path.read_text(errors="replace")[-3000:] for path in sorted(logs.rglob("*.log*")))
     assert done.returncode == 0, done.stderr[-3000:] + excerpts

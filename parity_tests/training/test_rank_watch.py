@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity_tests.backends.test_processes import ROOT, launcher
+from parity_tests.support.launching import ROOT, launch_environment, launcher
 from repro.errors import ReproError
 from repro.interface.processes import LAUNCHERS, SINGLE_PROCESS, ProcessGroup
 from repro.training import rank_watch
@@ -201,8 +201,7 @@ def lose_rank(backend: str, event: str, folder: Path, *flags: str, **environment
     """
     out, logs, output = folder / "run", folder / "logs", folder / "output"
     (folder / "main.py").write_text(PROGRAM)
-    search_path = f"{Path(interpreter(backend)).parent}{os.pathsep}{os.environ['PATH']}"  # msrun starts `python`
-    environment = {**os.environ, "PATH": search_path, "PYTHONPATH": str(ROOT), **environment}
+    environment = launch_environment(interpreter(backend), **environment)
     model = ["--backend", backend, "--model", "asymmnet_small_x0_35", "--image-size", "16", "--epochs", "500"]
     command = [*launcher(backend, logs), str(folder / "main.py"), "run", *model, *flags, "--out", str(out)]
     with output.open("wb") as file:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from parity_tests.backends.test_processes import ROOT, launcher
+from parity_tests.support.launching import ROOT, launcher
 from parity_tests.support.made_up import QUICK, SoftmaxRegression
 from parity_tests.support.runs import assert_equal_runs, stop_at
 from repro.errors import ReproError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from parity_tests.backends.test_processes import ROOT, launcher
+from parity_tests.support.launching import launch_environment, launcher
 from repro.errors import ReproError
 from repro.interface.processes import ProcessGroup
 from repro.training.initial_state import check_same_start
@@ -74,10 +73,7 @@ def test_another_learning_rate_on_one_rank_ends_the_run(backend: str, tmp_path: 
     )
     flags = ["run", "--backend", backend, "--model", "asymmnet_small_x0_35", "--image-size", "16", "--out", str(out)]
     command = [*launcher(backend, logs), str(script), *flags]
-    environment = os.environ | {
-        "PATH": f"{Path(command[0]).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-    }
+    environment = launch_environment(command[0])
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300)
     written = "".join(path.read_text(errors="replace") for path in logs.rglob("*log*") if path.is_file())
     assert done.returncode and not out.exists()
