@@ -87,17 +87,31 @@ def test_an_epoch_that_is_left_disturbs_no_other(digits: Dataset) -> None:
             assert np.array_equal(images, expected)
 
 
-def test_memory_ends_with_an_epoch(digits: Dataset) -> None:
-    def mappings() -> int:
-        return Path("/proc/self/maps").read_text(encoding="utf-8").count("memfd:pixels")
+def test_memory_serves_the_next_epoch_and_ends_with_the_loader(digits: Dataset) -> None:
+    def mappings() -> list[str]:
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+        return [line.partition(" ")[0] for line in lines if "memfd:pixels" in line]
 
     with Loader(digits, batch_size=100, workers=1) as loader:
-        epoch = loader.train(0, TRANSFORM)
-        next(epoch)
-        assert mappings() == 1
-        for _ in epoch:
+        first = loader.train(0, TRANSFORM)
+        next(first)
+        (mapping,) = mappings()
+        for _ in first:
             pass
-        assert mappings() == 0
+        second = loader.train(1, TRANSFORM)
+        next(second)
+        assert mappings() == [mapping]
+        at_the_same_time = loader.val(TRANSFORM)
+        next(at_the_same_time)
+        assert len(mappings()) == 2
+        second.close()  # type: ignore[attr-defined]
+        assert len(mappings()) == 1 and mapping not in mappings()
+        for _ in at_the_same_time:
+            pass
+        for _ in loader.train(2, Transform(image_size=40)):  # needs more memory
+            assert len(mappings()) == 1
+    del first, second, at_the_same_time, _
+    assert not mappings()
 
 
 def test_another_file_under_the_same_path_is_left_alone(tmp_path: Path) -> None:

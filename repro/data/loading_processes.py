@@ -35,11 +35,13 @@ class LoadingProcesses:
         self.reader, writer = spawn.Pipe(duplex=False)
         threading.Thread(target=_send_dataset, args=(writer, dataset, count), daemon=True).start()
         self.pool = ProcessPoolExecutor(count, spawn, _start, (self.reader, spawn.Lock()))
+        self.idle: SharedPixels | None = None  # kept for the next epoch, since new memory takes time
 
     def close(self) -> None:
         """End the processes."""
         self.pool.shutdown(cancel_futures=True)
         self.reader.close()
+        self._keep(None)
 
     def load(self, requests: Iterator[Request], size: int) -> Generator[Batch, None, None]:
         """Yield the batch of each request, as `load` returns it, while the next ones are being loaded.
@@ -48,7 +50,9 @@ class LoadingProcesses:
         Raises ReproError for an image that cannot be decoded, and for a process that died.
         """
         waiting: deque[tuple[Request, Place | None, Future[Loaded]]] = deque()
-        shared = SharedPixels(AHEAD * self.count + 1, size)
+        shared, self.idle = self.idle, None
+        if shared is None or shared.size < size:
+            shared = SharedPixels(AHEAD * self.count + 1, size)
         free = deque(shared.places)
 
         def submit(count: int) -> None:
@@ -75,7 +79,16 @@ class LoadingProcesses:
         finally:  # also when the iterator is abandoned
             for _, _, future in waiting:
                 future.cancel()
-            shared.close()
+            if waiting:  # processes may still write
+                shared.close()
+            else:
+                self._keep(shared)
+
+    def _keep(self, shared: SharedPixels | None) -> None:
+        """Keep memory that no process uses for the next epoch, and free what was kept before."""
+        if self.idle:
+            self.idle.close()
+        self.idle = shared
 
     def _submit(self, request: Request, place: Place | None) -> Future[Loaded]:
         """Request a batch. The pool starts processes meanwhile; they inherit the blocked SIGINT, so that only the

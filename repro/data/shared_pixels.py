@@ -46,6 +46,7 @@ class SharedPixels:
 
     def __init__(self, count: int, size: int) -> None:
         """Make the file. count: number of places. size: bytes of each."""
+        self.size = size
         self.places: list[Place] = []
         self._file: int | None = None
         with suppress(AttributeError, OSError):
