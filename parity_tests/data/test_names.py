@@ -34,6 +34,13 @@ def test_they_are_a_sequence_of_the_strings(monkeypatch: pytest.MonkeyPatch, chu
     assert not Names() and tuple(Names()) == () == names[9:]
 
 
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 64])
+def test_their_json_is_that_of_a_list(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr("repro.data.names.CHUNK", chunk)
+    for strings in ((), ("a", "b"), ("\x7f", 'cat/"\\.png'), NAMES):
+        assert f"[{', '.join(Names(strings).json())}]" == json.dumps(strings)
+
+
 def test_selecting_images_reads_each_name_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A list of 64 names that is read anew for each of them took a million images seven seconds."""
     subset = numbered(np.zeros((200, 1, 1), np.uint8), np.arange(200), 3)

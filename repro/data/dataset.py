@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from repro.data.csv_list import csv_source
 from repro.data.digits import digits_source
 from repro.data.folder import folder_source
 from repro.data.idx import idx_prefixes, idx_source
+from repro.data.names import Names
 from repro.data.parquet import find_parquet, parquet_source
 from repro.data.rng import random_stream
 from repro.data.shards import find_shards, shard_source
@@ -47,13 +48,9 @@ class Dataset:
     def _json(self) -> Iterator[str]:
         """Yield [classes, [[names, labels], [names, labels]]] in pieces, since a million names are long."""
         yield f"[{json.dumps(self.classes)}, [["
-        yield from _json_list(self.train.names)
-        yield ", "
-        yield from _json_list(self.train.labels.tolist())
+        yield from _subset_json(self.train)
         yield "], ["
-        yield from _json_list(self.val.names)
-        yield ", "
-        yield from _json_list(self.val.labels.tolist())
+        yield from _subset_json(self.val)
         yield "]]]"
 
 
@@ -125,9 +122,18 @@ def _draw(members: np.ndarray, fraction: float, rng: np.random.Generator) -> np.
     return rng.permutation(members)[:count]
 
 
-def _json_list(values: Sequence[object]) -> Iterator[str]:
-    """Yield the JSON of a list in pieces."""
+def _subset_json(subset: Subset) -> Iterator[str]:
+    """Yield the JSON of the names and of the labels, two lists, in pieces."""
+    names = subset.names if isinstance(subset.names, Names) else Names(subset.names)
+    pieces = (subset.labels[start : start + PIECE].tolist() for start in range(0, len(subset), PIECE))
     yield "["
-    for start in range(0, len(values), PIECE):
-        yield (", " if start else "") + json.dumps(values[start : start + PIECE])[1:-1]
+    yield from _joined(names.json())
+    yield "], ["
+    yield from _joined(json.dumps(piece)[1:-1] for piece in pieces)
     yield "]"
+
+
+def _joined(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield the pieces with ", " between them."""
+    for number, piece in enumerate(pieces):
+        yield f", {piece}" if number else piece

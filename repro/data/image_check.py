@@ -140,7 +140,8 @@ def _folders(subsets: Iterable[Subset]) -> dict[str, list[Part]]:
 def _digest(root: Path, folder: str, parts: list[Part]) -> str:
     """Return a digest of the paths, sizes and times of a folder's images, or of the archive that holds them."""
     names = chain.from_iterable(subset.names[indices.start : indices.stop] for subset, indices in parts)
-    files = sorted(name[len(folder) :].removeprefix("/") for name in names)
+    start = len(folder) + 1 if folder else 0
+    files = sorted([name[start:] for name in names])
     numbers = array("q")
     try:
         archive = root if root.is_file() else root / folder.partition("/")[0]
@@ -150,11 +151,11 @@ def _digest(root: Path, folder: str, parts: list[Part]) -> str:
         else:
             handle = os.open(root / folder, os.O_RDONLY | os.O_DIRECTORY)  # paths would be looked up for each file
             try:
-                for file in files:
-                    status = os.stat(file, dir_fd=handle)
-                    numbers.extend((status.st_size, status.st_mtime_ns))
+                statuses = [os.stat(file, dir_fd=handle) for file in files]
             finally:
                 os.close(handle)
+            numbers.extend([status.st_size for status in statuses])
+            numbers.extend([status.st_mtime_ns for status in statuses])
     except OSError:
         files.append("/")  # no name of a file: the folder is checked, and what cannot be read is reported
     paths = "\0".join([str(root.resolve() / folder), *files])

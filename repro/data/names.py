@@ -33,6 +33,14 @@ class Names(Sequence[str]):
     def __iter__(self) -> Iterator[str]:
         return chain(chain.from_iterable(map(json.loads, self._chunks)), self._last)
 
+    def json(self) -> Iterator[str]:
+        """Yield the JSON of the names, in ASCII, in pieces that ", " joins."""
+        for chunk in self._chunks:
+            as_is = chunk.isascii() and "\x7f" not in chunk
+            yield (chunk if as_is else json.dumps(json.loads(chunk)))[1:-1]
+        if self._last:
+            yield json.dumps(self._last)[1:-1]
+
     @overload
     def __getitem__(self, index: SupportsIndex) -> str: ...
     @overload
