@@ -106,6 +106,18 @@ def test_a_class_that_comes_or_goes_is_seen(pets: Path, scanned: Scanned) -> Non
     assert b"hen" not in kept().read_bytes()
 
 
+def test_a_link_whose_target_becomes_a_folder_is_seen(pets: Path, scanned: Scanned) -> None:
+    """As a disk that is mounted after a first start."""
+    (pets / "hen").symlink_to(pets.with_name("disk"))
+    (pets / "cow" / "link.png").symlink_to(pets / "cow" / "00.png")
+    assert open_dataset(pets).classes == ("cat", "cow", "dög")
+    assert scanned() == ["."]
+    shutil.copytree(pets / "cow", pets.with_name("disk"))
+    assert scanned() == [".", "hen"]
+    assert scanned() == []
+    assert open_dataset(pets).classes == ("cat", "cow", "dög", "hen")
+
+
 def test_another_folder_under_the_same_path_is_listed(pets: Path, scanned: Scanned) -> None:
     open_dataset(pets)
     shutil.copytree(pets, pets.with_name("others"))

@@ -52,7 +52,8 @@ def cached_lister(root: Path) -> Iterator[Lister]:
             if listing is None:
                 listing = _list_folder(root / prefix)
                 line = json.dumps([stamp, *listing])
-            if stamp:
+            # the target of a link can become a folder without a change here
+            if stamp and not any((root / prefix / name).is_symlink() for name in listing.others):
                 kept[prefix] = line
             return listing
 
