@@ -30,8 +30,10 @@ class Bottleneck(nn.Cell):
     def construct(self, x: Tensor) -> Tensor:
         y = x
         if self.expands:
-            copies = (x,) * self.asymmrate
-            y = ops.cat((*copies, self.expand(x), *copies), axis=1)
+            y = self.expand(x)
+            if self.asymmrate:  # 0 in MobileNetV3, where joining would copy all maps
+                copies = (x,) * self.asymmrate
+                y = ops.cat((*copies, y, *copies), axis=1)
         y = self.depthwise(y)
         if self.squeeze:
             y = self.se(y)

@@ -29,8 +29,10 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x
         if self.block.expands:
-            copies = [x] * self.block.asymmrate
-            y = torch.cat([*copies, self.expand(x), *copies], dim=1)
+            y = self.expand(x)
+            if self.block.asymmrate:  # 0 in MobileNetV3, where joining would copy all maps
+                copies = [x] * self.block.asymmrate
+                y = torch.cat([*copies, y, *copies], dim=1)
         y = self.depthwise(y)
         if self.block.squeeze:
             y = self.se(y)

@@ -22,7 +22,7 @@ class Transition(nn.Module):
         self.pool = avg_pool(2, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.pool(self.conv(F.relu(self.norm(x))))
+        return self.pool(self.conv(F.relu(self.norm(x), inplace=True)))
 
 
 class Block(nn.Module):
@@ -36,8 +36,8 @@ class Block(nn.Module):
         self.conv2 = conv(block.bottleneck, block.growth, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv1(F.relu(self.norm1(x)))  # (N, bottleneck, H, W)
-        return self.conv2(F.relu(self.norm2(x)))  # (N, growth, H, W)
+        x = self.conv1(F.relu(self.norm1(x), inplace=True))  # (N, bottleneck, H, W)
+        return self.conv2(F.relu(self.norm2(x), inplace=True))  # (N, growth, H, W)
 
 
 class Stage(nn.Module):
@@ -71,5 +71,5 @@ class DenseNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.pool(self.stem(x))  # (N, stem, H/4, W/4)
         x = self.stages(x)  # (N, features, H/32, W/32)
-        x = torch.mean(F.relu(self.norm(x)), (2, 3))  # (N, features)
+        x = torch.mean(F.relu(self.norm(x), inplace=True), (2, 3))  # (N, features)
         return self.classifier(self.dropout(x))
