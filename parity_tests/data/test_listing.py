@@ -107,7 +107,7 @@ def test_a_class_that_comes_or_goes_is_seen(pets: Path, scanned: Scanned) -> Non
 
 
 def test_a_link_whose_target_becomes_a_folder_is_seen(pets: Path, scanned: Scanned) -> None:
-    """As a disk that is mounted after a first start."""
+    """A disk is mounted after the first start."""
     (pets / "hen").symlink_to(pets.with_name("disk"))
     (pets / "cow" / "link.png").symlink_to(pets / "cow" / "00.png")
     assert open_dataset(pets).classes == ("cat", "cow", "dög")
