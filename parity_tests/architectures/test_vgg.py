@@ -43,6 +43,19 @@ def test_normalised_must_be_a_boolean(value: object) -> None:
         find_spec("vgg16", normalised=value)
 
 
+@pytest.mark.slow
+def test_a_step_draws_once_for_each_hidden_layer(run_program: Run, require_backend: Require) -> None:
+    """MindSpore's compiled step has one mask for each dropout layer, so that a layer that ran twice would repeat it."""
+    losses = []
+    for backend in ("torch", "paddle", "mindspore"):
+        require_backend(backend)
+        for layers, loss in run_program(backend, "vgg:dropout_of_a_step", backend):
+            assert layers == ["dropout1", "dropout2"]
+            losses.append(loss)
+    assert np.ptp(losses) < 1e-4 * losses[0], losses
+    assert losses[2] == losses[3]  # MindSpore, compiled and eager
+
+
 def test_grid_worked_by_hand(run_program: Run, backend: str) -> None:
     """The adaptive pooling to 7x7 before the linear layers."""
     pixel = np.full((1, 1, 1, 1), 5)

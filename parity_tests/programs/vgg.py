@@ -16,7 +16,9 @@ from parity_tests.programs.common import (
     random_images,
     to_tensor,
 )
+from repro.interface import TrainSettings
 from repro.interface.discovery import load_backend
+from repro.interface.dropout_source import SeededDropout
 from repro.specs import vgg
 from repro.weights.init import random_weights
 
@@ -132,3 +134,32 @@ def mindcv_without_biases(size: int) -> dict[str, Any]:
         "mindcv_parameters": sum(parameter.size for parameter in reference.trainable_params()),
         "error": model_error("mindspore", ours, reference, images),
     }
+
+
+class RecordedDropout(SeededDropout):
+    """The source of a trainer's dropout, with the names of the layers that drew from it."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.layers: list[str] = []
+
+    def __call__(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        self.layers.append(name)
+        return super().__call__(name, shape)
+
+
+def dropout_of_a_step(name: str) -> list[tuple[list[str], float]]:
+    """Return the layers for which a step draws numbers, and its loss; of MindSpore, compiled and eager."""
+    _use_small_hidden_layers()
+    backend = load_backend(name)
+    spec = vgg.vgg(depth=16, num_classes=3)
+    images = random_images((4, 3, 32, 32), 0).astype(np.float32)
+    results = []
+    for compiled in (None, False) if name == "mindspore" else (None,):
+        model, source = backend.create_model(spec), RecordedDropout()
+        backend.set_dropout_source(model, source)
+        trainer = backend.create_trainer(model, TrainSettings(momentum=0.0, compiled=compiled))
+        trainer.load_weights(random_weights(spec, 0))
+        loss, _ = trainer.step(images, np.arange(4) % 3, 0.1)
+        results.append((source.layers, float(loss)))
+    return results

@@ -37,12 +37,13 @@ class VGG(nn.Cell):
         self.grid = nn.AdaptiveAvgPool2d((GRID, GRID))
         self.hidden1 = nn.Dense(channels * GRID * GRID, HIDDEN)
         self.hidden2 = nn.Dense(HIDDEN, HIDDEN)
-        self.dropout = Dropout(spec.dropout)
+        self.dropout1 = Dropout(spec.dropout)  # one for each use: a compiled step has one mask for each layer
+        self.dropout2 = Dropout(spec.dropout)
         self.classifier = nn.Dense(HIDDEN, spec.num_classes)
 
     def construct(self, x: Tensor) -> Tensor:
         x = self.stages(x)  # (N, 512, H/32, W/32)
         x = ops.flatten(self.grid(x))  # (N, 512 * 7 * 7)
-        x = self.dropout(ops.relu(self.hidden1(x)))  # (N, 4096)
-        x = self.dropout(ops.relu(self.hidden2(x)))
+        x = self.dropout1(ops.relu(self.hidden1(x)))  # (N, 4096)
+        x = self.dropout2(ops.relu(self.hidden2(x)))
         return self.classifier(x)

@@ -38,12 +38,13 @@ class VGG(nn.Layer):
         self.grid = nn.AdaptiveAvgPool2D(GRID)
         self.hidden1 = nn.Linear(channels * GRID * GRID, HIDDEN)
         self.hidden2 = nn.Linear(HIDDEN, HIDDEN)
-        self.dropout = nn.Dropout(spec.dropout)
+        self.dropout1 = nn.Dropout(spec.dropout)  # one for each use: a compiled step has one mask for each layer
+        self.dropout2 = nn.Dropout(spec.dropout)
         self.classifier = nn.Linear(HIDDEN, spec.num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stages(x)  # (N, 512, H/32, W/32)
         x = self.grid(x).flatten(1)  # (N, 512 * 7 * 7)
-        x = self.dropout(F.relu(self.hidden1(x)))  # (N, 4096)
-        x = self.dropout(F.relu(self.hidden2(x)))
+        x = self.dropout1(F.relu(self.hidden1(x)))  # (N, 4096)
+        x = self.dropout2(F.relu(self.hidden2(x)))
         return self.classifier(x)
