@@ -73,7 +73,8 @@ def _mask_shape(cell: Any, x: Tensor) -> tuple[int, ...]:
 def draw_dropout_masks(model: Any, images: np.ndarray) -> None:
     """Draw the masks of the next compiled step for images (N, C, H, W).
 
-    Raises ReproError for an nn.Dropout, which cannot hold a mask.
+    Raises ReproError for an nn.Dropout, which cannot hold a mask, and for a layer that runs more than once in a step:
+    it holds one mask.
     """
     for cell, name in getattr(model, "dropout_layers", {}).items():
         if not isinstance(cell, Dropout):
@@ -83,8 +84,15 @@ def draw_dropout_masks(model: Any, images: np.ndarray) -> None:
             )
     cells = {cell: name for cell, name in getattr(model, "dropout_layers", {}).items() if cell.rate}
     if cells and model.mask_batch_size != len(images):  # a forward pass finds the layers that run, and their shapes
+        once: set[Any] = set()
 
         def create_mask(cell: Any, inputs: tuple[Tensor], _output: Tensor) -> None:
+            if cell in once:
+                raise ReproError(
+                    f"{cells[cell]} runs more than once in a step, and a compiled step has one mask for each dropout "
+                    "layer; give the network one layer for each place, or use compiled=False"
+                )
+            once.add(cell)
             ones = Tensor(np.ones(cell.mask_shape(inputs[0].shape), np.float32))
             cell.mask = Parameter(ones, name=cells[cell] + MASK_SUFFIX, requires_grad=False)
 

@@ -22,12 +22,13 @@ def test_a_claimed_number_of_steps_costs_no_memory(run_program: Run, require_bac
     run_program("paddle", "trainer_edges:paddle_power_costs_no_memory")
 
 
-def test_mindspore_refuses_dropout_that_draws_by_itself(
+def test_mindspore_refuses_dropout_that_has_no_mask_of_its_own(
     run_program: Run, require_backend: Callable[[str], None]
 ) -> None:
     require_backend("mindspore")
-    error = run_program("mindspore", "trainer_edges:mindspore_refuses_its_own_dropout")
-    assert "is nn.Dropout, which draws its own random numbers in a compiled step" in error
+    own, twice = run_program("mindspore", "trainer_edges:mindspore_refuses_dropouts")
+    assert "is nn.Dropout, which draws its own random numbers in a compiled step" in own
+    assert " runs more than once in a step, and a compiled step has one mask for each dropout layer" in twice
 
 
 @pytest.mark.slow

@@ -30,20 +30,24 @@ def paddle_power_costs_no_memory() -> None:
     assert 0 <= beta_power(0.999, 10**13) < 1e-40
 
 
-def mindspore_refuses_its_own_dropout() -> str:
-    """The error for a user model whose dropout draws by itself in a compiled step."""
+def mindspore_refuses_dropouts() -> list[str]:
+    """The errors for user models whose dropout draws by itself in a compiled step, and runs twice in one."""
     from mindspore import nn
 
     from backends.mindspore import set_dropout_source, wrap_user_model
     from backends.mindspore.dropout import draw_dropout_masks
+    from backends.mindspore.layers import Dropout
 
-    model = wrap_user_model(nn.SequentialCell(nn.Conv2d(3, 3, 1), nn.Dropout(p=0.5)), "theirs")
-    set_dropout_source(model, lambda name, shape: np.zeros(shape, np.float32))
-    try:
-        draw_dropout_masks(model, np.zeros((2, 3, 8, 8), np.float32))
-    except ReproError as error:
-        return str(error)
-    return ""
+    errors = []
+    dropout = Dropout(0.5)
+    for layers in ([nn.Conv2d(3, 3, 1), nn.Dropout(p=0.5)], [dropout, nn.Conv2d(3, 3, 1), dropout]):
+        model = wrap_user_model(nn.SequentialCell(layers), "theirs")
+        set_dropout_source(model, lambda name, shape: np.zeros(shape, np.float32))
+        try:
+            draw_dropout_masks(model, np.zeros((2, 3, 8, 8), np.float32))
+        except ReproError as error:
+            errors.append(str(error))
+    return errors
 
 
 def torch_compiles() -> list[float]:
