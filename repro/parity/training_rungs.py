@@ -35,7 +35,8 @@ RANKS_STEPS, RANKS_BATCH = 20, 16  # steps of several ranks, and images of all o
 # number of steps, out of 89 in an epoch, by the MACs of an image. In 30 steps, networks are in the middle of learning,
 # and an accuracy varies from run to run by more than its standard error: ResNet-50 reaches anything from 40 to 60 %
 OUTCOME_LEARNING_RATE = 0.002
-OUTCOME_STEPS_BY_MACS = {5e7: 89, float("inf"): 5}
+OUTCOME_MACS = 5e7  # the most MACs of an image for all steps
+OUTCOME_STEPS, OUTCOME_FEW_STEPS = 89, 5
 OUTCOME_STANDARD_ERRORS = 4.0  # standard errors by which accuracies may differ
 
 # Every optimizer of torch.optim and every schedule; the other settings of an update appear once.
@@ -215,7 +216,8 @@ def _train_and_validate(spec: Spec, workers: Workers, seed: int) -> tuple[dict[s
     loader = Loader(open_dataset("digits", split="every-fifth", seed=0), batch_size=4 * TRAIN_BATCH, seed=seed)
     transform = Transform(image_size=max(32, spec.min_size))
     macs = sum(operator.macs for operator in digits_spec.trace(transform.image_size).operators)
-    steps = next(steps for max_macs, steps in OUTCOME_STEPS_BY_MACS.items() if macs <= max_macs)
+    takes_all_steps = macs <= OUTCOME_MACS
+    steps = OUTCOME_STEPS if takes_all_steps else OUTCOME_FEW_STEPS
     images, targets = map(np.stack, zip(*islice(loader.train(0, transform), steps), strict=True))
     val_images, labels = map(np.concatenate, zip(*loader.val(transform), strict=True))
     request_all(
@@ -231,7 +233,7 @@ def _train_and_validate(spec: Spec, workers: Workers, seed: int) -> tuple[dict[s
     rates = [learning_rate("cosine", OUTCOME_LEARNING_RATE, step, steps, 1) for step in range(steps)]
     # Adam takes MindSpore to 10 GB with the largest networks
     optimizer = "sgd" if digits_spec.params > LARGE_MODEL_PARAMS else "adam"
-    compiled = None if steps > 5 else False  # by default MindSpore compiles, which many steps repay
+    compiled = None if takes_all_steps else False  # by default MindSpore compiles, which many steps repay
     settings = _settings(optimizer=optimizer, compiled=compiled)
     answers = request_all(workers, "train", inputs, settings=settings, rates=rates)
     accuracies = {
