@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import paddle
 from paddle import distributed
@@ -17,6 +19,11 @@ def use_device(device: str) -> str:
     """
     paddle.device.set_device(device)
     return paddle.device.get_device()
+
+
+def upload(array: np.ndarray) -> Any:
+    """Return the array: Paddle copies the batches of its trainer by itself."""
+    return array
 
 
 def init_distributed() -> None:

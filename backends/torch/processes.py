@@ -6,6 +6,7 @@ import atexit
 import os
 import time
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,9 +29,14 @@ def use_device(device: str) -> str:
     return str(torch.get_default_device())
 
 
-def upload(array: np.ndarray) -> torch.Tensor:
-    """Return an array on the default device. A GPU copies it while it computes the step before."""
+def upload(array: np.ndarray) -> Any:
+    """Return an array on the GPU if this process computes on one, and otherwise the array itself.
+
+    The GPU copies it from pinned memory while it computes the step before. A tensor is returned as it is.
+    """
     device = torch.get_default_device()
+    if device.type == "cpu" or isinstance(array, torch.Tensor):
+        return array
     if device.type != "cuda":
         return torch.as_tensor(array)
     computing, copying = torch.cuda.current_stream(), copy_stream()

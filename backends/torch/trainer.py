@@ -160,7 +160,7 @@ class Trainer:
 
     def _logits(self, network: Any, images: np.ndarray) -> torch.Tensor:
         """Run a network in the precision of the settings. Returns float32 logits."""
-        tensor = upload(images).contiguous(memory_format=self.layout)
+        tensor = torch.as_tensor(upload(images)).contiguous(memory_format=self.layout)
         if self.settings.precision == "float32":
             return network(tensor)
         with self._autocast():
@@ -171,7 +171,7 @@ class Trainer:
         return torch.autocast(torch.get_default_device().type, precision, enabled=precision != torch.float32)
 
     def _cross_entropy(self, logits: torch.Tensor, targets: np.ndarray) -> torch.Tensor:
-        return F.cross_entropy(logits, upload(targets), label_smoothing=self.settings.label_smoothing)
+        return F.cross_entropy(logits, torch.as_tensor(upload(targets)), label_smoothing=self.settings.label_smoothing)
 
     def loss(self, logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the mean cross-entropy, and its gradient with respect to the logits."""

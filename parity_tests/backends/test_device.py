@@ -10,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from parity_tests.support import made_up
 from parity_tests.support.made_up import QUICK, metrics
 from repro.choices import OPTIMIZERS
+from repro.data import open_dataset
 from repro.run import main
 from repro.specs import Spec
 from repro.workers.client import interpreter
@@ -27,6 +29,39 @@ def test_torch_places_everything_on_the_default_device(
     require_backend("torch")
     devices = run_program("torch", "device:devices_of_torch", list(OPTIMIZERS))
     assert devices == {f"{name} float32": ["meta"] for name in OPTIMIZERS} | {"sgd bfloat16": ["meta"]}
+
+
+@pytest.mark.slow
+def test_batches_have_the_same_bits_where_torch_makes_them(
+    run_program: Callable[..., Any], require_backend: Callable[[str], None]
+) -> None:
+    require_backend("torch")
+    assert run_program("torch", "device:differences_of_uploaded_batches") == []
+
+
+@pytest.mark.usefixtures("made_up_backend")
+def test_a_run_uploads_pixels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """All images of training and validation go to the device as bytes."""
+    images = 0
+
+    class OnDevice(np.ndarray):
+        pass
+
+    def upload(array: np.ndarray) -> np.ndarray:
+        nonlocal images
+        images += len(array) if array.dtype == np.uint8 else 0
+        return array.view(OnDevice)
+
+    def step(trainer: made_up.SoftmaxRegression, batch: np.ndarray, *arguments: Any) -> Any:
+        assert isinstance(batch, OnDevice)
+        return original(trainer, np.asarray(batch), *arguments)
+
+    original = made_up.SoftmaxRegression.step
+    monkeypatch.setattr(made_up.Backend, "upload", upload)
+    monkeypatch.setattr(made_up.SoftmaxRegression, "step", step)
+    assert main([*QUICK, "--epochs", "1", "--out", str(tmp_path / "run")]) == 0
+    digits = open_dataset("digits")
+    assert images == len(digits.train) // 256 * 256 + len(digits.val)
 
 
 @pytest.mark.slow

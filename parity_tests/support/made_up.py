@@ -76,6 +76,7 @@ class Backend:
     version = staticmethod(lambda: "1.0")
     create_model = staticmethod(lambda spec: spec)
     use_device = staticmethod(lambda device: device)
+    upload = staticmethod(lambda array: array)
 
     @staticmethod
     def set_dropout_source(model, draw):

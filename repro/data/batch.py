@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from repro.data.rng import random_stream
 from repro.data.shared_pixels import Shape
 from repro.data.transform import Transform
 
-Batch = tuple[np.ndarray, np.ndarray]  # images, labels or soft targets
+Batch = tuple[Any, np.ndarray]  # images, as an array or on a GPU, and their labels or soft targets
 
 
 class Request(NamedTuple):

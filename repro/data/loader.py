@@ -12,7 +12,7 @@ from repro.data.dataset import Dataset
 from repro.data.loading_processes import LoadingProcesses
 from repro.data.mixing import Mixing, mix_pairs
 from repro.data.rng import random_stream
-from repro.data.transform import Transform
+from repro.data.transform import Transform, Upload, unchanged
 from repro.errors import ReproError
 
 
@@ -29,6 +29,7 @@ class Loader:
     rank, world_size: this process among those that train together. Each must get the same number of images of a batch.
     balance: makes all classes count the same in training: "sampling" draws equally many images of each class, so that
     those of small classes are repeated; "loss" weights the targets of each class, with a mean of 1 over all images.
+    upload: Backend.upload, to normalise and mix images on a GPU, to which they go as bytes; they stay there.
     Raises ReproError for values out of range.
     """
 
@@ -42,13 +43,14 @@ class Loader:
         rank: int = 0,
         world_size: int = 1,
         balance: str | None = None,
+        upload: Upload = unchanged,
     ) -> None:
         if batch_size < 1:
             raise ReproError(f"batch size must be at least 1, not {batch_size}")
         if workers < 0:
             raise ReproError(f"workers must be 0 (load in this process) or more, not {workers}")
         self.dataset, self.batch_size, self.seed, self.workers = dataset, batch_size, seed, workers
-        self.rank, self.world_size, self.balance = rank, world_size, balance
+        self.rank, self.world_size, self.balance, self.upload = rank, world_size, balance, upload
         if self._train_size % world_size:
             raise ReproError(f"a batch of {self._train_size} images has no equal parts for {world_size} processes")
         self._processes = LoadingProcesses(dataset, workers) if workers else None
@@ -128,8 +130,8 @@ class Loader:
         for step, (images, labels) in enumerate(self._load(requests, len(positions), transform), start):
             if mixing:
                 draws = mixing.draw(size, images.shape[2:], random_stream(self.seed, epoch, step, 0)).of(share)
-                reversed_partners = images[partners][::-1], labels[partners][::-1]
-                yield mix_pairs((images[own], labels[own]), reversed_partners, draws, soft_targets)
+                pairs = (images[own], labels[own]), (images[partners], labels[partners])
+                yield mix_pairs(*pairs, draws, soft_targets)
             else:
                 yield images, labels if class_targets is None else class_targets[labels]
 
@@ -146,7 +148,7 @@ class Loader:
             loaded = self._processes.load(requests, images * transform.channels * transform.image_size**2)
         with closing(loaded):
             for pixels, labels in loaded:
-                yield transform.normalise(pixels), labels
+                yield transform.normalise(pixels, self.upload), labels
 
 
 def balanced_order(labels: np.ndarray, classes: int, size: int, rng: np.random.Generator) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from repro.choices import MIX_MODES, RANGES, check_range
+from repro.data.batch import Batch
 from repro.errors import ReproError
 
 
@@ -61,7 +62,7 @@ class Mixing:
         """Return a whole batch mixed, as mix_pairs returns it, by the draws of `rng`."""
         draws = self.draw(len(images), images.shape[2:], rng)
         one_hot = np.eye(num_classes, dtype=np.float32)
-        return mix_pairs((images, labels), (images[::-1], labels[::-1]), draws, one_hot)
+        return mix_pairs((images, labels), (images, labels), draws, one_hot)
 
     def draw(self, count: int, size: tuple[int, ...], rng: np.random.Generator) -> MixDraws:
         """Return the draws for a batch of `count` images of this height and width."""
@@ -83,23 +84,20 @@ class Mixing:
         )
 
 
-def mix_pairs(
-    batch: tuple[np.ndarray, np.ndarray],
-    partners: tuple[np.ndarray, np.ndarray],
-    draws: MixDraws,
-    class_targets: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
+def mix_pairs(batch: Batch, partners: Batch, draws: MixDraws, class_targets: np.ndarray) -> Batch:
     """Return mixed images float32 (N, C, H, W) and soft targets float32 (N, classes).
 
-    batch, partners: images float32 (N, C, H, W) and labels int64 (N,): each image is mixed with the partner at its
-    position. draws: those for the images of `batch`. class_targets: the target of each class, float32 (classes,
-    classes), such as the identity matrix, with which targets sum to 1.
+    batch, partners: images float32 (N, C, H, W) and labels int64 (N,): image i is mixed with partner N - 1 - i.
+    draws: those for the images of `batch`. class_targets: the target of each class, float32 (classes, classes), such as
+    the identity matrix, with which targets sum to 1.
     """
     (images, labels), (partner_images, partner_labels) = batch, partners
     partner_share = 1 - draws.share
-    targets = draws.share[:, None] * class_targets[labels] + partner_share[:, None] * class_targets[partner_labels]
-    mixed = images.copy()
-    for i, partner in enumerate(partner_images):
+    targets = draws.share[:, None] * class_targets[labels]
+    targets += partner_share[:, None] * class_targets[partner_labels[::-1]]
+    mixed = images * 1  # a copy: arrays and tensors have no common method that makes one
+    for i in range(len(labels)):
+        partner = partner_images[len(labels) - 1 - i]
         if draws.is_cutmix[i]:
             (top, left), (bottom, right) = draws.top_left[i], draws.bottom_right[i]
             mixed[i, :, top:bottom, left:right] = partner[:, top:bottom, left:right]

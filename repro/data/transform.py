@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
@@ -16,6 +16,7 @@ from repro.data.decode import Divisor
 from repro.data.fast_resize import fast_resize, resizer_version
 from repro.errors import ReproError
 
+Upload = Callable[[np.ndarray], Any]
 Box = tuple[int, int, int, int]
 """Left, upper, right and lower edge in pixels; right and lower are excluded."""
 CROP_AREA, CROP_RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
@@ -24,6 +25,11 @@ CENTRE_FRACTION = 0.875
 LONGEST_RATIO = 16
 """Images longer than this many times their shorter side are cropped before they are resized."""
 CUTOUT_AREA, CUTOUT_RATIO = (0.02, 0.4), (0.4, 2.5)
+
+
+def unchanged(array: np.ndarray) -> np.ndarray:
+    """Return the array where it is."""
+    return array
 
 
 class DecodedImage(NamedTuple):
@@ -190,12 +196,18 @@ class Transform:
             image.paste((int(rng.integers(256)),) * self.channels, box)
         return image
 
-    def normalise(self, pixels: np.ndarray) -> np.ndarray:
-        """Return (pixels / 255 - mean) / std, as float32 (N, channels, S, S). pixels: uint8 (N, channels, S, S)."""
-        mean, std = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (self.mean, self.std))
+    def normalise(self, pixels: np.ndarray, upload: Upload = unchanged) -> Any:
+        """Return (pixels / 255 - mean) / std, as float32 (N, channels, S, S). pixels: uint8 (N, channels, S, S).
+
+        upload: moves pixels to where they are normalised, see Backend.upload. The bits are the same everywhere.
+        """
+        largest, mean, std = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (255, self.mean, self.std))
+        uploaded = upload(pixels)
+        if uploaded is not pixels:  # divisors are uploaded, too: GPUs multiply by the reciprocal of a plain number
+            return (uploaded / upload(largest) - upload(mean)) / upload(std)
         images = np.empty(pixels.shape, np.float32)
         for image, planes in zip(images, pixels, strict=True):  # an image stays in the cache, and a batch does not
-            np.divide(planes, np.float32(255), out=image)
+            np.divide(planes, largest, out=image)
             np.subtract(image, mean, out=image)
             np.divide(image, std, out=image)
         return images

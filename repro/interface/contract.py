@@ -46,7 +46,7 @@ StepResult = Callable[[], "tuple[float, np.ndarray]"]  # the mean cross-entropy 
 
 
 class Trainer(Protocol):
-    """A model with its optimizer."""
+    """A model with its optimizer. Images may also be what Backend.upload has made of them."""
 
     def start_step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> StepResult:
         """Start one training step with labels, or with soft targets as mixup yields them.
@@ -200,6 +200,12 @@ class Backend(Protocol):
         """Compute on the "cpu" or the "gpu" from now on; with several processes, each on a GPU of its own.
 
         Returns the framework's name of the device. Raises whatever the framework raises where there is none.
+        """
+
+    def upload(self, array: np.ndarray) -> Any:
+        """The array on the GPU that use_device has chosen, for a Trainer to compute with; otherwise the array itself.
+
+        What is returned has the indexing, the operators (with broadcasting and rounding) and the `shape` of an array.
         """
 
     def init_distributed(self) -> None:

@@ -24,6 +24,7 @@ FUNCTIONS = {
     "set_dropout_source": "dropout",
     "create_trainer": "trainer",
     "use_device": "processes",
+    "upload": "processes",
     "init_distributed": "processes",
     "all_reduce_sum": "processes",
     "export_onnx": "onnx_export",

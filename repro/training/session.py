@@ -151,6 +151,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, processes: ProcessGroup =
         rank=processes.rank,
         world_size=processes.world_size,
         balance=recipe.balance,
+        upload=backend.upload,
     ) as loader:
         if resume:
             folder.remove_partial_files()
