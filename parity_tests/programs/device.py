@@ -37,6 +37,8 @@ def _use_meta_device() -> None:
 
 def _train(spec: Spec, optimizer: str, precision: str) -> set[str]:
     """Call every method of a trainer; the devices of its model and its EMA afterwards."""
+    import torch
+
     from backends.torch import create_model, create_trainer, forward, set_dropout_source, upload
 
     weights = initialise(spec, 0)
@@ -48,6 +50,8 @@ def _train(spec: Spec, optimizer: str, precision: str) -> set[str]:
         optimizer=optimizer, precision=precision, clip_norm=1.0, ema_decay=0.9, label_smoothing=0.1, weight_decay=0.1
     )
     trainer = create_trainer(model, settings)
+    is_channels_last = model.stem.conv.weight.is_contiguous(memory_format=torch.channels_last)
+    assert is_channels_last == (precision == "bfloat16"), "tensor cores compute in bfloat16"
     trainer.load_weights(weights)
     trainer.load_state({})
     for targets in (np.arange(4), soft_targets):
