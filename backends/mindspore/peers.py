@@ -18,12 +18,8 @@ ZOO = {
 }  # fmt: skip
 
 
-def zoo_networks(name: str, *, classes: int, precision: str) -> dict[str, Peer]:
-    """Return the network of MindCV, compiled.
-
-    Raises ImportError where MindCV is missing, and ReproError for bfloat16.
-    """
-    import mindcv
+def plain_loop(network: Any, *, precision: str) -> Peer:
+    """Return a network in the plain loop of MindSpore's users, compiled. Raises ReproError for bfloat16."""
     import mindspore
     from mindspore import amp, nn
 
@@ -33,7 +29,6 @@ def zoo_networks(name: str, *, classes: int, precision: str) -> dict[str, Peer]:
         raise ReproError(
             "precision is bfloat16: MindSpore has no bfloat16 convolution on the CPU; give float16 instead"
         )
-    network = mindcv.create_model(name, num_classes=classes)
     if precision == "float16":
         network = amp.auto_mixed_precision(network, "O2", mindspore.float16)
     optimizer = nn.Momentum(network.trainable_params(), 1e-3, 0.9)
@@ -49,7 +44,17 @@ def zoo_networks(name: str, *, classes: int, precision: str) -> dict[str, Peer]:
             training.set_train(True)
             training(images, targets).asnumpy()
 
-    return {"zoo": Peer(predict, step)}
+    return Peer(predict, step)
+
+
+def zoo_networks(name: str, *, classes: int, precision: str) -> dict[str, Peer]:
+    """Return the network of MindCV, compiled.
+
+    Raises ImportError where MindCV is missing, and ReproError for bfloat16.
+    """
+    import mindcv
+
+    return {"zoo": plain_loop(mindcv.create_model(name, num_classes=classes), precision=precision)}
 
 
 def tensors(images: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:

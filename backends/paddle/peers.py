@@ -18,13 +18,12 @@ ZOO = {
 }  # fmt: skip
 
 
-def zoo_networks(name: str, *, classes: int, precision: str) -> dict[str, Peer]:
-    """Return the network of paddle.vision. Raises ReproError for another precision than float32."""
+def plain_loop(network: Any, *, precision: str) -> Peer:
+    """Return a network in the plain loop of Paddle's users. Raises ReproError for another precision than float32."""
     import paddle
 
     if precision != "float32":
         raise ReproError(f"precision is {precision}: this backend of Paddle has only float32; leave precision out")
-    network = getattr(paddle.vision.models, name)(num_classes=classes)
     optimizer = paddle.optimizer.Momentum(1e-3, parameters=network.parameters())
 
     def predict(images: Any) -> None:
@@ -40,7 +39,14 @@ def zoo_networks(name: str, *, classes: int, precision: str) -> dict[str, Peer]:
         optimizer.clear_grad()
         float(loss)
 
-    return {"zoo": Peer(predict, step)}
+    return Peer(predict, step)
+
+
+def zoo_networks(name: str, *, classes: int, precision: str) -> dict[str, Peer]:
+    """Return the network of paddle.vision. Raises ReproError for another precision than float32."""
+    import paddle
+
+    return {"zoo": plain_loop(getattr(paddle.vision.models, name)(num_classes=classes), precision=precision)}
 
 
 def tensors(images: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:

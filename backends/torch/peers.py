@@ -18,6 +18,37 @@ ZOO = {
 }  # fmt: skip
 
 
+def plain_loop(network: Any, *, precision: str) -> Peer:
+    """Return a network in the plain loop of PyTorch's users, with images in the memory format of its weights."""
+    import torch
+
+    optimizer = torch.optim.SGD(network.parameters(), 1e-3, momentum=0.9)
+    device = torch.get_default_device()
+    number_format = getattr(torch, precision)
+    stem = next(parameter for parameter in network.parameters() if parameter.dim() == 4)
+    memory_format = torch.contiguous_format if stem.is_contiguous() else torch.channels_last
+
+    def logits(images: torch.Tensor) -> torch.Tensor:
+        images = images.to(device, memory_format=memory_format)
+        with torch.autocast(device.type, number_format, enabled=precision != "float32"):
+            return network(images)
+
+    def predict(images: torch.Tensor) -> None:
+        network.eval()
+        with torch.inference_mode():
+            logits(images).cpu()
+
+    def step(images: torch.Tensor, targets: torch.Tensor) -> None:
+        network.train()
+        loss = torch.nn.functional.cross_entropy(logits(images).float(), targets.to(device))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        loss.item()
+
+    return Peer(predict, step)
+
+
 def zoo_networks(name: str, *, classes: int, precision: str) -> dict[str, Peer]:
     """Return the network of torchvision, or of timm if torchvision has none, contiguous and in channels_last.
 
@@ -26,39 +57,17 @@ def zoo_networks(name: str, *, classes: int, precision: str) -> dict[str, Peer]:
     import torch
     import torchvision
 
-    def peer(memory_format: torch.memory_format) -> Peer:
+    def network() -> Any:
         if hasattr(torchvision.models, name):
-            network = getattr(torchvision.models, name)(num_classes=classes)
-        else:
-            import timm
+            return getattr(torchvision.models, name)(num_classes=classes)
+        import timm
 
-            network = timm.create_model(name, num_classes=classes)
-        network = network.to(memory_format=memory_format)
-        optimizer = torch.optim.SGD(network.parameters(), 1e-3, momentum=0.9)
-        device = torch.get_default_device()
-        number_format = getattr(torch, precision)
+        return timm.create_model(name, num_classes=classes)
 
-        def logits(images: torch.Tensor) -> torch.Tensor:
-            images = images.to(device, memory_format=memory_format)
-            with torch.autocast(device.type, number_format, enabled=precision != "float32"):
-                return network(images)
-
-        def predict(images: torch.Tensor) -> None:
-            network.eval()
-            with torch.inference_mode():
-                logits(images).cpu()
-
-        def step(images: torch.Tensor, targets: torch.Tensor) -> None:
-            network.train()
-            loss = torch.nn.functional.cross_entropy(logits(images).float(), targets.to(device))
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            loss.item()
-
-        return Peer(predict, step)
-
-    return {"zoo": peer(torch.contiguous_format), "zoo, channels_last": peer(torch.channels_last)}
+    return {
+        "zoo": plain_loop(network(), precision=precision),
+        "zoo, channels_last": plain_loop(network().to(memory_format=torch.channels_last), precision=precision),
+    }
 
 
 def tensors(images: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:

@@ -55,7 +55,7 @@ def test_bad_arguments(arguments: list[str], message: str, capsys: pytest.Captur
         (["step", "--backend", "jax"], "unknown backend 'jax'"),
         (["step", "--backend", "torch", "--models", "mobilnet_v2"], "unknown model 'mobilnet_v2': did you mean"),
         (
-            ["step", "--backend", "torch", "--models", "asymmnet_large"],
+            ["loop", "--backend", "torch", "--model", "asymmnet_large"],
             "asymmnet_large has no peer in the zoo of torch",
         ),
         (["loop", "--backend", "paddle", "--model", "rdnet_tiny"], "rdnet_tiny has no peer in the zoo of paddle"),
@@ -202,8 +202,16 @@ def test_steps(backend: str, tmp_path: Path, require_package: Callable[[str], No
     assert list(tasks) == [f"{MODEL}, evaluation", f"{MODEL}, training step"]
     for item in tasks.values():
         zoo = ["zoo", "zoo, channels_last"] if backend == "torch" else ["zoo"]
-        assert list(item["values"]) == ["ours", *zoo]
+        assert list(item["values"]) == ["ours", "ours, plain loop", *zoo]
         assert all(value > 0 for values in item["values"].values() for value in values)
+
+
+@pytest.mark.slow
+def test_steps_of_a_network_that_no_zoo_has(tmp_path: Path, require_backend: Callable[[str], None]) -> None:
+    require_backend("torch")
+    flags = ["--models", "asymmnet_small_x0_35", "--image-size", "32", "--batch-size", "2"]
+    for item in measure(tmp_path, "step", "--backend", "torch", *flags).values():
+        assert list(item["values"]) == ["ours", "ours, plain loop"]
 
 
 @pytest.mark.slow

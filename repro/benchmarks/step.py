@@ -1,4 +1,4 @@
-"""Evaluation and a training step of our networks, compared with the same networks of the framework's zoo."""
+"""Evaluation and a training step of our networks, compared with a plain loop and with the framework's zoo."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from repro.benchmarks.process import in_process
 from repro.errors import ReproError, first_line
 from repro.interface import TrainSettings
 from repro.interface.discovery import load_backend
-from repro.interface.peers import load_peers, missing_peer, peer_name
+from repro.interface.peers import load_peers, missing_peer
 from repro.specs import find_spec
 
 if TYPE_CHECKING:
     from repro.interface import Backend
 
 CLASSES = 1000
+PLAIN = "ours, plain loop"
 STEADY = 3 << 19  # pixels of each channel after which every backend evaluates as it does for a whole data set
 
 
@@ -35,12 +36,14 @@ def measure_steps(
 ) -> Iterator[SpeedComparison]:
     """Yield the milliseconds of evaluation and of a training step (SGD with momentum) of each network.
 
-    models: variants; None for all that the zoo has, too. image_size: height and width in pixels.
-    Raises ReproError for a model without a peer, a zoo that is not installed, and what the framework cannot compute.
+    The peers are our network in the plain loop of the framework's users, and the zoo's, if it has the network. models:
+    variants; None for all that the zoo has, too. image_size: height and width in pixels.
+    Raises ReproError for an unknown model, a zoo that is not installed, and what the framework cannot compute.
     """
-    for model in models or load_peers(backend).ZOO:
-        peer_name(backend, model)  # before anything is measured
-    for model in models or load_peers(backend).ZOO:
+    variants = models or list(load_peers(backend).ZOO)
+    for model in variants:
+        find_spec(model)  # before anything is measured
+    for model in variants:
         sizes = (image_size, batch_size, rounds, device, precision)
         seconds = in_process(backend, "repro.benchmarks.step:compare_steps", backend, model, *sizes)
         for task, values in seconds.items():
@@ -60,7 +63,9 @@ def compare_steps(
     peers = load_peers(backend)
     try:
         x, y = peers.tensors(images, labels)
-        networks = peers.zoo_networks(peer_name(backend, model), classes=CLASSES, precision=precision)
+        networks = {PLAIN: peers.plain_loop(package.create_model(find_spec(model)), precision=precision)}
+        if model in peers.ZOO:
+            networks |= peers.zoo_networks(peers.ZOO[model], classes=CLASSES, precision=precision)
     except ImportError as error:
         raise missing_peer(backend, error) from error
     evaluation: dict[str, Callable[[], object]] = {OURS: lambda: trainer.predict(images)}

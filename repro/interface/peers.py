@@ -32,10 +32,13 @@ class Peers(Protocol):
     PACKAGES: tuple[str, ...]  # what the functions need from a package index
     ZOO: Mapping[str, str]  # the zoo's name of each variant that it has, too
 
+    def plain_loop(self, network: Any, *, precision: str) -> Peer:
+        """A network of the framework. Raises ReproError for a precision that the framework lacks."""
+
     def zoo_networks(self, name: str, *, classes: int, precision: str) -> dict[str, Peer]:
         """The zoo's network, in each memory format that its users choose; the first is the default.
 
-        Raises ImportError where the zoo is missing, and ReproError for a precision that the framework lacks.
+        Raises ImportError where the zoo is missing, and ReproError as plain_loop does.
         """
 
     def tensors(self, images: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:
