@@ -1,7 +1,7 @@
 """The update of the weights: the optimizers of repro.interface.TrainSettings.
 
-MindSpore's own operator follows PyTorch's formula for plain momentum only. The other optimizers treat all weights as
-one vector, since operations for each weight take long to compile, and to call in eager mode.
+MindSpore's own operator follows PyTorch's formula for plain momentum only. The other optimizers, and all in eager mode,
+treat all weights as one vector, since operations for each weight take long to compile, and to call in eager mode.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ ROW = 4096  # elements that deterministic_sum adds one after the other
 def create_optimizer(weights: FlatWeights, settings: TrainSettings) -> Optimizer:
     """Return the optimizer of these weights by the settings."""
     optimizers = {"adam": Adam, "adamw": Adam, "rmsprop": RMSProp, "rmsprop_tf": RMSProp}
-    sgd = Momentum if settings.momentum and not settings.nesterov else SGD
+    sgd = Momentum if weights.is_compiled and settings.momentum and not settings.nesterov else SGD
     return optimizers.get(settings.optimizer, sgd)(weights, settings)
 
 
-def updates_each_weight(settings: TrainSettings) -> bool:
+def updates_each_weight(settings: TrainSettings, *, compiled: bool) -> bool:
     """Return whether a step updates each weight by its own gradient, so that the gradients need not be one vector.
 
     With as many weights as ResNet-50 has, joining and splitting them takes a twentieth of a step.
     """
     is_plain_momentum = settings.optimizer == "sgd" and settings.momentum and not settings.nesterov
     is_alone = settings.world_size == 1 and not settings.computes_gradients_first
-    return bool(is_plain_momentum and is_alone and settings.clip_norm is None)
+    return bool(compiled and is_plain_momentum and is_alone and settings.clip_norm is None)
 
 
 class FlatWeights(nn.Cell):
@@ -46,6 +46,7 @@ class FlatWeights(nn.Cell):
         self.sizes = tuple(parameter.size for parameter in self.parameters)
         # eager mode would compile HyperMap each time; for the compiler, a Python loop over all weights nests too deeply
         self.map = ops.HyperMap() if compiled else map_eagerly
+        self.is_compiled = compiled
 
     def construct(self, arrays: tuple[Tensor, ...]) -> Tensor:
         return ops.cat(self.map(flatten, arrays))
@@ -56,7 +57,15 @@ class FlatWeights(nn.Cell):
 
     def write(self, vector: Tensor) -> tuple[Tensor, ...]:
         """Assign the pieces of a vector to the parameters."""
-        return self.map(assign, self.parameters, mint.split(vector, self.sizes))
+        if self.is_compiled:
+            return self.map(assign, self.parameters, mint.split(vector, self.sizes))
+        self.load(vector.asnumpy())  # in eager mode, each ops.assign waits for another thread
+        return self.parameters
+
+    def load(self, vector: np.ndarray) -> None:
+        """Load the parameters from one vector."""
+        for parameter, values in zip(self.parameters, np.split(vector, np.cumsum(self.sizes)[:-1]), strict=True):
+            parameter.set_data(Tensor(values.reshape(parameter.shape)))
 
 
 def map_eagerly(function: Callable[..., Tensor], *sequences: Iterable[Tensor]) -> tuple[Tensor, ...]:
@@ -104,7 +113,7 @@ class Optimizer(nn.Cell):
 
 
 class Momentum(Optimizer):
-    """SGD with momentum, by MindSpore's own operator for each weight, which reads and writes every element once."""
+    """SGD with momentum in a compiled step, by MindSpore's own operator, which reads and writes every element once."""
 
     operator = ops.ApplyMomentum()
 
@@ -182,7 +191,7 @@ class FlatOptimizer(Optimizer):
 
 
 class SGD(FlatOptimizer):
-    """SGD without momentum, or with Nesterov's, which MindSpore's own operator does not compute on a CPU."""
+    """SGD: plain momentum in eager mode, and Nesterov's, which MindSpore's operator does not compute on a CPU."""
 
     def __init__(self, weights: FlatWeights, settings: TrainSettings):
         super().__init__(weights, settings)

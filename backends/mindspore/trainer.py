@@ -121,7 +121,7 @@ class Trainer:
         self.ema = None if settings.ema_decay is None else zeros("ema", sum(self.flat.sizes))
         self._reset_ema()
         self.cross_entropy = CrossEntropy(float(settings.label_smoothing))
-        in_pieces = updates_each_weight(settings)
+        in_pieces = updates_each_weight(settings, compiled=self.is_compiled)
         self.update_cell = Update(self.optimizer, settings, self.ema)
         self.step_update = Update(self.optimizer, settings, self.ema, in_pieces=True) if in_pieces else self.update_cell
         self.loss_scale = LossScale() if settings.scales_loss else None
