@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from parity_tests.backends.test_processes import assert_close
-from parity_tests.support.launching import launch_environment, launcher
+from parity_tests.support.launching import QUICK_NETWORK, launch_environment, launcher
 from repro.errors import ReproError
 from repro.interface import TrainSettings
 from repro.interface.dropout_source import SeededDropout
@@ -39,9 +39,8 @@ def test_a_batch_in_parts_trains_as_one(backend: str, run_program: Callable[...,
 def test_shards_train_to_the_same_bits_in_any_processes(backend: str, tmp_path: Path) -> None:
     """One process; and two, which are killed in the middle of an epoch, after which one goes on."""
     flags = [
-        "--backend", backend, "--model", "asymmnet_small_x0_35", "--image-size", "16", "--epochs", "2",
-        "--mixup", "0.4", "--ema-decay", "0.9", "--clip-norm", "1", "--option", "dropout=0.5",
-        "--checkpoint-steps", "4", "--deterministic-shards", "4",
+        "--backend", backend, *QUICK_NETWORK, "--epochs", "2", "--mixup", "0.4", "--ema-decay", "0.9",
+        "--clip-norm", "1", "--checkpoint-steps", "4", "--deterministic-shards", "4",
     ]  # fmt: skip
     script, killed = tmp_path / "main.py", tmp_path / "killed.py"
     script.write_text("from repro.cli import main\nmain()\n")

@@ -12,7 +12,7 @@ import pytest
 
 from parity_tests.programs.processes import REDUCED_PRECISIONS
 from parity_tests.support import made_up
-from parity_tests.support.launching import launch_environment, launcher
+from parity_tests.support.launching import QUICK_NETWORK, launch_environment, launcher
 from parity_tests.support.made_up import QUICK, metrics
 from repro.errors import ReproError
 from repro.interface import TrainSettings
@@ -90,7 +90,7 @@ def test_the_command_under_a_launcher(backend: str, tmp_path: Path) -> None:
     """Rank 0 writes and prints, and its metrics cover the images of both ranks."""
     out, logs = tmp_path / "run", tmp_path / "logs"
     (tmp_path / "main.py").write_text("from repro.cli import main\nmain()\n")
-    recipe = ["--backend", backend, "--model", "asymmnet_small_x0_35", "--image-size", "16", "--out", str(out)]
+    recipe = ["--backend", backend, *QUICK_NETWORK, "--out", str(out)]
     output = run([*launcher(backend, logs), str(tmp_path / "main.py"), "run", *recipe, "--epochs", "1"], logs)
     printed_once = ("in 2 processes", "epoch 1/1  train", "best validation")
     assert [output.count(text) for text in printed_once] == [1, 1, 1], output

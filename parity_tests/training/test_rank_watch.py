@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity_tests.support.launching import ROOT, launch_environment, launcher
+from parity_tests.support.launching import QUICK_NETWORK, ROOT, launch_environment, launcher
 from repro.errors import ReproError
 from repro.interface.processes import LAUNCHERS, SINGLE_PROCESS, ProcessGroup
 from repro.training import rank_watch
@@ -202,7 +202,7 @@ def lose_rank(backend: str, event: str, folder: Path, *flags: str, **environment
     out, logs, output = folder / "run", folder / "logs", folder / "output"
     (folder / "main.py").write_text(PROGRAM)
     environment = launch_environment(interpreter(backend), **environment)
-    model = ["--backend", backend, "--model", "asymmnet_small_x0_35", "--image-size", "16", "--epochs", "500"]
+    model = ["--backend", backend, *QUICK_NETWORK, "--epochs", "500"]
     command = [*launcher(backend, logs), str(folder / "main.py"), "run", *model, *flags, "--out", str(out)]
     with output.open("wb") as file:
         launched = subprocess.Popen(command, stdout=file, stderr=file, env=environment, start_new_session=True)

@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from parity_tests.support.launching import QUICK_NETWORK
 from repro.weights import safetensors_file
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
 # a small run with an EMA, an optimizer that counts its steps, mixing, augmentation and dropout
 FLAGS = [
-    "--model", "asymmnet_small_x0_35", "--image-size", "40", "--batch-size", "6", "--epochs", "3",
+    *QUICK_NETWORK, "--image-size", "40", "--batch-size", "6", "--epochs", "3",
     "--optimizer", "adamw", "--lr", "1e-3", "--ema-decay", "0.9", "--ema-warmup", "true", "--mixup", "0.4",
     "--cutmix", "1", "--cutout", "0.5", "--flip", "0.5", "--clip-norm", "1", "--warmup", "1",
-    "--label-smoothing", "0.1", "--option", "dropout=0.5", "--checkpoint-steps", "1", "--workers", "1",
+    "--label-smoothing", "0.1", "--checkpoint-steps", "1", "--workers", "1",
 ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from parity_tests.support.launching import ROOT, launcher
+from parity_tests.support.launching import QUICK_NETWORK, ROOT, launcher
 from parity_tests.support.made_up import QUICK, SoftmaxRegression
 from parity_tests.support.runs import assert_equal_runs, stop_at
 from repro.errors import ReproError
@@ -61,8 +61,7 @@ def test_a_run_without_a_checkpoint_begins_anew(monkeypatch: pytest.MonkeyPatch)
 def test_torchrun_restarts_a_run(tmp_path: Path, require_backend: Callable[[str], None]) -> None:
     """Rank 1 is killed in the middle of epoch 2, and the run ends with the bits of one that never stopped."""
     require_backend("torch")
-    flags = ["--backend", "torch", "--model", "asymmnet_small_x0_35", "--image-size", "16", "--epochs", "3"]
-    flags += ["--checkpoint-steps", "4", "--ema-decay", "0.9", "--option", "dropout=0.5"]
+    flags = ["--backend", "torch", *QUICK_NETWORK, "--epochs", "3", "--checkpoint-steps", "4", "--ema-decay", "0.9"]
     programs = {
         "whole": "from repro.cli import main\nmain()\n",
         "killed": "from parity_tests.programs.parts import run_until_killed\nrun_until_killed(rank='1')\n",

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from parity_tests.support.launching import launch_environment, launcher
+from parity_tests.support.launching import QUICK_NETWORK, launch_environment, launcher
 from repro.errors import ReproError
 from repro.interface.processes import ProcessGroup
 from repro.training.initial_state import check_same_start
@@ -71,7 +71,7 @@ def test_another_learning_rate_on_one_rank_ends_the_run(backend: str, tmp_path: 
         "import sys\nfrom repro.cli import main\nfrom repro.interface.processes import process_group\n"
         f"sys.argv += ['--lr', str(0.1 + process_group({backend!r}).rank)]\nmain()\n"
     )
-    flags = ["run", "--backend", backend, "--model", "asymmnet_small_x0_35", "--image-size", "16", "--out", str(out)]
+    flags = ["run", "--backend", backend, *QUICK_NETWORK, "--out", str(out)]
     command = [*launcher(backend, logs), str(script), *flags]
     environment = launch_environment(command[0])
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300)
